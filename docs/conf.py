@@ -1,0 +1,43 @@
+"""Settings of the documentation; build it by ``sphinx-build -W -b html docs docs/_build``, without a network."""
+
+from __future__ import annotations
+
+import pixel_embedded_affinity
+
+project = "pixel_embedded_affinity"
+author = "The pixel_embedded_affinity developers"
+copyright = author  # noqa: A001
+version = release = pixel_embedded_affinity.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+root_doc = "index"
+exclude_patterns = ["_build", "_templates", "gallery_src"]
+templates_path = ["_templates"]
+# In docstrings, a name in single backquotes is an object of the library wherever there is one of that name.
+default_role = "py:obj"
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_member_order = "bysource"
+# The docstrings state every type, in words that a reader of NumPy's documentation knows.
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["gallery_src"],
+    "gallery_dirs": ["gallery"],
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "remove_config_comments": True,
+}
+
+html_theme = "furo"
+html_title = f"{project} {version}"
+html_show_sourcelink = False
+html_copy_source = False

@@ -1,0 +1,114 @@
+"""The command line ``pea``: one file per command; a command's module is imported only when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pixel_embedded_affinity import __version__
+from pixel_embedded_affinity.cli.messages import complain, log_to_stderr
+from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+class _Command(NamedTuple):
+    """A command: the module with its ``add_arguments(parser)`` and ``run(arguments) -> int``; its help."""
+
+    module: str
+    help: str
+
+
+_COMMANDS = {
+    "demo": _Command("pixel_embedded_affinity.cli.demo", "segment the sample image of the package"),
+    "segment": _Command("pixel_embedded_affinity.cli.segment", "segment files and folders of images"),
+    "models": _Command("pixel_embedded_affinity.cli.models", "list, show and download models"),
+    "info": _Command("pixel_embedded_affinity.cli.info", "show versions, devices and where models are kept"),
+    "evaluate": _Command("pixel_embedded_affinity.cli.evaluate", "score a model against true labels"),
+    "train": _Command("pixel_embedded_affinity.training.arguments", "train a model on labeled images"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``pea``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments. Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 = all done; 1 = some files failed; 2 = refused, one line on standard error says why;
+        130 = interrupted by Ctrl-C. Help, the version and a wrong usage raise `SystemExit`, as argparse does.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        with log_to_stderr(logging.INFO if arguments.verbose else logging.WARNING):
+            return _run(arguments)
+    except KeyboardInterrupt:
+        complain("pea: interrupted; files that were finished stay")
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (head, less) has gone: what is still buffered would raise once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (PixelEmbeddedAffinityError, OSError) as error:
+        logger.info("the error came from here:", exc_info=True)
+        complain(f"pea: error: {error}")
+        return REFUSED
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Parser of one command, which asks the command's module for its arguments only when it is used."""
+
+    module = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        command = importlib.import_module(self.module)
+        command.add_arguments(self)
+        self.set_defaults(run=command.run)
+        return super().parse_known_args(args, namespace)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pea",
+        description="Instance segmentation of homogeneous objects by pixel-embedded affinity.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pea {__version__}")
+    _add_verbose(parser, default=False)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser
+    )
+    for name, command in _COMMANDS.items():
+        subparser = commands.add_parser(
+            name, help=command.help, description=f"{command.help.capitalize()}.", allow_abbrev=False
+        )
+        subparser.module = command.module
+        # Suppressed, or the command's default would undo a -v that stands before the command.
+        _add_verbose(subparser, default=argparse.SUPPRESS)
+    return parser
+
+
+def _add_verbose(parser: argparse.ArgumentParser, *, default: Any) -> None:
+    help_text = "say on standard error what is done, and where an error came from"
+    parser.add_argument("-v", "--verbose", action="store_true", default=default, help=help_text)

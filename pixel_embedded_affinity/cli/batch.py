@@ -1,0 +1,168 @@
+"""Which images a batch takes, and which files it will write: decided and checked before any work starts."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.image import IMAGE_SUFFIXES
+
+_LABELS, _OVERLAY, _TABLE = "_labels.tif", "_overlay.png", "_objects.csv"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and the files that come of it.
+
+    Attributes
+    ----------
+    image, labels : pathlib.Path
+        What is read, and the labels to write.
+    overlay, table : pathlib.Path or None
+        Further files to write; None if they are not asked for.
+    """
+
+    image: Path
+    labels: Path
+    overlay: Path | None = None
+    table: Path | None = None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files to write."""
+        return tuple(path for path in (self.labels, self.overlay, self.table) if path is not None)
+
+
+def find_images(inputs: Sequence[str], *, recursive: bool = False) -> list[Path]:
+    """List the images that files, folders and glob patterns stand for.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        A file is taken whatever its name; of a folder or a pattern, all files with an image's suffix, but
+        none whose name starts with a dot.
+    recursive : bool
+        Whether folders within folders are entered.
+
+    Returns
+    -------
+    list of pathlib.Path
+        In the order of the inputs, sorted within each; a file that several inputs name comes once.
+
+    Raises
+    ------
+    InputError
+        If an input stands for no image.
+    """
+    found: dict[str, Path] = {}
+    for entry in inputs:
+        for path in _images_of(entry, recursive):
+            found.setdefault(_identity(path), path)
+    return list(found.values())
+
+
+def plan_jobs(
+    images: Iterable[Path], output: Path, *, overlay: bool = False, table: bool = False
+) -> list[Job]:
+    """Decide which files come of which image.
+
+    Parameters
+    ----------
+    images : iterable of pathlib.Path
+        From `find_images`.
+    output : pathlib.Path
+        Folder of the results; it need not exist.
+    overlay, table : bool
+        Whether these are asked for beside the labels.
+
+    Raises
+    ------
+    InputError
+        If two images would have the same results.
+    """
+    jobs: dict[str, Job] = {}
+    for image in images:
+        job = Job(
+            image,
+            output / (image.stem + _LABELS),
+            output / (image.stem + _OVERLAY) if overlay else None,
+            output / (image.stem + _TABLE) if table else None,
+        )
+        other = jobs.setdefault(_identity(job.labels), job)
+        if other is not job:
+            raise InputError(
+                f"'{other.image}' and '{image}' would both become '{job.labels}'; expected inputs whose "
+                "names differ without their endings; rename one, or segment them into different folders"
+            )
+    return list(jobs.values())
+
+
+def without_results(images: Sequence[Path], output: Path) -> list[Path]:
+    """Leave out files that are results, in the output folder, of other images of the list.
+
+    They are met where images and results share a folder and the command runs again.
+    """
+    suffixes = (_LABELS, _OVERLAY, _TABLE)
+    results = {_identity(output / (image.stem + suffix)) for image in images for suffix in suffixes}
+    return [image for image in images if _identity(image) not in results]
+
+
+def refuse_existing(jobs: Iterable[Job]) -> None:
+    """Refuse to write over files.
+
+    Raises
+    ------
+    InputError
+        If a file to write is there already.
+    """
+    existing = [f"'{path}'" for job in jobs for path in job.outputs if path.exists()]
+    if existing:
+        more = f" and {len(existing) - _SHOWN} more" if len(existing) > _SHOWN else ""
+        raise InputError(
+            f"{', '.join(existing[:_SHOWN])}{more} exist already; use --resume to keep what is done and do "
+            "the rest, --overwrite to replace it, or another --output"
+        )
+
+
+def _images_of(entry: str, recursive: bool) -> list[Path]:
+    path = Path(entry)
+    if path.is_dir():
+        found = sorted(file for file in _files(path, recursive) if _is_image(file))
+        if not found:
+            raise InputError(_nothing(f"the folder '{path}' holds no image", recursive))
+        return found
+    if path.exists():
+        return [path]
+    if not glob.has_magic(entry):
+        raise InputError(
+            f"'{entry}' does not exist; expected an image, a folder or a quoted pattern like 'a/*.tif'"
+        )
+    found = sorted(file for file in map(Path, glob.iglob(entry, recursive=True)) if _is_image(file))
+    if not found:
+        raise InputError(_nothing(f"no image fits the pattern '{entry}'", recursive=True))
+    return found
+
+
+def _files(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Return what glob would: nothing whose name, or that of a folder on the way, starts with a dot."""
+    pattern = "**/*" if recursive else "*"
+    return (folder / name for name in glob.iglob(pattern, root_dir=folder, recursive=True))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _nothing(found: str, recursive: bool) -> str:
+    advice = "" if recursive else "; --recursive enters the folders in it"
+    return f"{found}; expected files ending in {', '.join(IMAGE_SUFFIXES)}{advice}"
+
+
+def _identity(path: Path) -> str:
+    """Return what is equal for two names of the same file, as far as the names tell."""
+    return os.path.normcase(os.path.abspath(path))

@@ -1,0 +1,66 @@
+"""What the commands write: results to standard output, complaints and the log to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+_PACKAGE_LOGGER = logging.getLogger("pixel_embedded_affinity")
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows of equal length as columns, the last one ragged."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def add_progress_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--progress`` and ``--no-progress``."""
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show a progress bar (default: if standard error is a terminal)",
+    )
+
+
+def bar_wanted(arguments: argparse.Namespace) -> bool:
+    """Tell whether to show a progress bar: as the user says, else only where a person sees it."""
+    return sys.stderr.isatty() if arguments.progress is None else bool(arguments.progress)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes the log as `complain` does, so that it does not tear a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(self.format(record))
+
+
+@contextmanager
+def log_to_stderr(level: int) -> Iterator[None]:
+    """Show the library's log from this level upwards, for as long as the block runs."""
+    handler = _StderrHandler(level)
+    handler.setFormatter(logging.Formatter("pea: %(message)s"))
+    before = _PACKAGE_LOGGER.level
+    _PACKAGE_LOGGER.addHandler(handler)
+    _PACKAGE_LOGGER.setLevel(level)
+    try:
+        yield
+    finally:
+        _PACKAGE_LOGGER.removeHandler(handler)
+        _PACKAGE_LOGGER.setLevel(before)

@@ -1,0 +1,81 @@
+"""``pea models``: what can be had by name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pixel_embedded_affinity.cli.messages import aligned, say
+from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions of ``pea models``."""
+    parser.set_defaults(act=_list)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", parser_class=argparse.ArgumentParser)
+    listed = actions.add_parser("list", help="one line per model (the default)", allow_abbrev=False)
+    listed.set_defaults(act=_list)
+    shown = actions.add_parser("show", help="all that is known of a model", allow_abbrev=False)
+    shown.add_argument("name", metavar="NAME")
+    shown.set_defaults(act=_show)
+    fetched = actions.add_parser(
+        "download", help="have a model's file ready, for machines without a network", allow_abbrev=False
+    )
+    fetched.add_argument("name", metavar="NAME")
+    fetched.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help="folder to put the file into, made if absent (default: the cache, see 'pea info')",
+    )
+    fetched.set_defaults(act=_download)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the chosen action."""
+    arguments.act(arguments)
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    entries = [get_entry(name) for name in list_models()]
+    header = ("NAME", "VERSION", "SIZE", "LICENSE", "SCORES")
+    say(
+        aligned(
+            [header]
+            + [(entry.name, entry.version, _size(entry), entry.license, _scores(entry)) for entry in entries]
+        )
+    )
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    entry = get_entry(arguments.name)
+    rows = [
+        ("name", entry.name),
+        ("version", entry.version),
+        ("description", entry.description),
+        ("scores", _scores(entry)),
+        ("data", entry.data),
+        ("license", entry.license),
+        ("file", entry.file),
+        ("size", f"{_size(entry)} ({entry.size} bytes)"),
+        ("sha256", entry.sha256),
+        *(("url", url) for url in entry.urls),
+    ]
+    say(aligned(rows))
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    from pixel_embedded_affinity.models.fetch import download
+
+    path = download(arguments.name, arguments.to)
+    entry = get_entry(arguments.name)
+    say(f"{entry.name} {entry.version} is at {path}")
+
+
+def _size(entry: ModelEntry) -> str:
+    return f"{entry.size / 1e6:.1f} MB"
+
+
+def _scores(entry: ModelEntry) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in entry.scores.items())

@@ -1,0 +1,174 @@
+"""``pea segment``: a batch of images, each result written as soon as it is there."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixel_embedded_affinity.cli.batch import Job, find_images, plan_jobs, refuse_existing, without_results
+from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
+from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
+from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.progress import track
+from pixel_embedded_affinity.scaling import checked_scale
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pea segment``."""
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="TIFF, PNG or JPEG files, folders of them, or quoted patterns",
+    )
+    parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
+    add_model_arguments(parser)
+    _add_setting_arguments(parser)
+    _add_output_arguments(parser)
+
+
+def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("settings", "in the place of the model's own")
+    group.add_argument("--axes", help="a letter per axis: YX, YXC, CYX (default: what the file declares)")
+    group.add_argument("--scale", type=float, help="factor by which images are resized for the network")
+    group.add_argument("--min-size", metavar="PIXELS", type=int, help="remove objects of fewer pixels")
+    group.add_argument("--clusterer", metavar="NAME", help="with its default settings")
+    group.add_argument(
+        "--ranges", metavar="1,3,9", type=_integers, help="distances in pixels of the compared pairs"
+    )
+    group.add_argument("--directions", type=int, choices=(4, 8), help="for --ranges (default: 4)")
+    group.add_argument(
+        "--strides",
+        metavar="5",
+        type=_integers,
+        help="for --ranges: take every 5th repulsive pair (default: 1)",
+    )
+
+
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="folder for NAME_labels.tif; made if absent"
+    )
+    group.add_argument("--overlay", action="store_true", help="also NAME_overlay.png: outlines on the image")
+    group.add_argument("--table", action="store_true", help="also NAME_objects.csv: a row per object")
+    present = group.add_mutually_exclusive_group()
+    present.add_argument("--resume", action="store_true", help="skip images whose labels file is there")
+    present.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    add_progress_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment every image; 1 if any of them failed."""
+    jobs = _planned(arguments)
+    todo = [job for job in jobs if not (arguments.resume and job.labels.exists())]
+    failures = _work(todo, arguments) if todo else 0
+    parts = [f"{len(todo) - failures} of {len(jobs)} images segmented"]
+    parts += [f"{len(jobs) - len(todo)} were done before"] if arguments.resume else []
+    parts += [f"{failures} failed"] if failures else []
+    say(f"{', '.join(parts)}; results in {arguments.output}")
+    return 1 if failures else 0
+
+
+def _planned(arguments: argparse.Namespace) -> list[Job]:
+    found = find_images(arguments.inputs, recursive=arguments.recursive)
+    images = without_results(found, arguments.output)
+    if len(images) < len(found):
+        complain(f"pea: left out {len(found) - len(images)} inputs that are results of other inputs")
+    jobs = plan_jobs(images, arguments.output, overlay=arguments.overlay, table=arguments.table)
+    if not (arguments.resume or arguments.overwrite):
+        refuse_existing(jobs)
+    return jobs
+
+
+def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
+    """Do the jobs; return how many failed."""
+    scale = checked_scale(arguments.scale)
+    segmenter = _with_settings(load_segmenter(arguments), arguments)
+    _try_out(segmenter)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    bar = track(jobs, bar_wanted(arguments), unit="image")
+    done = [_attempt(segmenter, job, arguments.axes, scale) for job in bar]
+    return done.count(False)
+
+
+def _with_settings(segmenter: Segmenter, arguments: argparse.Namespace) -> Segmenter:
+    postprocess = None
+    if arguments.min_size is not None:
+        postprocess = replace(segmenter.config.postprocess, min_size=arguments.min_size)
+    return segmenter.with_settings(
+        neighborhood=_neighborhood(arguments), clusterer=arguments.clusterer, postprocess=postprocess
+    )
+
+
+def _neighborhood(arguments: argparse.Namespace) -> Neighborhood | None:
+    if arguments.ranges is not None:
+        return Neighborhood.from_ranges(
+            arguments.ranges, arguments.directions or 4, strides=_per_axis(arguments.strides)
+        )
+    if arguments.directions is not None or arguments.strides is not None:
+        raise InputError("--directions and --strides describe the pairs of --ranges; give --ranges too")
+    return None
+
+
+def _per_axis(strides: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+    """One number counts for every axis."""
+    return strides[0] if strides is not None and len(strides) == 1 else strides
+
+
+def _try_out(segmenter: Segmenter) -> None:
+    """Segment a blank image: settings or a device that cannot work are refused once, not for every file."""
+    import numpy as np
+
+    blank = np.zeros((segmenter.config.network.in_channels, 16, 16), dtype=np.float32)
+    segmenter.segment(blank, axes="CYX")
+
+
+def _attempt(segmenter: Segmenter, job: Job, axes: str | None, scale: float) -> bool:
+    """Do a job; if it fails, whatever the reason, say so, and let the batch go on."""
+    try:
+        _segment_file(segmenter, job, axes, scale)
+    except Exception as error:
+        logger.info("%s failed here:", job.image, exc_info=True)
+        complain(f"pea: error: {job.image}: {_reason(error)}")
+        return False
+    return True
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PixelEmbeddedAffinityError) else f"{type(error).__name__}: {text}"
+
+
+def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, scale: float) -> None:
+    from pixel_embedded_affinity.export import object_table, write_labels, write_overlay, write_table
+    from pixel_embedded_affinity.image import as_image
+
+    image = as_image(job.image, axes=axes, channels=segmenter.config.network.in_channels)
+    labels = segmenter.segment(image.values, axes="CYX", scale=scale)
+    # A gray image is shown and measured once, also where a model of three channels gets it three times.
+    gray = "C" not in image.source_axes
+    if job.overlay is not None:
+        write_overlay(job.overlay, image.values[:1] if gray else image.values, labels)
+    if job.table is not None:
+        write_table(job.table, object_table(labels, image.values[0] if gray else image.values))
+    # Last, since --resume takes the labels as the sign that everything is there.
+    write_labels(job.labels, image.to_source_order(labels))
+    logger.info("%s: %d objects", job.labels, labels.max(initial=0))
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 1,3,9") from None

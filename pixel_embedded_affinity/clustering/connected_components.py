@@ -1,0 +1,73 @@
+"""Connected components: pixels join where their affinity reaches a threshold. The baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixel_embedded_affinity.affinity import overlap
+from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable_values
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.image import as_foreground
+from pixel_embedded_affinity.postprocess import relabel
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.affinity import Affinities
+
+
+@dataclass(frozen=True)
+class ConnectedComponents:
+    """Connected components of the pairs that attract and whose affinity is at least a threshold.
+
+    Repulsive pairs are not used. A pixel that no such pair reaches is an object of its own. One wrong pair is
+    enough to join two objects, so that this is a baseline, and the fastest way.
+
+    Parameters
+    ----------
+    threshold : float
+        Affinity in [-1, 1] from which a pair joins its pixels.
+
+    Raises
+    ------
+    InputError
+        If `threshold` is not a number in [-1, 1].
+    """
+
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.threshold, Real) and not isinstance(self.threshold, bool)
+        if not number or not -1 <= self.threshold <= 1:
+            raise InputError(f"threshold must be a number in [-1, 1], got {self.threshold!r}")
+
+    def __call__(
+        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
+    ) -> NDArray[np.int32]:
+        """Cluster pixels; see `Clusterer` for parameters and result.
+
+        Raises
+        ------
+        InputError
+            If the affinities are not finite similarities that fit their neighborhood, the neighborhood has no
+            attractive offset, or `foreground` has another shape.
+        """
+        from bioimage_cpp.utils import UnionFind
+
+        values = usable_values(affinities)
+        refuse_no_attraction(affinities)
+        inside = None if foreground is None else as_foreground(foreground, values.shape[1:])
+        pixels = np.arange(values[0].size, dtype=np.uint64).reshape(values.shape[1:])
+        clusters = UnionFind(pixels.size)
+        for channel, offset in enumerate(affinities.neighborhood.offsets):
+            if affinities.neighborhood.attractive[channel]:
+                here, there = overlap(pixels.shape, offset)
+                joined = values[channel][here] >= self.threshold
+                if inside is not None:
+                    joined &= inside[here] & inside[there]
+                clusters.merge(np.stack((pixels[here][joined], pixels[there][joined]), axis=1))
+        roots = clusters.element_labeling().reshape(pixels.shape) + 1
+        return relabel(roots if inside is None else np.where(inside, roots, 0))

@@ -1,0 +1,9 @@
+"""Export: labels as TIFF, as a picture to judge them by, and as a table of objects."""
+
+from __future__ import annotations
+
+from pixel_embedded_affinity.export.overlay import render_overlay, write_overlay
+from pixel_embedded_affinity.export.table import object_table, write_table
+from pixel_embedded_affinity.export.tiff import write_labels
+
+__all__ = ["object_table", "render_overlay", "write_labels", "write_overlay", "write_table"]

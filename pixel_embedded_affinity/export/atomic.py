@@ -1,0 +1,60 @@
+"""Files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pixel_embedded_affinity.errors import InputError
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Give a temporary path to write to, and move it to `path` when the block ends without an error.
+
+    A reader, or a process that dies half way, never leaves or meets half a file under the final name. The
+    file gets the access rights of any new file of the user.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where the file shall be; its folder must exist. A file there is replaced.
+    suffixes : tuple of str
+        Endings that the name may have, in lower case.
+
+    Yields
+    ------
+    pathlib.Path
+        An empty file in the same folder, with the same ending.
+
+    Raises
+    ------
+    InputError
+        If the name ends otherwise, the folder does not exist, or `path` is a folder.
+    """
+    target = Path(os.path.realpath(path))
+    _check_target(Path(path), target, suffixes)
+    # A name of fixed length: one made from the target's could be too long for the file system.
+    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    try:
+        temporary.touch(exist_ok=False)
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_target(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise InputError(
+            f"'{path}' ends in '{path.suffix}'; expected {' or '.join(suffixes)}; rename the output"
+        )
+    if not target.parent.is_dir():
+        raise InputError(
+            f"the folder of '{path}' does not exist; expected an existing folder; create it first"
+        )
+    if target.is_dir():
+        raise InputError(f"'{path}' is a folder; expected the path of a file to write; add a file name")

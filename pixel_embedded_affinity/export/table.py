@@ -1,0 +1,130 @@
+"""Labels as a table: one row per object."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.atomic import atomic_file
+from pixel_embedded_affinity.image import as_channels, as_labels
+
+Table = dict[str, npt.NDArray[Any]]
+
+
+def object_table(labels: Any, intensity: Any = None) -> Table:
+    """Measure every object of a label image.
+
+    Parameters
+    ----------
+    labels : array-like of integers
+        Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive.
+    intensity : array-like, optional
+        The image: shape of the labels, or with channels first, ``(C, *spatial)``.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        One entry per object in each column, in ascending order of labels, pixels as units:
+
+        - ``label``;
+        - ``area``: number of pixels, in 3D of voxels;
+        - ``centroid-y``, ``centroid-x`` (3D: ``centroid-z`` first): mean coordinate of the pixels' centers;
+        - ``bbox-y-start``, ``bbox-y-stop``, ...: bounding box, stop excluded, as in a Python slice;
+        - ``equivalent_diameter``: of the circle, in 3D of the ball, of the same area;
+        - ``mean_intensity``, or ``mean_intensity-0``, ... per channel where `intensity` has a channel axis.
+
+        Without objects the columns are there and empty.
+
+    Raises
+    ------
+    InputError
+        If the labels or the intensity cannot be used, or their shapes differ.
+    """
+    array = as_labels(labels)
+    spatial = np.nonzero(array)
+    ids, rows = np.unique(array[spatial], return_inverse=True)
+    area = np.bincount(rows, minlength=len(ids))
+    names = "zyx"[-array.ndim :]
+    table: Table = {"label": ids, "area": area}
+    table |= {
+        f"centroid-{name}": np.bincount(rows, axis, len(ids)) / area
+        for name, axis in zip(names, spatial, strict=True)
+    }
+    table |= _bounding_boxes(names, spatial, rows, area)
+    table["equivalent_diameter"] = _equivalent_diameter(area, array.ndim)
+    if intensity is not None:
+        table |= _mean_intensities(intensity, array, spatial, rows, area)
+    return table
+
+
+def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
+    """Write a table as CSV: a header, commas, and numbers with all their digits.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A name ending in ``.csv`` in an existing folder; a file there is replaced, at once and whole.
+    table : mapping of str to sequence
+        Columns of equal length, such as `object_table` gives.
+
+    Raises
+    ------
+    InputError
+        If the columns differ in length or are not one-dimensional, or the path does not fit.
+    """
+    columns = {name: np.asarray(values) for name, values in table.items()}
+    shapes = {name: values.shape for name, values in columns.items()}
+    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
+        raise InputError(
+            f"table with columns of shapes {shapes}; expected one-dimensional columns of equal length"
+        )
+    with atomic_file(path, (".csv",)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
+
+
+def _bounding_boxes(
+    names: str,
+    spatial: tuple[npt.NDArray[np.intp], ...],
+    rows: npt.NDArray[np.intp],
+    area: npt.NDArray[np.intp],
+) -> Table:
+    """Return first and last-plus-one coordinate per object: extremes over runs of pixels sorted by object."""
+    if not len(area):
+        return {
+            f"bbox-{name}-{end}": np.empty(0, dtype=np.intp) for name in names for end in ("start", "stop")
+        }
+    order = np.argsort(rows, kind="stable")
+    starts = np.cumsum(area) - area
+    boxes: Table = {}
+    for name, axis in zip(names, spatial, strict=True):
+        boxes[f"bbox-{name}-start"] = np.minimum.reduceat(axis[order], starts)
+        boxes[f"bbox-{name}-stop"] = np.maximum.reduceat(axis[order], starts) + 1
+    return boxes
+
+
+def _equivalent_diameter(area: npt.NDArray[np.intp], ndim: int) -> npt.NDArray[np.float64]:
+    # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
+    return np.asarray((2 * ndim * area / np.pi) ** (1 / ndim), dtype=np.float64)
+
+
+def _mean_intensities(
+    intensity: Any,
+    labels: npt.NDArray[Any],
+    spatial: tuple[npt.NDArray[np.intp], ...],
+    rows: npt.NDArray[np.intp],
+    area: npt.NDArray[np.intp],
+) -> Table:
+    values = as_channels(intensity, ndim=labels.ndim)
+    as_labels(labels, values.shape[1:])
+    means = [np.bincount(rows, channel[spatial], len(area)) / area for channel in values]
+    if np.ndim(intensity) == labels.ndim:
+        return {"mean_intensity": means[0]}
+    return {f"mean_intensity-{index}": mean for index, mean in enumerate(means)}

@@ -1,0 +1,1 @@
+"""Trained models: which there are (registry), where their files are (fetch), what is in one (checkpoint)."""

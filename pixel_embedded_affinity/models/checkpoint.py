@@ -1,0 +1,295 @@
+"""The file format of a trained model: one safetensors file that also holds the model's configuration.
+
+The file is a plain safetensors file: the length of the header in 8 bytes (little-endian), the header as
+JSON, then the tensors. Its metadata, a part of the header, holds what a reader needs besides the tensors::
+
+    format           "pixel_embedded_affinity"
+    format_version   "1"
+    config           the configuration of the model, a JSON text
+
+Writing is deterministic: equal tensors and an equal configuration give equal bytes, so a hash names a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pixel_embedded_affinity.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "pixel_embedded_affinity"
+FORMAT_VERSION = "1"
+
+# Far above any model of this library; they bound what a hostile file can make us read.
+_MAX_HEADER_BYTES = 4 * 1024**2
+_MAX_FILE_BYTES = 2 * 1024**3
+
+_LENGTH_BYTES = 8
+_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"})
+_FOREIGN_KINDS = {
+    b"PK\x03\x04": "a zip archive (as torch.save writes it)",
+    b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Content of a weights file.
+
+    Parameters
+    ----------
+    config_json : str
+        Configuration of the model as JSON text.
+    tensors : dict of str to torch.Tensor
+        Weights by name, in the precision in which they are stored.
+    """
+
+    config_json: str
+    tensors: dict[str, torch.Tensor]
+
+
+def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a weights file; it appears whole or not at all, and replaces a file of that name.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        File to write; its folder must exist.
+    checkpoint : Checkpoint
+        What to write. Tensors may lie on any device and need not be contiguous; they are not modified.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor holds NaN or infinite values or has a type that the format does not take (complex, sparse,
+        8-bit float), or the configuration is empty or not encodable as UTF-8.
+    OSError
+        If the file cannot be written.
+    """
+    target = Path(path)
+    data = _encode(target, checkpoint)
+    with atomic_file(target) as file:
+        file.write(data)
+
+
+def read_checkpoint(path: str | os.PathLike[str], *, sha256: str | None = None) -> Checkpoint:
+    """Read and check a weights file. Nothing in it is ever executed.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        File to read.
+    sha256 : str, optional
+        Expected SHA-256 of the file in hexadecimal digits. The very bytes that become tensors are checked.
+
+    Returns
+    -------
+    Checkpoint
+        The tensors are on the CPU and own their memory.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or no safetensors file, was not written by this library, is of another
+        format version, holds no configuration, NaN or infinite weights, or has another SHA-256.
+    """
+    source = Path(path)
+    config_json, data = _read(source)
+    if sha256 is not None:
+        _check_digest(source, data, sha256)
+    tensors = _decode(source, data)
+    _check_finite(source, tensors)
+    return Checkpoint(config_json=config_json, tensors=tensors)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """File that gets its name only once it is written and flushed to disk.
+
+    The bytes go to a temporary file in the same folder, named ``.NAME.RANDOM.part``. It is renamed to `path`
+    when the block ends, replacing a file of that name, and removed when the block fails.
+
+    Parameters
+    ----------
+    path : Path
+        Final name. The mode of the new file follows the umask.
+
+    Yields
+    ------
+    BinaryIO
+        File open for writing.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        # Mode "x" leaves the permissions to the umask, unlike tempfile, whose files nobody else can read.
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _encode(path: Path, checkpoint: Checkpoint) -> bytes:
+    import safetensors.torch
+
+    try:
+        tensors = _owned(checkpoint.tensors)
+        _check_finite(path, tensors)
+        data, header = _with_metadata(safetensors.torch.save(tensors), checkpoint.config_json)
+    except (RuntimeError, UnicodeError, KeyError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be written as safetensors ({_one_line(error)})") from error
+    _check_header(path, header)
+    return data
+
+
+def _owned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy tensors into memory of their own: the format takes neither shared nor strided memory."""
+    import torch
+
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def _with_metadata(data: bytes, config_json: str) -> tuple[bytes, dict[str, Any]]:
+    """Add the metadata to a safetensors file that has none; also give the new header.
+
+    safetensors itself writes metadata in random order, which would give every file another hash.
+    """
+    end = _LENGTH_BYTES + _header_length(data)
+    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "config": config_json}
+    header = {"__metadata__": metadata, **json.loads(data[_LENGTH_BYTES:end])}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text + data[end:], header
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    """Read the configuration and all bytes of a file, the bulk only after its size and header are checked."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, expected a .safetensors file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LENGTH_BYTES)
+            _check_sizes(path, start, os.fstat(file.fileno()).st_size)
+            text = file.read(_header_length(start))
+            header = _parse_header(path, text)
+            _check_header(path, header)
+            return header["__metadata__"]["config"], start + text + file.read()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({_one_line(error)})") from error
+
+
+def _check_digest(path: Path, data: bytes, expected: str) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected.lower():
+        raise CheckpointError(f"{path}: SHA-256 is {digest}, expected {expected}; fetch the file again")
+
+
+def _header_length(data: bytes) -> int:
+    return int.from_bytes(data[:_LENGTH_BYTES], "little")
+
+
+def _check_sizes(path: Path, start: bytes, size: int) -> None:
+    for magic, kind in _FOREIGN_KINDS.items():
+        if start.startswith(magic):
+            raise CheckpointError(f"{path}: is {kind}, expected safetensors; nothing is ever unpickled")
+    length = _header_length(start)
+    if len(start) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+        raise CheckpointError(
+            f"{path}: no safetensors file, or truncated (header of {length} in {size} bytes)"
+        )
+    if length > _MAX_HEADER_BYTES:
+        raise CheckpointError(f"{path}: header of {length} bytes, expected at most {_MAX_HEADER_BYTES}")
+    if size > _MAX_FILE_BYTES:
+        raise CheckpointError(f"{path}: {size} bytes, expected at most {_MAX_FILE_BYTES}")
+
+
+def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: no safetensors file, bad header ({_one_line(error)})") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: no safetensors file, header is no JSON object")
+    return header
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key is repeated")
+    return dict(pairs)
+
+
+def _check_header(path: Path, header: Mapping[str, Any]) -> None:
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: metadata lacks format = {FORMAT!r}, not a file of this library")
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version is {_short(version)}, expected {FORMAT_VERSION!r}; "
+            "use the release of the library that wrote the file"
+        )
+    config = metadata.get("config")
+    if not isinstance(config, str) or not config.strip():
+        raise CheckpointError(f"{path}: metadata lacks 'config', the model's configuration as JSON")
+    _check_dtypes(path, header)
+
+
+def _check_dtypes(path: Path, header: Mapping[str, Any]) -> None:
+    for name in header.keys() - {"__metadata__"}:
+        dtype = header[name].get("dtype") if isinstance(header[name], dict) else None
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            found = f"tensor {_short(name)} has type {_short(dtype)}"
+            raise CheckpointError(f"{path}: {found}, expected one of {', '.join(sorted(_DTYPES))}")
+
+
+def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+    import safetensors.torch
+
+    try:
+        return safetensors.torch.load(data)
+    except (safetensors.SafetensorError, RuntimeError, TypeError) as error:  # TypeError: a size above 2**63
+        raise CheckpointError(f"{path}: no safetensors file, or damaged ({_one_line(error)})") from error
+
+
+def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"{path}: tensor {_short(name)} has NaN or infinite values, expected finite ones"
+            )
+
+
+def _short(value: object) -> str:
+    """Text of a value from an untrusted file, fit for one line of an error."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

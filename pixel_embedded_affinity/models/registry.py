@@ -1,0 +1,234 @@
+"""The models that a registry file lists: names, versions, file hashes, addresses, licenses, scores."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pixel_embedded_affinity.errors import InputError, UnknownModelError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: The registry that ships with the library; weights that ship too are in ``bundled`` next to it.
+REGISTRY_PATH = Path(__file__).with_name("registry.toml")
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of a registry.
+
+    Parameters
+    ----------
+    name : str
+        Name by which callers ask for the model.
+    version : str
+        Version of the weights.
+    file : str
+        Plain name of the checkpoint file, ending in ``.safetensors``.
+    sha256 : str
+        SHA-256 of that file, 64 lower-case hexadecimal digits.
+    size : int
+        Size of that file in bytes.
+    urls : tuple of str
+        Public ``http`` or ``https`` addresses of the file, tried in turn. May be empty.
+    license, data, description : str
+        License of the weights, training data, and what the model segments.
+    scores : mapping of str to float
+        Measured scores by name.
+
+    Raises
+    ------
+    InputError
+        If a field has another type or form. Names, versions and files never hold a path separator or ``..``,
+        because paths are made of them.
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    size: int
+    urls: tuple[str, ...]
+    license: str
+    data: str
+    description: str
+    scores: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        for field, (is_valid, expected) in _FIELD_RULES.items():
+            value = getattr(self, field)
+            if not is_valid(value):
+                raise InputError(f"model {self.name!r}: {field} is {value!r}, expected {expected}")
+
+
+def list_models(registry: Path | None = None) -> list[str]:
+    """Names of the models of a registry, sorted.
+
+    Parameters
+    ----------
+    registry : Path, optional
+        Registry file. Default: the one that ships with the library.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        If the registry file cannot be read or has a wrong entry.
+    """
+    return sorted(read_registry(registry))
+
+
+def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
+    """Entry of one model.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model, as in `list_models`.
+    registry : Path, optional
+        Registry file. Default: the one that ships with the library.
+
+    Returns
+    -------
+    ModelEntry
+
+    Raises
+    ------
+    UnknownModelError
+        If the registry does not hold the name; the message lists those it holds.
+    InputError
+        If the registry file cannot be read or has a wrong entry.
+    """
+    entries = read_registry(registry)
+    if not isinstance(name, str) or name not in entries:
+        valid = ", ".join(sorted(entries)) or "none (the registry is empty)"
+        raise UnknownModelError(f"unknown model {name!r}; valid models: {valid}")
+    return entries[name]
+
+
+def read_registry(registry: Path | None = None) -> dict[str, ModelEntry]:
+    """Read and check every entry of a registry file.
+
+    Parameters
+    ----------
+    registry : Path, optional
+        Registry file. Default: the one that ships with the library.
+
+    Returns
+    -------
+    dict of str to ModelEntry
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not UTF-8 TOML, or holds an unknown, missing or ill-formed field.
+    """
+    path = REGISTRY_PATH if registry is None else Path(registry)
+    document = read_toml(path)
+    models = document.pop("models", {})
+    if document or not isinstance(models, dict):
+        found = sorted(document) or models
+        raise InputError(f"registry {path}: expected nothing but [models.NAME] tables, got {found!r}")
+    try:
+        return {name: _parse_entry(name, table) for name, table in models.items()}
+    except InputError as error:
+        raise InputError(f"registry {path}: {error}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+        File to read.
+
+    Returns
+    -------
+    dict of str to Any
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not UTF-8 TOML.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a UTF-8 TOML file ({error})") from error
+    return document
+
+
+def _parse_entry(name: str, table: object) -> ModelEntry:
+    if not isinstance(table, dict):
+        raise InputError(f"model {name!r}: expected a table [models.{name}], got {table!r}")
+    expected = {field.name for field in fields(ModelEntry)} - {"name"}
+    unknown, missing = sorted(table.keys() - expected), sorted(expected - table.keys())
+    if unknown or missing:
+        raise InputError(f"model {name!r}: unknown fields {unknown}, missing fields {missing}")
+    urls = table["urls"]
+    return ModelEntry(name=name, **{**table, "urls": tuple(urls) if isinstance(urls, list) else urls})
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+def _matches(pattern: str) -> Callable[[object], bool]:
+    compiled = re.compile(rf"(?!.*\.\.){pattern}", re.ASCII)  # nowhere two dots: no way out of a folder
+    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_public_url(value: object) -> bool:
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        return False
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+
+
+def _are_urls(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_public_url, value))
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _are_scores(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_score, value.values()))
+
+
+_TEXT_RULE = (_is_text, "a text that is not empty")
+_FIELD_RULES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "name": (_matches(r"[a-z][a-z0-9_-]{0,63}"), "lower-case letters, digits, '_' and '-', a letter first"),
+    "version": (_matches(r"[0-9][0-9A-Za-z.]{0,31}"), "a text of digits, letters and dots, such as '1.0'"),
+    "file": (_matches(r"[0-9A-Za-z][\w.-]{0,127}\.safetensors"), "a plain name that ends in .safetensors"),
+    "sha256": (_matches(r"[0-9a-f]{64}"), "64 lower-case hexadecimal digits"),
+    "size": (_is_size, "a number of bytes above 0"),
+    "urls": (_are_urls, "a list of http(s) addresses without credentials"),
+    "license": _TEXT_RULE,
+    "data": _TEXT_RULE,
+    "description": _TEXT_RULE,
+    "scores": (_are_scores, "a table of finite numbers by name"),
+}

@@ -1,0 +1,255 @@
+"""Neighborhoods: which pairs of pixels are compared, which of them attract, and which repel."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pixel_embedded_affinity.errors import InputError
+
+Offset = tuple[int, ...]
+
+# Half of the neighbors: the other half is the same edge seen from its other end.
+_DIRECTIONS: dict[int, tuple[Offset, ...]] = {
+    4: ((-1, 0), (0, -1)),
+    8: ((-1, 0), (0, -1), (-1, -1), (-1, 1)),
+    6: ((-1, 0, 0), (0, -1, 0), (0, 0, -1)),
+}
+
+
+def _half_neighbors_3d(most_axes: int) -> tuple[Offset, ...]:
+    """Neighbors of a voxel along at most `most_axes` axes, one of each opposite pair, straight ones first."""
+    moves = itertools.product((-1, 0, 1), repeat=3)
+    half = [move for move in moves if move < (0, 0, 0) and sum(map(abs, move)) <= most_axes]
+    return tuple(sorted(half, key=lambda move: (sum(map(abs, move)), move)))
+
+
+_DIRECTIONS[18] = _half_neighbors_3d(2)
+_DIRECTIONS[26] = _half_neighbors_3d(3)
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """Offsets between the two pixels of each compared pair, and the role of each pair in clustering.
+
+    Parameters
+    ----------
+    offsets : sequence of sequences of int
+        One offset per affinity channel, in NumPy axis order: ``(y, x)`` or ``(z, y, x)``, in pixels. The pair
+        of channel ``k`` at pixel ``p`` is ``(p, p + offsets[k])``.
+    attractive : sequence of bool, optional
+        Whether the pairs of a channel attract (may merge) or repel (may forbid a merge). Default: offsets of
+        one pixel along a single axis attract, all others repel.
+    strides : int or sequence of int, optional
+        Repulsive pairs are used only at pixels whose coordinates are multiples of the strides, one stride per
+        axis. Default: 1 along each axis, that is every pixel.
+
+    Raises
+    ------
+    InputError
+        If there is no offset, an offset is zero or repeated (also as its own opposite), dimensions are mixed
+        or not 2 or 3, a number is not an integer, or a stride is below 1.
+
+    Examples
+    --------
+    >>> Neighborhood.from_ranges([1, 9], directions=4, strides=5)
+    Neighborhood(attractive=[(-1, 0), (0, -1)], repulsive=[(-9, 0), (0, -9)], strides=(5, 5))
+    """
+
+    offsets: tuple[Offset, ...]
+    attractive: tuple[bool, ...] = ()
+    strides: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        offsets = _checked_offsets(self.offsets)
+        ndim = len(offsets[0])
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "attractive", _checked_roles(self.attractive, offsets))
+        object.__setattr__(self, "strides", _checked_strides(self.strides, ndim))
+
+    @classmethod
+    def from_ranges(
+        cls,
+        ranges: Sequence[int] | Sequence[Sequence[int]],
+        directions: int = 4,
+        *,
+        strides: int | Sequence[int] | None = None,
+    ) -> Neighborhood:
+        """Build a neighborhood from ranges times directions.
+
+        Parameters
+        ----------
+        ranges : sequence of int, or of sequences of int
+            Distances in pixels, each given once. A sequence per range gives one distance per axis, for
+            anisotropic images: ``[(1, 1, 1), (1, 3, 3)]``.
+        directions : {4, 8, 6, 18, 26}
+            Size of the full neighborhood; half of it becomes offsets, since a pair has two ends. 4 and 8 are
+            two-dimensional; 6, 18 and 26 three-dimensional.
+        strides : int or sequence of int, optional
+            Subsampling of the repulsive pairs, see the class.
+
+        Returns
+        -------
+        Neighborhood
+            ``len(ranges) * directions / 2`` offsets (fewer where ranges coincide on an axis), ordered by
+            range, then direction. The straight pairs of range 1 attract; all others repel.
+
+        Raises
+        ------
+        InputError
+            If a range is not a positive integer or is repeated, or `directions` is not one of the listed.
+        """
+        moves = _moves(directions)
+        scales = _checked_ranges(ranges, len(moves[0]))
+        offsets = [tuple(s * m for s, m in zip(scale, move)) for scale in scales for move in moves]
+        return cls(tuple(dict.fromkeys(offsets)), strides=strides)  # type: ignore[arg-type]
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes, 2 or 3."""
+        return len(self.offsets[0])
+
+    @property
+    def repulsive(self) -> tuple[bool, ...]:
+        """Whether the pairs of each channel repel: the opposite of `attractive`."""
+        return tuple(not role for role in self.attractive)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __repr__(self) -> str:
+        attractive = [offset for offset, role in zip(self.offsets, self.attractive) if role]
+        repulsive = [offset for offset, role in zip(self.offsets, self.attractive) if not role]
+        return f"Neighborhood(attractive={attractive}, repulsive={repulsive}, strides={self.strides})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the neighborhood as JSON-compatible lists; `from_dict` is the inverse."""
+        return {
+            "offsets": [list(offset) for offset in self.offsets],
+            "attractive": list(self.attractive),
+            "strides": list(self.strides),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Neighborhood:
+        """Build a neighborhood from the output of `to_dict`, or from ranges, directions and strides.
+
+        Raises
+        ------
+        InputError
+            If a key is unknown, or the values are not valid.
+        """
+        if "ranges" in values:
+            _refuse_unknown(values, {"ranges", "directions", "strides"})
+            return cls.from_ranges(
+                values["ranges"], values.get("directions", 4), strides=values.get("strides")
+            )
+        _refuse_unknown(values, {"offsets", "attractive", "strides"})
+        return cls(values.get("offsets", ()), values.get("attractive", ()), values.get("strides", ()))
+
+
+def _refuse_unknown(values: dict[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(f"unknown neighborhood keys {unknown}; the valid ones are {sorted(known)}")
+
+
+def _as_sequence(values: Any, name: str) -> list[Any]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InputError(f"{name} must be a sequence, got {values!r}; pass a list")
+    return list(values)
+
+
+def _as_int(value: Any, name: str) -> int:
+    """Accept Python, NumPy and torch integers, refuse floats and booleans."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass  # arrays and tensors have __index__ whatever they hold
+    raise InputError(f"{name} must hold integers, got {value!r} of type {type(value).__name__}")
+
+
+def _moves(directions: int) -> tuple[Offset, ...]:
+    if isinstance(directions, bool) or not hasattr(directions, "__index__") or directions not in _DIRECTIONS:
+        raise InputError(f"directions must be one of 4, 8 (2D), 6, 18, 26 (3D), got {directions!r}")
+    return _DIRECTIONS[directions]
+
+
+def _checked_ranges(values: Any, ndim: int) -> list[tuple[int, ...]]:
+    """Ranges as a distance per axis each."""
+    scales = [_scale(entry, ndim) for entry in _as_sequence(values, "ranges")]
+    if not scales:
+        raise InputError("ranges is empty; a neighborhood needs at least one range")
+    if len(set(scales)) < len(scales):
+        raise InputError(f"ranges must differ from each other, got {values!r}")
+    return scales
+
+
+def _scale(entry: Any, ndim: int) -> tuple[int, ...]:
+    """One range as a distance per axis."""
+    if isinstance(entry, Iterable) and not isinstance(entry, (str, bytes)):
+        scale = tuple(_as_int(value, "ranges") for value in entry)
+    else:
+        scale = (_as_int(entry, "ranges"),) * ndim
+    if len(scale) != ndim:
+        raise InputError(
+            f"a range must have {ndim} distances, one per axis, for these directions, got {entry!r}"
+        )
+    if min(scale) < 1:
+        raise InputError(f"ranges must be positive, got {entry!r}")
+    return scale
+
+
+def _checked_offsets(values: Any) -> tuple[Offset, ...]:
+    offsets = tuple(
+        tuple(_as_int(component, "offsets") for component in _as_sequence(offset, "each offset"))
+        for offset in _as_sequence(values, "offsets")
+    )
+    if not offsets:
+        raise InputError("offsets is empty; a neighborhood needs at least one offset")
+    dimensions = sorted({len(offset) for offset in offsets})
+    if len(dimensions) > 1 or dimensions[0] not in (2, 3):
+        raise InputError(f"offsets must all have 2 or all have 3 components, got lengths {dimensions}")
+    _refuse_repeated(offsets)
+    return offsets
+
+
+def _refuse_repeated(offsets: tuple[Offset, ...]) -> None:
+    seen: set[Offset] = set()
+    for offset in offsets:
+        if not any(offset):
+            raise InputError(f"offset {offset} is zero; a pixel is not compared with itself")
+        opposite = tuple(-component for component in offset)
+        if offset in seen or opposite in seen:
+            raise InputError(f"offset {offset} is given twice (an offset and its opposite are the same pair)")
+        seen.add(offset)
+
+
+def _is_unit_step(offset: Offset) -> bool:
+    return sum(map(abs, offset)) == 1
+
+
+def _checked_roles(values: Any, offsets: tuple[Offset, ...]) -> tuple[bool, ...]:
+    roles = _as_sequence(values, "attractive")
+    if not roles:
+        return tuple(_is_unit_step(offset) for offset in offsets)
+    if len(roles) != len(offsets):
+        raise InputError(f"attractive must have one entry per offset, {len(offsets)}, got {len(roles)}")
+    wrong = [role for role in roles if not (isinstance(role, bool) or type(role).__name__ == "bool")]
+    if wrong:
+        raise InputError(f"attractive must hold booleans, got {wrong[0]!r}")
+    return tuple(bool(role) for role in roles)
+
+
+def _checked_strides(values: Any, ndim: int) -> tuple[int, ...]:
+    if values is None or (isinstance(values, tuple) and not values):
+        return (1,) * ndim
+    entries = list(values) if isinstance(values, Iterable) else [values] * ndim
+    strides = tuple(_as_int(stride, "strides") for stride in entries)
+    if len(strides) != ndim or min(strides) < 1:
+        raise InputError(f"strides must be {ndim} integers of at least 1, got {values!r}")
+    return strides

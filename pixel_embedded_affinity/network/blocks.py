@@ -1,0 +1,46 @@
+"""Building blocks of the two-dimensional networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, added to a third one that projects the input, then ReLU.
+
+    The first convolution of the path and the projection read the same input. They are one convolution with
+    twice the channels here: the same parameters and the same function, one pass over the input, not two.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output; height and width stay.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.enter: nn.Module = nn.Conv2d(in_channels, 2 * out_channels, 3, padding=1, bias=False)
+        self.enter_norm: nn.Module = nn.BatchNorm2d(2 * out_channels)
+        self.refine: nn.Module = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.refine_norm: nn.Module = nn.BatchNorm2d(out_channels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
+        path, projection = self.enter_norm(self.enter(features)).split(self.out_channels, dim=1)
+        refined = self.refine_norm(self.refine(torch.relu(path)))
+        return torch.relu(refined + projection)
+
+    def fold_batch_norm(self) -> None:
+        """Put each batch norm into the convolution before it; for evaluation only, and not to be undone."""
+        self.enter, self.enter_norm = fold(self.enter, self.enter_norm)
+        self.refine, self.refine_norm = fold(self.refine, self.refine_norm)
+
+
+def fold(convolution: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return the convolution with the batch norm folded in, and an identity in the norm's place."""
+    if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+        return convolution, norm
+    return fuse_conv_bn_eval(convolution, norm), nn.Identity()

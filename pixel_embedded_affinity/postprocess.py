@@ -1,0 +1,397 @@
+"""Postprocessing of labels: merge fragments, drop specks, fill holes, clear the border, number anew.
+
+All functions take 2D or 3D labels of any integer dtype, 0 being background, and return new int32 labels that
+are consecutive from 1 and ordered by first pixel in C order. Two pixels are neighbors if they share a face.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.image import as_labels
+
+Labels = NDArray[np.int32]
+_Integers = NDArray[np.intp]
+
+
+def relabel(labels: ArrayLike) -> Labels:
+    """Number the objects anew: consecutive from 1, in the order of their first pixels.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background.
+
+    Returns
+    -------
+    ndarray of int32
+        The same objects under new numbers. Background stays 0.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not integers, negative, empty, or neither 2D nor 3D.
+    """
+    return _painted(_ordered_runs(labels))
+
+
+def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
+    """Merge small objects into the neighboring object with which they share the longest border.
+
+    The sizes are taken in the given order, one pass each. In a pass, every object with fewer than `size`
+    pixels is a fragment, and all fragments decide at the same time, on the labels as they were at the start
+    of the pass: a fragment joins the neighbor with the longest common border, where neighbors that are not
+    fragments themselves come before all that are; of equal borders, the object whose first pixel comes first
+    in C order wins. A fragment that joins a fragment goes where that one goes; two that choose each other
+    become one object, which a later pass may merge further. A fragment that touches no other object stays
+    (see `remove_small`). The result does not depend on how the objects were numbered.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background. Nothing is merged across background.
+    sizes : sequence of int
+        Sizes in pixels, at least 0.
+
+    Returns
+    -------
+    ndarray of int32
+        Merged labels.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels, or a size is not an integer of at least 0.
+
+    Notes
+    -----
+    The border of two objects is the number of pairs of face-adjacent pixels, one in each. It is counted on
+    the image once; the passes work on the graph of objects.
+    """
+    thresholds = _checked_sizes(sizes, "sizes")
+    runs = _ordered_runs(labels)
+    areas = _areas(runs)
+    if areas[1:].min(initial=max(thresholds, default=0)) >= max(thresholds, default=0):
+        return _painted(runs)
+    borders = _object_borders(_painted(runs), len(areas))
+    target = np.arange(len(areas))
+    for size in thresholds:
+        moved = _merge_pass(areas, borders, size)
+        areas = np.bincount(moved, weights=areas, minlength=len(areas)).astype(np.intp)
+        borders = _moved_borders(borders, moved)
+        target = moved[target]
+    return _painted(_kept(runs, areas > 0, target))
+
+
+def remove_small(labels: ArrayLike, min_size: int) -> Labels:
+    """Turn objects with fewer than `min_size` pixels into background.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background.
+    min_size : int
+        Fewest pixels of an object that stays. All pieces of an object count together.
+
+    Returns
+    -------
+    ndarray of int32
+        Labels without the small objects.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels, or `min_size` is not an integer of at least 0.
+    """
+    (smallest,) = _checked_sizes([min_size], "min_size")
+    runs = _ordered_runs(labels)
+    return _painted(_kept(runs, _areas(runs) >= smallest))
+
+
+def fill_holes(labels: ArrayLike) -> Labels:
+    """Fill the holes of objects.
+
+    A hole is a face-connected region of background that does not touch the border of the image and that
+    touches one object only; it becomes part of that object. Gaps enclosed by several objects stay background.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background.
+
+    Returns
+    -------
+    ndarray of int32
+        Labels with filled holes.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels.
+    """
+    from scipy import ndimage
+
+    ordered = relabel(labels)
+    regions, count = ndimage.label(ordered == 0)
+    owners = _hole_owners(regions, count, ordered)
+    # The first pixel of an object lies before all of its holes, so that the order of the labels stays.
+    return ordered + owners[regions] if owners.any() else ordered
+
+
+def clear_border(labels: ArrayLike) -> Labels:
+    """Turn objects that touch the border of the image into background.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background. In 3D all six faces of the volume are its
+        border.
+
+    Returns
+    -------
+    ndarray of int32
+        Labels without the objects that touch the border.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels.
+    """
+    runs = _ordered_runs(labels)
+    inside = np.ones(len(_areas(runs)), bool)
+    for face in _faces(_painted(runs)):
+        inside[face] = False
+    return _painted(_kept(runs, inside))
+
+
+@dataclass(frozen=True)
+class Postprocess:
+    """Postprocessing steps, applied in the order of the parameters.
+
+    Parameters
+    ----------
+    merge_sizes : sequence of int
+        Sizes in pixels for `merge_fragments`. Default: nothing is merged.
+    min_size : int
+        Smallest size in pixels for `remove_small`. Default 0: every object stays.
+    fill_holes : bool
+        Whether `fill_holes` is applied.
+    clear_border : bool
+        Whether `clear_border` is applied.
+
+    Raises
+    ------
+    InputError
+        If a size is not an integer of at least 0, or a switch is not a bool.
+
+    Examples
+    --------
+    >>> Postprocess(merge_sizes=(25, 50), min_size=25)([[1, 1], [0, 0]])
+    array([[0, 0],
+           [0, 0]], dtype=int32)
+    """
+
+    merge_sizes: tuple[int, ...] = ()
+    min_size: int = 0
+    fill_holes: bool = False
+    clear_border: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "merge_sizes", _checked_sizes(self.merge_sizes, "merge_sizes"))
+        object.__setattr__(self, "min_size", _checked_sizes([self.min_size], "min_size")[0])
+        for name in ("fill_holes", "clear_border"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
+
+    def __call__(self, labels: ArrayLike) -> Labels:
+        """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel."""
+        result = merge_fragments(labels, self.merge_sizes)
+        if self.min_size:
+            result = remove_small(result, self.min_size)
+        if self.fill_holes:
+            result = fill_holes(result)
+        if self.clear_border:
+            result = clear_border(result)
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON-compatible values; `from_dict` is the inverse."""
+        return {**asdict(self), "merge_sizes": list(self.merge_sizes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Postprocess:
+        """Build the steps from the output of `to_dict`; what is missing takes its default.
+
+        Raises
+        ------
+        InputError
+            If a key is unknown, or a value is not valid.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise InputError(f"unknown postprocessing keys {unknown}; the valid ones are {known}")
+        return cls(**values)
+
+
+class _Runs(NamedTuple):
+    """Labels as runs of equal pixels in C order; they are far fewer than pixels, and quick to renumber."""
+
+    labels: Labels
+    lengths: _Integers
+    shape: tuple[int, ...]
+
+
+class _Borders(NamedTuple):
+    """Touching objects, each pair once with ``first < second``, and how many pixel pairs they share."""
+
+    first: _Integers
+    second: _Integers
+    length: _Integers
+
+
+def _checked_sizes(sizes: Any, name: str) -> tuple[int, ...]:
+    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
+        raise InputError(f"{name} must be a sequence of integers, got {sizes!r}; write {name}=[...]")
+    return tuple(_checked_size(size, name) for size in sizes)
+
+
+def _checked_size(size: Any, name: str) -> int:
+    if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 0:
+        raise InputError(f"{name}: a size must be an integer of at least 0, in pixels, got {size!r}")
+    return operator.index(size)
+
+
+def _ordered_runs(labels: ArrayLike) -> _Runs:
+    """Runs of labels, numbered anew in the order of their first pixels."""
+    array = as_labels(labels)
+    flat = array.ravel()
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    # The first pixel of an object always starts a run.
+    values, first, inverse = np.unique(flat[starts], return_index=True, return_inverse=True)
+    objects = np.flatnonzero(values)
+    numbers = np.zeros(len(values), np.int32)
+    numbers[objects[np.argsort(first[objects])]] = np.arange(1, len(objects) + 1, dtype=np.int32)
+    return _Runs(numbers[inverse], np.diff(starts, append=flat.size), array.shape)
+
+
+def _painted(runs: _Runs) -> Labels:
+    return np.repeat(runs.labels, runs.lengths).reshape(runs.shape)
+
+
+def _areas(runs: _Runs) -> _Integers:
+    """Pixels of each label; the background has 0, since it is no object."""
+    areas = np.bincount(runs.labels, weights=runs.lengths).astype(np.intp)
+    areas[0] = 0
+    return areas
+
+
+def _kept(runs: _Runs, kept: NDArray[np.bool_], target: _Integers | None = None) -> _Runs:
+    """Runs of the kept objects, numbered anew; each object becomes its `target` before."""
+    numbers = np.cumsum(kept[1:], dtype=np.int32)
+    table = np.concatenate((np.zeros(1, np.int32), np.where(kept[1:], numbers, np.int32(0))))
+    return runs._replace(labels=(table if target is None else table[target])[runs.labels])
+
+
+def _neighbors(array: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Both ends of all face-adjacent pairs of pixels, axis by axis, as views."""
+    for axis in range(array.ndim):
+        moved = np.moveaxis(array, axis, 0)
+        yield moved[:-1], moved[1:]
+
+
+def _faces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """First and last layer of pixels along each axis, as views."""
+    for axis in range(array.ndim):
+        moved = np.moveaxis(array, axis, 0)
+        yield from (moved[0], moved[-1])
+
+
+def _object_borders(ordered: Labels, count: int) -> _Borders:
+    """Borders of all touching objects of an image; `count` is one more than the largest label."""
+    ends = []
+    for here, there in _neighbors(ordered):
+        border = (here != there) & (here > 0) & (there > 0)
+        ends.append((here[border], there[border]))
+    first, second = (np.concatenate(side).astype(np.intp) for side in zip(*ends, strict=True))
+    return _summed_borders(first, second, np.ones(len(first), np.intp), count)
+
+
+def _summed_borders(first: _Integers, second: _Integers, length: _Integers, count: int) -> _Borders:
+    """Borders with each pair of objects once; pairs of an object with itself vanish."""
+    different = first != second
+    pairs = np.minimum(first, second) * count + np.maximum(first, second)
+    keys, inverse = np.unique(pairs[different], return_inverse=True)
+    lengths = np.bincount(inverse, weights=length[different], minlength=len(keys)).astype(np.intp)
+    return _Borders(keys // count, keys % count, lengths)
+
+
+def _moved_borders(borders: _Borders, target: _Integers) -> _Borders:
+    """Borders after each object has become part of its target."""
+    return _summed_borders(target[borders.first], target[borders.second], borders.length, len(target))
+
+
+def _merge_pass(areas: _Integers, borders: _Borders, size: int) -> _Integers:
+    """Object that each object becomes part of in a pass: of those that merge, the one that comes first."""
+    target = _choices(borders, areas < size)
+    labels = np.arange(len(target))
+    # Two fragments that chose each other would send a chain round in circles; longer circles cannot arise,
+    # since along one the borders could only grow, and of equal borders the smallest label is chosen.
+    mutual = (target[target] == labels) & (labels < target)
+    target[mutual] = labels[mutual]
+    while not np.array_equal(target, target[target]):
+        target = target[target]
+    smallest: _Integers = labels.copy()
+    np.minimum.at(smallest, target, labels)
+    merged: _Integers = smallest[target]
+    return merged
+
+
+def _choices(borders: _Borders, fragment: NDArray[np.bool_]) -> _Integers:
+    """Neighbor that each fragment joins; every other object stays with itself."""
+    source = np.concatenate((borders.first, borders.second))
+    neighbor = np.concatenate((borders.second, borders.first))
+    length = np.concatenate((borders.length, borders.length))
+    rank = np.lexsort((neighbor, -length, fragment[neighbor], source))
+    rank = rank[fragment[source[rank]]]
+    sources, best = np.unique(source[rank], return_index=True)
+    target = np.arange(len(fragment))
+    target[sources] = neighbor[rank[best]]
+    return target
+
+
+def _hole_owners(regions: NDArray[np.int32], count: int, ordered: Labels) -> Labels:
+    """Label of the object that owns each background region, where the region is a hole, else 0."""
+    closed = np.ones(count + 1, bool)
+    closed[0] = False
+    for face in _faces(regions):
+        closed[face] = False
+    owners = np.zeros(count + 1, np.int32)
+    if not closed.any():
+        return owners
+    region, label = _region_contacts(regions, closed, ordered)
+    single = np.bincount(region, minlength=count + 1)[region] == 1
+    owners[region[single]] = label[single]
+    return owners
+
+
+def _region_contacts(
+    regions: NDArray[np.int32], closed: NDArray[np.bool_], ordered: Labels
+) -> tuple[_Integers, _Integers]:
+    """Pairs of a closed background region and an object that it touches, each pair once."""
+    count = int(ordered.max()) + 1
+    enclosed = closed[regions]
+    contacts = []
+    for sides in zip(_neighbors(enclosed), _neighbors(regions), _neighbors(ordered), strict=True):
+        for (hole, _), (region, _), (_, label) in (sides, [side[::-1] for side in sides]):
+            touching = hole & (label > 0)
+            contacts.append(region[touching].astype(np.intp) * count + label[touching])
+    keys = np.unique(np.concatenate(contacts))
+    return keys // count, keys % count

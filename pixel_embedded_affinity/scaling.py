@@ -1,0 +1,57 @@
+"""Resizing an image for the network, and labels back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.errors import InputError
+
+T = TypeVar("T", bound=np.generic)
+
+
+def checked_scale(scale: Any) -> float:
+    """Return the scale as a number, 1 for None.
+
+    Raises
+    ------
+    InputError
+        If it is not a positive finite number.
+    """
+    if scale is None:
+        return 1.0
+    number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
+    if not number or not 0 < scale <= sys.float_info.max:
+        raise InputError(
+            f"scale must be a positive number, got {scale!r}; 0.5 halves the image for the network"
+        )
+    return float(scale)
+
+
+def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
+    """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 it is the same array."""
+    if scale == 1:
+        return values
+    from skimage.transform import resize
+
+    shape = [max(1, round(length * scale)) for length in values.shape[1:]]
+    channels = [
+        resize(channel, shape, order=1, anti_aliasing=scale < 1)  # type: ignore[no-untyped-call]
+        for channel in values
+    ]
+    return np.stack(channels).astype(np.float32)
+
+
+def resize_labels(labels: npt.NDArray[T], shape: Sequence[int]) -> npt.NDArray[T]:
+    """Give labels or a mask another shape by the nearest pixel; of that shape already, it is returned."""
+    if labels.shape == tuple(shape):
+        return labels
+    indices = [
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.intp), old - 1)
+        for new, old in zip(shape, labels.shape)
+    ]
+    return labels[np.ix_(*indices)]

@@ -1,0 +1,478 @@
+"""The segmenter: from an image to labels, readable as the list of its steps."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from pixel_embedded_affinity.affinity import Affinities, affinities
+from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
+from pixel_embedded_affinity.device import resolve_device, resolve_precision
+from pixel_embedded_affinity.embedding import Embedding, embed
+from pixel_embedded_affinity.errors import CheckpointError, InputError
+from pixel_embedded_affinity.export.table import object_table
+from pixel_embedded_affinity.image import Image, as_foreground, as_image, as_labels
+from pixel_embedded_affinity.models.checkpoint import read_checkpoint
+from pixel_embedded_affinity.models.config import ModelConfig
+from pixel_embedded_affinity.models.fetch import resolve
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.build import load_network
+from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.postprocess import Postprocess, relabel
+from pixel_embedded_affinity.progress import Progress, track
+from pixel_embedded_affinity.scaling import checked_scale, resize_image, resize_labels
+
+Labels = npt.NDArray[np.int32]
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """All that `Segmenter.analyze` found in one image.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        int32, the image's spatial shape: 0 = background, objects 1..n.
+    foreground : numpy.ndarray or None
+        bool, the spatial shape of `labels`: where objects were looked for; None if everywhere.
+    embedding : Embedding
+        At the network's resolution, which differs from the image's where a scale was given; spatial axes in
+        the order ``YX``, whatever that of the image.
+    affinities : Affinities
+        NumPy arrays, at the network's resolution, axes as those of the embedding.
+    settings : ModelConfig
+        What the result was made with.
+    """
+
+    labels: Labels
+    foreground: npt.NDArray[np.bool_] | None
+    embedding: Embedding
+    affinities: Affinities
+    settings: ModelConfig
+
+    def table(self, intensity: npt.NDArray[Any] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Measure the objects: a dictionary of columns, one row per object.
+
+        Parameters
+        ----------
+        intensity : numpy.ndarray, optional
+            Image of the labels' shape, whose mean is taken in each object.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            See `pixel_embedded_affinity.export.table.object_table`.
+        """
+        return object_table(self.labels, intensity)
+
+
+class Segmenter:
+    """Segments images with one model.
+
+    Use `Segmenter.pretrained` or `Segmenter.from_file`; the constructor takes a network of your own.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A network of `pixel_embedded_affinity.network` with its weights. It is changed: moved to the device,
+        put into evaluation mode, its batch norms folded into the convolutions.
+    config : ModelConfig
+        The model's configuration.
+    device : str
+        ``"auto"`` (CUDA if there is one, else CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    precision : {"auto", "float32", "bfloat16"}
+        What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
+
+    Raises
+    ------
+    DeviceError
+        If the device is missing, or the precision unknown.
+    """
+
+    def __init__(
+        self, network: nn.Module, config: ModelConfig, *, device: str = "auto", precision: str = "auto"
+    ) -> None:
+        self.device = resolve_device(device)
+        resolve_precision(precision, self.device)
+        self.config, self.precision = config, precision
+        self._network = _prepared(network).to(self.device)
+
+    @classmethod
+    def pretrained(
+        cls, name: str, *, device: str = "auto", precision: str = "auto", offline: bool | None = None
+    ) -> Segmenter:
+        """Load a model by name; its weights are fetched if they are not here yet, and verified in any case.
+
+        Parameters
+        ----------
+        name : str
+            One of `list_models`.
+        device, precision : str
+            See the class.
+        offline : bool, optional
+            True never uses the network. Default: the environment variable ``PEA_OFFLINE``.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is no such model; the message lists those that are.
+        DownloadError
+            If the weights cannot be had.
+        DeviceError
+            If the device is missing.
+        """
+        return cls.from_file(resolve(name, offline=offline), device=device, precision=precision)
+
+    @classmethod
+    def from_file(cls, path: PathLike, *, device: str = "auto", precision: str = "auto") -> Segmenter:
+        """Load a model file, such as ``pea train`` writes.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A ``.safetensors`` checkpoint of this library.
+        device, precision : str
+            See the class.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, damaged, foreign, or does not fit its own configuration.
+        DeviceError
+            If the device is missing.
+        """
+        checkpoint = read_checkpoint(path)
+        try:
+            config = ModelConfig.from_json(checkpoint.config_json)
+            network = load_network(config.network, checkpoint.tensors)
+        except (InputError, CheckpointError) as error:
+            raise CheckpointError(f"{os.fspath(path)}: {error}") from error
+        return cls(network, config, device=device, precision=precision)
+
+    def __repr__(self) -> str:
+        name, version, device = self.config.name, self.config.version, str(self.device)
+        return f"Segmenter({name!r}, version={version!r}, device={device!r})"
+
+    def with_settings(
+        self,
+        *,
+        neighborhood: Neighborhood | None = None,
+        clusterer: str | None = None,
+        clusterer_settings: dict[str, Any] | None = None,
+        foreground_threshold: float | None = None,
+        postprocess: Postprocess | None = None,
+    ) -> Segmenter:
+        """Return a segmenter of the same weights with other inference settings; this one stays as it is.
+
+        Parameters
+        ----------
+        neighborhood : Neighborhood, optional
+            Pairs of pixels for clustering.
+        clusterer : str, optional
+            Name of the clusterer; its settings are then the defaults unless `clusterer_settings` are given.
+        clusterer_settings : dict, optional
+            Settings of the clusterer.
+        foreground_threshold : float, optional
+            Probability above which a pixel is foreground.
+        postprocess : Postprocess, optional
+            What is done to the labels.
+
+        Returns
+        -------
+        Segmenter
+            It shares the network with this one.
+
+        Raises
+        ------
+        UnknownClustererError, InputError
+            If a setting is not valid.
+        """
+        if clusterer is not None and clusterer_settings is None:
+            clusterer_settings = {}
+        settings = {
+            "neighborhood": neighborhood,
+            "clusterer": clusterer,
+            "clusterer_settings": clusterer_settings,
+            "foreground_threshold": foreground_threshold,
+            "postprocess": postprocess,
+        }
+        config = self.config.changed(**{name: value for name, value in settings.items() if value is not None})
+        get_clusterer(config.clusterer, **config.clusterer_settings)
+        changed = copy.copy(self)
+        changed.config = config
+        return changed
+
+    def segment(
+        self,
+        image: Any,
+        *,
+        axes: str | None = None,
+        foreground: Any = None,
+        scale: float | None = None,
+        neighborhood: Neighborhood | None = None,
+        clusterer: str | Clusterer | None = None,
+        min_size: int | None = None,
+    ) -> Labels:
+        """Segment one image.
+
+        Parameters
+        ----------
+        image : array-like or path
+            Of any integer, floating-point or boolean type; anything with ``shape``, ``dtype`` and indexing.
+            A path is read as TIFF, PNG or JPEG. Never modified.
+        axes : str, optional
+            One letter per axis: ``"YX"``, ``"YXC"``, ``"CYX"``. Default: spatial axes, then the channels if
+            there is one more.
+        foreground : array-like, optional
+            Where objects may be: nonzero or True, the image's spatial shape. Default: the model's own
+            foreground, or everywhere if it has none.
+        scale : float, optional
+            Factor by which the image is resized for the network; the labels come back in the image's size.
+            Use it where objects differ in size from those that the model was trained on.
+        neighborhood : Neighborhood, optional
+            Pairs of pixels for clustering. Default: the model's.
+        clusterer : str or Clusterer, optional
+            Name of a clusterer, with its default settings, or a clusterer itself. Default: the model's.
+        min_size : int, optional
+            Objects of fewer pixels (of the scaled image) are removed. Default: the model's.
+
+        Returns
+        -------
+        numpy.ndarray
+            int32, the image's spatial shape and order of axes: 0 = background, objects 1..n in the order of
+            their first pixel.
+
+        Raises
+        ------
+        InputError
+            If the image, the axes, the foreground or a setting cannot be used.
+        UnknownClustererError
+            If there is no clusterer of that name.
+        """
+        result = self.analyze(
+            image,
+            axes=axes,
+            foreground=foreground,
+            scale=scale,
+            neighborhood=neighborhood,
+            clusterer=clusterer,
+            min_size=min_size,
+        )
+        return result.labels
+
+    def analyze(
+        self,
+        image: Any,
+        *,
+        axes: str | None = None,
+        foreground: Any = None,
+        scale: float | None = None,
+        neighborhood: Neighborhood | None = None,
+        clusterer: str | Clusterer | None = None,
+        min_size: int | None = None,
+    ) -> Segmentation:
+        """Segment one image and return all that was found on the way; parameters and errors as for `segment`.
+
+        Returns
+        -------
+        Segmentation
+            The labels, and what they were made from.
+        """
+        settings = self._settings(neighborhood, clusterer, min_size)
+        run = _clusterer_of(settings, clusterer)
+        scale = checked_scale(scale)
+        picture = as_image(image, axes=axes, channels=self.config.network.in_channels)
+        given = None if foreground is None else _foreground_of_image(foreground, picture)
+        embedding = self._embed(picture.values, scale)
+        inside = _foreground_of(embedding, given, settings)
+        pairs = affinities(embedding, settings.neighborhood).numpy()
+        labels = _labels_of(run, pairs, inside, settings.postprocess)
+        if inside is not None:
+            inside = resize_labels(inside, picture.spatial_shape) if given is None else given
+            inside = picture.to_source_order(inside)
+        labels = _labels_of_image(labels, picture, given)
+        return Segmentation(labels, inside, embedding, pairs, settings)
+
+    def embed(self, image: Any, *, axes: str | None = None, scale: float | None = None) -> Embedding:
+        """Run the network once; `cluster` then takes the embedding any number of times.
+
+        Parameters
+        ----------
+        image, axes, scale
+            As for `segment`.
+
+        Returns
+        -------
+        Embedding
+            At the scaled image's resolution, on the segmenter's device; spatial axes in the order ``YX``.
+
+        Raises
+        ------
+        InputError
+            If the image or the axes cannot be used.
+        """
+        scale = checked_scale(scale)
+        return self._embed(as_image(image, axes=axes, channels=self.config.network.in_channels).values, scale)
+
+    def cluster(
+        self,
+        embedding: Embedding,
+        *,
+        foreground: Any = None,
+        neighborhood: Neighborhood | None = None,
+        clusterer: str | Clusterer | None = None,
+        min_size: int | None = None,
+    ) -> Labels:
+        """Cluster an embedding, without running the network.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            From `embed`.
+        foreground, neighborhood, clusterer, min_size
+            As for `segment`; the foreground has the embedding's spatial shape.
+
+        Returns
+        -------
+        numpy.ndarray
+            int32 labels of the embedding's spatial shape.
+
+        Raises
+        ------
+        InputError
+            If a setting cannot be used, or `embedding` is not an `Embedding`.
+        """
+        if not isinstance(embedding, Embedding):
+            raise InputError(
+                f"cluster takes what embed returns, an Embedding, got {type(embedding).__name__}"
+            )
+        settings = self._settings(neighborhood, clusterer, min_size)
+        run = _clusterer_of(settings, clusterer)
+        given = None if foreground is None else as_foreground(foreground, embedding.spatial_shape)
+        inside = _foreground_of(embedding, given, settings)
+        pairs = affinities(embedding, settings.neighborhood).numpy()
+        return _within(_labels_of(run, pairs, inside, settings.postprocess), given)
+
+    def segment_many(
+        self,
+        images: Iterable[Any],
+        *,
+        axes: str | None = None,
+        scale: float | None = None,
+        neighborhood: Neighborhood | None = None,
+        clusterer: str | Clusterer | None = None,
+        min_size: int | None = None,
+        progress: Progress = False,
+    ) -> Iterator[Labels]:
+        """Segment images one after the other, lazily.
+
+        Parameters
+        ----------
+        images : iterable
+            Arrays or paths, as for `segment`.
+        axes, scale, neighborhood, clusterer, min_size
+            As for `segment`, the same for every image.
+        progress : bool or callable
+            True shows a bar; a callable is used as ``tqdm`` is.
+
+        Yields
+        ------
+        numpy.ndarray
+            int32 labels of each image, in order.
+
+        Raises
+        ------
+        InputError
+            When the first image that cannot be used is reached.
+        """
+        for image in track(images, progress):
+            yield self.segment(
+                image,
+                axes=axes,
+                scale=scale,
+                neighborhood=neighborhood,
+                clusterer=clusterer,
+                min_size=min_size,
+            )
+
+    def _embed(self, values: npt.NDArray[np.float32], scale: float) -> Embedding:
+        resized = resize_image(normalize(values, self.config.normalization), scale)
+        return embed(self._network, resized, self.device, self.precision)
+
+    def _settings(
+        self, neighborhood: Neighborhood | None, clusterer: str | Clusterer | None, min_size: int | None
+    ) -> ModelConfig:
+        """The model's configuration with the caller's settings in the place of its own."""
+        changes: dict[str, Any] = {}
+        if neighborhood is not None:
+            changes["neighborhood"] = neighborhood
+        if clusterer is not None:
+            name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
+            changes |= {"clusterer": name, "clusterer_settings": {}}
+        if min_size is not None:
+            changes["postprocess"] = replace(self.config.postprocess, min_size=min_size)
+        return self.config.changed(**changes)
+
+
+def _prepared(network: nn.Module) -> nn.Module:
+    """Make a network fit for inference: evaluation mode, batch norm folded, channels last."""
+    network.eval().requires_grad_(False)
+    fold_batch_norm = getattr(network, "fold_batch_norm", None)
+    if callable(fold_batch_norm):
+        fold_batch_norm()
+    prepared: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return prepared
+
+
+def _clusterer_of(settings: ModelConfig, given: str | Clusterer | None) -> Clusterer:
+    """The caller's clusterer, or the one that the settings name."""
+    if given is None or isinstance(given, str):
+        return get_clusterer(settings.clusterer, **settings.clusterer_settings)
+    if not callable(given) or isinstance(given, type):
+        raise InputError(f"clusterer must be a name or a clusterer, got {given!r}; pass an instance")
+    return given
+
+
+def _foreground_of_image(foreground: Any, picture: Image) -> npt.NDArray[np.bool_]:
+    """The caller's foreground, which has the image's order of axes, in the network's order."""
+    source_shape = picture.to_source_order(np.empty(picture.spatial_shape, np.bool_)).shape
+    return picture.from_source_order(as_foreground(foreground, source_shape))
+
+
+def _foreground_of(
+    embedding: Embedding, given: npt.NDArray[np.bool_] | None, settings: ModelConfig
+) -> npt.NDArray[np.bool_] | None:
+    """The caller's foreground at the embedding's resolution, or the network's, or None for everywhere."""
+    if given is not None:
+        return resize_labels(given, embedding.spatial_shape)
+    if embedding.foreground is None:
+        return None
+    inside: npt.NDArray[np.bool_] = (embedding.foreground > settings.foreground_threshold).cpu().numpy()
+    return inside
+
+
+def _labels_of(
+    run: Clusterer, pairs: Affinities, inside: npt.NDArray[np.bool_] | None, postprocess: Postprocess
+) -> Labels:
+    """Cluster and postprocess; a plug-in's labels are checked."""
+    return postprocess(as_labels(run(pairs, foreground=inside), pairs.spatial_shape))
+
+
+def _within(labels: Labels, given: npt.NDArray[np.bool_] | None) -> Labels:
+    """Keep labels to the caller's foreground: resizing and the filling of holes may leave it."""
+    return labels if given is None else relabel(np.where(given, labels, 0))
+
+
+def _labels_of_image(labels: Labels, picture: Image, given: npt.NDArray[np.bool_] | None) -> Labels:
+    """Labels in the image's size and order of axes; objects that vanish in resizing leave no gap."""
+    full = _within(resize_labels(labels, picture.spatial_shape), given)
+    return relabel(picture.to_source_order(full))

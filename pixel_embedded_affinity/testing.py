@@ -1,0 +1,402 @@
+"""Tools for testing what others build on the library: a conformance suite, and synthetic data."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pixel_embedded_affinity.affinity import Affinities, affinities
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.image import as_labels
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.postprocess import relabel
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+    from pixel_embedded_affinity.clustering.base import Clusterer
+
+
+class ConformanceError(PixelEmbeddedAffinityError, AssertionError):
+    """A clusterer that does not keep the contract of `pixel_embedded_affinity.clustering.Clusterer`."""
+
+
+def check_clusterer(clusterer: Clusterer, *, skip: Collection[str] = ()) -> None:
+    """Check that a clusterer keeps the contract, on small synthetic scenes.
+
+    Each call, in whichever check, must return int32 labels of the spatial shape, consecutive from 1 and
+    ordered by first pixel, 0 outside the foreground, and must leave its input, which is read-only, untouched.
+
+    Parameters
+    ----------
+    clusterer : Clusterer
+        The clusterer, with its settings.
+    skip : collection of str
+        Names of checks to leave out, for a clusterer that documents an exception:
+
+        - ``"plane"``: objects in 2D, without noise and with, with a foreground and without.
+        - ``"volume"``: the same in 3D.
+        - ``"recovery"``: objects of orthogonal embeddings, some of them touching, are found exactly.
+        - ``"empty_foreground"``: where nothing is foreground, all labels are 0.
+        - ``"full_foreground"``: a foreground that is True everywhere gives the same labels as none.
+        - ``"one_pixel"``: images of a single pixel.
+        - ``"line"``: images of one row, and of one column.
+        - ``"determinism"``: the same input gives the same labels.
+        - ``"flips"``: a flipped input gives the flipped partition, where all weights are distinct.
+        - ``"channel_order"``: the order of the offsets does not matter, where all weights are distinct.
+
+    Raises
+    ------
+    ConformanceError
+        If a check fails; it names the check and says what came.
+    InputError
+        If `skip` holds a name that is not one of the checks.
+    """
+    if isinstance(skip, str) or not set(skip) <= set(_CHECKS):
+        raise InputError(f"skip must be a collection of names among {list(_CHECKS)}, got {skip!r}")
+    for name, check in _CHECKS.items():
+        if name not in skip:
+            try:
+                check(clusterer)
+            except ConformanceError as error:
+                raise ConformanceError(f"check {name!r} failed: {error}") from error.__cause__
+
+
+def synthetic_embedding(
+    labels: ArrayLike, *, channels: int = 16, noise: float = 0.0, seed: int = 0
+) -> NDArray[np.float32]:
+    """Return embeddings that a perfect network would give for labels, or a noisy one.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels. Each label, background included, gets a random direction of its own; the directions
+        are orthogonal if there are at most `channels` labels.
+    channels : int
+        Length D of the embedding vectors.
+    noise : float
+        Standard deviation of the Gaussian noise that is added to each component before normalization.
+    seed : int
+        Seed of the random generator; the same seed gives the same embeddings.
+
+    Returns
+    -------
+    ndarray of float32, shape (D, *spatial)
+        Vectors of unit length.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels, `channels` is below 1, or `noise` is negative or not finite.
+    """
+    if isinstance(channels, bool) or not isinstance(channels, (int, np.integer)) or channels < 1:
+        raise InputError(f"channels must be an integer of at least 1, got {channels!r}")
+    if not (math.isfinite(noise) and noise >= 0):
+        raise InputError(f"noise must be a finite number of at least 0, got {noise!r}")
+    array = as_labels(labels)
+    values, inverse = np.unique(array, return_inverse=True)
+    generator = np.random.default_rng(seed)
+    vectors = _directions(len(values), int(channels), generator)
+    embedding = np.moveaxis(vectors[inverse.reshape(array.shape)], -1, 0)
+    embedding = embedding + noise * generator.standard_normal(embedding.shape)
+    return np.ascontiguousarray(embedding / np.linalg.norm(embedding, axis=0), dtype=np.float32)
+
+
+def label_images(
+    *, ndim: int = 2, max_side: int = 8, max_labels: int = 4
+) -> SearchStrategy[NDArray[np.int32]]:
+    """Return a hypothesis strategy for label images.
+
+    Parameters
+    ----------
+    ndim : {2, 3}
+        Number of spatial axes.
+    max_side : int
+        Longest side in pixels; the shortest is 1.
+    max_labels : int
+        Largest label; labels need not be consecutive or connected, and any of them may be missing.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy of ndarray of int32
+
+    Raises
+    ------
+    MissingDependencyError
+        If hypothesis is not installed.
+    """
+    strategies = _hypothesis()
+    from hypothesis.extra import numpy as arrays
+
+    shapes = arrays.array_shapes(min_dims=ndim, max_dims=ndim, min_side=1, max_side=max_side)
+    return arrays.arrays(np.int32, shapes, elements=strategies.integers(0, max_labels))
+
+
+def neighborhoods(
+    *, ndim: int = 2, max_range: int = 4, max_offsets: int = 6, max_stride: int = 3
+) -> SearchStrategy[Neighborhood]:
+    """Return a hypothesis strategy for neighborhoods with at least one attractive and one repulsive offset.
+
+    Parameters
+    ----------
+    ndim : {2, 3}
+        Number of spatial axes.
+    max_range : int
+        Largest distance along an axis, in pixels.
+    max_offsets : int
+        Largest number of offsets, at least 2.
+    max_stride : int
+        Largest stride; 1 for neighborhoods without strides.
+
+    Returns
+    -------
+    hypothesis.strategies.SearchStrategy of Neighborhood
+
+    Raises
+    ------
+    MissingDependencyError
+        If hypothesis is not installed.
+    """
+    strategies = _hypothesis()
+    steps = itertools.product(range(-max_range, max_range + 1), repeat=ndim)
+    half = [offset for offset in steps if offset < (0,) * ndim]
+
+    @strategies.composite  # type: ignore[untyped-decorator]
+    def build(draw: DrawFn) -> Neighborhood:
+        halves = draw(
+            strategies.lists(strategies.sampled_from(half), min_size=2, max_size=max_offsets, unique=True)
+        )
+        signs = [draw(strategies.sampled_from((-1, 1))) for _ in halves]
+        offsets = [tuple(sign * step for step in offset) for sign, offset in zip(signs, halves, strict=True)]
+        attracting = draw(strategies.integers(1, len(offsets) - 1))
+        roles = draw(strategies.permutations([channel < attracting for channel in range(len(offsets))]))
+        strides = draw(strategies.tuples(*[strategies.integers(1, max_stride)] * ndim))
+        return Neighborhood(tuple(offsets), tuple(roles), strides)
+
+    return build()  # type: ignore[no-any-return]
+
+
+def _hypothesis() -> Any:
+    """Return hypothesis' strategies, or say how to get them."""
+    try:
+        from hypothesis import strategies
+    except ImportError as error:
+        raise MissingDependencyError(
+            "strategies need the package hypothesis, which is not installed; run: pip install hypothesis"
+        ) from error
+    return strategies
+
+
+def _directions(count: int, channels: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Random unit vectors, shape (count, channels); orthogonal where there is room."""
+    vectors: NDArray[np.float64] = generator.standard_normal((max(count, channels), channels))
+    if count <= channels:
+        vectors = np.linalg.qr(vectors)[0][:count]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def _scene(ndim: int, *, noise: float = 0.0) -> tuple[Affinities, NDArray[np.int32]]:
+    """Affinities of four boxes on background, three of them touching, and their labels."""
+    plane = np.zeros((14, 16), np.int32)
+    plane[1:7, 1:8] = 1
+    plane[1:7, 8:15] = 2
+    plane[7:13, 1:8] = 3
+    plane[9:13, 10:15] = 4
+    if ndim == 2:
+        return _frozen(affinities(synthetic_embedding(plane, noise=noise), _PLANE)), plane
+    volume = np.zeros((5, *plane.shape), np.int32)
+    volume[1:4] = plane
+    return _frozen(affinities(synthetic_embedding(volume, noise=noise), _VOLUME)), volume
+
+
+_PLANE = Neighborhood.from_ranges([1, 3, 5], 4)
+_VOLUME = Neighborhood.from_ranges([(1, 1, 1), (2, 3, 3)], 6)
+
+
+def _frozen(given: Affinities) -> Affinities:
+    """A copy of affinities in read-only NumPy arrays."""
+    arrays = given.numpy()
+    frozen = replace(
+        arrays,
+        values=np.array(arrays.values),
+        embedding=None if arrays.embedding is None else np.array(arrays.embedding),
+    )
+    for array in _arrays(frozen):
+        array.setflags(write=False)
+    return frozen
+
+
+def _arrays(frozen: Affinities) -> list[NDArray[Any]]:
+    return [np.asarray(array) for array in (frozen.values, frozen.embedding) if array is not None]
+
+
+def _distinct(given: Affinities) -> Affinities:
+    """Affinities in the same order, such that no two edges weigh the same, whether as a or as 1 - a."""
+    order = np.argsort(given.values, axis=None, kind="stable")
+    ranks = np.empty(order.size)
+    ranks[order] = np.arange(order.size)
+    # Two of these add up to an integer plus 2/3, divided by the number of steps: never to 1.
+    levels = ((ranks + 1 / 3) / (order.size + 1)).reshape(given.values.shape)
+    return _frozen(replace(given, values=np.where(given.valid, levels, 0).astype(np.float32)))
+
+
+def _clustered(
+    clusterer: Clusterer, given: Affinities, foreground: NDArray[np.bool_] | None = None
+) -> NDArray[np.int32]:
+    """Labels of a clusterer, after checking what holds for every call."""
+    arrays = _arrays(given) + ([] if foreground is None else [foreground])
+    for array in arrays:
+        array.setflags(write=False)
+    copies = [array.copy() for array in arrays]
+    try:
+        labels = clusterer(given, foreground=foreground)
+    # Whatever a clusterer of others raises is a failed check.
+    except Exception as error:
+        scene = f"shape {given.values.shape}, foreground {'none' if foreground is None else 'given'}"
+        raise ConformanceError(f"the clusterer raised {type(error).__name__} on {scene}: {error}") from error
+    _require(all(map(np.array_equal, arrays, copies)), "the clusterer modified its input")
+    _require_labels(labels, given.values.shape[1:], foreground)
+    return labels
+
+
+def _require(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise ConformanceError(complaint)
+
+
+def _require_labels(labels: Any, shape: tuple[int, ...], foreground: NDArray[np.bool_] | None) -> None:
+    _require(isinstance(labels, np.ndarray), f"labels must be a NumPy array, got {type(labels).__name__}")
+    _require(labels.dtype == np.int32, f"labels must be int32, got {labels.dtype}")
+    _require(labels.shape == shape, f"labels must have the spatial shape {shape}, got {labels.shape}")
+    _require(labels.min() >= 0, f"labels must not be negative, got {labels.min()}")
+    found = np.unique(labels[labels > 0]).tolist()
+    _require(found == list(range(1, len(found) + 1)), f"labels must be consecutive from 1, got {found}")
+    ordered = np.array_equal(labels, relabel(labels))
+    _require(ordered, "labels must be ordered by first pixel in C order; postprocess.relabel does that")
+    outside = 0 if foreground is None else int(np.count_nonzero(labels[~foreground]))
+    _require(outside == 0, f"labels must be 0 outside the foreground, got {outside} other pixels")
+
+
+def _check_scenes(clusterer: Clusterer, ndim: int) -> None:
+    for noise in (0.0, 0.2):
+        given, truth = _scene(ndim, noise=noise)
+        _clustered(clusterer, given)
+        _clustered(clusterer, given, truth > 0)
+        # A foreground that cuts objects, and of which one pixel stands alone.
+        cut = truth > 1
+        cut[(0,) * ndim] = True
+        _clustered(clusterer, given, cut)
+
+
+def _check_plane(clusterer: Clusterer) -> None:
+    _check_scenes(clusterer, 2)
+
+
+def _check_volume(clusterer: Clusterer) -> None:
+    _check_scenes(clusterer, 3)
+
+
+def _check_recovery(clusterer: Clusterer) -> None:
+    given, truth = _scene(2)
+    labels = _clustered(clusterer, given, truth > 0)
+    wrong = int(np.count_nonzero(labels != truth))
+    _require(wrong == 0, f"objects of orthogonal embeddings must be found exactly, {wrong} pixels differ")
+
+
+def _check_empty_foreground(clusterer: Clusterer) -> None:
+    for ndim in (2, 3):
+        given, truth = _scene(ndim)
+        _clustered(clusterer, given, np.zeros(truth.shape, bool))
+
+
+def _check_full_foreground(clusterer: Clusterer) -> None:
+    given, truth = _scene(2, noise=0.2)
+    full = _clustered(clusterer, given, np.ones(truth.shape, bool))
+    same = np.array_equal(full, _clustered(clusterer, given))
+    _require(same, "a foreground that is True everywhere must give the same labels as none")
+
+
+def _check_shapes(clusterer: Clusterer, shapes: Collection[tuple[int, ...]]) -> None:
+    for shape in shapes:
+        truth = np.ones(shape, np.int32)
+        neighborhood = _PLANE if len(shape) == 2 else _VOLUME
+        given = _frozen(affinities(synthetic_embedding(truth, noise=0.2), neighborhood))
+        _clustered(clusterer, given)
+        _clustered(clusterer, given, truth > 0)
+        _clustered(clusterer, given, truth == 0)
+
+
+def _check_one_pixel(clusterer: Clusterer) -> None:
+    _check_shapes(clusterer, [(1, 1), (1, 1, 1)])
+
+
+def _check_line(clusterer: Clusterer) -> None:
+    _check_shapes(clusterer, [(1, 23), (23, 1)])
+
+
+def _check_determinism(clusterer: Clusterer) -> None:
+    given, truth = _scene(2, noise=0.3)
+    for foreground in (None, truth > 0):
+        first = _clustered(clusterer, given, foreground)
+        same = np.array_equal(first, _clustered(clusterer, given, foreground))
+        _require(same, "the same input must give the same labels")
+
+
+def _check_flips(clusterer: Clusterer) -> None:
+    given, truth = _scene(2, noise=0.3)
+    given = _distinct(given)
+    expected = _clustered(clusterer, given, truth > 0)
+    for axis in range(truth.ndim):
+        flipped = _clustered(clusterer, _flipped(given, axis), np.flip(truth > 0, axis))
+        same = np.array_equal(relabel(np.flip(flipped, axis)), expected)
+        _require(same, f"an input flipped along axis {axis} must give the flipped partition")
+
+
+def _flipped(given: Affinities, axis: int) -> Affinities:
+    """Affinities of the flipped image; the offsets are flipped too, so that each pair stays at its pixel."""
+    offsets = tuple(
+        tuple(-step if position == axis else step for position, step in enumerate(offset))
+        for offset in given.neighborhood.offsets
+    )
+    embedding = None if given.embedding is None else np.flip(given.embedding, axis + 1).copy()
+    return Affinities(
+        values=np.flip(given.values, axis + 1).copy(),
+        neighborhood=replace(given.neighborhood, offsets=offsets),
+        embedding=embedding,
+    )
+
+
+def _check_channel_order(clusterer: Clusterer) -> None:
+    given, truth = _scene(2, noise=0.3)
+    given = _distinct(given)
+    expected = _clustered(clusterer, given, truth > 0)
+    channels = list(reversed(range(len(given.neighborhood))))
+    neighborhood = replace(
+        given.neighborhood,
+        offsets=tuple(given.neighborhood.offsets[channel] for channel in channels),
+        attractive=tuple(given.neighborhood.attractive[channel] for channel in channels),
+    )
+    reordered = replace(given, values=given.values[channels], neighborhood=neighborhood)
+    same = np.array_equal(_clustered(clusterer, reordered, truth > 0), expected)
+    _require(same, "the order of the offsets must not matter where all weights are distinct")
+
+
+_CHECKS: dict[str, Callable[[Clusterer], None]] = {
+    "plane": _check_plane,
+    "volume": _check_volume,
+    "recovery": _check_recovery,
+    "empty_foreground": _check_empty_foreground,
+    "full_foreground": _check_full_foreground,
+    "one_pixel": _check_one_pixel,
+    "line": _check_line,
+    "determinism": _check_determinism,
+    "flips": _check_flips,
+    "channel_order": _check_channel_order,
+}

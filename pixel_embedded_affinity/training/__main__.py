@@ -1,0 +1,1 @@
+"""``python -m pixel_embedded_affinity.training``: the same as ``pea train``."""

@@ -1,0 +1,163 @@
+"""Random crops with scale, rotation, elastic deformation, flips and intensity changes, drawn from one generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.training.checks import require_at_least
+
+FloatArray = npt.NDArray[np.float32]
+LabelArray = npt.NDArray[np.int32]
+Coordinates = npt.NDArray[np.float64]
+
+OUTSIDE = -1
+"""Label of a crop's pixels that lie outside the image: they are shown to the network, but no part of the loss."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training crop is drawn from an image.
+
+    Parameters
+    ----------
+    scale : (float, float)
+        Bounds of the magnification, drawn uniformly in its logarithm.
+    rotation : float
+        Largest rotation in degrees, either way.
+    elastic : float
+        Standard deviation of the elastic displacement in pixels; 0 switches it off.
+    elastic_spacing : int
+        Distance between the control points of the displacement, in pixels.
+    flip : bool
+        Whether to flip along each axis with probability 1/2.
+    contrast, brightness : float
+        Largest relative change of contrast, and largest shift in units of the normalized image.
+    gamma : float
+        Largest change of the logarithm of gamma.
+    noise : float
+        Largest standard deviation of added Gaussian noise, in units of the normalized image.
+
+    Raises
+    ------
+    InputError
+        If a value is negative, or the bounds of the scale are not positive and ascending.
+    """
+
+    scale: tuple[float, float] = (0.7, 1.3)
+    rotation: float = 180.0
+    elastic: float = 2.0
+    elastic_spacing: int = 32
+    flip: bool = True
+    contrast: float = 0.2
+    brightness: float = 0.1
+    gamma: float = 0.2
+    noise: float = 0.02
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high < float("inf"):
+            raise InputError(f"augmentation.scale must be two positive ascending numbers, got {self.scale}")
+        for name in ("rotation", "elastic", "contrast", "brightness", "gamma", "noise"):
+            require_at_least(f"augmentation.{name}", getattr(self, name), 0)
+        require_at_least("augmentation.elastic_spacing", self.elastic_spacing, 1)
+
+
+def random_crop(
+    image: FloatArray, labels: LabelArray, size: int, settings: Augmentation, generator: np.random.Generator
+) -> tuple[FloatArray, LabelArray]:
+    """Draw one augmented crop.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Normalized image (C, H, W).
+    labels : numpy.ndarray
+        Labels (H, W).
+    size : int
+        Height and width of the crop in pixels.
+    settings : Augmentation
+        What may change.
+    generator : numpy.random.Generator
+        Source of all chance.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        float32 (C, size, size); what lies outside the image is its mirror.
+    labels : numpy.ndarray
+        int32 (size, size), sampled without mixing; `OUTSIDE` where the crop leaves the image, since an object and its
+        mirror image are not the same object.
+    """
+    coordinates = _coordinates(labels.shape, size, settings, generator)
+    crop = np.stack([_sample(channel, coordinates) for channel in image])
+    return _change_intensity(crop, settings, generator), _pick(labels, coordinates)
+
+
+def _sample(channel: FloatArray, coordinates: Coordinates) -> FloatArray:
+    """Interpolate linearly; float32 in, float32 out."""
+    sampled: FloatArray = ndimage.map_coordinates(
+        channel, coordinates, output=np.float32, order=1, mode="mirror", prefilter=False
+    )
+    return sampled
+
+
+def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
+    """Take the nearest label, and `OUTSIDE` beyond the image's outermost pixels."""
+    nearest = np.rint(coordinates).astype(np.intp)
+    shape = np.array(labels.shape)[:, None, None]
+    inside = ((nearest >= 0) & (nearest < shape)).all(axis=0)
+    row, column = np.clip(nearest, 0, shape - 1)
+    return np.where(inside, labels[row, column], OUTSIDE).astype(np.int32)
+
+
+def _coordinates(
+    shape: tuple[int, ...], size: int, settings: Augmentation, generator: np.random.Generator
+) -> Coordinates:
+    """Where each pixel of the crop comes from: (2, size, size) in pixels of the image."""
+    scale = np.exp(generator.uniform(*np.log(settings.scale)))
+    angle = np.deg2rad(generator.uniform(-settings.rotation, settings.rotation))
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    matrix = np.array([[cos, -sin], [sin, cos]])
+    if settings.flip:
+        matrix = matrix * np.where(generator.random(2) < 0.5, -1.0, 1.0)
+    reach = size / scale / 2
+    center = [_draw_center(length, reach, generator) for length in shape]
+    grid = np.indices((size, size), dtype=np.float64) - (size - 1) / 2
+    coordinates = np.tensordot(matrix, grid, axes=1) + np.array(center)[:, None, None]
+    return coordinates + _displacement(size, settings, generator)
+
+
+def _draw_center(length: int, reach: float, generator: np.random.Generator) -> float:
+    """A center that keeps an unrotated crop inside the image, or the middle of an image that is smaller."""
+    if length <= 2 * reach:
+        return (length - 1) / 2
+    return float(generator.uniform(reach - 0.5, length - reach - 0.5))
+
+
+def _displacement(size: int, settings: Augmentation, generator: np.random.Generator) -> Coordinates:
+    """Smooth random displacement: cubic interpolation between control points."""
+    if settings.elastic <= 0:
+        return np.zeros((2, size, size))
+    points = size // settings.elastic_spacing + 3
+    control = generator.normal(0, settings.elastic, (2, points, points))
+    steps = np.linspace(1, points - 2, size)
+    grid = np.meshgrid(steps, steps, indexing="ij")
+    return np.stack([ndimage.map_coordinates(plane, grid, order=3, mode="nearest") for plane in control])
+
+
+def _change_intensity(
+    image: FloatArray, settings: Augmentation, generator: np.random.Generator
+) -> FloatArray:
+    """Bend, stretch and shift the intensities, and add noise; values below 0 are bent as their opposites."""
+    contrast = 1 + generator.uniform(-settings.contrast, settings.contrast)
+    brightness = generator.uniform(-settings.brightness, settings.brightness)
+    gamma = np.exp(generator.uniform(-settings.gamma, settings.gamma))
+    deviation = generator.uniform(0, settings.noise)
+    curved = np.sign(image) * np.abs(image) ** gamma
+    noise = generator.standard_normal(image.shape, dtype=np.float32) * deviation
+    return (curved * contrast + brightness + noise).astype(np.float32)

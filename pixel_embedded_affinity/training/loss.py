@@ -1,0 +1,210 @@
+"""Losses on affinities: targets from labels, class balance, and the fused squared error with its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from pixel_embedded_affinity.affinity import Box, overlap
+from pixel_embedded_affinity.training.augment import OUTSIDE
+
+Offset = tuple[int, ...]
+
+SHARE_BOUNDS = (0.05, 0.99)
+"""The share of ones is clipped to these before the class weights are taken from it."""
+
+
+@dataclass(frozen=True)
+class AffinityTarget:
+    """Target and weight of every pair of one offset whose ends both lie in the crop.
+
+    Attributes
+    ----------
+    same : torch.Tensor
+        Bool (N, *box): whether both ends carry the same label.
+    weight : torch.Tensor
+        float32 (N, *box): weight of each pair, divided by the number of pairs that count, so that the weighted sum is
+        the mean; 0 for pairs with an end outside the image.
+    """
+
+    same: torch.Tensor
+    weight: torch.Tensor
+
+
+def affinity_target(
+    labels: torch.Tensor, offset: Offset, pixel_weights: torch.Tensor | None = None
+) -> AffinityTarget | None:
+    """Targets of one offset; background is one more label.
+
+    Parameters
+    ----------
+    labels : torch.Tensor
+        Integer (N, *spatial); `OUTSIDE` marks pixels that are no part of the loss.
+    offset : tuple of int
+        One component per spatial axis.
+    pixel_weights : torch.Tensor, optional
+        Float (N, *spatial): a factor per pixel; a pair takes the larger one of its two ends.
+
+    Returns
+    -------
+    AffinityTarget or None
+        None where the offset leaves the crop everywhere.
+    """
+    here, there = _ends(tuple(labels.shape[1:]), offset)
+    first, second = labels[here], labels[there]
+    if first.numel() == 0:
+        return None
+    same = first == second
+    weight = _balanced(same, (first != OUTSIDE) & (second != OUTSIDE))
+    if pixel_weights is not None:
+        weight *= torch.maximum(pixel_weights[here], pixel_weights[there])
+    return AffinityTarget(same, weight)
+
+
+def _ends(shape: tuple[int, ...], offset: Offset, channels: bool = False) -> tuple[Box, Box]:
+    """Boxes of both ends of the pairs in a batch (N, *spatial), or (N, D, *spatial) with channels."""
+    here, there = overlap(shape, offset)
+    leading = (slice(None),) * (1 + channels)
+    return leading + here, leading + there
+
+
+def _balanced(same: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Weigh the rarer class of pairs up to the other's total (Huang et al., AAAI 2022), divided by their number."""
+    count = counted.sum().clamp(min=1)
+    share = ((same & counted).sum() / count).clamp(*SHARE_BOUNDS)
+    ones = torch.where(share > 0.5, 1.0, (1 - share) / share)
+    zeros = torch.where(share > 0.5, share / (1 - share), 1.0)
+    return torch.where(same, ones / count, zeros / count) * counted
+
+
+class _FusedAffinityError(torch.autograd.Function):
+    """Weighted squared error of the affinities of two unit embeddings, gradient computed on the way."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: torch.autograd.function.FunctionCtx,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        offsets: Sequence[Offset],
+        targets: Sequence[AffinityTarget | None],
+    ) -> torch.Tensor:
+        gradient = torch.zeros_like(first)
+        # One embedding against itself has one gradient, the sum over both ends.
+        ctx.one_embedding = second is first  # type: ignore[attr-defined]
+        other_gradient = gradient if second is first else torch.zeros_like(second)
+        total = first.new_zeros(())
+        for offset, target in zip(offsets, targets, strict=True):
+            if target is not None:
+                total += _accumulate(first, second, offset, target, gradient, other_gradient)
+        ctx.save_for_backward(gradient, other_gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(  # type: ignore[override]
+        ctx: torch.autograd.function.FunctionCtx, outer: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
+        gradient, other_gradient = ctx.saved_tensors  # type: ignore[attr-defined]
+        other = None if ctx.one_embedding else other_gradient * outer  # type: ignore[attr-defined]
+        return gradient * outer, other, None, None
+
+
+def _accumulate(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    offset: Offset,
+    target: AffinityTarget,
+    gradient: torch.Tensor,
+    other_gradient: torch.Tensor,
+) -> torch.Tensor:
+    """Add one offset's gradient to both embeddings' and return its loss; image by image, to stay in the cache."""
+    here, there = _ends(tuple(first.shape[2:]), offset)
+    total = first.new_zeros(())
+    for image in range(len(first)):
+        a, b = first[image][here], second[image][there]
+        difference = (a * b).sum(0).sub_(target.same[image].to(a.dtype))
+        weighted = difference * target.weight[image].to(a.dtype)
+        total += torch.dot(weighted.flatten(), difference.flatten())
+        slope = weighted.mul_(2).unsqueeze(0)
+        gradient[image][here].addcmul_(slope, b)
+        other_gradient[image][there].addcmul_(slope, a)
+    return total
+
+
+def fused_affinity_loss(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    offsets: Sequence[Offset],
+    targets: Sequence[AffinityTarget | None],
+) -> torch.Tensor:
+    """Sum over offsets of the mean weighted squared error between affinities and targets.
+
+    The affinity of a pair is ``<first(p), second(p + offset)>``: one embedding given twice is the self-correlation
+    loss, the embeddings of two views the cross-correlation loss (Huang et al., AAAI 2022).
+
+    Parameters
+    ----------
+    first, second : torch.Tensor
+        Unit-length embeddings (N, D, *spatial), float32 or float64.
+    offsets : sequence of tuple of int
+        The compared pairs.
+    targets : sequence of AffinityTarget or None
+        One per offset, from `affinity_target`.
+
+    Returns
+    -------
+    torch.Tensor
+        The loss, a scalar. Its gradient is computed in the forward pass; no product is kept for the backward pass. It
+        can be differentiated once.
+    """
+    result: torch.Tensor = _FusedAffinityError.apply(first, second, offsets, targets)  # type: ignore[no-untyped-call]
+    return result
+
+
+def plain_affinity_loss(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    offsets: Sequence[Offset],
+    targets: Sequence[AffinityTarget | None],
+) -> torch.Tensor:
+    """The same value as `fused_affinity_loss`, by ordinary automatic differentiation: the reference to measure it by."""
+    total = first.new_zeros(())
+    for offset, target in zip(offsets, targets, strict=True):
+        if target is not None:
+            here, there = _ends(tuple(first.shape[2:]), offset, channels=True)
+            similarity = (first[here] * second[there]).sum(1)
+            total = total + (target.weight * (similarity - target.same.to(first.dtype)).square()).sum()
+    return total
+
+
+def unit(embedding: torch.Tensor) -> torch.Tensor:
+    """Scale embeddings (N, D, *spatial) to unit length, in single precision or better."""
+    wide = embedding if embedding.dtype == torch.float64 else embedding.float()
+    return functional.normalize(wide, dim=1, eps=1e-6)
+
+
+def foreground_loss(logits: torch.Tensor, labels: torch.Tensor, foreground_weight: float) -> torch.Tensor:
+    """Mean cross-entropy of the foreground head against ``labels > 0``, without the pixels outside the image.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (N, 1, *spatial).
+    labels : torch.Tensor
+        Integer (N, *spatial).
+    foreground_weight : float
+        Weight of foreground pixels; background pixels weigh 1.
+    """
+    counted = (labels != OUTSIDE).float()
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits[:, 0].float(),
+        (labels > 0).float(),
+        weight=counted,
+        pos_weight=torch.as_tensor(foreground_weight, device=logits.device),
+        reduction="sum",
+    )
+    return entropy / counted.sum().clamp(min=1)

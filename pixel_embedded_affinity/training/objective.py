@@ -1,0 +1,141 @@
+"""The whole training objective of one batch: self-correlation, cross-correlation, pyramid, foreground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pixel_embedded_affinity.device import autocast
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.training.batches import Batch
+from pixel_embedded_affinity.training.config import Recipe
+from pixel_embedded_affinity.training.loss import (
+    AffinityTarget,
+    affinity_target,
+    foreground_loss,
+    fused_affinity_loss,
+    unit,
+)
+from pixel_embedded_affinity.training.views import Geometry, map_back, second_view
+
+AffinityLoss = Callable[
+    [torch.Tensor, torch.Tensor, Sequence[tuple[int, ...]], Sequence[AffinityTarget | None]], torch.Tensor
+]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The parts of the objective, each a scalar tensor; zero where a part is switched off."""
+
+    self_correlation: torch.Tensor
+    cross_correlation: torch.Tensor
+    pyramid: torch.Tensor
+    foreground: torch.Tensor
+
+    def total(self) -> torch.Tensor:
+        """Sum of the parts."""
+        return self.self_correlation + self.cross_correlation + self.pyramid + self.foreground
+
+    def named(self) -> dict[str, float]:
+        """The parts and their sum as numbers."""
+        parts = {name: float(getattr(self, name).detach()) for name in self.__dataclass_fields__}
+        return {**parts, "total": sum(parts.values())}
+
+
+class Objective:
+    """Computes the losses of a network on a batch, as a recipe asks.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Which losses, at which pairs and weights.
+    affinity_loss : callable
+        `fused_affinity_loss`, or `plain_affinity_loss` to measure it by.
+    """
+
+    def __init__(self, recipe: Recipe, affinity_loss: AffinityLoss = fused_affinity_loss) -> None:
+        self.recipe, self.affinity_loss = recipe, affinity_loss
+        self.offsets = recipe.neighborhood.offsets()
+        self.coarse_offsets = [recipe.neighborhood.offsets(count) for count in (1, 2, 3, 4)]
+
+    def __call__(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> Losses:
+        """Run the network on a batch and return the losses.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            A network of `pixel_embedded_affinity.network`, on the batch's device.
+        batch : Batch
+            Crops, labels and weights.
+        generator : numpy.random.Generator
+            Draws the second view.
+
+        Returns
+        -------
+        Losses
+            In single precision; only the network itself computes in the device's fast one.
+        """
+        loss, labels = self.recipe.loss, batch.labels
+        output, geometries = self._run(network, batch, generator)
+        embedding = unit(output.embedding).contiguous()
+        first, view = embedding[: len(labels)], embedding[len(labels) :]
+        targets = [affinity_target(labels, offset, batch.weights) for offset in self.offsets]
+        zero = first.new_zeros(())
+        return Losses(
+            self_correlation=self.affinity_loss(first, first, self.offsets, targets),
+            cross_correlation=self._cross(first, view, geometries, targets) if geometries else zero,
+            pyramid=self._pyramid(output.pyramid, labels) if loss.pyramid else zero,
+            foreground=self._foreground(output.foreground, geometries, labels) if loss.foreground else zero,
+        )
+
+    def _run(
+        self, network: nn.Module, batch: Batch, generator: np.random.Generator
+    ) -> tuple[NetworkOutput, list[Geometry]]:
+        """Run the network once on both views; without the second one, there are no geometries."""
+        images, geometries = batch.images, list[Geometry]()
+        if self.recipe.loss.cross_correlation:
+            view, geometries = second_view(images, batch.labels, self.recipe.view, generator)
+            images = torch.cat((images, view))
+        with autocast(images.device):
+            output: NetworkOutput = network(
+                images.contiguous(memory_format=torch.channels_last), pyramid=self.recipe.loss.pyramid
+            )
+        return output, geometries
+
+    def _cross(
+        self,
+        first: torch.Tensor,
+        view: torch.Tensor,
+        geometries: list[Geometry],
+        targets: list[AffinityTarget | None],
+    ) -> torch.Tensor:
+        return self.affinity_loss(first, map_back(view, geometries), self.offsets, targets)
+
+    def _pyramid(self, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
+        """Self-correlation of the first view at 1/16 to 1/2, against nearest-neighbor subsampled labels."""
+        total = labels.new_zeros((), dtype=torch.float32)
+        for coarse, offsets in zip(pyramid, self.coarse_offsets):
+            step = labels.shape[-1] // coarse.shape[-1]
+            small = labels[:, ::step, ::step]
+            targets = [affinity_target(small, offset) for offset in offsets]
+            embedding = unit(coarse[: len(labels)]).contiguous()
+            total = total + self.affinity_loss(embedding, embedding, offsets, targets)
+        return total
+
+    def _foreground(
+        self, logits: torch.Tensor | None, geometries: list[Geometry], labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Foreground of both views: the second one's is mapped back first."""
+        if logits is None:
+            raise InputError("the network has no foreground head; set loss.foreground to 0")
+        settings = self.recipe.loss
+        parts = [logits[: len(labels)]]
+        if geometries:
+            parts.append(map_back(logits[len(labels) :], geometries))
+        losses = [foreground_loss(part, labels, settings.foreground_weight) for part in parts]
+        return settings.foreground * torch.stack(losses).mean()

@@ -1,0 +1,70 @@
+"""``pea demo``: the sample becomes a label file and a picture, and the scores are those of the files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from pixel_embedded_affinity import list_models
+from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.metrics import evaluate
+from pixel_embedded_affinity.samples import nuclei
+
+
+def check_demo(folder: Path, said: str) -> dict[str, float]:
+    """Check the two files and what was said of them; return the scores."""
+    sample = nuclei()
+    labels = tifffile.imread(folder / "nuclei_labels.tif")
+    assert labels.shape == sample.image.shape
+    with Image.open(folder / "nuclei_overlay.png") as overlay:
+        assert overlay.size == (2 * labels.shape[1], 2 * labels.shape[0])
+        assert np.asarray(overlay).std() > 0
+    assert sorted(path.name for path in folder.iterdir()) == ["nuclei_labels.tif", "nuclei_overlay.png"]
+    assert str(folder / "nuclei_labels.tif") in said
+    assert str(folder / "nuclei_overlay.png") in said
+    assert f"found {labels.max()} nuclei, the truth has {sample.labels.max()}" in said
+    assert re.search(r"^\d+\.\d seconds on ", said, re.MULTILINE)
+    scores = evaluate(sample.labels, labels)
+    named = {"AJI": "aggregated_jaccard_index", "Dice": "dice", "PQ": "panoptic_quality", "F1": "f1_score"}
+    for name, key in named.items():
+        assert f"{name} {scores[key]:.3f}" in said
+    return scores
+
+
+def test_the_demo_writes_labels_and_overlay_and_says_the_scores(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--model", "tiny", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    check_demo(Path("pea_demo"), said)
+    assert "on cpu, model tiny 1.2" in said
+
+
+def test_a_model_or_device_that_is_missing_leaves_no_folder(
+    registry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert main(["demo", "--model", "huge", "--output", str(output)]) == 2
+    assert main(["demo", "--model", "tiny", "--device", "cuda:99", "--output", str(output)]) == 2
+    assert capsys.readouterr().err.count("pea: error: ") == 2
+    assert not output.exists()
+
+
+@pytest.mark.skipif(not list_models(), reason="no model ships with the package yet")
+def test_the_demo_of_the_bundled_model_is_good_and_runs_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "new" / "out"
+    assert main(["demo", "--output", str(output)]) == 0
+    scores = check_demo(output, capsys.readouterr().out)
+    assert scores["aggregated_jaccard_index"] > 0.8
+    assert abs(scores["difference_in_count"]) <= 10
+    before = (output / "nuclei_labels.tif").read_bytes()
+    assert main(["demo", "--output", str(output)]) == 0
+    assert (output / "nuclei_labels.tif").read_bytes() == before

@@ -1,0 +1,404 @@
+"""``pea segment``: the files it writes, and a batch that meets bad files, full disks and Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+from PIL import Image
+
+from pixel_embedded_affinity import Neighborhood, Segmenter
+from pixel_embedded_affinity.cli import main
+
+
+def read(path: Path) -> npt.NDArray[Any]:
+    return np.asarray(tifffile.imread(path))
+
+
+def listing(folder: Path) -> list[str]:
+    """All names in the folder, hidden ones too: temporary files must be gone."""
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+class Batch:
+    """Calls ``pea segment`` with the tiny model, from the images folder into an output folder."""
+
+    def __init__(self, images: Path, output: Path, weights: Path) -> None:
+        self.images, self.output, self.weights = images, output, weights
+
+    def __call__(self, *more: str, inputs: tuple[str, ...] | None = None) -> int:
+        inputs = (str(self.images),) if inputs is None else inputs
+        return main(["segment", *inputs, "--weights", str(self.weights), "--output", str(self.output), *more])
+
+
+@pytest.fixture
+def segment(images: Path, tmp_path: Path, weights: Path) -> Batch:
+    return Batch(images, tmp_path / "deep" / "out", weights)
+
+
+def test_the_labels_are_those_of_the_library(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment() == 0
+    assert listing(segment.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
+    segmenter = Segmenter.from_file(segment.weights)
+    for name in "abc":
+        labels = read(segment.output / f"{name}_labels.tif")
+        np.testing.assert_array_equal(labels, segmenter.segment(segment.images / f"{name}.tif"))
+        assert labels.max() > 1
+    captured = capsys.readouterr()
+    assert captured.out == f"3 of 3 images segmented; results in {segment.output}\n"
+    assert captured.err == ""
+
+
+def test_overlay_and_table_come_with_the_labels(segment: Batch) -> None:
+    assert segment("--overlay", "--table", inputs=(str(segment.images / "a.tif"),)) == 0
+    assert listing(segment.output) == ["a_labels.tif", "a_objects.csv", "a_overlay.png"]
+    labels, image = read(segment.output / "a_labels.tif"), read(segment.images / "a.tif")
+    with Image.open(segment.output / "a_overlay.png") as overlay:
+        assert overlay.size == labels.shape[::-1]
+    with (segment.output / "a_objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["label"]) for row in rows] == list(range(1, labels.max() + 1))
+    assert float(rows[0]["mean_intensity"]) == pytest.approx(image[labels == 1].mean())
+
+
+def test_a_pattern_and_a_file_name_with_spaces_work(segment: Batch) -> None:
+    (segment.images / "b.tif").rename(segment.images / "plate é 1.tif")
+    assert segment(inputs=(str(segment.images / "pl*.tif"), str(segment.images / "c.tif"))) == 0
+    assert listing(segment.output) == ["c_labels.tif", "plate é 1_labels.tif"]
+
+
+def test_settings_reach_the_segmenter(segment: Batch) -> None:
+    settings = [
+        "--ranges",
+        "1,2,5",
+        "--directions",
+        "8",
+        "--strides",
+        "2",
+        "--min-size",
+        "7",
+        "--scale",
+        "1.5",
+    ]
+    assert segment(*settings, "--axes", "YX", inputs=(str(segment.images / "a.tif"),)) == 0
+    segmenter, path = Segmenter.from_file(segment.weights), segment.images / "a.tif"
+    neighborhood = Neighborhood.from_ranges([1, 2, 5], 8, strides=2)
+    expected = segmenter.segment(path, scale=1.5, neighborhood=neighborhood, min_size=7)
+    np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), expected)
+    assert not np.array_equal(expected, segmenter.segment(path))
+
+
+def test_a_clusterer_is_taken_by_name(segment: Batch) -> None:
+    assert segment("--clusterer", "connected_components") == 0
+    segmenter, path = Segmenter.from_file(segment.weights), segment.images / "a.tif"
+    expected = segmenter.segment(path, clusterer="connected_components")
+    np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), expected)
+    assert not np.array_equal(expected, segmenter.segment(path))
+
+
+def test_a_model_of_the_registry_is_taken_by_name(
+    registry: Path, images: Path, tmp_path: Path, weights: Path
+) -> None:
+    output = tmp_path / "out"
+    assert main(["segment", str(images), "--model", "tiny", "--offline", "--output", str(output)]) == 0
+    expected = Segmenter.from_file(weights).segment(images / "c.tif")
+    np.testing.assert_array_equal(read(output / "c_labels.tif"), expected)
+
+
+def test_labels_lie_in_the_file_as_the_image_does(segment: Batch) -> None:
+    image = read(segment.images / "a.tif")
+    assert segment("--axes", "XY", inputs=(str(segment.images / "a.tif"),)) == 0
+    expected = Segmenter.from_file(segment.weights).segment(image.T).T
+    np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), expected)
+
+
+def test_color_is_measured_per_channel_and_gray_once(segment: Batch, color_weights: Path) -> None:
+    color = np.random.default_rng(0).integers(0, 255, (18, 20, 3), dtype=np.uint8)
+    Image.fromarray(color).save(segment.images / "color.png")
+    segment.weights = color_weights
+    assert segment("--table", "--overlay") == 0
+    headers = {
+        name: (segment.output / f"{name}_objects.csv").read_text().splitlines()[0].split(",")
+        for name in ("color", "a")
+    }
+    assert headers["color"][-3:] == ["mean_intensity-0", "mean_intensity-1", "mean_intensity-2"]
+    assert headers["a"][-2:] == ["equivalent_diameter", "mean_intensity"]
+
+
+# --- refused before any work ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "gpu"], "'gpu' is unknown"),
+        (["--clusterer", "magic"], "unknown clusterer 'magic'"),
+        (["--ranges", "3,9"], "no attractive offset"),
+        (["--ranges", "1,3", "--strides", "2,2,2"], "strides"),
+        (["--ranges", "0"], "ranges must be positive"),
+        (["--strides", "4"], "--ranges"),
+        (["--directions", "8"], "--ranges"),
+        (["--min-size", "-1"], "min_size"),
+        (["--scale", "0"], "scale"),
+        (["--scale", "inf"], "scale"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_once_and_not_for_every_file(
+    segment: Batch, settings: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment(*settings) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("pea: error: ")
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not segment.output.exists()
+
+
+@pytest.mark.parametrize("ranges", ["1,x", "1;3", "", "1.5"])
+def test_ranges_that_are_no_integers_are_wrong_usage(segment: Batch, ranges: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        segment("--ranges", ranges)
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (("images/nothing*.tif",), "no image fits"),
+        (("empty",), "holds no image"),
+        (("images", "x.tif"), "does not exist"),
+    ],
+)
+def test_nothing_found_is_exit_code_2(
+    segment: Batch,
+    inputs: tuple[str, ...],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(segment.images.parent)
+    Path("empty").mkdir()
+    assert segment(inputs=inputs) == 2
+    assert expected in capsys.readouterr().err
+    assert not segment.output.exists()
+
+
+def test_images_of_equal_names_are_refused_before_work_starts(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(segment.images / "b.png")
+    assert segment() == 2
+    error = capsys.readouterr().err
+    assert "b.png" in error
+    assert "b.tif" in error
+    assert not segment.output.exists()
+
+
+def test_model_and_weights_exclude_each_other_and_one_is_needed(segment: Batch, images: Path) -> None:
+    with pytest.raises(SystemExit):
+        segment("--model", "tiny")
+    with pytest.raises(SystemExit):
+        main(["segment", str(images), "--output", "out"])
+
+
+def test_a_weights_file_that_is_none_is_refused(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    segment.weights = segment.images / "a.tif"
+    assert segment() == 2
+    assert "a.tif" in capsys.readouterr().err
+    assert not segment.output.exists()
+
+
+# --- results that are there already -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def half_done(segment: Batch) -> Batch:
+    """A batch with b done, in a way that is told from what the model would give."""
+    segment.output.mkdir(parents=True)
+    (segment.output / "b_labels.tif").write_bytes(b"by hand")
+    return segment
+
+
+def test_existing_results_are_refused_before_work_starts(
+    half_done: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert half_done() == 2
+    assert "b_labels.tif' exist already" in capsys.readouterr().err
+    assert listing(half_done.output) == ["b_labels.tif"]
+
+
+def test_an_existing_table_is_refused_only_if_one_is_asked_for(segment: Batch) -> None:
+    segment.output.mkdir(parents=True)
+    (segment.output / "a_objects.csv").write_text("mine")
+    assert segment("--table") == 2
+    assert segment() == 0
+    assert (segment.output / "a_objects.csv").read_text() == "mine"
+
+
+def test_overwrite_replaces_them(half_done: Batch) -> None:
+    assert half_done("--overwrite") == 0
+    assert read(half_done.output / "b_labels.tif").shape == (20, 28)
+
+
+def test_resume_keeps_what_is_done_and_does_the_rest(
+    half_done: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert half_done("--resume") == 0
+    assert (half_done.output / "b_labels.tif").read_bytes() == b"by hand"
+    assert listing(half_done.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
+    assert capsys.readouterr().out.startswith("2 of 3 images segmented, 1 were done before;")
+
+
+def test_resume_does_an_image_again_whose_labels_are_missing(segment: Batch) -> None:
+    segment.output.mkdir(parents=True)
+    (segment.output / "a_overlay.png").write_bytes(b"left by an interrupted run")
+    assert segment("--resume", "--overlay") == 0
+    with Image.open(segment.output / "a_overlay.png") as overlay:
+        assert overlay.size == (28, 20)
+
+
+def test_resume_with_nothing_left_does_not_even_load_the_model(segment: Batch) -> None:
+    assert segment() == 0
+    segment.weights = Path("not_there.safetensors")
+    assert segment("--resume") == 0
+
+
+def test_resume_and_overwrite_exclude_each_other(segment: Batch) -> None:
+    with pytest.raises(SystemExit):
+        segment("--resume", "--overwrite")
+
+
+def test_results_beside_the_images_are_not_taken_for_images(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segment.output = segment.images
+    assert segment("--overlay") == 0
+    assert segment("--overlay", "--resume") == 0
+    captured = capsys.readouterr()
+    assert "left out 6 inputs" in captured.err
+    assert "0 of 3 images segmented, 3 were done before" in captured.out
+    assert len(listing(segment.images)) == 9
+
+
+# --- a batch in trouble -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "empty", "three axes", "NaN"])
+def test_a_bad_file_is_reported_and_does_not_stop_the_rest(
+    segment: Batch, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = segment.images / "b.tif"
+    if damage == "three axes":
+        tifffile.imwrite(path, np.zeros((4, 5, 6, 7), np.uint8), photometric="minisblack")
+    elif damage == "NaN":
+        tifffile.imwrite(path, np.full((8, 8), np.nan, np.float32))
+    else:
+        path.write_bytes({"text": b"hello", "truncated": path.read_bytes()[:200], "empty": b""}[damage])
+    assert segment("--overlay", "--table") == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"pea: error: {path}: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out.startswith("2 of 3 images segmented, 1 failed;")
+    expected = [f"{name}_{kind}" for name in "ac" for kind in ("labels.tif", "objects.csv", "overlay.png")]
+    assert listing(segment.output) == expected
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> None:
+    """Make one call of `Segmenter.segment` fail; call 0 is the one that tries the settings out."""
+    calls: list[None] = []
+    original = Segmenter.segment
+
+    def failing(self: Segmenter, *arguments: Any, **settings: Any) -> Any:
+        calls.append(None)
+        if len(calls) == call + 1:
+            raise error
+        return original(self, *arguments, **settings)
+
+    monkeypatch.setattr(Segmenter, "segment", failing)
+
+
+def test_an_error_that_nobody_foresaw_does_not_stop_the_rest(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_at(monkeypatch, 2, RuntimeError("CUDA error:\n  device lost"))
+    assert segment() == 1
+    expected = f"pea: error: {segment.images / 'b.tif'}: RuntimeError: CUDA error: device lost\n"
+    assert capsys.readouterr().err == expected
+    assert listing(segment.output) == ["a_labels.tif", "c_labels.tif"]
+
+
+def test_verbose_shows_where_a_file_failed(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_at(monkeypatch, 1, RuntimeError("lost"))
+    assert segment("-v") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_finished_files_and_leaves_no_half_one(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_at(monkeypatch, 2, KeyboardInterrupt())
+    assert segment() == 130
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("pea: interrupted")
+    assert captured.err.count("\n") == 1
+    assert listing(segment.output) == ["a_labels.tif"]
+    assert read(segment.output / "a_labels.tif").shape == (20, 28)
+
+
+def test_a_full_disk_leaves_no_half_file(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_half(path: Path, *_: Any, **__: Any) -> None:
+        Path(path).write_bytes(b"II*")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tifffile.imwrite", write_half)
+    assert segment() == 1
+    assert capsys.readouterr().err.count("No space left on device") == 3
+    assert listing(segment.output) == []
+
+
+def test_labels_are_written_last_because_they_tell_resume_that_all_is_done(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pixel_embedded_affinity.export.write_table", fail)
+    assert segment("--table") == 1
+    assert listing(segment.output) == []
+
+
+def test_an_output_that_is_a_file_is_one_line(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    segment.output = segment.images / "c.tif"
+    before = segment.output.read_bytes()
+    assert segment() == 2
+    assert str(segment.output) in capsys.readouterr().err
+    assert segment.output.read_bytes() == before
+
+
+# --- progress ---------------------------------------------------------------------------------------------
+
+
+def test_a_bar_is_shown_on_a_terminal_only_or_when_asked_for(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bar_shown(*more: str, terminal: bool) -> bool:
+        monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+        assert segment("--overwrite", *more) == 0
+        return "3/3" in capsys.readouterr().err
+
+    assert not bar_shown(terminal=False)
+    assert bar_shown(terminal=True)
+    assert bar_shown("--progress", terminal=False)
+    assert not bar_shown("--no-progress", terminal=True)

@@ -1,0 +1,212 @@
+"""The registry lists models and refuses whatever is not well formed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixel_embedded_affinity.errors import InputError, UnknownModelError
+from pixel_embedded_affinity.models.registry import (
+    REGISTRY_PATH,
+    ModelEntry,
+    get_entry,
+    list_models,
+    read_registry,
+)
+
+FIELDS: dict[str, Any] = {
+    "version": "1.0",
+    "file": "nuclei-1.0.safetensors",
+    "sha256": "0123456789abcdef" * 4,
+    "size": 1234,
+    "urls": ["https://example.org/nuclei-1.0.safetensors", "http://example.org:8080/a/b?c=d"],
+    "license": "CC0-1.0",
+    "data": "fields drawn for this test",
+    "description": "Nuclei that do not exist.",
+    "scores": {"aji": 0.5, "count": 3},
+}
+
+
+def write_registry(folder: Path, models: dict[str, dict[str, Any]]) -> Path:
+    """Write a registry; JSON texts of these values are TOML values as well, but for tables."""
+    lines = []
+    for name, fields in models.items():
+        tables = {key: value for key, value in fields.items() if isinstance(value, dict)}
+        lines.append(f"[models.{json.dumps(name)}]")
+        lines += [f"{key} = {json.dumps(fields[key])}" for key in fields if key not in tables]
+        for table, rows in tables.items():
+            lines.append(f"[models.{json.dumps(name)}.{table}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in rows.items()]
+    path = folder / "registry.toml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_every_field_arrives_in_the_entry(tmp_path: Path) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS})
+
+    entry = get_entry("nuclei", registry)
+
+    assert entry == ModelEntry(name="nuclei", **{**FIELDS, "urls": tuple(FIELDS["urls"])})
+    assert isinstance(entry.urls, tuple)
+
+
+def test_models_are_listed_by_name(tmp_path: Path) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS, "cells": FIELDS, "a_b-2": FIELDS})
+
+    assert list_models(registry) == ["a_b-2", "cells", "nuclei"]
+    assert set(read_registry(registry)) == {"nuclei", "cells", "a_b-2"}
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "[models]\n"])
+def test_a_registry_without_models_is_valid(tmp_path: Path, text: str) -> None:
+    registry = tmp_path / "registry.toml"
+    registry.write_text(text)
+
+    assert list_models(registry) == []
+    with pytest.raises(UnknownModelError, match="registry is empty"):
+        get_entry("nuclei", registry)
+
+
+def test_the_registry_of_the_library_is_well_formed() -> None:
+    assert REGISTRY_PATH.is_file()
+    assert list_models() == sorted(read_registry(REGISTRY_PATH))
+
+
+def test_models_without_an_address_are_bundled_and_intact() -> None:
+    for entry in read_registry().values():
+        bundled = REGISTRY_PATH.with_name("bundled") / entry.file
+        assert entry.urls or bundled.is_file()
+        assert not bundled.exists() or bundled.stat().st_size == entry.size
+
+
+@pytest.mark.parametrize("name", ["Nuclei", "nuclei ", "", None, 3, ["nuclei"]])
+def test_an_unknown_name_is_refused_with_the_valid_ones(tmp_path: Path, name: Any) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS, "cells": FIELDS})
+
+    with pytest.raises(UnknownModelError, match="valid models: cells, nuclei"):
+        get_entry(name, registry)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
+    fields = {key: value for key, value in FIELDS.items() if key != field}
+
+    with pytest.raises(InputError, match=rf"registry.toml: model 'nuclei'.*missing fields \['{field}'\]"):
+        list_models(write_registry(tmp_path, {"nuclei": fields}))
+
+
+@pytest.mark.parametrize("field", ["url", "Version", "name", "md5"])
+def test_an_unknown_field_is_named(tmp_path: Path, field: str) -> None:
+    with pytest.raises(InputError, match=rf"model 'nuclei'.*unknown fields \['{field}'\]"):
+        list_models(write_registry(tmp_path, {"nuclei": {**FIELDS, field: "x"}}))
+
+
+BAD_VALUES = [
+    ("version", 1.0),
+    ("version", ""),
+    ("version", "1/0"),
+    ("version", "1..0"),
+    ("version", "v1"),
+    ("version", "1" * 33),
+    ("file", "nuclei.pth"),
+    ("file", ".safetensors"),
+    ("file", "folder/nuclei.safetensors"),
+    ("file", "caf\u00e9.safetensors"),
+    ("file", 3),
+    ("sha256", "0123"),
+    ("sha256", "0123456789ABCDEF" * 4),
+    ("sha256", "g" * 64),
+    ("sha256", "0" * 64 + "\n"),
+    ("size", 0),
+    ("size", -5),
+    ("size", True),
+    ("size", 5.0),
+    ("size", "5"),
+    ("urls", "https://example.org/x"),
+    ("urls", ["ftp://example.org/x"]),
+    ("urls", ["file:///weights/x"]),
+    ("urls", ["https://"]),
+    ("urls", ["https://user:secret@example.org/x"]),
+    ("urls", ["https://example.org/a b"]),
+    ("urls", ["https://example.org/a\nb"]),
+    ("urls", ["https://[broken/x"]),
+    ("urls", [3]),
+    ("license", ""),
+    ("license", "  "),
+    ("data", 3),
+    ("description", ["x"]),
+    ("scores", 0.5),
+    ("scores", {"aji": "0.5"}),
+    ("scores", {"aji": True}),
+    ("scores", {"aji": [0.5]}),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_VALUES)
+def test_a_bad_value_is_refused_naming_file_model_and_field(tmp_path: Path, field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"registry.toml: model 'nuclei': {field} is .*, expected "):
+        list_models(write_registry(tmp_path, {"nuclei": {**FIELDS, field: value}}))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_score_that_is_not_finite_is_refused(tmp_path: Path, value: str) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS})
+    registry.write_text(registry.read_text().replace("aji = 0.5", f"aji = {value}"))
+
+    with pytest.raises(InputError, match="scores is"):
+        list_models(registry)
+
+
+@pytest.mark.parametrize(
+    "name", ["Nuclei", "2d", "../nuclei", "a/b", "a.b", "", "n" * 65, "nuclei\n", "\u0430"]
+)
+def test_a_bad_model_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"name is .*, expected lower-case letters"):
+        list_models(write_registry(tmp_path, {name: FIELDS}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models = 3", "expected nothing but"),
+        ("[model.nuclei]", "expected nothing but.*model"),
+        ("x = 1\n[models]", "expected nothing but.*x"),
+        ("[models]\nnuclei = 3", "expected a table"),
+        ("[models", "not a UTF-8 TOML file"),
+        ("[models.a]\n[models.a]", "not a UTF-8 TOML file"),
+        ("\x00", "not a UTF-8 TOML file"),
+        ("x = " + "[" * 100_000, "not a UTF-8 TOML file"),
+    ],
+)
+def test_a_malformed_registry_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    registry = tmp_path / "registry.toml"
+    registry.write_text(text)
+
+    with pytest.raises(InputError, match=message):
+        list_models(registry)
+
+
+def test_a_missing_registry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.toml: cannot be read"):
+        list_models(tmp_path / "nowhere.toml")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    data=st.one_of(
+        st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace"))
+    )
+)
+def test_any_bytes_give_models_or_our_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    registry = tmp_path_factory.mktemp("any") / "registry.toml"
+    registry.write_bytes(data)
+
+    with contextlib.suppress(InputError):
+        assert list_models(registry) == []

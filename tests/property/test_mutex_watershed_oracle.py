@@ -1,0 +1,127 @@
+"""Mutex watershed against a brute force that takes one edge after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.clustering import MutexWatershed
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.testing import neighborhoods
+
+
+def edges_of(values, neighborhood, foreground):
+    """All edges as (weight, attractive, channel, pixel, partner)."""
+    shape = values.shape[1:]
+    for channel, offset in enumerate(neighborhood.offsets):
+        attractive = neighborhood.attractive[channel]
+        for pixel in np.ndindex(shape):
+            partner = tuple(p + o for p, o in zip(pixel, offset, strict=True))
+            if not all(0 <= p < n for p, n in zip(partner, shape, strict=True)):
+                continue
+            if not (foreground[pixel] and foreground[partner]):
+                continue
+            if not attractive and any(p % s for p, s in zip(pixel, neighborhood.strides, strict=True)):
+                continue
+            similarity = max(values[(channel, *pixel)], np.float32(0))
+            yield (similarity if attractive else 1 - similarity), attractive, channel, pixel, partner
+
+
+def brute_force(values, neighborhood, foreground):
+    """Labels by mutex watershed, as slowly and plainly as can be."""
+    edges = list(edges_of(values, neighborhood, foreground))
+    # Strongest first; of equal ones attractive before repulsive, then by channel, then by pixel in C order.
+    edges.sort(key=lambda edge: (-edge[0], not edge[1], edge[2], edge[3]))
+    cluster_of = {pixel: {pixel} for pixel in np.ndindex(foreground.shape) if foreground[pixel]}
+    exclusive = []
+    for _, attractive, _, pixel, partner in edges:
+        one, other = cluster_of[pixel], cluster_of[partner]
+        if one is other:
+            continue
+        if not attractive:
+            exclusive.append((pixel, partner))
+            continue
+        if any({id(cluster_of[a]), id(cluster_of[b])} == {id(one), id(other)} for a, b in exclusive):
+            continue
+        one |= other
+        for member in other:
+            cluster_of[member] = one
+    labels = np.zeros(foreground.shape, np.int32)
+    for pixel in np.ndindex(foreground.shape):
+        if foreground[pixel] and not labels[pixel]:
+            number = labels.max() + 1
+            for member in cluster_of[pixel]:
+                labels[member] = number
+    return labels
+
+
+def distinct_values(shape, generator):
+    """Random affinities of which no two are equal or add up to 1."""
+    count = int(np.prod(shape))
+    return ((generator.permutation(count) + 1 / 3) / (count + 1)).reshape(shape).astype(np.float32)
+
+
+def tied_values(shape, generator):
+    """Random affinities of few values, negative ones among them."""
+    return generator.choice(np.array([-1, -0.5, 0, 0.25, 0.5, 0.75, 1], np.float32), size=shape)
+
+
+def random_foreground(shape, share, generator):
+    return generator.random(shape) < share
+
+
+def assert_equals_brute_force(neighborhood, shape, draw_values, share, seed):
+    generator = np.random.default_rng(seed)
+    values = draw_values((len(neighborhood), *shape), generator)
+    foreground = random_foreground(shape, share, generator)
+    expected = brute_force(values, neighborhood, foreground)
+    labels = MutexWatershed()(Affinities(values, neighborhood), foreground=foreground)
+    np.testing.assert_array_equal(labels, expected)
+    if share == 1:
+        np.testing.assert_array_equal(MutexWatershed()(Affinities(values, neighborhood)), expected)
+
+
+shares = st.sampled_from([1, 0.9, 0.6, 0.2])
+seeds = st.integers(0, 2**32 - 1)
+planes = st.tuples(st.integers(1, 8), st.integers(1, 8))
+volumes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
+
+
+@pytest.mark.parametrize("draw_values", [distinct_values, tied_values])
+@settings(max_examples=100, deadline=None)
+@given(neighborhood=neighborhoods(ndim=2), shape=planes, share=shares, seed=seeds)
+def test_planes_equal_the_brute_force(draw_values, neighborhood, shape, share, seed):
+    assert_equals_brute_force(neighborhood, shape, draw_values, share, seed)
+
+
+@pytest.mark.parametrize("draw_values", [distinct_values, tied_values])
+@settings(max_examples=60, deadline=None)
+@given(neighborhood=neighborhoods(ndim=3, max_range=2), shape=volumes, share=shares, seed=seeds)
+def test_volumes_equal_the_brute_force(draw_values, neighborhood, shape, share, seed):
+    assert_equals_brute_force(neighborhood, shape, draw_values, share, seed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(shape=st.tuples(st.integers(4, 8), st.integers(4, 8)), share=shares, seed=seeds)
+def test_ranges_of_the_method_equal_the_brute_force(shape, share, seed):
+    neighborhood = Neighborhood.from_ranges([1, 2, 3, 5], 8, strides=(2, 3))
+    assert_equals_brute_force(neighborhood, shape, distinct_values, share, seed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    neighborhood=neighborhoods(ndim=2, max_stride=4),
+    shape=planes,
+    before=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    seed=seeds,
+)
+def test_a_foreground_far_from_the_origin_equals_the_brute_force(neighborhood, shape, before, seed):
+    generator = np.random.default_rng(seed)
+    padding = [(margin, 2) for margin in before]
+    foreground = np.pad(random_foreground(shape, 0.8, generator), padding)
+    values = distinct_values((len(neighborhood), *foreground.shape), generator)
+    labels = MutexWatershed()(Affinities(values, neighborhood), foreground=foreground)
+    np.testing.assert_array_equal(labels, brute_force(values, neighborhood, foreground))

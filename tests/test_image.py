@@ -1,0 +1,370 @@
+"""Images: files and arrays become float32 with channels first, by documented rules only."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.image import (
+    Image,
+    as_channels,
+    as_foreground,
+    as_image,
+    as_labels,
+    read_image,
+)
+
+without_imagecodecs = pytest.mark.skipif(
+    importlib.util.find_spec("imagecodecs") is not None, reason="imagecodecs decodes every compression"
+)
+
+
+def ramp(*shape: int, dtype: str = "uint8") -> np.ndarray[Any, Any]:
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+# --- arrays -----------------------------------------------------------------------------------------------
+
+
+def test_gray_array_becomes_one_float32_channel() -> None:
+    image = as_image(ramp(2, 3), channels=1)
+    assert image.values.dtype == np.float32
+    assert image.values.tolist() == [[[0, 1, 2], [3, 4, 5]]]
+    assert image.source_axes == "YX"
+    assert image.spatial_shape == (2, 3)
+
+
+def test_default_axes_of_one_axis_more_have_channels_last() -> None:
+    source = ramp(4, 5, 3)
+    image = as_image(source, channels=3)
+    assert image.source_axes == "YXC"
+    np.testing.assert_array_equal(image.values[1], source[..., 1])
+
+
+def test_default_axes_never_follow_from_lengths() -> None:
+    with pytest.raises(InputError, match=r"5 channel\(s\).*axes='CYX'"):
+        as_image(ramp(3, 4, 5), channels=3)
+
+
+def test_default_axes_in_3d_are_zyx_and_zyxc() -> None:
+    assert as_image(ramp(2, 3, 4), channels=1, ndim=3).source_axes == "ZYX"
+    volume = as_image(ramp(2, 3, 4, 2), channels=2, ndim=3)
+    assert (volume.source_axes, volume.values.shape) == ("ZYXC", (2, 2, 3, 4))
+
+
+@pytest.mark.parametrize(("axes", "index"), [("CYX", (2, 0, 1)), ("XYC", (1, 0, 2)), ("YCX", (0, 2, 1))])
+def test_given_axes_decide_where_each_value_goes(axes: str, index: tuple[int, ...]) -> None:
+    lengths = {"C": 3, "Y": 4, "X": 5}
+    source = ramp(*(lengths[letter] for letter in axes))
+    image = as_image(source, axes=axes, channels=3)
+    assert image.values.shape == (3, 4, 5)
+    assert image.values[2, 0, 1] == source[index]
+
+
+def test_labels_of_a_transposed_source_find_the_way_back() -> None:
+    image = as_image(ramp(5, 4), axes="XY", channels=1)
+    labels = ramp(4, 5)
+    np.testing.assert_array_equal(image.to_source_order(labels), labels.T)
+    np.testing.assert_array_equal(image.from_source_order(image.to_source_order(labels)), labels)
+
+
+def test_way_back_refuses_another_number_of_axes() -> None:
+    image = as_image(ramp(4, 5), channels=1)
+    with pytest.raises(InputError, match="3 axes; expected the 2 spatial axes"):
+        image.to_source_order(ramp(1, 4, 5))
+    with pytest.raises(InputError, match="3 axes; expected the 2 spatial axes"):
+        image.from_source_order(ramp(1, 4, 5))
+
+
+def test_gray_is_repeated_for_three_channels_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="pixel_embedded_affinity"):
+        image = as_image(ramp(2, 3), channels=3)
+    assert image.values.shape == (3, 2, 3)
+    assert (image.values == image.values[0]).all()
+    assert image.values.flags.c_contiguous
+    assert "repeated" in caplog.text
+
+
+def test_single_channel_axis_is_repeated_for_three_channels() -> None:
+    np.testing.assert_array_equal(
+        as_image(ramp(2, 3, 1), channels=3).values, as_image(ramp(2, 3), channels=3).values
+    )
+
+
+def test_fourth_channel_is_dropped_for_three_channels_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    source = ramp(2, 3, 4)
+    with caplog.at_level(logging.INFO, logger="pixel_embedded_affinity"):
+        image = as_image(source, channels=3)
+    np.testing.assert_array_equal(image.values, np.moveaxis(source[..., :3], -1, 0))
+    assert "alpha" in caplog.text
+
+
+def test_four_channels_stay_for_a_model_of_four() -> None:
+    assert as_image(ramp(2, 3, 4), channels=4).values.shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize(("count", "channels"), [(2, 1), (3, 1), (2, 3), (5, 3), (1, 2), (4, 1)])
+def test_other_channel_counts_are_refused(count: int, channels: int) -> None:
+    with pytest.raises(InputError, match=rf"{count} channel\(s\).*model of {channels}"):
+        as_image(ramp(2, 3, count), channels=channels)
+
+
+def test_image_owns_its_memory_even_if_nothing_had_to_change() -> None:
+    source = np.zeros((1, 4, 5), dtype=np.float32)
+    image = as_image(source, axes="CYX", channels=1)
+    image.values[...] = 7
+    assert not source.any()
+
+
+def test_nested_lists_are_images() -> None:
+    assert as_image([[0, 1], [2, 3]], channels=1).values.tolist() == [[[0, 1], [2, 3]]]
+
+
+def test_masked_array_with_nothing_masked_is_an_image() -> None:
+    source = np.ma.masked_array(ramp(2, 3), mask=False)
+    assert type(as_image(source, channels=1).values) is np.ndarray
+
+
+def test_shape_of_a_lazy_array_is_checked_before_it_is_loaded() -> None:
+    class Untouchable:
+        shape = (2, 3, 4, 5, 6)
+        dtype = np.dtype("uint8")
+
+        def __getitem__(self, key: object) -> np.ndarray[Any, Any]:
+            raise AssertionError("loaded")
+
+    with pytest.raises(InputError, match="5 axes"):
+        as_image(Untouchable(), channels=1)
+
+
+def test_object_with_shape_dtype_and_getitem_is_an_image() -> None:
+    class Lazy:
+        shape = (2, 3)
+        dtype = np.dtype(">i2")
+
+        def __getitem__(self, key: Any) -> Any:
+            return ramp(2, 3, dtype=">i2")[key]
+
+    assert as_image(Lazy(), channels=1).values.tolist() == [[[0, 1, 2], [3, 4, 5]]]
+
+
+def test_images_compare_by_identity_without_an_error() -> None:
+    image = as_image(ramp(2, 3), channels=1)
+    assert image in [image]
+    assert image not in [Image(image.values, image.source_axes)]
+
+
+# --- masks and labels -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32", ">f8"])
+def test_foreground_is_all_that_is_not_zero(dtype: str) -> None:
+    source = np.array([[0, 1, 0], [1, 1, 0]]).astype(dtype)
+    foreground = as_foreground(source, (2, 3))
+    assert foreground.dtype == np.bool_
+    assert foreground.tolist() == [[False, True, False], [True, True, False]]
+    assert not np.shares_memory(foreground, source)
+
+
+def test_foreground_takes_lists_and_any_finite_number() -> None:
+    assert as_foreground([[0, -2], [0.5, 1e300]], [2, 2]).tolist() == [[False, True], [True, True]]
+
+
+def test_foreground_of_another_shape_is_refused_naming_both() -> None:
+    with pytest.raises(InputError, match=r"\(3, 2\).*\(2, 3\)"):
+        as_foreground(np.ones((3, 2)), (2, 3))
+
+
+def test_labels_keep_dtype_and_memory() -> None:
+    labels = ramp(2, 3, dtype="uint16")
+    checked = as_labels(labels, (2, 3))
+    assert checked.dtype == np.uint16
+    assert np.shares_memory(checked, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((2, 3)), "float64"),
+        (np.zeros((2, 3), dtype=bool), "bool"),
+        (np.zeros(3, dtype=int), r"\(3,\)"),
+        (np.zeros((0, 3), dtype=int), r"\(0, 3\)"),
+        (np.array([[0, -4]]), "-4"),
+        ([[1, 2], [3]], "list"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        as_labels(labels)
+
+
+def test_channels_of_any_count_stay() -> None:
+    assert as_channels(ramp(2, 3)).shape == (1, 2, 3)
+    assert as_channels(ramp(5, 2, 3)).shape == (5, 2, 3)
+    assert as_channels(ramp(5, 2, 3), ndim=3).shape == (1, 5, 2, 3)
+    with pytest.raises(InputError, match="4 axes"):
+        as_channels(ramp(1, 2, 3, 4))
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", ">u2", "uint32", "float32", "float64"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff_gives_its_raw_values(tmp_path: Path, dtype: str, compression: str | None) -> None:
+    source = ramp(7, 5, dtype=dtype) * np.array(5, dtype=dtype)
+    tifffile.imwrite(tmp_path / "a.tif", source, compression=compression)
+    read = read_image(tmp_path / "a.tif")
+    assert read.dtype == source.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(read, source)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.TIFF", "a.png", "a.PNG"])
+def test_ending_counts_in_any_letter_case_and_path_may_be_str(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    PillowImage.fromarray(ramp(4, 5)).save(path)
+    np.testing.assert_array_equal(read_image(str(path)), ramp(4, 5))
+    np.testing.assert_array_equal(as_image(path, channels=1).values[0], ramp(4, 5))
+
+
+def test_jpeg_is_read(tmp_path: Path) -> None:
+    PillowImage.new("RGB", (5, 4), (200, 100, 50)).save(tmp_path / "a.jpg", quality=100)
+    read = read_image(tmp_path / "a.jpg")
+    assert read.shape == (4, 5, 3)
+    np.testing.assert_allclose(read.reshape(-1, 3), np.tile([200, 100, 50], (20, 1)), atol=3)
+
+
+def test_image_read_from_a_file_can_be_written_to(tmp_path: Path) -> None:
+    PillowImage.fromarray(ramp(4, 5)).save(tmp_path / "a.png")
+    read_image(tmp_path / "a.png")[0, 0] = 1
+
+
+def test_one_bit_png_is_bool(tmp_path: Path) -> None:
+    source = ramp(4, 5) % 2 == 1
+    PillowImage.fromarray(source).save(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png")
+    assert read.dtype == np.bool_
+    np.testing.assert_array_equal(read, source)
+
+
+def test_png_of_gray_and_alpha_fits_a_model_of_one_channel(tmp_path: Path) -> None:
+    gray = ramp(4, 5)
+    PillowImage.fromarray(np.stack([gray, 255 - gray], axis=-1)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(as_image(tmp_path / "a.png", channels=1).values, gray[None])
+    np.testing.assert_array_equal(as_image(tmp_path / "a.png", channels=3).values, [gray, gray, gray])
+
+
+def test_axes_that_a_tiff_declares_are_used(tmp_path: Path) -> None:
+    source = ramp(3, 4, 5, dtype="uint16")
+    tifffile.imwrite(tmp_path / "a.tif", source, imagej=True, metadata={"axes": "CYX"})
+    image = as_image(tmp_path / "a.tif", channels=3)
+    assert image.source_axes == "CYX"
+    np.testing.assert_array_equal(image.values, source)
+
+
+def test_declared_axes_of_length_one_are_dropped(tmp_path: Path) -> None:
+    source = ramp(1, 4, 5, dtype="uint16")
+    tifffile.imwrite(tmp_path / "a.tif", source, metadata={"axes": "TYX"})
+    image = as_image(tmp_path / "a.tif", channels=1)
+    assert image.source_axes == "YX"
+    np.testing.assert_array_equal(image.values, source)
+
+
+def test_ome_volume_with_channels_fits_a_3d_model(tmp_path: Path) -> None:
+    source = ramp(4, 2, 5, 6, dtype="uint16")
+    tifffile.imwrite(tmp_path / "a.ome.tif", source, metadata={"axes": "ZCYX"})
+    image = as_image(tmp_path / "a.ome.tif", channels=2, ndim=3)
+    assert image.source_axes == "ZCYX"
+    np.testing.assert_array_equal(image.values, source.swapaxes(0, 1))
+
+
+def test_unnamed_pages_are_planes_of_a_3d_model(tmp_path: Path) -> None:
+    source = ramp(6, 4, 5)
+    tifffile.imwrite(tmp_path / "named.tif", source, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "bare.tif", source, photometric="minisblack", metadata=None)
+    for name in ("named.tif", "bare.tif"):
+        image = as_image(tmp_path / name, channels=1, ndim=3)
+        assert image.source_axes == "ZYX"
+        np.testing.assert_array_equal(image.values[0], source)
+
+
+def test_axes_given_for_a_file_outrank_those_it_declares(tmp_path: Path) -> None:
+    source = ramp(3, 4, 5)
+    tifffile.imwrite(tmp_path / "a.tif", source, photometric="minisblack")
+    np.testing.assert_array_equal(as_image(tmp_path / "a.tif", axes="CYX", channels=3).values, source)
+
+
+def test_alpha_that_a_tiff_declares_is_dropped(tmp_path: Path) -> None:
+    source = ramp(4, 5, 2)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        source,
+        photometric="minisblack",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    np.testing.assert_array_equal(as_image(tmp_path / "a.tif", channels=1).values[0], source[..., 0])
+
+
+@pytest.mark.parametrize("photometric", ["palette", "miniswhite"])
+def test_display_settings_of_a_tiff_are_not_applied_but_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, photometric: str
+) -> None:
+    colormap = ramp(3, 256, dtype="uint16") if photometric == "palette" else None
+    tifffile.imwrite(tmp_path / "a.tif", ramp(4, 5), photometric=photometric, colormap=colormap)
+    with caplog.at_level(logging.INFO, logger="pixel_embedded_affinity"):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), ramp(4, 5))
+    assert photometric.upper() in caplog.text
+
+
+def test_orientation_tag_of_a_tiff_is_not_applied_but_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", ramp(4, 5), extratags=[(274, 3, 1, 6, True)])
+    with caplog.at_level(logging.INFO, logger="pixel_embedded_affinity"):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), ramp(4, 5))
+    assert "orientation tag 6" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits"])
+def test_compressed_gray_tiff_gives_its_raw_values(tmp_path: Path, dtype: str, compression: str) -> None:
+    source = ramp(40, 30, dtype=dtype)
+    PillowImage.fromarray(source).save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), source)
+    np.testing.assert_array_equal(as_image(tmp_path / "a.tif", channels=1).values[0], source)
+
+
+def test_lzw_tiff_of_signed_16_bits_gives_its_raw_values(tmp_path: Path) -> None:
+    source = ramp(40, 30, dtype="int16") - np.int16(600)
+    signed = {339: 2}
+    PillowImage.fromarray(source.view("uint16")).save(
+        tmp_path / "a.tif", compression="tiff_lzw", tiffinfo=signed
+    )
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), source)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_lzw_color_tiff_gives_its_raw_values(tmp_path: Path, count: int) -> None:
+    source = ramp(40, 30, count)
+    PillowImage.fromarray(source).save(tmp_path / "a.tif", compression="tiff_lzw")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), source)
+
+
+@without_imagecodecs
+def test_compressed_tiff_that_pillow_would_change_asks_for_the_codecs(tmp_path: Path) -> None:
+    gray = PillowImage.fromarray(ramp(4, 5))
+    gray.save(tmp_path / "pages.tif", compression="tiff_lzw", save_all=True, append_images=[gray])
+    gray.convert("P").save(tmp_path / "palette.tif", compression="tiff_lzw")
+    gray.save(tmp_path / "turned.tif", compression="tiff_lzw", tiffinfo={274: 6})
+    for name in ("pages.tif", "palette.tif", "turned.tif"):
+        with pytest.raises(MissingDependencyError, match=rf"{name}.*LZW.*pip install imagecodecs"):
+            read_image(tmp_path / name)

@@ -1,0 +1,240 @@
+"""Neighborhoods: what is built from ranges and directions, how it prints, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.testing import neighborhoods
+
+
+def refusal(*arguments: Any, **settings: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        Neighborhood(*arguments, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def refused_ranges(*arguments: Any, **settings: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        Neighborhood.from_ranges(*arguments, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- from ranges ------------------------------------------------------------------------------------------
+
+
+def test_four_directions_give_the_published_offsets() -> None:
+    neighborhood = Neighborhood.from_ranges([1, 3])
+    assert neighborhood.offsets == ((-1, 0), (0, -1), (-3, 0), (0, -3))
+    assert neighborhood.attractive == (True, True, False, False)
+    assert neighborhood.repulsive == (False, False, True, True)
+
+
+def test_eight_directions_add_both_diagonals_which_repel() -> None:
+    neighborhood = Neighborhood.from_ranges([1, 2], 8)
+    assert neighborhood.offsets[:4] == ((-1, 0), (0, -1), (-1, -1), (-1, 1))
+    assert neighborhood.offsets[4:] == ((-2, 0), (0, -2), (-2, -2), (-2, 2))
+    assert neighborhood.attractive == (True, True, *[False] * 6)
+
+
+@pytest.mark.parametrize("directions", [4, 8, 6, 18, 26])
+def test_offsets_and_their_opposites_are_the_full_neighborhood(directions: int) -> None:
+    neighborhood = Neighborhood.from_ranges([1], directions)
+    both = {tuple(sign * o for o in offset) for offset in neighborhood.offsets for sign in (-1, 1)}
+    ndim = 2 if directions in (4, 8) else 3
+    most = {4: 1, 8: 2, 6: 1, 18: 2, 26: 3}[directions]
+    steps = np.stack(np.meshgrid(*[[-1, 0, 1]] * ndim), -1).reshape(-1, ndim).tolist()
+    assert both == {tuple(step) for step in steps if 1 <= sum(map(abs, step)) <= most}
+    assert len(neighborhood) == directions // 2
+    assert neighborhood.ndim == ndim
+
+
+def test_ranges_per_axis_scale_each_axis_and_common_offsets_appear_once() -> None:
+    neighborhood = Neighborhood.from_ranges([(1, 1, 1), (1, 3, 3), (2, 9, 9)], 6)
+    assert neighborhood.offsets == (
+        (-1, 0, 0),
+        (0, -1, 0),
+        (0, 0, -1),
+        (0, -3, 0),
+        (0, 0, -3),
+        (-2, 0, 0),
+        (0, -9, 0),
+        (0, 0, -9),
+    )
+    assert sum(neighborhood.attractive) == 3
+
+
+def test_without_range_one_nothing_attracts() -> None:
+    assert not any(Neighborhood.from_ranges([3, 9]).attractive)
+
+
+def test_ranges_may_be_numpy_or_torch_integers_and_come_out_as_plain_ones() -> None:
+    expected = Neighborhood.from_ranges([1, 3], strides=5)
+    for ranges in (np.array([1, 3], np.uint8), torch.tensor([1, 3]), range(1, 4, 2)):
+        found = Neighborhood.from_ranges(ranges, strides=np.int64(5))
+        assert found == expected
+        assert all(type(o) is int for offset in found.offsets for o in offset)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "directions", "message"),
+    [
+        ([], 4, "ranges is empty"),
+        ([1, 1], 4, "must differ"),
+        ([(1, 3), (1, 3)], 4, "must differ"),
+        ([0], 4, "ranges must be positive, got 0"),
+        ([-1], 4, "ranges must be positive, got -1"),
+        ([1.0], 4, "must hold integers, got 1.0 of type float"),
+        ([True], 4, "must hold integers, got True"),
+        (torch.tensor([1.0]), 4, "must hold integers"),
+        (np.array([1.0]), 4, "must hold integers"),
+        (["1"], 4, "must hold integers, got '1'"),
+        ("13", 4, "must be a sequence, got '13'"),
+        (5, 4, "must be a sequence, got 5"),
+        (None, 4, "must be a sequence, got None"),
+        ([(1, 1, 1)], 4, "must have 2 distances"),
+        ([(1, 1)], 6, "must have 3 distances"),
+        ([()], 4, "must have 2 distances"),
+        ([1], 5, "one of 4, 8 .2D., 6, 18, 26 .3D., got 5"),
+        ([1], 4.0, "directions must be one of"),
+        ([1], "4", "directions must be one of"),
+        ([1], [4], "directions must be one of"),
+        ([1], True, "directions must be one of"),
+    ],
+)
+def test_wrong_ranges_and_directions_are_refused(ranges: Any, directions: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Neighborhood.from_ranges(ranges, directions)
+
+
+def test_unknown_keyword_is_refused() -> None:
+    with pytest.raises(TypeError, match="stride"):
+        Neighborhood.from_ranges([1], stride=5)  # type: ignore[call-arg]
+
+
+# --- explicit offsets -------------------------------------------------------------------------------------
+
+
+def test_roles_follow_from_the_offsets_unless_they_are_given() -> None:
+    offsets = ((0, 1), (1, 1), (0, 2))
+    assert Neighborhood(offsets).attractive == (True, False, False)
+    assert Neighborhood(offsets, (False, True, True)).attractive == (False, True, True)
+    assert Neighborhood(offsets, np.array([False, True, True])).attractive == (False, True, True)
+
+
+@pytest.mark.parametrize("strides", [5, (5, 5), [5, 5], np.array([5, 5]), np.int32(5)])
+def test_strides_are_one_number_or_one_per_axis(strides: Any) -> None:
+    assert Neighborhood(((0, 1),), strides=strides).strides == (5, 5)
+
+
+@pytest.mark.parametrize("strides", [None, ()])
+def test_default_stride_is_one(strides: Any) -> None:
+    assert Neighborhood(((0, 0, 1),), strides=strides).strides == (1, 1, 1)
+
+
+def test_lists_and_arrays_become_tuples_so_that_it_can_be_a_key() -> None:
+    one = Neighborhood([[0, 1], [4, 0]], [True, False], [1, 2])
+    other = Neighborhood(np.array([[0, 1], [4, 0]]), (True, False), (1, 2))
+    assert one == other
+    assert len({one, other}) == 1
+
+
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [
+        ([], "offsets is empty"),
+        ([(0, 0)], r"offset \(0, 0\) is zero"),
+        ([(0, 1), (0, 1)], r"offset \(0, 1\) is given twice"),
+        ([(0, 1), (0, -1)], r"offset \(0, -1\) is given twice .an offset and its opposite"),
+        ([(0, 1), (0, 0, 1)], r"must all have 2 or all have 3 components, got lengths \[2, 3\]"),
+        ([(1,)], r"got lengths \[1\]"),
+        ([(1, 0, 0, 0)], r"got lengths \[4\]"),
+        ([()], r"got lengths \[0\]"),
+        ([(0, 1.0)], "must hold integers, got 1.0 of type float"),
+        ([(0, np.float32(1))], "must hold integers"),
+        ([(False, True)], "must hold integers, got False"),
+        ([(np.False_, np.True_)], "must hold integers"),
+        ([("0", "1")], "must hold integers, got '0'"),
+        ([1, 2], "each offset must be a sequence, got 1"),
+        (["01"], "each offset must be a sequence, got '01'"),
+        (np.array(3), "offsets must be a sequence"),
+        (7, "offsets must be a sequence, got 7"),
+        (None, "offsets must be a sequence, got None"),
+    ],
+)
+def test_wrong_offsets_are_refused(offsets: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Neighborhood(offsets)
+
+
+@pytest.mark.parametrize(
+    ("attractive", "message"),
+    [
+        ([True], "one entry per offset, 2, got 1"),
+        ([1, 0], "must hold booleans, got 1"),
+        (["yes", "no"], "must hold booleans, got 'yes'"),
+        (True, "attractive must be a sequence, got True"),
+    ],
+)
+def test_wrong_roles_are_refused(attractive: Any, message: str) -> None:
+    assert message in refusal(((0, 1), (0, 2)), attractive)
+
+
+@pytest.mark.parametrize("strides", [0, -1, (1,), (1, 1, 1), (1, 0), []])
+def test_wrong_strides_are_refused(strides: Any) -> None:
+    assert "strides must be 2 integers of at least 1" in refusal(((0, 1),), strides=strides)
+
+
+@pytest.mark.parametrize("strides", [1.0, (1, 2.0), True, "55", np.array([1.5, 2])])
+def test_strides_that_are_no_integers_are_refused(strides: Any) -> None:
+    assert "strides must hold integers" in refusal(((0, 1),), strides=strides)
+
+
+# --- repr and dictionaries --------------------------------------------------------------------------------
+
+
+def test_repr_shows_which_offsets_attract_and_which_repel() -> None:
+    text = repr(Neighborhood.from_ranges([1, 9], strides=5))
+    assert text == "Neighborhood(attractive=[(-1, 0), (0, -1)], repulsive=[(-9, 0), (0, -9)], strides=(5, 5))"
+
+
+def test_it_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Neighborhood(((0, 1),)).strides = (2, 2)  # type: ignore[misc]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 3).flatmap(lambda ndim: neighborhoods(ndim=ndim)))
+def test_it_comes_back_from_json(neighborhood: Neighborhood) -> None:
+    text = json.dumps(neighborhood.to_dict())
+    assert Neighborhood.from_dict(json.loads(text)) == neighborhood
+
+
+def test_a_dictionary_may_hold_ranges() -> None:
+    values = {"ranges": [1, 3], "directions": 8, "strides": 5}
+    assert Neighborhood.from_dict(values) == Neighborhood.from_ranges([1, 3], 8, strides=5)
+    assert Neighborhood.from_dict({"ranges": [1, 3]}) == Neighborhood.from_ranges([1, 3])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ranges": [1], "offset": 1}, r"unknown neighborhood keys \['offset'\].*directions"),
+        ({"ranges": [1], "offsets": [[0, 1]]}, r"unknown neighborhood keys \['offsets'\]"),
+        ({"offsets": [[0, 1]], "stride": 1}, r"unknown neighborhood keys \['stride'\].*strides"),
+        ({}, "offsets is empty"),
+    ],
+)
+def test_wrong_dictionaries_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Neighborhood.from_dict(values)

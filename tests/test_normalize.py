@@ -1,0 +1,205 @@
+"""Normalization: exact percentiles of the whole image, fixed statistics, and settings that are checked."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.normalize import KINDS, Normalization, normalize
+
+
+def image(*shape: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(seed).integers(100, 4096, shape).astype(np.float32)
+
+
+def test_defaults_are_percentiles_1_and_99_8() -> None:
+    values = image(1, 60, 70)
+    low, high = np.percentile(values.astype(np.float64), [1, 99.8])
+    np.testing.assert_allclose(normalize(values, Normalization()), (values - low) / (high - low), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(0, 100), (0, 50), (50, 100), (12.3, 12.9), (99.5, 99.95)])
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 1001])
+def test_percentiles_equal_those_of_numpy_at_every_size(lower: float, upper: float, size: int) -> None:
+    values = image(1, 1, size)
+    low, high = np.percentile(values.astype(np.float64), [lower, upper])
+    expected = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    np.testing.assert_allclose(
+        normalize(values, Normalization(lower=lower, upper=upper)), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_percentiles_are_of_all_channels_together() -> None:
+    values = np.stack([np.zeros((4, 5)), np.full((4, 5), 10)]).astype(np.float32)
+    result = normalize(values, Normalization(lower=0, upper=100))
+    assert (result[0] == 0).all()
+    assert (result[1] == 1).all()
+
+
+def test_percentiles_of_a_volume_are_not_taken_per_plane() -> None:
+    values = np.arange(3, dtype=np.float32)[None, :, None, None] * np.ones((1, 1, 4, 5), dtype=np.float32)
+    assert np.unique(normalize(values, Normalization(lower=0, upper=100))).tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -3e38, 1e-40])
+def test_constant_image_becomes_zeros_quietly(value: float, caplog: pytest.LogCaptureFixture) -> None:
+    values = np.full((1, 4, 5), value, dtype=np.float32)
+    result = normalize(values, Normalization())
+    assert result.dtype == np.float32
+    assert result.tolist() == np.zeros((1, 4, 5)).tolist()
+    assert not caplog.records
+
+
+def test_equal_percentiles_of_an_image_that_is_not_constant_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    values = np.zeros((1, 100, 100), dtype=np.float32)
+    values[0, 3, 3] = 1
+    with caplog.at_level(logging.WARNING, logger="pixel_embedded_affinity"):
+        assert not normalize(values, Normalization()).any()
+    assert "are equal" in caplog.text
+
+
+def test_rank_that_rounding_pushes_past_an_integer_gives_no_tiny_span() -> None:
+    values = np.zeros((1, 1, 41001), dtype=np.float32)
+    values[..., :41] = 4095
+    assert not normalize(values, Normalization(upper=99.9)).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 5000), (3, 1, 1), (1, 2, 1, 1)])
+def test_smallest_images_are_normalized_without_a_warning(shape: tuple[int, ...]) -> None:
+    assert normalize(image(*shape), Normalization()).shape == shape
+
+
+def test_fixed_statistics_are_taken_per_channel() -> None:
+    values = image(2, 4, 5)
+    result = normalize(values, Normalization("fixed", mean=(100, 200), std=(10, 20)))
+    np.testing.assert_allclose(result[0], (values[0] - 100) / 10, rtol=1e-6)
+    np.testing.assert_allclose(result[1], (values[1] - 200) / 20, rtol=1e-6)
+
+
+def test_fixed_statistics_for_other_channels_are_refused() -> None:
+    with pytest.raises(InputError, match=r"3 channel\(s\).*for 2"):
+        normalize(image(3, 4, 5), Normalization("fixed", mean=(1, 2), std=(1, 2)))
+
+
+def test_none_returns_a_copy() -> None:
+    values = image(1, 4, 5)
+    result = normalize(values, Normalization("none"))
+    np.testing.assert_array_equal(result, values)
+    assert not np.shares_memory(result, values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clip_bounds_the_result(kind: str) -> None:
+    statistics = {"mean": (2000,), "std": (10,)} if kind == "fixed" else {}
+    result = normalize(image(1, 30, 30), Normalization(kind, clip=(-0.25, 0.75), **statistics))  # type: ignore[arg-type]
+    assert result.min() >= -0.25
+    assert result.max() == 0.75
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_input_of_any_strides_is_left_alone_and_the_result_is_contiguous(kind: str) -> None:
+    statistics = {"mean": (2000, 1, 2), "std": (10, 1, 2)} if kind == "fixed" else {}
+    values = np.moveaxis(image(4, 5, 3), -1, 0)
+    values.flags.writeable = False
+    before = values.copy()
+    result = normalize(values, Normalization(kind, **statistics))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(values, before)
+    assert result.flags.c_contiguous
+    assert result.flags.writeable
+    assert result.dtype == np.float32
+
+
+def test_same_image_gives_the_same_bytes() -> None:
+    values = image(1, 50, 60)
+    assert normalize(values, Normalization()).tobytes() == normalize(values, Normalization()).tobytes()
+
+
+def test_large_offset_leaves_the_contrast() -> None:
+    values = image(1, 30, 30) + np.float32(2**23)
+    low, high = np.percentile(values.astype(np.float64), [1, 99.8])
+    expected = (values.astype(np.float64) - low) / (high - low)
+    np.testing.assert_allclose(normalize(values, Normalization()), expected, atol=1e-3)
+
+
+def test_result_beyond_float32_is_refused_unless_clipped() -> None:
+    values = np.zeros((1, 10, 100), dtype=np.float32)
+    values[0, 0] = 1e-38
+    values[0, 1, 0] = 1e38
+    with pytest.raises(InputError, match="overflows float32"):
+        normalize(values, Normalization())
+    assert normalize(values, Normalization(clip=(0, 1))).max() == 1
+
+
+def test_span_beyond_float32_is_refused() -> None:
+    values = np.array([[[-3e38, 3e38]]], dtype=np.float32)
+    with pytest.raises(InputError, match="overflows float32"):
+        normalize(values, Normalization(lower=0, upper=100))
+
+
+def test_empty_image_is_refused() -> None:
+    with pytest.raises(InputError, match="empty"):
+        normalize(np.zeros((1, 0, 5), dtype=np.float32), Normalization())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "minmax"},
+        {"kind": None},
+        {"lower": -1},
+        {"upper": 100.1},
+        {"lower": 50, "upper": 50},
+        {"lower": 60, "upper": 40},
+        {"lower": float("nan")},
+        {"lower": "1"},
+        {"lower": True},
+        {"upper": None},
+        {"mean": (1.0,)},
+        {"kind": "none", "std": (1.0,)},
+        {"kind": "fixed"},
+        {"kind": "fixed", "mean": (1.0,)},
+        {"kind": "fixed", "mean": (1.0, 2.0), "std": (1.0,)},
+        {"kind": "fixed", "mean": (1.0,), "std": (0.0,)},
+        {"kind": "fixed", "mean": (1.0,), "std": (-1.0,)},
+        {"kind": "fixed", "mean": 1.0, "std": 1.0},
+        {"kind": "fixed", "mean": "12", "std": (1.0, 1.0)},
+        {"kind": "fixed", "mean": (float("inf"),), "std": (1.0,)},
+        {"clip": (1.0,)},
+        {"clip": (1.0, 1.0)},
+        {"clip": (2.0, 1.0)},
+        {"clip": (0.0, 1.0, 2.0)},
+        {"clip": (0.0, float("inf"))},
+        {"clip": 5},
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        Normalization(**settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "normalization",
+    [
+        Normalization(),
+        Normalization("percentile", 0, 100, clip=(0, 1)),
+        Normalization("fixed", mean=(1, 2.5), std=(3, 4)),
+        Normalization("none"),
+    ],
+)
+def test_settings_survive_json(normalization: Normalization) -> None:
+    assert Normalization.from_dict(json.loads(json.dumps(normalization.to_dict()))) == normalization
+
+
+def test_missing_settings_mean_defaults_and_unknown_ones_are_refused() -> None:
+    assert Normalization.from_dict({"upper": 99}) == Normalization(upper=99.0)
+    with pytest.raises(InputError, match=r"uper.*kind, lower, upper, mean, std, clip"):
+        Normalization.from_dict({"uper": 99})

@@ -1,0 +1,235 @@
+"""Postprocessing: examples that a person can check by eye, and input that is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.postprocess import (
+    Postprocess,
+    clear_border,
+    fill_holes,
+    merge_fragments,
+    relabel,
+    remove_small,
+)
+
+
+def picture(text):
+    """Labels from rows of digits."""
+    return np.array([[int(digit) for digit in row] for row in text.split()], np.int32)
+
+
+FUNCTIONS = {
+    "relabel": relabel,
+    "merge_fragments": lambda labels: merge_fragments(labels, [2]),
+    "remove_small": lambda labels: remove_small(labels, 2),
+    "fill_holes": fill_holes,
+    "clear_border": clear_border,
+    "Postprocess": Postprocess(merge_sizes=(2,), min_size=2, fill_holes=True, clear_border=True),
+}
+every_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS.keys())
+
+
+def test_relabel_numbers_objects_by_their_first_pixel():
+    np.testing.assert_array_equal(relabel(picture("0770 2270 2050")), picture("0110 2210 2030"))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "<u2", ">u2", ">i4", "u8", "i8"])
+def test_relabel_takes_every_integer_dtype(dtype):
+    result = relabel(np.array([[0, 9], [100, 9]], dtype))
+    assert result.dtype == np.int32
+    np.testing.assert_array_equal(result, picture("01 21"))
+
+
+def test_relabel_takes_numbers_beyond_int32():
+    labels = np.array([[2**63 + 5, 0], [2**63 + 6, 2**63 + 5]], np.uint64)
+    np.testing.assert_array_equal(relabel(labels), picture("10 21"))
+
+
+@pytest.mark.parametrize(
+    "view", [lambda a: a[::-1, ::2], lambda a: a.T, np.asfortranarray], ids=["steps", "T", "F"]
+)
+def test_relabel_goes_by_position_in_the_array_and_not_by_memory(view):
+    labels = view(np.arange(1, 21).reshape(4, 5))
+    np.testing.assert_array_equal(relabel(labels).ravel(), np.arange(1, labels.size + 1))
+
+
+@every_function
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (4, 5), (1, 1, 1), (2, 3, 4)])
+def test_zero_objects_is_a_normal_result(function, shape):
+    result = function(np.zeros(shape, np.uint16))
+    assert result.dtype == np.int32
+    np.testing.assert_array_equal(result, np.zeros(shape))
+
+
+@every_function
+def test_input_is_never_modified(function):
+    labels = picture("55555 57005 50025 55555 30000")
+    labels.setflags(write=False)
+    copy = labels.copy()
+    result = function(labels)
+    np.testing.assert_array_equal(labels, copy)
+    assert not np.shares_memory(result, labels)
+
+
+@every_function
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        (np.zeros((2, 2), np.float32), "integer"),
+        (np.zeros((2, 2), bool), "integer"),
+        (np.array([[0, -3]]), "-3"),
+        (np.zeros(5, np.int32), r"\(5,\)"),
+        (np.zeros((1, 2, 3, 4), np.int32), r"\(1, 2, 3, 4\)"),
+        (np.zeros((0, 5), np.int32), r"\(0, 5\)"),
+        (np.array([["a", "b"]]), "dtype"),
+    ],
+)
+def test_what_is_not_a_label_image_is_refused(function, labels, complaint):
+    with pytest.raises(InputError, match=complaint):
+        function(labels)
+
+
+def test_a_fragment_joins_the_neighbor_with_the_longest_border():
+    labels = picture("111222 113222 113322")
+    np.testing.assert_array_equal(merge_fragments(labels, [4]), picture("111222 111222 111122"))
+
+
+def test_of_equal_borders_the_object_that_comes_first_wins():
+    labels = picture("999555 993355 999555")
+    np.testing.assert_array_equal(merge_fragments(labels, [3]), picture("111222 111122 111222"))
+
+
+def test_objects_are_not_merged_when_as_large_as_the_size():
+    labels = picture("1122 1122")
+    np.testing.assert_array_equal(merge_fragments(labels, [4]), labels)
+
+
+def test_a_neighbor_that_is_no_fragment_comes_before_a_longer_border_with_a_fragment():
+    labels = picture("111100 111100 020000 023333 022333")
+    # Fragment 2 shares one pair of pixels with 1 and three with 3, which is a fragment as well.
+    np.testing.assert_array_equal(merge_fragments(labels, [8]), picture("111100 111100 010000 011111 011111"))
+
+
+def test_a_chain_of_fragments_ends_in_one_object():
+    labels = picture("1111234 1111000")
+    np.testing.assert_array_equal(merge_fragments(labels, [2]), picture("1111111 1111000"))
+
+
+def test_two_fragments_that_choose_each_other_become_one_object():
+    labels = picture("120333 000333")
+    np.testing.assert_array_equal(merge_fragments(labels, [2]), picture("110222 000222"))
+
+
+def test_sizes_are_taken_in_the_given_order():
+    # Upward, 2 joins 1, and both together are large enough to stay; downward, 1 and 2 are fragments at once.
+    labels = picture("1112333 1110333 0000333")
+    upward = merge_fragments(labels, [2, 7])
+    downward = merge_fragments(labels, [7, 2])
+    np.testing.assert_array_equal(upward, picture("1111222 1110222 0000222"))
+    np.testing.assert_array_equal(downward, picture("1111111 1110111 0000111"))
+
+
+def test_a_fragment_that_touches_no_object_stays():
+    labels = picture("10022 00022 30022")
+    np.testing.assert_array_equal(merge_fragments(labels, [5]), picture("10022 00022 30022"))
+
+
+def test_touching_at_a_corner_is_no_border():
+    labels = picture("100 022 022")
+    np.testing.assert_array_equal(merge_fragments(labels, [2]), labels)
+
+
+def test_fragments_merge_along_every_axis_of_a_volume():
+    for axis in range(3):
+        labels = np.moveaxis(np.array([[[1, 1, 1]], [[1, 1, 1]], [[0, 2, 0]]]), 0, axis)
+        assert merge_fragments(labels, [2]).max() == 1
+
+
+def test_no_size_leaves_labels_as_they_are():
+    np.testing.assert_array_equal(merge_fragments(picture("20 13"), []), picture("10 23"))
+
+
+def test_removal_counts_all_pieces_of_an_object_together():
+    labels = picture("1010 0020")
+    np.testing.assert_array_equal(remove_small(labels, 2), picture("1010 0000"))
+
+
+def test_a_hole_of_one_object_is_filled():
+    labels = picture("111100 101122 111102")
+    np.testing.assert_array_equal(fill_holes(labels), picture("111100 111122 111102"))
+
+
+def test_a_gap_between_two_objects_stays():
+    labels = picture("1122 1002 1122")
+    np.testing.assert_array_equal(fill_holes(labels), labels)
+
+
+def test_a_bay_at_the_image_border_stays():
+    labels = picture("111 101 101")
+    np.testing.assert_array_equal(fill_holes(labels), labels)
+
+
+def test_background_that_leaks_through_a_corner_only_is_a_hole():
+    labels = picture("11110 10110 11000")
+    np.testing.assert_array_equal(fill_holes(labels), picture("11110 11110 11000"))
+
+
+def test_a_hole_in_a_volume_is_closed_in_all_three_axes():
+    labels = np.ones((3, 3, 3), np.int32)
+    labels[1, 1, 1] = 0
+    assert fill_holes(labels).all()
+    tunnel = labels.copy()
+    tunnel[2, 1, 1] = 0
+    np.testing.assert_array_equal(fill_holes(tunnel), tunnel)
+
+
+def test_objects_at_the_border_are_cleared_and_the_others_numbered_anew():
+    labels = picture("10000 00220 03320 00000")
+    np.testing.assert_array_equal(clear_border(labels), picture("00000 00110 02210 00000"))
+
+
+@pytest.mark.parametrize(
+    "sizes", [[-1], [2.0], [True], ["5"], 5, "55", None, [None]], ids=lambda sizes: repr(sizes)
+)
+def test_sizes_that_are_not_whole_pixels_are_refused(sizes):
+    with pytest.raises(InputError, match="sizes"):
+        merge_fragments(picture("12"), sizes)
+    with pytest.raises(InputError, match="merge_sizes"):
+        Postprocess(merge_sizes=sizes)
+
+
+@pytest.mark.parametrize("size", [-1, 2.5, True, "5", None])
+def test_a_least_size_that_is_not_whole_pixels_is_refused(size):
+    with pytest.raises(InputError, match="min_size"):
+        remove_small(picture("12"), size)
+    with pytest.raises(InputError, match="min_size"):
+        Postprocess(min_size=size)
+
+
+@pytest.mark.parametrize("switch", ["fill_holes", "clear_border"])
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_switches_that_are_not_bool_are_refused(switch, value):
+    with pytest.raises(InputError, match=switch):
+        Postprocess(**{switch: value})
+
+
+def test_sizes_may_be_numpy_integers_and_come_back_as_plain_ones():
+    steps = Postprocess(merge_sizes=np.array([5, 9]), min_size=np.int64(3))
+    assert steps == Postprocess((5, 9), 3)
+    assert [type(size) for size in (*steps.merge_sizes, steps.min_size)] == [int, int, int]
+
+
+def test_settings_survive_a_round_trip_through_json():
+    import json
+
+    steps = Postprocess((5, 20, 50), 25, True, False)
+    assert Postprocess.from_dict(json.loads(json.dumps(steps.to_dict()))) == steps
+    assert Postprocess.from_dict({}) == Postprocess()
+
+
+def test_unknown_settings_are_refused_with_the_valid_ones():
+    with pytest.raises(InputError, match=r"min_sizes.*merge_sizes.*min_size.*fill_holes.*clear_border"):
+        Postprocess.from_dict({"min_sizes": 3})
