@@ -1,4 +1,4 @@
-"""Settings of the documentation; build it by ``sphinx-build -W -b html docs docs/_build``, without a network."""
+"""Settings of the documentation; it is built by ``sphinx-build -W -b html docs docs/_build``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pixel_embedded_affinity
 
 project = "pixel_embedded_affinity"
 author = "The pixel_embedded_affinity developers"
-copyright = author  # noqa: A001
+copyright = author
 version = release = pixel_embedded_affinity.__version__
 
 extensions = [

@@ -30,6 +30,7 @@ CAPTION_HEIGHT = 34
 def main() -> None:
     """Write the figure to the path given as the first argument, or into the documentation."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images" / "overview.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
     picture = compose(panels())
     with atomic_file(target, (".png",)) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
@@ -41,16 +42,17 @@ def panels() -> dict[str, np.ndarray]:
     image = nuclei().image
     result = Segmenter.pretrained(MODEL).analyze(image)
     part, labels = image[WINDOW], result.labels[WINDOW]
+    embedding = result.embedding.numpy()
     return {
         "image": render_overlay(part, np.zeros_like(labels), scale=ENLARGEMENT),
-        "embedding, 16-D as RGB": enlarged(principal_colors(result.embedding.numpy(), result.foreground)[WINDOW]),
-        f"affinities, range {RANGE}": enlarged(weakest_affinity(result.embedding.numpy())[WINDOW]),
+        "embedding, 16-D as RGB": enlarged(principal_colors(embedding, result.foreground)[WINDOW]),
+        f"affinities, range {RANGE}": enlarged(weakest_affinity(embedding)[WINDOW]),
         "labels": render_overlay(part, labels, scale=ENLARGEMENT),
     }
 
 
 def principal_colors(embedding: np.ndarray, foreground: np.ndarray) -> np.ndarray:
-    """Show an embedding (D, Y, X) by its three principal components over the foreground, as red, green and blue."""
+    """Show the three principal components of the foreground's embedding (D, Y, X) as red, green and blue."""
     pixels = embedding[:, foreground].T
     center = pixels.mean(axis=0)
     _, _, components = np.linalg.svd(np.cov((pixels - center).T))

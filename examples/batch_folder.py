@@ -21,6 +21,7 @@ from pixel_embedded_affinity.samples import nuclei
 
 
 def main() -> int:
+    """Segment the images one after the other; return the exit code."""
     images, folder = folders(sys.argv[1:])
     folder.mkdir(parents=True, exist_ok=True)
     segmenter = Segmenter.pretrained("bbbc039")

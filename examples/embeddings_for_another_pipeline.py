@@ -21,6 +21,7 @@ from pixel_embedded_affinity.samples import nuclei
 
 
 def main() -> None:
+    """Write arrays for another program, then read them as if they came from one."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="embeddings_"))
     folder.mkdir(parents=True, exist_ok=True)
     hand_out(folder / "embedding.npz")
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 def hand_out(path: Path) -> None:
-    """Write what the network knows of an image as plain arrays, for a program that need not know this library."""
+    """Write what the network knows of an image as arrays that any program can read."""
     segmenter = Segmenter.pretrained("bbbc039")
     embedding = segmenter.embed(nuclei().image)
     pairs = affinities(embedding, Neighborhood.from_ranges([1, 3], directions=4)).numpy()

@@ -2,8 +2,8 @@
 
 python examples/own_checkpoint.py [CHECKPOINT [FOLDER]]
 
-CHECKPOINT is a .safetensors file such as `pea train` writes, FOLDER where the results go. Without them, the file of
-the bundled model is used, and the results go into a new temporary folder.
+CHECKPOINT is a .safetensors file such as `pea train` writes, FOLDER where the results go. Without them, the
+file of the bundled model is used, and the results go into a new temporary folder.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pixel_embedded_affinity.samples import nuclei
 
 
 def main() -> None:
+    """Load a file, change settings, and write them into another file."""
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp(prefix="own_checkpoint_"))
     folder.mkdir(parents=True, exist_ok=True)
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else download("bbbc039", to=folder)
@@ -35,7 +36,7 @@ def main() -> None:
         neighborhood=neighborhood, postprocess=replace(segmenter.config.postprocess, clear_border=True)
     )
     image = nuclei().image
-    print(f"{segmenter.segment(image).max()} nuclei, {changed.segment(image).max()} without those at the border")
+    print(f"{changed.segment(image).max()} nuclei without those at the border, by {path}")
 
     # ... or be stored in a file with the same weights, to be loaded from there from then on.
     checkpoint = read_checkpoint(path)
@@ -44,7 +45,7 @@ def main() -> None:
     write_checkpoint(target, replace(checkpoint, config_json=config.to_json()))
     labels = Segmenter.from_file(target).segment(image)
     write_labels(folder / "labels.tif", labels)
-    print(f"{labels.max()} nuclei with {target}")
+    print(f"{labels.max()} nuclei, by {target}")
 
 
 if __name__ == "__main__":

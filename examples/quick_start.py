@@ -17,6 +17,7 @@ from pixel_embedded_affinity.samples import nuclei
 
 
 def main() -> None:
+    """Segment the bundled field and write what was found."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="quick_start_"))
     folder.mkdir(parents=True, exist_ok=True)
     image = nuclei().image

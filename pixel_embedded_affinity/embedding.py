@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
 from pixel_embedded_affinity.device import autocast
 from pixel_embedded_affinity.errors import InputError
@@ -43,7 +42,15 @@ class Embedding:
 
 def unit_length(embedding: torch.Tensor) -> torch.Tensor:
     """Scale an embedding (D, *spatial) to unit length at each pixel, in float32; zero vectors stay zero."""
-    return functional.normalize(embedding.float(), dim=0, eps=1e-12)
+    return _over_lengths(embedding.float(), _lengths(embedding.float()))
+
+
+def _lengths(embedding: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(embedding, dim=0)
+
+
+def _over_lengths(embedding: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return embedding / lengths.clamp_min(1e-12)
 
 
 def embed(
@@ -75,17 +82,17 @@ def embed(
     with torch.inference_mode(), autocast(device, precision):
         batch = torch.from_numpy(image).to(device).unsqueeze(0).contiguous(memory_format=torch.channels_last)
         output = network(batch)
-        values = unit_length(output.embedding[0])
+        vectors = output.embedding[0].float()
+        lengths = _lengths(vectors)
+        values = _over_lengths(vectors, lengths)
         foreground = None if output.foreground is None else output.foreground[0, 0].float().sigmoid()
-    result = Embedding(values, foreground)
-    _refuse_overflow(result, image)
-    return result
+    _refuse_overflow(image, lengths, foreground)
+    return Embedding(values, foreground)
 
 
-def _refuse_overflow(embedding: Embedding, image: npt.NDArray[np.float32]) -> None:
-    """Refuse NaN, which would quietly be background; one of them makes the sum NaN."""
-    totals = [part.sum() for part in (embedding.values, embedding.foreground) if part is not None]
-    if not all(bool(total.isfinite()) for total in totals):
+def _refuse_overflow(image: npt.NDArray[np.float32], *outputs: torch.Tensor | None) -> None:
+    """Refuse output that is not finite: it would quietly be background, or similar to nothing."""
+    if not all(bool(output.sum().isfinite()) for output in outputs if output is not None):
         raise InputError(
             f"the network overflows on this image, whose normalized values go from {image.min():g} to "
             f"{image.max():g}; expected values around 0 to 1; clip outliers, or rescale the image"

@@ -235,7 +235,8 @@ def _check_complete(series: Any, path: Path) -> None:
     page = series.keyframe
     if any(page is None for page in series.pages) or len(page.dataoffsets) < math.prod(page.chunked):
         raise InputError(
-            f"'{path}' lacks some of the pages, strips or tiles that it declares; expected all; export it again"
+            f"'{path}' lacks some of the pages, strips or tiles that it declares; expected all; "
+            "export it again"
         )
 
 
@@ -612,8 +613,8 @@ def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
 def _channels_first(array: npt.NDArray[Any], letters: str) -> npt.NDArray[Any]:
     spatial = _SPATIAL[len(letters.replace("C", ""))]
     if "C" not in letters:
-        return array.transpose([letters.index(letter) for letter in spatial])[np.newaxis]
-    return array.transpose([letters.index(letter) for letter in "C" + spatial])
+        return _channels_first(array[np.newaxis], "C" + letters)
+    return np.transpose(array, [letters.index(letter) for letter in "C" + spatial])
 
 
 # --- channels and values ----------------------------------------------------------------------------------

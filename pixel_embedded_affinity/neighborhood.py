@@ -157,8 +157,17 @@ def _refuse_unknown(values: dict[str, Any], known: set[str]) -> None:
         raise InputError(f"unknown neighborhood keys {unknown}; the valid ones are {sorted(known)}")
 
 
+def _is_sequence(values: Any) -> bool:
+    """Tell whether there is something to iterate over; arrays of no axis say so, but refuse."""
+    return (
+        isinstance(values, Iterable)
+        and not isinstance(values, (str, bytes))
+        and getattr(values, "ndim", 1) > 0
+    )
+
+
 def _as_sequence(values: Any, name: str) -> list[Any]:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if not _is_sequence(values):
         raise InputError(f"{name} must be a sequence, got {values!r}; pass a list")
     return list(values)
 
@@ -191,7 +200,7 @@ def _checked_ranges(values: Any, ndim: int) -> list[tuple[int, ...]]:
 
 def _scale(entry: Any, ndim: int) -> tuple[int, ...]:
     """One range as a distance per axis."""
-    if isinstance(entry, Iterable) and not isinstance(entry, (str, bytes)):
+    if _is_sequence(entry):
         scale = tuple(_as_int(value, "ranges") for value in entry)
     else:
         scale = (_as_int(entry, "ranges"),) * ndim
@@ -248,7 +257,7 @@ def _checked_roles(values: Any, offsets: tuple[Offset, ...]) -> tuple[bool, ...]
 def _checked_strides(values: Any, ndim: int) -> tuple[int, ...]:
     if values is None or (isinstance(values, tuple) and not values):
         return (1,) * ndim
-    entries = list(values) if isinstance(values, Iterable) else [values] * ndim
+    entries = list(values) if _is_sequence(values) else [values] * ndim
     strides = tuple(_as_int(stride, "strides") for stride in entries)
     if len(strides) != ndim or min(strides) < 1:
         raise InputError(f"strides must be {ndim} integers of at least 1, got {values!r}")

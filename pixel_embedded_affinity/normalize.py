@@ -173,8 +173,10 @@ def _scaled_by_percentiles(
                 low,
             )
         return np.zeros(values.shape, dtype=np.float32)
-    result = np.subtract(values, np.float32(low), dtype=np.float32, order="C")
-    return np.divide(result, span, out=result)
+    result = np.array(values, dtype=np.float32, order="C")
+    result -= np.float32(low)
+    result /= span
+    return result
 
 
 def _scaled_by_statistics(
@@ -186,8 +188,10 @@ def _scaled_by_statistics(
             "expected one per channel"
         )
     shape = (-1,) + (1,) * (values.ndim - 1)
-    result = np.subtract(values, np.array(mean, dtype=np.float32).reshape(shape), dtype=np.float32, order="C")
-    return np.divide(result, np.array(std, dtype=np.float32).reshape(shape), out=result)
+    result = np.array(values, dtype=np.float32, order="C")
+    result -= np.array(mean, dtype=np.float32).reshape(shape)
+    result /= np.array(std, dtype=np.float32).reshape(shape)
+    return result
 
 
 def _percentiles(values: npt.NDArray[np.float32], lower: float, upper: float) -> tuple[float, float]:

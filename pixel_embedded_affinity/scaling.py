@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -25,11 +25,15 @@ def checked_scale(scale: Any) -> float:
     if scale is None:
         return 1.0
     number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
-    if not number or not 0 < scale <= sys.float_info.max:
+    try:
+        factor = float(scale) if number else math.nan
+    except OverflowError:
+        factor = math.inf
+    if not 0 < factor < math.inf:
         raise InputError(
             f"scale must be a positive number, got {scale!r}; 0.5 halves the image for the network"
         )
-    return float(scale)
+    return factor
 
 
 def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:

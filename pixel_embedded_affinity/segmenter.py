@@ -23,6 +23,7 @@ from pixel_embedded_affinity.image import Image, as_foreground, as_image, as_lab
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.models.fetch import resolve
+from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
@@ -130,7 +131,8 @@ class Segmenter:
         DeviceError
             If the device is missing.
         """
-        return cls.from_file(resolve(name, offline=offline), device=device, precision=precision)
+        path = resolve(name, offline=offline)
+        return cls._load(path, get_entry(name).sha256, device=device, precision=precision)
 
     @classmethod
     def from_file(cls, path: PathLike, *, device: str = "auto", precision: str = "auto") -> Segmenter:
@@ -150,7 +152,12 @@ class Segmenter:
         DeviceError
             If the device is missing.
         """
-        checkpoint = read_checkpoint(path)
+        return cls._load(path, None, device=device, precision=precision)
+
+    @classmethod
+    def _load(cls, path: PathLike, sha256: str | None, *, device: str, precision: str) -> Segmenter:
+        """Read a model file; with a hash, the very bytes that become weights are checked against it."""
+        checkpoint = read_checkpoint(path, sha256=sha256)
         try:
             config = ModelConfig.from_json(checkpoint.config_json)
             network = load_network(config.network, checkpoint.tensors)

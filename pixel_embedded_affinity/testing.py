@@ -111,7 +111,7 @@ def synthetic_embedding(
 def label_images(
     *, ndim: int = 2, max_side: int = 8, max_labels: int = 4
 ) -> SearchStrategy[NDArray[np.int32]]:
-    """Return a hypothesis strategy for label images.
+    """Return a hypothesis strategy for label images: of independent pixels, or of cells around random points.
 
     Parameters
     ----------
@@ -135,7 +135,10 @@ def label_images(
     from hypothesis.extra import numpy as arrays
 
     shapes = arrays.array_shapes(min_dims=ndim, max_dims=ndim, min_side=1, max_side=max_side)
-    return arrays.arrays(np.int32, shapes, elements=strategies.integers(0, max_labels))
+    pixels = arrays.arrays(np.int32, shapes, elements=strategies.integers(0, max_labels))
+    count, seed = strategies.integers(1, 5 * max_labels), strategies.integers(0, 2**32 - 1)
+    cells = strategies.builds(_cells, shapes, count, strategies.just(max_labels), seed)
+    return pixels | cells  # type: ignore[no-any-return]
 
 
 def neighborhoods(
@@ -180,6 +183,16 @@ def neighborhoods(
         return Neighborhood(tuple(offsets), tuple(roles), strides)
 
     return build()  # type: ignore[no-any-return]
+
+
+def _cells(shape: tuple[int, ...], count: int, max_labels: int, seed: int) -> NDArray[np.int32]:
+    """Label image in which each pixel has the label of the nearest of `count` random points."""
+    generator = np.random.default_rng(seed)
+    points = generator.uniform(size=(count, len(shape))) * shape
+    labels = generator.integers(0, max_labels, count, dtype=np.int32, endpoint=True)
+    pixels = np.stack(np.indices(shape), axis=-1)[..., np.newaxis, :]
+    image: NDArray[np.int32] = labels[np.square(pixels - points).sum(axis=-1).argmin(axis=-1)]
+    return image
 
 
 def _hypothesis() -> Any:

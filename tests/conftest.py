@@ -20,7 +20,7 @@ MakeNetwork = Callable[..., nn.Module]
 
 @pytest.fixture(scope="session")
 def make_network() -> MakeNetwork:
-    """A function that builds a seeded network whose batch norms all do something, in evaluation mode."""
+    """Return a function that builds a seeded network whose batch norms all do something."""
 
     def make(config: NetworkConfig, *, seed: int = 0) -> nn.Module:
         with torch.random.fork_rng():
@@ -40,7 +40,7 @@ def make_network() -> MakeNetwork:
 
 @torch.no_grad()
 def _center(network: nn.Module, images: torch.Tensor) -> None:
-    """Give the heads the biases for which some pairs of pixels differ and half of the pixels are foreground."""
+    """Give the heads biases with which pixels differ, and half of them are foreground."""
     output = network(images)
     network.embedding_head.bias -= output.embedding.mean((0, 2, 3))
     if network.foreground_head is not None:

@@ -36,7 +36,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 def watch(event, arguments):
     if event == "open" and arguments[2] & WRITING:
         written.append(str(arguments[0]))
-    if event.split(".")[0] in ("socket", "subprocess", "urllib") or event in ("os.mkdir", "os.rename", "os.remove"):
+    if event.split(".")[0] in ("socket", "subprocess", "urllib") or event in ("os.mkdir", "os.remove"):
         calls.append(event)
 
 sys.addaudithook(watch)

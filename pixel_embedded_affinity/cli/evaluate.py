@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     layout.add_argument(
         "--layout", help="how the data lie, where there is no recipe: folders, bbbc039, cvppp"
     )
-    parser.add_argument("--split", default="validation", help="part of the data (default: %(default)s)")
+    parser.add_argument(
+        "--split", default="validation", help="training, validation, test or all (default: %(default)s)"
+    )
     parser.add_argument(
         "--foreground",
         choices=("model", "truth"),
@@ -46,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     data = _data_settings(arguments)
 
     from pixel_embedded_affinity.training.dataset import find_pairs
-    from pixel_embedded_affinity.training.evaluate import evaluate_model, format_table, write_rows
+    from pixel_embedded_affinity.training.evaluate import evaluate_model, format_table, mean_row, write_rows
 
     pairs = find_pairs(arguments.data, data, arguments.split)
     rows = evaluate_model(
         load_segmenter(arguments), pairs, foreground=arguments.foreground, progress=bar_wanted(arguments)
     )
-    say(format_table(rows))
+    say(format_table([*rows, mean_row(rows)]))
     if arguments.output is not None:
         write_rows(arguments.output, rows)
     return 0

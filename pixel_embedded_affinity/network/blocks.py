@@ -31,7 +31,8 @@ class ResidualBlock(nn.Module):
         """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
         path, projection = self.enter_norm(self.enter(features)).split(self.out_channels, dim=1)
         refined = self.refine_norm(self.refine(torch.relu(path)))
-        return torch.relu(refined + projection)
+        # In place: batch norm and convolution keep their inputs for the backward pass, never their outputs.
+        return refined.add_(projection).relu_()
 
     def fold_batch_norm(self) -> None:
         """Put each batch norm into the convolution before it; for evaluation only, and not to be undone."""
@@ -43,4 +44,4 @@ def fold(convolution: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]
     """Return the convolution with the batch norm folded in, and an identity in the norm's place."""
     if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
         return convolution, norm
-    return fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    return fuse_conv_bn_eval(convolution, norm), nn.Identity().eval()

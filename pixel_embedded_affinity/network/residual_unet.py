@@ -80,9 +80,11 @@ class ResidualUNet(nn.Module):
         """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings."""
         height, width = images.shape[-2:]
         features, coarse = self._features(_pad(images), pyramid)
-        features = features[..., :height, :width]
-        foreground = None if self.foreground_head is None else self.foreground_head(features)
-        return NetworkOutput(self.embedding_head(features), foreground, tuple(coarse))
+        # Heads before the crop: convolutions read dense memory faster than a window of it.
+        embedding = self.embedding_head(features)[..., :height, :width]
+        if self.foreground_head is None:
+            return NetworkOutput(embedding, None, tuple(coarse))
+        return NetworkOutput(embedding, self.foreground_head(features)[..., :height, :width], tuple(coarse))
 
     def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution and the coarse embeddings."""

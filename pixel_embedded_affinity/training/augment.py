@@ -1,4 +1,4 @@
-"""Random crops with scale, rotation, elastic deformation, flips and intensity changes, drawn from one generator."""
+"""Random crops: scaled, rotated, bent, flipped, and changed in intensity, drawn from one generator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LabelArray = npt.NDArray[np.int32]
 Coordinates = npt.NDArray[np.float64]
 
 OUTSIDE = -1
-"""Label of a crop's pixels that lie outside the image: they are shown to the network, but no part of the loss."""
+"""Label of a crop's pixels that lie outside the image: the network sees them, the loss does not."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def random_crop(
     image : numpy.ndarray
         float32 (C, size, size); what lies outside the image is its mirror.
     labels : numpy.ndarray
-        int32 (size, size), sampled without mixing; `OUTSIDE` where the crop leaves the image, since an object and its
-        mirror image are not the same object.
+        int32 (size, size), sampled without mixing; `OUTSIDE` where the crop leaves the image, since an object
+        and its mirror image are not the same object.
     """
     coordinates = _coordinates(labels.shape, size, settings, generator)
     crop = np.stack([_sample(channel, coordinates) for channel in image])
@@ -129,7 +129,8 @@ def _coordinates(
     center = [_draw_center(length, reach, generator) for length in shape]
     grid = np.indices((size, size), dtype=np.float64) - (size - 1) / 2
     coordinates = np.tensordot(matrix, grid, axes=1) + np.array(center)[:, None, None]
-    return coordinates + _displacement(size, settings, generator)
+    displaced: Coordinates = coordinates + _displacement(size, settings, generator)
+    return displaced
 
 
 def _draw_center(length: int, reach: float, generator: np.random.Generator) -> float:
@@ -147,7 +148,9 @@ def _displacement(size: int, settings: Augmentation, generator: np.random.Genera
     control = generator.normal(0, settings.elastic, (2, points, points))
     steps = np.linspace(1, points - 2, size)
     grid = np.meshgrid(steps, steps, indexing="ij")
-    return np.stack([ndimage.map_coordinates(plane, grid, order=3, mode="nearest") for plane in control])
+    planes = [ndimage.map_coordinates(plane, grid, order=3, mode="nearest") for plane in control]
+    displacement: Coordinates = np.stack(planes)
+    return displacement
 
 
 def _change_intensity(
@@ -160,4 +163,5 @@ def _change_intensity(
     deviation = generator.uniform(0, settings.noise)
     curved = np.sign(image) * np.abs(image) ** gamma
     noise = generator.standard_normal(image.shape, dtype=np.float32) * deviation
-    return (curved * contrast + brightness + noise).astype(np.float32)
+    changed: FloatArray = (curved * contrast + brightness + noise).astype(np.float32)
+    return changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -75,8 +75,8 @@ class BatchSource:
         images = np.stack([crop for crop, _ in crops])
         return Batch(torch.from_numpy(images), torch.from_numpy(np.stack(labels)), weights)
 
-    def drawn_ahead(self, first: int, last: int) -> Iterator[Batch]:
-        """Give the batches of the steps from `first` to before `last`, the next ones drawn in the background."""
+    def drawn_ahead(self, first: int, last: int) -> Generator[Batch, None, None]:
+        """Give the batches of steps `first` to `last - 1`, the next ones drawn in the background."""
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="crops") as pool:
             waiting: deque[Future[Batch]] = deque()
             try:

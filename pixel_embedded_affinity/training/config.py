@@ -47,13 +47,13 @@ class DataSettings:
     Parameters
     ----------
     layout : {"folders", "bbbc039", "cvppp"}
-        ``"folders"``: images in ``images/``, labels of the same stem in ``labels/``, or a list file. The others: the
-        data sets as published.
+        ``"folders"``: images in ``images/``, labels of the same stem in ``labels/``, or a list file. The
+        others: the data sets as published.
     validation : sequence of str
         Names of the images kept for validation (``"folders"`` and ``"cvppp"``; BBBC039 brings its own split).
     held_out : sequence of str
-        Names of images used for neither training nor validation; they are the split ``"test"`` of ``"folders"`` and
-        ``"cvppp"``.
+        Names of images used for neither training nor validation; they are the split ``"test"`` of
+        ``"folders"`` and ``"cvppp"``.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class LossSettings:
         Pairs near a border between labels weigh ``1 + border_weight * exp(-(d / border_width)^2)`` with d the
         distance in pixels.
     small_weight : float
-        Pixels of an object of a pixels weigh up to ``1 + small_weight``, falling with ``exp(-a / small_area)``.
+        A pixel of an object of area a weighs ``1 + small_weight * exp(-a / small_area)``.
     small_area : float
         The area in pixels of the unscaled image at which the weight of small objects has fallen to 1/e.
 
@@ -137,14 +137,15 @@ class Schedule:
     weight_decay, clip : float
         AdamW's decay, and the largest norm of the gradient.
     average : float
-        Decay per step of the averaged weights (EMA) at the end of the run; it starts lower, so that early weights
-        are forgotten.
+        Decay per step of the averaged weights (EMA) at the end of the run; it starts lower, so that early
+        weights are forgotten.
     save_every, validate_every : int
         Steps between two states on disk, and between two validations; 0 validates only at the end.
     validation_images : int
         How many validation images are segmented each time; 0 takes all.
     best_by : str
-        The measure whose mean over the validation images chooses the best checkpoint, one of `SELECTION_METRICS`.
+        The measure whose mean over the validation images chooses the best checkpoint, one of
+        `SELECTION_METRICS`.
     seed : int
         Seed of weights, crops and views.
 
@@ -180,7 +181,9 @@ class Schedule:
             if getattr(self, name) > 1:
                 raise InputError(f"schedule.{name} must be from 0 to 1, got {getattr(self, name)}")
         if self.crop < _CROP_MULTIPLE or self.crop % _CROP_MULTIPLE:
-            raise InputError(f"schedule.crop must be a positive multiple of {_CROP_MULTIPLE}, got {self.crop}")
+            raise InputError(
+                f"schedule.crop must be a positive multiple of {_CROP_MULTIPLE}, got {self.crop}"
+            )
         require_one_of("schedule.decay", self.decay, ("cosine", "constant"))
         require_one_of("schedule.best_by", self.best_by, SELECTION_METRICS)
 
@@ -196,7 +199,7 @@ class Schedule:
 
     def validates_after(self, step: int) -> bool:
         """Whether the periodic validation is due once this many steps are done."""
-        return self.validate_every > 0 and step % self.validate_every == 0
+        return step > 0 and self.validate_every > 0 and step % self.validate_every == 0
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,8 @@ class Recipe:
         Raises
         ------
         InputError
-            If a table or key is unknown, a value is of another type or out of range, or ``[model]`` is missing.
+            If a table or key is unknown, a value is of another type or out of range, or ``[model]`` is
+            missing.
         """
         known = [part.name for part in fields(cls)]
         unknown = sorted(set(values) - set(known))
@@ -332,11 +336,12 @@ def recipe_path(path: str | Path) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        document: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"not a UTF-8 TOML file ({error})") from error
+    return document
 
 
 def _model(table: Any) -> ModelConfig:

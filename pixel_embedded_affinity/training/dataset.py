@@ -1,4 +1,4 @@
-"""Images and labels on disk: which files belong together, and whether they can be used; all checked before a run."""
+"""Images and labels on disk: which files belong together, and whether they can be used for training."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def require_objects(examples: Sequence[Example]) -> None:
     """
     if not any(example.labels.any() for example in examples):
         raise InputError(
-            f"none of the {len(examples)} training label images holds an object; expected labels 1..n in some; "
-            "check the label files"
+            f"none of the {len(examples)} training label images holds an object; expected labels 1..n in "
+            "some; check the label files"
         )
 
 
@@ -115,8 +115,8 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
     Parameters
     ----------
     directory : str or Path
-        The data folder, or, for ``"folders"``, also a text file with an image and a label path per line, separated by
-        a tab or, without a tab, by a comma; relative paths start at the file's own folder.
+        The data folder, or, for ``"folders"``, also a text file with an image and a label path per line,
+        separated by a tab or, without a tab, by a comma; relative paths start at the file's own folder.
     settings : DataSettings
         Layout and split.
     split : {"training", "validation", "test", "all"}
@@ -143,7 +143,8 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
 def read_labels(path: Path) -> LabelArray:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
-    A palette PNG gives its palette indices, not its colors. Floating-point values are accepted where all are whole.
+    A palette PNG gives its palette indices, not its colors. Floating-point values are accepted where all are
+    whole.
 
     Parameters
     ----------
@@ -153,8 +154,8 @@ def read_labels(path: Path) -> LabelArray:
     Raises
     ------
     InputError
-        If the image is a JPEG, which changes values, or in color, or a value is negative, fractional, NaN or infinite;
-        the file is named.
+        If the image is a JPEG, which changes values, or in color, or a value is negative, fractional, NaN or
+        infinite; the file is named.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
@@ -163,8 +164,8 @@ def read_labels(path: Path) -> LabelArray:
         values = _palette_index(path, values)
     if values.ndim != 2:
         raise InputError(
-            f"label image {str(path)!r} has shape {values.shape}; expected (H, W), one number per pixel; colors are "
-            "not labels, except as a palette PNG"
+            f"label image {str(path)!r} has shape {values.shape}; expected (H, W), one number per pixel; "
+            "colors are not labels, except as a palette PNG"
         )
     return _as_labels(values, path)
 
@@ -210,7 +211,8 @@ def _split_by_name(pairs: list[Pair], settings: DataSettings, split: str) -> lis
     missing = sorted({*settings.validation, *settings.held_out} - set(names))
     if missing:
         raise InputError(
-            f"images {missing[:5]} of data.validation or data.held_out are not among the {len(names)} images found"
+            f"images {missing[:5]} of data.validation or data.held_out are not among the {len(names)} images "
+            "found"
         )
     parts = {"validation": set(settings.validation), "test": set(settings.held_out), "all": set(names)}
     parts["training"] = set(names) - parts["validation"] - parts["test"]
@@ -222,18 +224,24 @@ def _paired_by_stem(folder: Path) -> list[Pair]:
     for have, lack, what in ((images, labels, "labels"), (labels, images, "image")):
         alone = sorted(set(have) - set(lack))
         if alone:
-            raise InputError(f"{str(have[alone[0]])!r} has no {what} of the same name ({len(alone)} such files)")
+            raise InputError(
+                f"{str(have[alone[0]])!r} has no {what} of the same name ({len(alone)} such files)"
+            )
     return [Pair(stem, images[stem], labels[stem], read_labels) for stem in images]
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise InputError(f"no folder {str(folder)!r}; expected images/ and labels/ with files of the same names")
+        raise InputError(
+            f"no folder {str(folder)!r}; expected images/ and labels/ with files of the same names"
+        )
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             if path.stem in files:
-                raise InputError(f"{str(path)!r} and {files[path.stem].name!r} share a name; expected one file")
+                raise InputError(
+                    f"{str(path)!r} and {files[path.stem].name!r} share a name; expected one file"
+                )
             files[path.stem] = path
     return files
 
@@ -243,7 +251,9 @@ def _listed_pairs(file: Path) -> list[Pair]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{str(file)!r} is no text; expected a folder, or a list of image and label paths") from error
+        raise InputError(
+            f"{str(file)!r} is no text; expected a folder, or a list of image and label paths"
+        ) from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     return [_listed_pair(file, number, line) for number, line in numbered]
 
@@ -300,7 +310,7 @@ _LAYOUTS: dict[str, Callable[[Path, DataSettings, str], list[Pair]]] = {
 
 
 def _read_color_code(path: Path) -> LabelArray:
-    """Read a BBBC039 mask: touching nuclei have other codes; every connected patch of one code is a nucleus."""
+    """Read a BBBC039 mask: touching nuclei have other codes, and a connected patch of a code is a nucleus."""
     from skimage.measure import label
 
     code = read_image(path)

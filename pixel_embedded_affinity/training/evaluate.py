@@ -67,8 +67,8 @@ def evaluate_model(
     pairs : iterable of Pair or Example
         From `dataset.find_pairs`, read one at a time; or examples with raw images, loaded with `dataset.RAW`.
     foreground : {"model", "truth"}
-        Whether the segmenter finds the foreground itself, as for a user, or is given that of the labels, as in the
-        paper's results on CVPPP.
+        Whether the segmenter finds the foreground itself, as for a user, or is given that of the labels, as
+        in the paper's results on CVPPP.
     progress : bool or callable
         True shows a bar.
 
@@ -129,8 +129,8 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
 def format_table(rows: Sequence[Row]) -> str:
     """Lay out the common measures of some rows as text, one row a line, under a line of headings.
 
-    The headings are those of the papers: SBD, BD (best Dice over true, and over predicted objects), DiC (difference
-    in count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND.
+    The headings are those of the papers: SBD, BD (best Dice over true, and over predicted objects), DiC
+    (difference in count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND.
     """
     cells = [["image", *_HEADINGS.values()]]
     cells += [[str(row["name"]), *(f"{float(row[name]):.4f}" for name in _HEADINGS)] for row in rows]

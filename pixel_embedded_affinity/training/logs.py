@@ -45,7 +45,9 @@ class CsvLog:
         self._columns = list(columns)
         found = _columns_of(path)
         if found not in ([], self._columns):
-            raise InputError(f"{str(path)!r} has columns {found}; expected {self._columns}; use another folder")
+            raise InputError(
+                f"{str(path)!r} has columns {found}; expected {self._columns}; use another folder"
+            )
         self._file = path.open("a", newline="", encoding="utf-8", buffering=1)
         if not found:
             self._file.write(_line(self._columns))
@@ -76,17 +78,17 @@ class TensorBoardLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self._prefix = prefix
-        self._writer = SummaryWriter(str(directory), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def write(self, row: Row) -> None:
         """Write every number of the row but the step."""
         for name, value in row.items():
             if name != "step" and not isinstance(value, str):
-                self._writer.add_scalar(self._prefix + name, value, int(row["step"]))  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(self._prefix + name, value, int(row["step"]))
 
     def close(self) -> None:
         """Write what is still in memory, and close the file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 def open_logs(path: Path, columns: Sequence[str], step: int) -> list[Log]:
@@ -110,10 +112,12 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-    """Keep the header and the whole rows up to a step of a table whose first column is ``step``; one atomic write."""
+    """Keep the header and the rows up to a step of a table that begins with ``step``; one atomic write."""
     if not path.exists():
         return
-    whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    whole = [
+        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]
     kept = [row for row in whole[1:] if int(row.split(",", 1)[0]) <= step]
     with atomic_file(path) as file:
         file.write("".join(whole[:1] + kept).encode("utf-8"))

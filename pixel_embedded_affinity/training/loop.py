@@ -56,7 +56,7 @@ class StepResult(NamedTuple):
 class Trainer:
     """One training run in an output folder.
 
-    On a CPU, the same recipe, images and number of threads give the same run, bit for bit, interrupted or not.
+    On a CPU, the same recipe, images and threads give the same run, bit for bit, interrupted or not.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Trainer:
     examples : sequence of Example
         The training images, normalized.
     output : Path
-        Folder for the state, the log and the model; made if absent.
+        Folder for the state, the log and the model; made, if absent, when training starts.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : Path, optional
@@ -103,7 +103,6 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self._objective, self._batches = Objective(recipe), BatchSource(recipe, examples)
         self._identity, self._images = _identity(recipe, examples), len(examples)
-        output.mkdir(parents=True, exist_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -149,6 +148,7 @@ class Trainer:
         """
         if self.finished:
             return
+        self.output.mkdir(parents=True, exist_ok=True)
         deadline = _Deadline(minutes)
         with ExitStack() as stack:
             logs = open_logs(self.output / LOG_FILE, LOG_COLUMNS, self.step)
@@ -242,13 +242,13 @@ class Trainer:
             )
         elif differing:
             raise InputError(
-                f"the run in {str(self.output)!r} was started with another {', '.join(differing)}; resume it with the "
-                "same recipe and images, or train into another folder"
+                f"the run in {str(self.output)!r} was started with another {', '.join(differing)}; resume it "
+                "with the same recipe and images, or train into another folder"
             )
 
 
 class _Deadline:
-    """Tells when the time left is too short for a round as long as the longest so far, and half of it to spare.
+    """Tells when the time left is too short for a round as long as the longest so far and half of it.
 
     A round is a step with its saving; what the caller does between two rounds is not part of any.
     """

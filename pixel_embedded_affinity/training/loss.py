@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -27,7 +28,7 @@ class AffinityTarget:
     same : torch.Tensor
         Bool (N, *box): whether both ends carry the same label.
     weight : torch.Tensor
-        float32 (N, *box): weight of each pair, divided by the number of pairs that count, so that the weighted sum is
+        float32 (N, *box): weight of each pair, divided by the number of pairs that count: the weighted sum is
         the mean; 0 for pairs with an end outside the image.
     """
 
@@ -73,7 +74,7 @@ def _ends(shape: tuple[int, ...], offset: Offset, channels: bool = False) -> tup
 
 
 def _balanced(same: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Weigh the rarer class of pairs up to the other's total (Huang et al., AAAI 2022), divided by their number."""
+    """Weigh the rarer class of pairs up to the other's total (Huang et al. 2022), over their number."""
     count = counted.sum().clamp(min=1)
     share = ((same & counted).sum() / count).clamp(*SHARE_BOUNDS)
     ones = torch.where(share > 0.5, 1.0, (1 - share) / share)
@@ -85,8 +86,8 @@ class _FusedAffinityError(torch.autograd.Function):
     """Weighted squared error of the affinities of two unit embeddings, gradient computed on the way."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx,
+    def forward(
+        ctx: Any,
         first: torch.Tensor,
         second: torch.Tensor,
         offsets: Sequence[Offset],
@@ -94,7 +95,7 @@ class _FusedAffinityError(torch.autograd.Function):
     ) -> torch.Tensor:
         gradient = torch.zeros_like(first)
         # One embedding against itself has one gradient, the sum over both ends.
-        ctx.one_embedding = second is first  # type: ignore[attr-defined]
+        ctx.one_embedding = second is first
         other_gradient = gradient if second is first else torch.zeros_like(second)
         total = first.new_zeros(())
         for offset, target in zip(offsets, targets, strict=True):
@@ -104,12 +105,10 @@ class _FusedAffinityError(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, outer: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
-        gradient, other_gradient = ctx.saved_tensors  # type: ignore[attr-defined]
-        other = None if ctx.one_embedding else other_gradient * outer  # type: ignore[attr-defined]
+    @once_differentiable
+    def backward(ctx: Any, outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
+        gradient, other_gradient = ctx.saved_tensors
+        other = None if ctx.one_embedding else other_gradient * outer
         return gradient * outer, other, None, None
 
 
@@ -121,7 +120,7 @@ def _accumulate(
     gradient: torch.Tensor,
     other_gradient: torch.Tensor,
 ) -> torch.Tensor:
-    """Add one offset's gradient to both embeddings' and return its loss; image by image, to stay in the cache."""
+    """Add one offset's gradients and return its loss; image by image, to stay in the cache."""
     here, there = _ends(tuple(first.shape[2:]), offset)
     total = first.new_zeros(())
     for image in range(len(first)):
@@ -143,8 +142,8 @@ def fused_affinity_loss(
 ) -> torch.Tensor:
     """Sum over offsets of the mean weighted squared error between affinities and targets.
 
-    The affinity of a pair is ``<first(p), second(p + offset)>``: one embedding given twice is the self-correlation
-    loss, the embeddings of two views the cross-correlation loss (Huang et al., AAAI 2022).
+    The affinity of a pair is ``<first(p), second(p + offset)>``: one embedding given twice is the
+    self-correlation loss, the embeddings of two views the cross-correlation loss (Huang et al., AAAI 2022).
 
     Parameters
     ----------
@@ -158,10 +157,11 @@ def fused_affinity_loss(
     Returns
     -------
     torch.Tensor
-        The loss, a scalar. Its gradient is computed in the forward pass; no product is kept for the backward pass. It
-        can be differentiated once.
+        The loss, a scalar. Its gradient is computed in the forward pass; no product is kept for the backward
+        pass. It can be differentiated once.
     """
-    result: torch.Tensor = _FusedAffinityError.apply(first, second, offsets, targets)  # type: ignore[no-untyped-call]
+    apply = _FusedAffinityError.apply
+    result: torch.Tensor = apply(first, second, offsets, targets)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -171,7 +171,7 @@ def plain_affinity_loss(
     offsets: Sequence[Offset],
     targets: Sequence[AffinityTarget | None],
 ) -> torch.Tensor:
-    """The same value as `fused_affinity_loss`, by ordinary automatic differentiation: the reference to measure it by."""
+    """The same value as `fused_affinity_loss`, by ordinary differentiation: the reference for it."""
     total = first.new_zeros(())
     for offset, target in zip(offsets, targets, strict=True):
         if target is not None:

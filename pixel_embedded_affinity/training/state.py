@@ -78,7 +78,9 @@ def _grouped(path: Path, saved: Checkpoint) -> dict[str, Tensors]:
     for name, value in saved.tensors.items():
         group, _, rest = name.partition(".")
         if group not in groups:
-            raise CheckpointError(f"{str(path)!r} is no training state; expected the file that pea train wrote")
+            raise CheckpointError(
+                f"{str(path)!r} is no training state; expected the file that pea train wrote"
+            )
         groups[group][rest] = value
     return groups
 

@@ -50,7 +50,7 @@ class Validation:
         return str(self._trainer.step) not in [row["step"] for row in read_rows(self._path)]
 
     def run(self) -> Row:
-        """Segment the images, log the mean scores, keep the checkpoint if it is the best, and draw some results.
+        """Segment the images, log the mean scores, keep the best checkpoint, and draw some results.
 
         Returns
         -------

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
-import torch
+from torch import nn
 
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
-from pixel_embedded_affinity.network.build import build_network
 
 
 @pytest.fixture(autouse=True)
@@ -27,36 +27,32 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-def write_model(path: Path, channels: int) -> Path:
-    """A model with random weights: its many objects mean nothing, but are the same each time."""
-    torch.manual_seed(7)
-    network = NetworkConfig(
-        in_channels=channels, filters=(2, 2, 2, 2, 2), embedding_channels=4, foreground_head=False
-    )
-    config = ModelConfig(name="tiny", version="1.2", network=network)
-    write_checkpoint(
-        path, Checkpoint(config.to_json(), centered(build_network(network), channels).state_dict())
-    )
-    return path
+@pytest.fixture(scope="session")
+def write_model(
+    make_network: Callable[..., nn.Module], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """Return a function that writes a model with seeded random weights, for images of so many channels."""
 
+    def write(channels: int) -> Path:
+        network = NetworkConfig(
+            in_channels=channels, filters=(2, 2, 2, 2, 2), embedding_channels=4, foreground_head=False
+        )
+        config = ModelConfig(name="tiny", version="1.2", network=network)
+        path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+        write_checkpoint(path, Checkpoint(config.to_json(), make_network(network).state_dict()))
+        return path
 
-def centered(network: torch.nn.Module, channels: int) -> torch.nn.Module:
-    """Shift the embedding so that its mean is zero: else all pixels would be alike, and one object."""
-    network.eval()
-    with torch.no_grad():
-        image = torch.rand(1, channels, 32, 32)
-        network.embedding_head.bias -= network(image).embedding.mean(dim=(0, 2, 3))
-    return network
+    return write
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors", channels=1)
+def weights(write_model: Callable[[int], Path]) -> Path:
+    return write_model(1)
 
 
 @pytest.fixture(scope="session")
-def color_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny_color.safetensors", channels=3)
+def color_weights(write_model: Callable[[int], Path]) -> Path:
+    return write_model(3)
 
 
 @pytest.fixture

@@ -51,6 +51,17 @@ def test_train_is_the_module_of_the_training_package(monkeypatch: pytest.MonkeyP
     assert main(["train", "12345"]) == 5
 
 
+def test_train_refuses_in_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "no_data"
+    assert main(["train", "bbbc039", "--data", str(missing), "--output", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert str(missing) in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_package_runs_as_a_module_and_says_its_version() -> None:
     command = [sys.executable, "-m", PACKAGE, "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -111,6 +111,15 @@ def test_a_model_of_the_registry_is_taken_by_name(
     np.testing.assert_array_equal(read(output / "c_labels.tif"), expected)
 
 
+def test_offline_forbids_to_fetch_the_model(
+    registry: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (registry / "bundled" / "tiny.safetensors").unlink()
+    output = str(tmp_path / "out")
+    assert main(["segment", str(images), "--model", "tiny", "--offline", "--output", output]) == 2
+    assert "offline mode forbids https://weights.invalid/" in capsys.readouterr().err
+
+
 def test_labels_lie_in_the_file_as_the_image_does(segment: Batch) -> None:
     image = read(segment.images / "a.tif")
     assert segment("--axes", "XY", inputs=(str(segment.images / "a.tif"),)) == 0

@@ -84,6 +84,10 @@ def test_negative_affinities_count_as_zero():
     given = random_affinities(PLANE, (12, 12))
     clipped = Affinities(np.maximum(given.values, 0), PLANE)
     np.testing.assert_array_equal(MutexWatershed()(given), MutexWatershed()(clipped))
+    # At -0.5, the repulsion must not weigh 1.5 and precede the attraction of 1.
+    values = np.array([[[1, 1, 0]], [[-0.5, 0, 0]]], np.float32)
+    opposed = Affinities(values, Neighborhood([(0, 1), (0, 2)], [True, False]))
+    assert MutexWatershed()(opposed).tolist() == [[1, 1, 1]]
 
 
 def test_of_equal_weights_attraction_comes_first():

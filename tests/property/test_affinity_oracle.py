@@ -15,6 +15,7 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import neighborhoods
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Scene = tuple[Array, Neighborhood]
 modest = settings(max_examples=50, deadline=None)
 TOLERANCE = 2e-6
 
@@ -22,7 +23,7 @@ TOLERANCE = 2e-6
 @st.composite
 def scenes(
     draw: st.DrawFn, dtypes: tuple[str, ...] = ("float16", "float32", "float64"), zeros: bool = True
-) -> tuple[Array, Neighborhood]:
+) -> Scene:
     """A random embedding of a random dtype and a neighborhood that may reach beyond the image."""
     ndim = draw(st.integers(2, 3))
     shape = draw(st.tuples(*[st.integers(1, 7 if ndim == 2 else 4)] * ndim))
@@ -56,7 +57,7 @@ def slow_affinities(embedding: Array, neighborhood: Neighborhood) -> tuple[Array
 
 @modest
 @given(scenes())
-def test_values_and_valid_pairs_are_those_of_a_loop_over_pixels(scene: tuple[Array, Neighborhood]) -> None:
+def test_values_and_valid_pairs_are_those_of_a_loop_over_pixels(scene: Scene) -> None:
     found = affinities(*scene)
     values, valid = slow_affinities(*scene)
     np.testing.assert_allclose(found.values, values, atol=TOLERANCE)
@@ -65,7 +66,7 @@ def test_values_and_valid_pairs_are_those_of_a_loop_over_pixels(scene: tuple[Arr
 
 @modest
 @given(scenes())
-def test_torch_gives_what_numpy_gives(scene: tuple[Array, Neighborhood]) -> None:
+def test_torch_gives_what_numpy_gives(scene: Scene) -> None:
     embedding, neighborhood = scene
     found = affinities(torch.from_numpy(embedding.copy()), neighborhood)
     expected = affinities(embedding, neighborhood)
@@ -76,9 +77,7 @@ def test_torch_gives_what_numpy_gives(scene: tuple[Array, Neighborhood]) -> None
 @pytest.mark.parametrize("norm", ["cosine", "l2"])
 @modest
 @given(scene=scenes(dtypes=("float32",), zeros=False))
-def test_values_are_those_of_the_distances_of_bioimage_cpp(
-    norm: str, scene: tuple[Array, Neighborhood]
-) -> None:
+def test_values_are_those_of_the_distances_of_bioimage_cpp(norm: str, scene: Scene) -> None:
     from bioimage_cpp.affinities import compute_embedding_distances
 
     embedding, neighborhood = scene
@@ -91,7 +90,7 @@ def test_values_are_those_of_the_distances_of_bioimage_cpp(
 
 @modest
 @given(scenes())
-def test_a_pair_seen_from_its_other_end_is_the_same(scene: tuple[Array, Neighborhood]) -> None:
+def test_a_pair_seen_from_its_other_end_is_the_same(scene: Scene) -> None:
     embedding, neighborhood = scene
     opposite = Neighborhood(tuple(tuple(-o for o in offset) for offset in neighborhood.offsets))
     there, back = affinities(embedding, neighborhood), affinities(embedding, opposite)
@@ -104,9 +103,7 @@ def test_a_pair_seen_from_its_other_end_is_the_same(scene: tuple[Array, Neighbor
 
 @modest
 @given(scene=scenes(dtypes=("float64",)), seed=st.integers(0, 2**32 - 1))
-def test_a_rotation_of_the_embedding_space_changes_nothing(
-    scene: tuple[Array, Neighborhood], seed: int
-) -> None:
+def test_a_rotation_of_the_embedding_space_changes_nothing(scene: Scene, seed: int) -> None:
     embedding, neighborhood = scene
     size = len(embedding)
     rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
@@ -117,7 +114,7 @@ def test_a_rotation_of_the_embedding_space_changes_nothing(
 
 @modest
 @given(scene=scenes(dtypes=("float32", "float64")), seed=st.integers(0, 2**32 - 1))
-def test_the_lengths_of_the_vectors_do_not_matter(scene: tuple[Array, Neighborhood], seed: int) -> None:
+def test_the_lengths_of_the_vectors_do_not_matter(scene: Scene, seed: int) -> None:
     embedding, neighborhood = scene
     lengths = np.exp(np.random.default_rng(seed).uniform(-20, 20, embedding.shape[1:]))
     scaled = (embedding * lengths).astype(embedding.dtype)
@@ -127,9 +124,7 @@ def test_the_lengths_of_the_vectors_do_not_matter(scene: tuple[Array, Neighborho
 
 @modest
 @given(scenes(), st.data())
-def test_each_channel_depends_on_its_own_offset_only(
-    scene: tuple[Array, Neighborhood], data: st.DataObject
-) -> None:
+def test_each_channel_depends_on_its_own_offset_only(scene: Scene, data: st.DataObject) -> None:
     embedding, neighborhood = scene
     channel = data.draw(st.integers(0, len(neighborhood) - 1))
     alone = affinities(embedding, Neighborhood((neighborhood.offsets[channel],)))
@@ -138,9 +133,7 @@ def test_each_channel_depends_on_its_own_offset_only(
 
 @modest
 @given(scenes(), st.data())
-def test_a_part_of_the_image_has_the_values_of_the_whole(
-    scene: tuple[Array, Neighborhood], data: st.DataObject
-) -> None:
+def test_a_part_of_the_image_has_the_values_of_the_whole(scene: Scene, data: st.DataObject) -> None:
     embedding, neighborhood = scene
     length = embedding.shape[1]
     assume(length > 1)

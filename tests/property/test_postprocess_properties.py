@@ -21,11 +21,11 @@ from pixel_embedded_affinity.postprocess import (
 from pixel_embedded_affinity.testing import label_images
 
 images = st.one_of(
-    label_images(ndim=2, max_labels=9),
+    label_images(ndim=2, max_side=12, max_labels=12),
     label_images(ndim=2, max_side=10, max_labels=3),
-    label_images(ndim=3, max_side=5, max_labels=6),
+    label_images(ndim=3, max_side=5, max_labels=9),
 )
-sizes = st.lists(st.integers(0, 12), max_size=4)
+sizes = st.lists(st.integers(0, 25), max_size=4)
 modest = settings(max_examples=60, deadline=None)
 
 
@@ -101,7 +101,7 @@ def test_relabel_twice_is_relabel_once(labels):
     np.testing.assert_array_equal(relabel(once), once)
 
 
-@modest
+@settings(max_examples=200, deadline=None)
 @given(images, sizes)
 def test_merging_equals_the_slow_reference(labels, sizes):
     np.testing.assert_array_equal(merge_fragments(labels, sizes), slow_merge_fragments(labels, sizes))

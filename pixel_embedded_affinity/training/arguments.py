@@ -1,0 +1,76 @@
+"""The command line of a training: ``pea train``, and ``python -m pixel_embedded_affinity.training``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from pixel_embedded_affinity.training.config import list_recipes
+from pixel_embedded_affinity.training.evaluate import Row, format_table
+from pixel_embedded_affinity.training.logs import read_rows
+from pixel_embedded_affinity.training.run import train
+from pixel_embedded_affinity.training.validation import VALIDATION_FILE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a training to a parser."""
+    parser.add_argument(
+        "recipe", help=f"a recipe file (TOML), or a shipped recipe: {', '.join(list_recipes())}"
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="folder (or list file) of images and labels"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the run; made if absent")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the output folder")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="stop, with the state saved, within this time"
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="steps of the whole run, in place of the recipe's"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:0, ...")
+    parser.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show a progress bar (default: if standard error is a terminal)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train as the parsed arguments say, and report where the model is and how it scored.
+
+    Returns
+    -------
+    int
+        0, the exit status.
+
+    Raises
+    ------
+    PixelEmbeddedAffinityError
+        As `pixel_embedded_affinity.training.run.train`.
+    """
+    shown = sys.stderr.isatty() if arguments.progress is None else bool(arguments.progress)
+    model = train(
+        arguments.recipe,
+        arguments.data,
+        arguments.output,
+        resume=arguments.resume,
+        minutes=arguments.minutes,
+        steps=arguments.steps,
+        device=arguments.device,
+        warm_start=arguments.warm_start,
+        progress=shown,
+    )
+    sys.stdout.write(f"{_scores(model.parent)}{model}\n")
+    return 0
+
+
+def _scores(folder: Path) -> str:
+    """The last validation as a table, or nothing where there was none."""
+    rows = read_rows(folder / VALIDATION_FILE)
+    if not rows:
+        return ""
+    last: Row = {**rows[-1], "name": f"step {rows[-1]['step']}"}
+    return f"{format_table([last])}\n"

@@ -1,0 +1,113 @@
+"""``pea evaluate``: the scores that it prints and writes are those of the library's pipeline and metrics."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.metrics import evaluate
+
+
+@pytest.fixture
+def data(tmp_path: Path, images: Path) -> Path:
+    """A data folder: three images and their labels, of which c is without objects."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    images.rename(folder / "images")
+    (folder / "labels").mkdir()
+    for name in "abc":
+        labels = np.zeros((20, 28), np.uint16)
+        if name != "c":
+            labels[2:9, 3:12], labels[12:18, 10:25] = 1, 2
+        tifffile.imwrite(folder / "labels" / f"{name}.tif", labels)
+    return folder
+
+
+def write_recipe(path: Path) -> Path:
+    path.write_text('[model]\nname = "mine"\n[data]\nvalidation = ["b"]\n', encoding="utf-8")
+    return path
+
+
+def read_rows(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("foreground", ["model", "truth"])
+def test_scores_are_printed_and_written_per_image(
+    foreground: str, data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "scores.csv"
+    more = ["--split", "all", "--foreground", foreground, "--output", str(table)]
+    assert (
+        main(["evaluate", "--weights", str(weights), "--data", str(data), "--layout", "folders", *more]) == 0
+    )
+    rows = read_rows(table)
+    assert list(rows) == ["a", "b", "c"]
+    truth = tifffile.imread(data / "labels" / "a.tif")
+    given = truth > 0 if foreground == "truth" else None
+    labels = Segmenter.from_file(weights).segment(data / "images" / "a.tif", foreground=given)
+    for name, value in evaluate(truth, labels).items():
+        assert float(rows["a"][name]) == pytest.approx(value, abs=1e-12)
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert "AJI" in heading.split()
+    assert [line.split()[0] for line in lines] == ["a", "b", "c", "mean"]
+
+
+def test_a_recipe_says_which_images_are_validation(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path / "mine.toml")
+    assert main(["evaluate", "--weights", str(weights), "--data", str(data), "--recipe", str(recipe)]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["b", "mean"]
+
+
+def test_the_recipe_of_the_models_name_is_the_default(
+    data: Path, registry: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--model", "tiny", "--data", str(data)]
+    assert main(command) == 2
+    assert "no recipe file 'tiny'" in capsys.readouterr().err
+    monkeypatch.setattr("pixel_embedded_affinity.training.config._RECIPES", registry)
+    write_recipe(registry / "tiny.toml")
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("b")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ([], "--layout"),
+        (["--layout", "pile"], "'pile'"),
+        (["--layout", "folders", "--split", "tset"], "'tset'"),
+        (["--recipe", "none_such"], "none_such"),
+        (["--layout", "folders", "--split", "training", "--output", "scores.txt"], ".csv"),
+        (["--layout", "folders", "--split", "training", "--output", "missing/scores.csv"], "missing"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(
+    more: list[str], expected: str, data: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--weights", str(weights), "--data", str(data), *more]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("pea: error: ")
+    assert expected in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_a_bar_is_shown_when_asked_for(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--weights", str(weights), "--data", str(data)]
+    command += ["--recipe", str(write_recipe(tmp_path / "mine.toml"))]
+    assert main([*command, "--progress"]) == 0
+    assert "1/1" in capsys.readouterr().err
+    assert main(command) == 0
+    assert capsys.readouterr().err == ""

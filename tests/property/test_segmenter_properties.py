@@ -1,0 +1,187 @@
+"""The whole pipeline, with a tiny random network: what holds for every image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.normalize import Normalization
+from pixel_embedded_affinity.postprocess import Postprocess, relabel
+from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.testing import neighborhoods
+
+Array = np.ndarray[Any, np.dtype[Any]]
+modest = settings(max_examples=40, deadline=None)
+few = settings(max_examples=20, deadline=None)
+
+DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", ">u2", ">i4", ">f4", ">f8"]
+shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@st.composite
+def counts(draw: st.DrawFn, most: int = 127) -> Array:
+    """An image of any size that holds integers from 0 on, of blocks that a network may tell apart."""
+    height, width = draw(shapes)
+    block = draw(st.sampled_from([1, 3, 8]))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    coarse = generator.integers(0, most, (-(-height // block), -(-width // block)), endpoint=True)
+    return coarse.repeat(block, 0).repeat(block, 1)[:height, :width]
+
+
+def assert_labels(labels: Array, shape: tuple[int, ...]) -> None:
+    assert labels.dtype == np.int32
+    assert labels.shape == shape
+    assert set(np.unique(labels)) | {0} == set(range(labels.max() + 1))
+    np.testing.assert_array_equal(labels, relabel(labels))
+
+
+def test_the_tiny_network_tells_pixels_apart(segmenter: Segmenter) -> None:
+    labels = segmenter.segment(np.random.default_rng(0).integers(0, 127, (40, 40)))
+    assert labels.max() > 3
+    assert 0.1 < (labels > 0).mean() < 0.9
+
+
+@modest
+@given(
+    image=st.sampled_from(DTYPES).flatmap(
+        lambda dtype: hnp.arrays(
+            np.dtype(dtype),
+            shapes,
+            elements=st.floats(-1000, 1000, width=16)
+            if np.dtype(dtype).kind == "f"
+            else hnp.from_dtype(np.dtype(dtype)),
+        )
+    )
+)
+def test_any_image_has_consecutive_labels_twice_the_same_and_stays_as_it_is(
+    segmenter: Segmenter, image: Array
+) -> None:
+    image.setflags(write=False)
+    before = image.tobytes(), image.dtype, image.shape, image.strides
+    labels = segmenter.segment(image)
+    assert (image.tobytes(), image.dtype, image.shape, image.strides) == before
+    assert_labels(labels, image.shape)
+    np.testing.assert_array_equal(segmenter.segment(image), labels)
+
+
+@modest
+@given(image=counts(), dtype=st.sampled_from([dtype for dtype in DTYPES if dtype != "?"]))
+def test_the_type_of_the_numbers_does_not_matter(segmenter: Segmenter, image: Array, dtype: str) -> None:
+    np.testing.assert_array_equal(segmenter.segment(image.astype(dtype)), segmenter.segment(image))
+
+
+CONTAINERS: dict[str, Callable[[Array], Any]] = {
+    "list": lambda image: image.tolist(),
+    "torch": torch.from_numpy,
+    "fortran": np.asfortranarray,
+    "negative strides": lambda image: image[::-1, ::-1].copy()[::-1, ::-1],
+    "every other pixel": lambda image: image.repeat(2, 0).repeat(2, 1)[::2, ::2],
+    "channel last": lambda image: image[..., np.newaxis],
+}
+
+
+@modest
+@given(image=counts(), container=st.sampled_from(sorted(CONTAINERS)))
+def test_the_container_and_its_memory_do_not_matter(
+    segmenter: Segmenter, image: Array, container: str
+) -> None:
+    found = segmenter.segment(CONTAINERS[container](image))
+    np.testing.assert_array_equal(found, segmenter.segment(image))
+
+
+@modest
+@given(image=counts(), exponent=st.integers(-10, 20))
+def test_the_scale_of_intensities_does_not_matter(segmenter: Segmenter, image: Array, exponent: int) -> None:
+    np.testing.assert_array_equal(segmenter.segment(image * 2.0**exponent), segmenter.segment(image))
+
+
+@modest
+@given(image=counts(), offset=st.integers(-(2**20), 2**20), exponent=st.integers(0, 3))
+def test_an_offset_of_intensities_does_not_matter(
+    segmenter: Segmenter, image: Array, offset: int, exponent: int
+) -> None:
+    # From the least to the greatest value, so that both are integers and nothing is rounded.
+    full = segmenter.with_settings()
+    full.config = full.config.changed(normalization=Normalization(lower=0, upper=100))
+    moved = image * 2**exponent + offset
+    np.testing.assert_array_equal(full.segment(moved), full.segment(image))
+
+
+@modest
+@given(image=counts(), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([None, 0.4, 1.7]))
+def test_labels_are_only_in_the_given_foreground_which_stays_as_it_is(
+    segmenter: Segmenter, image: Array, seed: int, scale: float | None
+) -> None:
+    foreground = np.random.default_rng(seed).random(image.shape) < 0.6
+    before = foreground.copy()
+    foreground.setflags(write=False)
+    labels = segmenter.segment(image, foreground=foreground, scale=scale)
+    np.testing.assert_array_equal(foreground, before)
+    assert_labels(labels, image.shape)
+    assert not labels[~foreground].any()
+    if scale is None:
+        assert labels[foreground].all()
+
+
+@few
+@given(image=counts(), scale=st.floats(0.05, 2.5))
+def test_labels_have_the_shape_of_the_image_at_any_scale(
+    segmenter: Segmenter, image: Array, scale: float
+) -> None:
+    assert_labels(segmenter.segment(image, scale=scale), image.shape)
+
+
+@modest
+@given(
+    image=counts(),
+    neighborhood=neighborhoods(ndim=2, max_range=12),
+    clusterer=st.sampled_from(["mutex_watershed", "connected_components"]),
+    min_size=st.integers(0, 30),
+)
+def test_clustering_an_embedding_in_any_way_is_segmenting_in_that_way(
+    segmenter: Segmenter, image: Array, neighborhood: Neighborhood, clusterer: str, min_size: int
+) -> None:
+    settings: dict[str, Any] = {"neighborhood": neighborhood, "clusterer": clusterer, "min_size": min_size}
+    labels = segmenter.cluster(segmenter.embed(image), **settings)
+    assert_labels(labels, image.shape)
+    assert np.bincount(labels.ravel())[1:].min(initial=10**6) >= min_size
+    np.testing.assert_array_equal(labels, segmenter.segment(image, **settings))
+
+
+@modest
+@given(
+    image=counts(),
+    merge_sizes=st.lists(st.integers(0, 60), max_size=3),
+    min_size=st.integers(0, 30),
+    fill_holes=st.booleans(),
+    clear_border=st.booleans(),
+)
+def test_postprocessing_is_applied_last(
+    segmenter: Segmenter,
+    image: Array,
+    merge_sizes: list[int],
+    min_size: int,
+    fill_holes: bool,
+    clear_border: bool,
+) -> None:
+    postprocess = Postprocess(tuple(merge_sizes), min_size, fill_holes, clear_border)
+    plain = segmenter.with_settings(postprocess=Postprocess()).segment(image)
+    found = segmenter.with_settings(postprocess=postprocess).segment(image)
+    np.testing.assert_array_equal(found, postprocess(plain))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_images_of_a_sequence_do_not_influence_each_other(segmenter: Segmenter, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    images = [generator.integers(0, 4000, (20 + index, 30)) for index in range(4)]
+    found = list(segmenter.segment_many(images))
+    for labels, image in zip(reversed(found), reversed(images), strict=True):
+        np.testing.assert_array_equal(labels, segmenter.segment(image))
