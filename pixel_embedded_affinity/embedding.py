@@ -42,11 +42,13 @@ class Embedding:
 
 def unit_length(embedding: torch.Tensor) -> torch.Tensor:
     """Scale an embedding (D, *spatial) to unit length at each pixel, in float32; zero vectors stay zero."""
-    return _over_lengths(embedding.float(), _lengths(embedding.float()))
+    vectors = embedding.float()
+    return _over_lengths(vectors, _lengths(vectors))
 
 
 def _lengths(embedding: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(embedding, dim=0)
+    lengths: torch.Tensor = torch.linalg.vector_norm(embedding, dim=0)
+    return lengths
 
 
 def _over_lengths(embedding: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,6 @@ The graph of regions (`region_graph`) is also what `pixel_embedded_affinity.clus
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +28,7 @@ SOLVERS = ("kernighan_lin", "greedy_additive")
 _Integers = NDArray[np.intp]
 _Floats = NDArray[np.float64]
 
-# Affinities become multiples of this, of which float64 adds up 2**29 exactly: sums do not depend on the order.
+# Affinities become multiples of this, of which float64 adds up 2**29 exactly, so that order does not matter.
 _STEP = 2.0**-24
 
 # Probabilities 0 and 1 would cost infinitely much.
@@ -41,10 +40,10 @@ class Multicut:
     """Multicut of a watershed over-segmentation.
 
     The pixels are grouped into small regions first (see `region_graph`). A border between two regions, with p
-    the mean affinity of its pairs (negative affinities taken as 0) and n their number, costs, if it is cut,
-    ``n * (log(p / (1 - p)) + log((1 - beta) / beta))``, with p first shrunk into [0.001, 0.999]: every pair of
-    pixels has one vote. Borders that cost less than 0 in total are cut, such that the cut ones separate
-    objects completely.
+    the mean affinity of its attractive pairs (negative affinities taken as 0) and n their number, costs, if
+    it is cut, ``n * (log(p / (1 - p)) + log((1 - beta) / beta))``, where p is shrunk into [0.001, 0.999]
+    first: every pair of pixels has one vote. Of all ways to group the regions, one is sought whose borders
+    between objects cost least in total, which is below 0 where these borders are weak.
 
     The exact problem is NP-hard; both solvers are deterministic heuristics. The result does not depend on the
     order of offsets, and follows the image's flips, where all affinities are distinct (and strides are 1).
@@ -67,8 +66,8 @@ class Multicut:
     References
     ----------
     B. Andres et al., "Globally Optimal Closed-surface Segmentation for Connectomics", ECCV 2012, for the
-    costs. M. Keuper et al., "Efficient Decomposition of Image and Mesh Graphs by Lifted Multicuts", ICCV 2015,
-    for both solvers.
+    costs. M. Keuper et al., "Efficient Decomposition of Image and Mesh Graphs by Lifted Multicuts", ICCV
+    2015, for both solvers.
     """
 
     beta: float = 0.5
@@ -109,8 +108,8 @@ class LiftedMulticut:
 
     Two regions with repulsive pairs between them, touching or not, have a lifted edge, which costs, if they
     end up in different objects, the same as a border of these pairs. Lifted edges join nothing by themselves:
-    objects stay connected through borders. Of the repulsive pairs, those on the neighborhood's strides vote;
-    with strides of 1 they outnumber the pairs across borders, and decide almost alone.
+    objects stay connected through borders. Of the repulsive pairs, those on the neighborhood's strides vote:
+    the smaller the strides, the more lifted edges weigh against borders.
 
     Parameters
     ----------
@@ -217,7 +216,7 @@ class RegionGraph:
         return UndirectedGraph.from_unique_edges(self.count, self.borders.regions)
 
     def labels(self, clusters: NDArray[Any]) -> NDArray[np.int32]:
-        """Return labels of pixels: each gets the object of its region, given for each region as an integer."""
+        """Return labels of pixels, int32 (*spatial), from the cluster of each region, integers (count,)."""
         labels = np.zeros(self.foreground.shape, np.intp)
         labels[self.foreground] = clusters.astype(np.intp)[self.region] + 1
         return relabel(labels)
@@ -288,7 +287,7 @@ def checked_smoothing(value: Any) -> float | tuple[float, ...]:
     InputError
         If it is not a finite number of at least 0, or 2 or 3 of these.
     """
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:
         entries = tuple(value)
         if len(entries) in (2, 3) and all(map(_is_width, entries)):
             return tuple(map(float, entries))
@@ -311,11 +310,13 @@ _NO_EDGES = Edges(np.zeros((0, 2), np.intp), np.zeros(0), np.zeros(0, np.intp))
 
 
 def _is_width(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < np.inf
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and 0 <= value < np.inf
 
 
 def _check_settings(beta: Any, solver: Any) -> None:
-    if not isinstance(beta, Real) or isinstance(beta, bool) or not 0 < beta < 1:
+    number = isinstance(beta, Real) and not isinstance(beta, bool)
+    if not number or not 0 < beta < 1:
         raise InputError(f"beta must be a number between 0 and 1, both excluded, got {beta!r}")
     if solver not in SOLVERS:
         raise InputError(f"unknown solver {solver!r}; the valid ones are {list(SOLVERS)}")
@@ -382,7 +383,7 @@ def _seeds(pairs: _Pairs, inside: NDArray[np.bool_], smoothing: float | tuple[fl
         np.divide(heights, share, out=heights, where=inside)
     heights[~inside] = np.inf
     everywhere = np.ones((3,) * inside.ndim, bool)
-    minima = local_minima(heights, footprint=everywhere) & inside
+    minima = local_minima(heights, footprint=everywhere) & inside  # type: ignore[no-untyped-call]
     seeds: _Integers = ndimage.label(minima, everywhere)[0][inside].astype(np.intp)
     return seeds
 

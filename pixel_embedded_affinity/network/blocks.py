@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
         path, projection = self.enter_norm(self.enter(features)).split(self.out_channels, dim=1)
-        refined = self.refine_norm(self.refine(torch.relu(path)))
+        refined: torch.Tensor = self.refine_norm(self.refine(torch.relu(path)))
         # In place: batch norm and convolution keep their inputs for the backward pass, never their outputs.
         return refined.add_(projection).relu_()
 

@@ -40,9 +40,10 @@ def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> 
             network = build_network(config)
     except InputError as error:
         raise CheckpointError(f"the weights' configuration is not valid: {error}") from error
-    _check_fit(network.state_dict(), weights)
-    network.to_empty(device="cpu")
-    network.load_state_dict(dict(weights), strict=True)
+    expected = network.state_dict()
+    _check_fit(expected, weights)
+    own = {name: tensor.to("cpu", expected[name].dtype, copy=True) for name, tensor in weights.items()}
+    network.load_state_dict(own, strict=True, assign=True)
     return network
 
 

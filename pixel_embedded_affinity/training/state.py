@@ -93,10 +93,10 @@ def _check_fit(path: Path, expected: Mapping[str, torch.Tensor], given: Tensors)
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    entries: dict[int, Tensors] = {}
+    entries: dict[int, Tensors] = {index: {} for index in range(len(parameters))} if tensors else {}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
-        entries.setdefault(int(index), {})[key] = _laid_out_like(parameters[int(index)], value)
+        entries[int(index)][key] = _laid_out_like(parameters[int(index)], value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
 
 

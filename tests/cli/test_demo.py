@@ -10,7 +10,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pixel_embedded_affinity import list_models
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.metrics import evaluate
 from pixel_embedded_affinity.postprocess import relabel
@@ -58,7 +57,6 @@ def test_a_model_or_device_that_is_missing_leaves_no_folder(
     assert not output.exists()
 
 
-@pytest.mark.skipif(not list_models(), reason="no model ships with the package yet")
 def test_the_demo_of_the_bundled_model_is_good_and_runs_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -158,5 +159,8 @@ def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
         "os.dup2(write, 1); os.close(write); os.close(read)\n"
         "sys.exit(main(['models']))"
     )
-    result = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False, env=buffered
+    )
     assert (result.returncode, result.stderr) == (1, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from pathlib import Path
 
@@ -101,11 +102,16 @@ def test_info_says_where_models_are_and_makes_no_cache(
 ) -> None:
     bundled = registry / "bundled" / "tiny.safetensors"
     assert info(capsys)["model tiny"] == f"1.2 at {bundled}"
+    content = bundled.read_bytes()
     bundled.unlink()
     shown = info(capsys)
     assert shown["model tiny"] == "1.2, not on this machine"
     assert shown["cache folder"] == str(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+    cached = tmp_path / "cache" / f"tiny-1.2-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
+    cached.parent.mkdir()
+    cached.write_bytes(content)
+    assert info(capsys)["model tiny"] == f"1.2 at {cached}"
 
 
 def test_info_names_a_package_that_is_not_installed(

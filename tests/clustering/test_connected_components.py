@@ -76,6 +76,13 @@ def test_an_affinity_equal_to_the_threshold_joins():
     assert ConnectedComponents(0.5)(given).tolist() == [[1, 1, 2, 2]]
 
 
+@pytest.mark.parametrize("offsets", [[(0, -1), (-1, 0)], [(0, 1), (1, 0)]])
+def test_pixels_do_not_join_through_background(offsets):
+    given = Affinities(np.ones((2, 2, 2), np.float32), Neighborhood(offsets))
+    foreground = np.array([[False, True], [True, False]])
+    assert ConnectedComponents()(given, foreground=foreground).tolist() == [[0, 1], [2, 0]]
+
+
 def test_a_pixel_that_no_pair_reaches_is_an_object_of_its_own():
     given = Affinities(np.zeros((2, 2, 2), np.float32), Neighborhood.from_ranges([1], 4))
     assert ConnectedComponents()(given).tolist() == [[1, 2], [3, 4]]

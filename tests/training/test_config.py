@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,16 @@ MODEL = '[model]\nname = "m"\n'
 PLANTS = "002 016 029 037 045 046 055 061 072 080 088 099 104 108 115 127 130 142 148 159"
 
 
-def recipe_of(text: str) -> Recipe:
-    return Recipe.from_dict(tomllib.loads(MODEL + text))
+@pytest.fixture
+def recipe_of(tmp_path: Path) -> Callable[[str], Recipe]:
+    """Return a function that reads a recipe of some TOML text after a minimal [model]."""
+
+    def read(text: str) -> Recipe:
+        path = tmp_path / "recipe.toml"
+        path.write_text(MODEL + text, encoding="utf-8")
+        return Recipe.from_file(path)
+
+    return read
 
 
 @pytest.mark.parametrize("name", ["bbbc039", "cvppp", "quick"])
@@ -38,12 +46,12 @@ def test_the_cvppp_recipe_never_trains_on_the_validation_plants_of_the_paper():
     assert sorted(recipe.data.validation) == [f"plant{number}" for number in PLANTS.split()]
 
 
-def test_the_defaults_are_those_of_the_classes():
+def test_the_defaults_are_those_of_the_classes(recipe_of):
     recipe = recipe_of("")
     assert recipe == Recipe(model=recipe.model)
 
 
-def test_integers_pass_for_floats_and_lists_for_tuples():
+def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
     recipe = recipe_of("[augmentation]\nscale = [1, 2]\nelastic = 0\n")
     assert recipe.augmentation.scale == (1.0, 2.0)
     assert isinstance(recipe.augmentation.elastic, float)
@@ -91,14 +99,14 @@ def test_integers_pass_for_floats_and_lists_for_tuples():
         ("[model.network]\nfilter = [1]\n", r"unknown keys \['filter'\]"),
     ],
 )
-def test_what_is_not_valid_is_refused_with_the_key(text, expected):
+def test_what_is_not_valid_is_refused_with_the_key(recipe_of, text, expected):
     with pytest.raises(InputError, match=expected):
         recipe_of(text)
 
 
 @pytest.mark.parametrize("values", [{}, {"model": 3}, {"model": {"name": "m"}, "schedule": [1]}])
 def test_missing_and_misshapen_tables_are_refused(values):
-    with pytest.raises(InputError, match="model|schedule"):
+    with pytest.raises(InputError, match=r"model|schedule"):
         Recipe.from_dict(values)
 
 
@@ -129,7 +137,7 @@ def test_a_file_comes_before_a_shipped_recipe_only_by_its_path(tmp_path: Path, m
     assert recipe_path("quick.toml") == Path("quick.toml")
 
 
-def test_scheduled_changes_the_copy_only_and_is_checked():
+def test_scheduled_changes_the_copy_only_and_is_checked(recipe_of):
     recipe = recipe_of("")
     assert recipe.scheduled(steps=7).schedule.steps == 7
     assert recipe.schedule.steps == Schedule().steps

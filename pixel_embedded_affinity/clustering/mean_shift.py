@@ -1,0 +1,271 @@
+"""Mean shift: pixels whose embeddings climb to the same density peak are one object."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.image import as_foreground
+from pixel_embedded_affinity.postprocess import relabel
+
+if TYPE_CHECKING:
+    import torch
+
+    from pixel_embedded_affinity.affinity import Affinities
+
+# Lengths of unit vectors that were rounded to bfloat16 leave 1 by less than this.
+_ROUNDING = 0.01
+
+# How often more seeds are taken among the pixels that lie far from every mode found so far.
+_MORE_ROUNDS = 3
+
+# Entries of the largest temporary matrix, seeds times pixels: 16 MB.
+_BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class MeanShift:
+    """Mean shift on the unit-length embeddings of the foreground.
+
+    Each seed, at first the embedding of a pixel, moves to the mean of all embeddings within the bandwidth (a
+    flat kernel on Euclidean distance), again and again until it rests at a mode. Of modes within the
+    bandwidth of each other, the one with most pixels within the bandwidth stays (of equal ones, that with the
+    larger coordinates). Every pixel gets the nearest mode that stays. Two unit vectors of cosine c lie
+    ``sqrt(2 - 2 c)`` apart: 1.41 if they are orthogonal, 1 for affinity 0.5.
+
+    Seeds are a stratified subset: foreground pixels at even distances in the lexicographic order of their
+    embeddings. Where pixels lie farther than the bandwidth from every mode, more seeds are taken among these,
+    in up to three more rounds, so that small objects are found, too. Since that order does not depend on the
+    position of pixels, neither do the modes: the result follows any permutation of the pixels (with
+    `spatial_split`, any that keeps neighbors, such as flips). Affinities are not used. Embeddings in torch
+    are clustered on their device, those in NumPy on the CPU.
+
+    Parameters
+    ----------
+    bandwidth : float
+        Radius of the kernel, above 0 and below 2, in units of the embedding's length. Larger: fewer objects.
+    seeds : int
+        Number of seeds a round, at least 1.
+    iterations : int
+        Most moves of a seed, at least 1.
+    tolerance : float
+        A seed rests once it moves by at most this share of the bandwidth, at least 0.
+    spatial_split : bool
+        Whether the face-connected pieces of a mode become objects of their own. Embeddings tell objects
+        apart within the longest range that the network was trained on, and may repeat beyond.
+
+    Raises
+    ------
+    InputError
+        If a setting is not as described.
+
+    References
+    ----------
+    D. Comaniciu, P. Meer, "Mean Shift: A Robust Approach Toward Feature Space Analysis", IEEE TPAMI 24(5),
+    2002.
+    """
+
+    bandwidth: float = 0.75
+    seeds: int = 256
+    iterations: int = 100
+    tolerance: float = 1e-3
+    spatial_split: bool = True
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.bandwidth) or not 0 < self.bandwidth < 2:
+            raise InputError(
+                f"bandwidth must be a number above 0 and below 2, which is the largest distance of unit "
+                f"vectors, got {self.bandwidth!r}"
+            )
+        if not _is_number(self.tolerance) or not 0 <= self.tolerance < 1:
+            raise InputError(f"tolerance must be a number of at least 0 and below 1, got {self.tolerance!r}")
+        for name in ("seeds", "iterations"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
+                raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
+        if not isinstance(self.spatial_split, bool):
+            raise InputError(f"spatial_split must be True or False, got {self.spatial_split!r}")
+
+    def __call__(
+        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
+    ) -> NDArray[np.int32]:
+        """Cluster pixels; see `Clusterer` for parameters and result.
+
+        Raises
+        ------
+        InputError
+            If the affinities hold no embedding, or one that is not finite, not of unit length, or of another
+            spatial shape than the affinities; or `foreground` has another shape.
+        """
+        _refuse_no_embedding(affinities)
+        shape = affinities.spatial_shape
+        inside = np.ones(shape, bool) if foreground is None else as_foreground(foreground, shape)
+        labels = np.zeros(shape, np.int32)
+        if inside.any():
+            labels[inside] = self._modes_of_pixels(_vectors(affinities, inside)) + 1
+        return _pieces(labels) if self.spatial_split else relabel(labels)
+
+    def _modes_of_pixels(self, vectors: torch.Tensor) -> NDArray[np.intp]:
+        """Number of the nearest mode of each embedding, rows of (N, D)."""
+        order = _lexicographic_order(vectors)
+        points = vectors[order]
+        modes = self._modes(points)
+        nearest = np.empty(len(points), np.intp)
+        nearest[order.cpu().numpy()] = _nearest(points, modes)[0].cpu().numpy()
+        return nearest
+
+    def _modes(self, points: torch.Tensor) -> torch.Tensor:
+        """Modes of the density of points, shape (M, D), those with most points first."""
+        import torch
+
+        modes, support = self._climb(_evenly(points, self.seeds), points)
+        modes, support = _thinned(modes, support, self.bandwidth)
+        for _ in range(_MORE_ROUNDS):
+            far = points[_nearest(points, modes)[1] > self.bandwidth**2]
+            known = len(modes)
+            if len(far) == 0:
+                break
+            found, pixels = self._climb(_evenly(far, self.seeds), points)
+            modes, support = _thinned(torch.cat((modes, found)), torch.cat((support, pixels)), self.bandwidth)
+            if len(modes) == known:
+                break
+        return modes
+
+    def _climb(self, seeds: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where seeds come to rest, each place once, and how many points lie within the bandwidth of it."""
+        import torch
+
+        resting = []
+        for _ in range(self.iterations):
+            # Seeds meet soon, and go on as one.
+            seeds = torch.unique(seeds, dim=0)
+            moved = _means(seeds, points, self.bandwidth)[0]
+            rests = (moved - seeds).norm(dim=1) <= self.tolerance * self.bandwidth
+            resting.append(moved[rests])
+            seeds = moved[~rests]
+            if len(seeds) == 0:
+                break
+        modes = torch.unique(torch.cat((*resting, seeds)), dim=0)
+        return modes, _means(modes, points, self.bandwidth)[1]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _refuse_no_embedding(affinities: Affinities) -> None:
+    embedding, ndim = affinities.embedding, affinities.neighborhood.ndim
+    if embedding is None:
+        raise InputError(
+            "mean shift clusters embeddings, and these affinities hold none; make them by "
+            "affinities(embedding, neighborhood), or choose another clusterer"
+        )
+    if embedding.ndim != ndim + 1 or tuple(embedding.shape[1:]) != affinities.spatial_shape:
+        raise InputError(
+            f"the embedding must have shape (D, *spatial) with the affinities' {ndim} spatial axes "
+            f"{affinities.spatial_shape}, got {tuple(embedding.shape)}"
+        )
+
+
+def _vectors(affinities: Affinities, inside: NDArray[np.bool_]) -> torch.Tensor:
+    """Embeddings of the foreground pixels in C order, float32 (N, D), on the embedding's device."""
+    import torch
+
+    embedding = affinities.embedding
+    if isinstance(embedding, np.ndarray):
+        vectors = torch.from_numpy(np.ascontiguousarray(embedding[:, inside].T, dtype=np.float32))
+    else:
+        within = torch.from_numpy(inside).to(embedding.device)
+        vectors = embedding.detach()[:, within].T.float().contiguous()
+    lengths = vectors.norm(dim=1)
+    # Not (x <= 1) rather than (x > 1), since that is how NaN is found as well.
+    if not bool((lengths <= 1 + _ROUNDING).all()):
+        raise InputError(
+            "embeddings must be finite vectors of at most unit length, got lengths up to "
+            f"{float(lengths.max()):g}; divide them by their lengths"
+        )
+    return vectors
+
+
+def _lexicographic_order(points: torch.Tensor) -> torch.Tensor:
+    """Order of the rows by their first component, then the second, and so on."""
+    import torch
+
+    values, order = torch.sort(points[:, 0], stable=True)
+    if bool((values[1:] > values[:-1]).all()):
+        return order
+    for column in reversed(range(points.shape[1])):
+        order = order[torch.sort(points[order, column], stable=True).indices]
+    return order
+
+
+def _evenly(points: torch.Tensor, count: int) -> torch.Tensor:
+    """At most `count` of the points, at even distances in their order."""
+    import torch
+
+    if len(points) <= count:
+        return points
+    return points[(torch.arange(count, device=points.device) * len(points)) // count]
+
+
+def _blocks(points: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+    """The points in blocks whose matrices against `count` others fit the memory allowed."""
+    return points.split(max(_BLOCK // max(count, 1), 1))
+
+
+def _means(
+    centers: torch.Tensor, points: torch.Tensor, bandwidth: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean of the points within the bandwidth of each center, and how many these are."""
+    sums, counts = centers.new_zeros(centers.shape), centers.new_zeros(len(centers))
+    # |x - c|^2 <= h^2, written such that one matrix product gives all of them.
+    limits = (centers.square().sum(1) - bandwidth**2) / 2
+    for block in _blocks(points, len(centers)):
+        near = (centers @ block.T - block.square().sum(1) / 2 >= limits[:, None]).float()
+        sums += near @ block
+        counts += near.sum(1)
+    # A center that rounding leaves without points stays where it is.
+    means = (sums / counts.clamp(min=1)[:, None]).where(counts[:, None] > 0, centers)
+    return means, counts
+
+
+def _nearest(points: torch.Tensor, modes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Number of the mode nearest to each point, the first of equal ones, and the squared distance."""
+    import torch
+
+    lengths = modes.square().sum(1)
+    parts = [(lengths - 2 * block @ modes.T).min(dim=1) for block in _blocks(points, len(modes))]
+    squares = torch.cat([part.values for part in parts]) + points.square().sum(1)
+    return torch.cat([part.indices for part in parts]), squares
+
+
+def _thinned(
+    modes: torch.Tensor, support: torch.Tensor, bandwidth: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Modes without those that lie within the bandwidth of one with more support, in that order."""
+    import torch
+
+    places = modes.double().cpu().numpy()
+    weights = support.double().cpu().numpy()
+    rank = np.lexsort((*(-places.T[::-1]), -weights))
+    places = places[rank]
+    left = np.ones(len(rank), bool)
+    for position in range(len(rank)):
+        if left[position]:
+            near = np.square(places[position + 1 :] - places[position]).sum(1) <= bandwidth**2
+            left[position + 1 :] &= ~near
+    kept = torch.from_numpy(rank[left]).to(modes.device)
+    return modes[kept], support[kept]
+
+
+def _pieces(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The face-connected pieces of each label as labels of their own."""
+    from skimage.measure import label
+
+    return relabel(label(labels, background=0, connectivity=1))
