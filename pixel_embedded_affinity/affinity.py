@@ -51,12 +51,12 @@ class Affinities:
     Attributes
     ----------
     values : numpy.ndarray or torch.Tensor
-        float32 (K, *spatial): cosine similarity in [-1, 1], 1 = same object. ``values[k][p]`` belongs to the
+        float32 ``(K, *spatial)``: cosine similarity in [-1, 1], 1 = same object. ``values[k][p]`` belongs to the
         pair ``(p, p + neighborhood.offsets[k])``; it is 0 where the pair leaves the image (see `valid`).
     neighborhood : Neighborhood
         The K offsets and their roles.
     embedding : numpy.ndarray or torch.Tensor or None
-        The unit-length embedding (D, *spatial) that the values come from, for clusterers that need it.
+        The unit-length embedding ``(D, *spatial)`` that the values come from, for clusterers that need it.
     """
 
     values: Array
@@ -70,7 +70,7 @@ class Affinities:
 
     @property
     def valid(self) -> Array:
-        """Bool (K, *spatial), of the values' kind: whether both ends of a pair lie in the image."""
+        """Bool ``(K, *spatial)``, of the values' kind: whether both ends of a pair lie in the image."""
         valid = np.zeros(tuple(self.values.shape), dtype=bool)
         for channel, offset in zip(valid, self.neighborhood.offsets):
             channel[overlap(self.spatial_shape, offset)[0]] = True
@@ -92,7 +92,7 @@ def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affi
     Parameters
     ----------
     embedding : Embedding, numpy.ndarray or torch.Tensor
-        What `Segmenter.embed` returns, or any floating-point array (D, *spatial) of two or three spatial
+        What `Segmenter.embed` returns, or any floating-point array ``(D, *spatial)`` of two or three spatial
         axes; an array is scaled to unit length per pixel first (a zero vector stays zero: it is similar to
         nothing). Never modified.
     neighborhood : Neighborhood

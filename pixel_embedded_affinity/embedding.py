@@ -20,9 +20,9 @@ class Embedding:
     Attributes
     ----------
     values : torch.Tensor
-        float32 (D, *spatial), of unit length at each pixel, on the network's device.
+        float32 ``(D, *spatial)``, of unit length at each pixel, on the network's device.
     foreground : torch.Tensor or None
-        float32 (*spatial): probability that a pixel belongs to an object; None for a network without a
+        float32 ``(*spatial)``: probability that a pixel belongs to an object; None for a network without a
         foreground head.
     """
 
@@ -35,13 +35,13 @@ class Embedding:
         return tuple(self.values.shape[1:])
 
     def numpy(self) -> npt.NDArray[np.float32]:
-        """Return the embedding values as a NumPy array (D, *spatial) in main memory."""
+        """Return the embedding values as a NumPy array ``(D, *spatial)`` in main memory."""
         array: npt.NDArray[np.float32] = self.values.cpu().numpy()
         return array
 
 
 def unit_length(embedding: torch.Tensor) -> torch.Tensor:
-    """Scale an embedding (D, *spatial) to unit length at each pixel, in float32; zero vectors stay zero."""
+    """Scale an embedding ``(D, *spatial)`` to unit length at each pixel, in float32; zero vectors stay zero."""
     vectors = embedding.float()
     return _over_lengths(vectors, _lengths(vectors))
 
@@ -65,7 +65,7 @@ def embed(
     network : torch.nn.Module
         In evaluation mode, on `device`.
     image : numpy.ndarray
-        float32 (C, *spatial), normalized.
+        float32 ``(C, *spatial)``, normalized.
     device : torch.device
         Where to compute.
     precision : str

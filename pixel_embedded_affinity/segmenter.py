@@ -295,7 +295,7 @@ class Segmenter:
             The labels, and what they were made from.
         """
         settings = self._settings(neighborhood, clusterer, min_size)
-        run = _clusterer_of(settings, None)
+        run = _clusterer_of(settings, clusterer)
         scale = checked_scale(scale)
         picture = as_image(image, axes=axes, channels=self.config.network.in_channels)
         given = None if foreground is None else _foreground_of_image(foreground, picture)

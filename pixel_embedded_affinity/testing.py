@@ -190,7 +190,7 @@ def _cells(shape: tuple[int, ...], count: int, max_labels: int, seed: int) -> ND
     generator = np.random.default_rng(seed)
     points = generator.uniform(size=(count, len(shape))) * shape
     labels = generator.integers(0, max_labels, count, dtype=np.int32, endpoint=True)
-    pixels = np.stack(np.indices(shape), axis=-1)[..., np.newaxis, :]
+    pixels = np.moveaxis(np.indices(shape), 0, -1)[..., np.newaxis, :]
     image: NDArray[np.int32] = labels[np.square(pixels - points).sum(axis=-1).argmin(axis=-1)]
     return image
 

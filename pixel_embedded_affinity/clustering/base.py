@@ -64,10 +64,14 @@ class Clusterer(Protocol):
 ClustererFactory = Callable[..., Clusterer]
 
 _BUILT_IN = {
+    "agglomeration": ("pixel_embedded_affinity.clustering.agglomeration", "Agglomeration"),
     "connected_components": (
         "pixel_embedded_affinity.clustering.connected_components",
         "ConnectedComponents",
     ),
+    "lifted_multicut": ("pixel_embedded_affinity.clustering.multicut", "LiftedMulticut"),
+    "mean_shift": ("pixel_embedded_affinity.clustering.mean_shift", "MeanShift"),
+    "multicut": ("pixel_embedded_affinity.clustering.multicut", "Multicut"),
     "mutex_watershed": ("pixel_embedded_affinity.clustering.mutex_watershed", "MutexWatershed"),
 }
 _registered: dict[str, ClustererFactory] = {}

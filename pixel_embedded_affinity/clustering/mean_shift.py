@@ -39,19 +39,23 @@ class MeanShift:
     larger coordinates). Every pixel gets the nearest mode that stays. Two unit vectors of cosine c lie
     ``sqrt(2 - 2 c)`` apart: 1.41 if they are orthogonal, 1 for affinity 0.5.
 
-    Seeds are a stratified subset: foreground pixels at even distances in the lexicographic order of their
-    embeddings. Where pixels lie farther than the bandwidth from every mode, more seeds are taken among these,
-    in up to three more rounds, so that small objects are found, too. Since that order does not depend on the
-    position of pixels, neither do the modes: the result follows any permutation of the pixels (with
-    `spatial_split`, any that keeps neighbors, such as flips). Affinities are not used. Embeddings in torch
-    are clustered on their device, those in NumPy on the CPU.
+    The density is that of a stratified sample of the pixels: those at even distances in the lexicographic
+    order of the embeddings. The seeds are a stratified subset of the sample, taken in the same way. Where
+    pixels of the sample lie farther than the bandwidth from every mode, more seeds are taken among these, in
+    up to three more rounds, so that small objects are found, too. Since the order does not depend on where
+    pixels lie, neither do the modes: the result follows any permutation of the pixels (with `spatial_split`,
+    any that keeps neighbors, such as flips).
+
+    Affinities are not used. Embeddings in torch are clustered on their device, those in NumPy on the CPU.
 
     Parameters
     ----------
     bandwidth : float
         Radius of the kernel, above 0 and below 2, in units of the embedding's length. Larger: fewer objects.
     seeds : int
-        Number of seeds a round, at least 1.
+        Most seeds of a round, at least 1.
+    samples : int
+        Most pixels of the sample, at least 1; all pixels where there are fewer.
     iterations : int
         Most moves of a seed, at least 1.
     tolerance : float
@@ -73,6 +77,7 @@ class MeanShift:
 
     bandwidth: float = 0.75
     seeds: int = 256
+    samples: int = 10_000
     iterations: int = 100
     tolerance: float = 1e-3
     spatial_split: bool = True
@@ -85,7 +90,7 @@ class MeanShift:
             )
         if not _is_number(self.tolerance) or not 0 <= self.tolerance < 1:
             raise InputError(f"tolerance must be a number of at least 0 and below 1, got {self.tolerance!r}")
-        for name in ("seeds", "iterations"):
+        for name in ("seeds", "samples", "iterations"):
             value = getattr(self, name)
             if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
                 raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
@@ -114,10 +119,10 @@ class MeanShift:
     def _modes_of_pixels(self, vectors: torch.Tensor) -> NDArray[np.intp]:
         """Number of the nearest mode of each embedding, rows of (N, D)."""
         order = _lexicographic_order(vectors)
-        points = vectors[order]
-        modes = self._modes(points)
-        nearest = np.empty(len(points), np.intp)
-        nearest[order.cpu().numpy()] = _nearest(points, modes)[0].cpu().numpy()
+        vectors = vectors[order]
+        nearest = np.empty(len(vectors), np.intp)
+        modes = self._modes(_evenly(vectors, self.samples))
+        nearest[order.cpu().numpy()] = _nearest(vectors, modes)[0].cpu().numpy()
         return nearest
 
     def _modes(self, points: torch.Tensor) -> torch.Tensor:
@@ -223,16 +228,22 @@ def _means(
     centers: torch.Tensor, points: torch.Tensor, bandwidth: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean of the points within the bandwidth of each center, and how many these are."""
-    sums, counts = centers.new_zeros(centers.shape), centers.new_zeros(len(centers))
-    # |x - c|^2 <= h^2, written such that one matrix product gives all of them.
-    limits = (centers.square().sum(1) - bandwidth**2) / 2
-    for block in _blocks(points, len(centers)):
-        near = (centers @ block.T - block.square().sum(1) / 2 >= limits[:, None]).float()
-        sums += near @ block
-        counts += near.sum(1)
+    import torch
+
+    ones = torch.ones_like
+    # |x - c|^2 <= h^2, written as (x, -|x|^2 / 2) . (c, 1) >= (|c|^2 - h^2) / 2: one matrix product, which is
+    # three times as fast as the distances.
+    raised = torch.cat((points, -points.square().sum(1, keepdim=True) / 2), dim=1)
+    directions = torch.cat((centers, ones(centers[:, :1])), dim=1)
+    limits = (centers.square().sum(1, keepdim=True) - bandwidth**2) / 2
+    # The column of ones counts the points.
+    counted = torch.cat((points, ones(points[:, :1])), dim=1)
+    sums = torch.zeros_like(directions)
+    for block, part in zip(_blocks(raised, len(centers)), _blocks(counted, len(centers)), strict=True):
+        sums.addmm_((directions @ block.T >= limits).to(points.dtype), part)
+    counts = sums[:, -1:]
     # A center that rounding leaves without points stays where it is.
-    means = (sums / counts.clamp(min=1)[:, None]).where(counts[:, None] > 0, centers)
-    return means, counts
+    return (sums[:, :-1] / counts.clamp(min=1)).where(counts > 0, centers), counts[:, 0]
 
 
 def _nearest(points: torch.Tensor, modes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

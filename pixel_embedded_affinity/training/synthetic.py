@@ -13,12 +13,13 @@ from pixel_embedded_affinity.training.checks import require_at_least
 
 _RADII = (7.0, 13.0)
 _CROWDING = 0.8
+_DIMMER_RIM = 0.6
 _TRIES = 6
 _BACKGROUND, _BRIGHTEST, _NOISE = 200, 3000, 60
 
 
 def synthetic_example(size: int = 128, seed: int = 0) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
-    """Make one image of touching elliptic blobs of different brightness, blurred and noisy.
+    """Make one image of touching elliptic blobs, of different brightness, dimmer to the rim, blurred and noisy.
 
     Parameters
     ----------
@@ -42,9 +43,9 @@ def synthetic_example(size: int = 128, seed: int = 0) -> tuple[npt.NDArray[np.ui
     require_at_least("size", size, 32)
     generator = np.random.default_rng(seed)
     distance = np.stack([_blob(size, center, generator) for center in _centers(size, generator)])
-    nearest = distance.argmin(axis=0)
-    inside = np.take_along_axis(distance, nearest[None], axis=0)[0] < 1
-    brightness = generator.uniform(0.3, 1.0, len(distance))[nearest]
+    nearest, from_center = distance.argmin(axis=0), distance.min(axis=0)
+    inside = from_center < 1
+    brightness = generator.uniform(0.4, 1.0, len(distance))[nearest] * (1 - _DIMMER_RIM * from_center**2)
     shown = np.where(inside, _BACKGROUND + (_BRIGHTEST - _BACKGROUND) * brightness, _BACKGROUND)
     noisy = ndimage.gaussian_filter(shown, 1.2) + generator.normal(0, _NOISE, shown.shape)
     labels = np.unique(np.where(inside, nearest + 1, 0), return_inverse=True)[1].reshape(shown.shape)
