@@ -42,7 +42,9 @@ class Published:
         self.config = segmenter.config
         network = load_network(self.config.network, read_checkpoint(resolve(model)).tensors)
         self.network = PlainResidualUNet(network, self.config.network).eval()
-        pairs = sorted(zip(self.config.neighborhood.attractive, self.config.neighborhood.offsets), key=lambda p: not p[0])
+        pairs = sorted(
+            zip(self.config.neighborhood.attractive, self.config.neighborhood.offsets), key=lambda p: not p[0]
+        )
         self.offsets = [offset for _, offset in pairs]
         self.attractive = sum(self.config.neighborhood.attractive)
 
@@ -51,18 +53,27 @@ class Published:
         height, width = image.shape[:2]
 
         def network(_: Any) -> Any:
-            values = padded(normalize(as_image(image, channels=self.config.network.in_channels).values, self.config.normalization))
+            values = padded(
+                normalize(
+                    as_image(image, channels=self.config.network.in_channels).values,
+                    self.config.normalization,
+                )
+            )
             with torch.no_grad():
                 embedding, foreground, _coarse = self.network(torch.from_numpy(values)[None])
             return embedding[..., :height, :width], foreground[0, 0, :height, :width].sigmoid()
 
         def pairs(result: Any) -> Any:
             embedding, foreground = result
-            return rolled_affinities(embedding, self.offsets).numpy(), foreground.numpy() > self.config.foreground_threshold
+            return rolled_affinities(
+                embedding, self.offsets
+            ).numpy(), foreground.numpy() > self.config.foreground_threshold
 
         def cluster(result: Any) -> Any:
             values, foreground = result
-            return mutex_watershed(values, self.offsets, self.attractive, self.config.neighborhood.strides, foreground)
+            return mutex_watershed(
+                values, self.offsets, self.attractive, self.config.neighborhood.strides, foreground
+            )
 
         def merge(labels: Any) -> Any:
             return merge_by_windows(labels, self.config.postprocess.merge_sizes)
@@ -116,7 +127,9 @@ def main() -> None:
             if run > 0:
                 times[name].append({**seconds, "end to end": sum(seconds.values())})
     precision = resolve_precision(arguments.precision, segmenter.device)
-    print(f"{image.shape[0]} x {image.shape[1]} pixels, {torch.get_num_threads()} threads, ours in {precision}, median of {arguments.runs}")
+    print(
+        f"{image.shape[0]} x {image.shape[1]} pixels, {torch.get_num_threads()} threads, ours in {precision}, median of {arguments.runs}"
+    )
     print(f"{'step':<12} {'published':>12} {'ours':>12} {'ratio':>8}")
     for step in times["ours"][0]:
         theirs, mine = (statistics.median(row[step] for row in times[name]) for name in ("published", "ours"))

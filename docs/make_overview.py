@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
+from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.export import render_overlay
-from pixel_embedded_affinity.export.atomic import atomic_file
 from pixel_embedded_affinity.samples import nuclei
 
 MODEL = "bbbc039"
@@ -32,7 +32,7 @@ def main() -> None:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images" / "overview.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     picture = compose(panels())
-    with atomic_file(target, (".png",)) as temporary:
+    with atomic_path(target, (".png",)) as temporary:
         picture.save(temporary, format="PNG", optimize=True)
     print(f"{target}: {picture.width} x {picture.height}")
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as PillowImage
 
+from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import (
     object_table,
@@ -25,7 +26,6 @@ from pixel_embedded_affinity.export import (
     write_overlay,
     write_table,
 )
-from pixel_embedded_affinity.export.atomic import atomic_file
 
 Array = np.ndarray[Any, Any]
 LABELS = np.array([[1, 1, 0, 0], [1, 0, 0, 7], [0, 0, 7, 7]], dtype=np.int32)
@@ -400,7 +400,7 @@ def test_failure_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> No
     path.write_text("old")
 
     def fail() -> None:
-        with atomic_file(path, (".csv",)) as temporary:
+        with atomic_path(path, (".csv",)) as temporary:
             temporary.write_text("ne")
             raise RuntimeError("half way")
 
@@ -411,7 +411,7 @@ def test_failure_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> No
 
 
 def test_file_is_not_seen_under_its_name_before_it_is_whole(tmp_path: Path) -> None:
-    with atomic_file(tmp_path / "out.csv", (".csv",)) as temporary:
+    with atomic_path(tmp_path / "out.csv", (".csv",)) as temporary:
         temporary.write_text("new")
         assert not (tmp_path / "out.csv").exists()
         assert temporary.parent == tmp_path
@@ -421,7 +421,7 @@ def test_file_is_not_seen_under_its_name_before_it_is_whole(tmp_path: Path) -> N
 def test_link_keeps_pointing_to_the_file_that_is_written(tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text("old")
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    with atomic_file(tmp_path / "link.csv", (".csv",)) as temporary:
+    with atomic_path(tmp_path / "link.csv", (".csv",)) as temporary:
         temporary.write_text("new")
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "real.csv").read_text() == "new"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.atomic import atomic_file
 from pixel_embedded_affinity.image import as_channels, as_labels
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
@@ -94,7 +94,7 @@ def write_overlay(path: str | os.PathLike[str], image: Any, labels: Any, *, scal
     from PIL import Image as PillowImage
 
     picture = render_overlay(image, labels, scale=scale)
-    with atomic_file(path, (".png",)) as temporary:
+    with atomic_path(path, (".png",)) as temporary:
         PillowImage.fromarray(picture).save(temporary, format="PNG")
 
 

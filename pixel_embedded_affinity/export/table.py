@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.atomic import atomic_file
 from pixel_embedded_affinity.image import as_channels, as_labels
 
 Table = dict[str, npt.NDArray[Any]]
@@ -84,7 +84,7 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         raise InputError(
             f"table with columns of shapes {shapes}; expected one-dimensional columns of equal length"
         )
-    with atomic_file(path, (".csv",)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path, (".csv",)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.atomic import atomic_file
 from pixel_embedded_affinity.image import as_labels
 
 
@@ -42,7 +42,7 @@ def write_labels(path: str | os.PathLike[str], labels: Any) -> None:
             f"labels up to {highest}; expected at most 32 bits; relabel the objects consecutively"
         )
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
-    with atomic_file(path, (".tif", ".tiff")) as temporary:
+    with atomic_path(path, (".tif", ".tiff")) as temporary:
         tifffile.imwrite(
             temporary,
             array.astype(dtype),

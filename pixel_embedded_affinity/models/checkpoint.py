@@ -15,13 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
+from pixel_embedded_affinity.atomic import atomic_file
 from pixel_embedded_affinity.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -114,41 +113,6 @@ def read_checkpoint(path: str | os.PathLike[str], *, sha256: str | None = None) 
     tensors = _decode(source, data)
     _check_finite(source, tensors)
     return Checkpoint(config_json=config_json, tensors=tensors)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """File that gets its name only once it is written and flushed to disk.
-
-    The bytes go to a temporary file in the same folder, named ``.NAME.RANDOM.part``. It is renamed to `path`
-    when the block ends, replacing a file of that name, and removed when the block fails.
-
-    Parameters
-    ----------
-    path : Path
-        Final name. The mode of the new file follows the umask.
-
-    Yields
-    ------
-    BinaryIO
-        File open for writing.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        # Mode "x" leaves the permissions to the umask, unlike tempfile, whose files nobody else can read.
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _encode(path: Path, checkpoint: Checkpoint) -> bytes:

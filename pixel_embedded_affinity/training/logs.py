@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from pixel_embedded_affinity.atomic import atomic_file
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.models.checkpoint import atomic_file
 
 Row = Mapping[str, "float | str"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixel_embedded_affinity.export.atomic import atomic_file
+from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.export.overlay import render_overlay
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.dataset import Example
@@ -94,5 +94,5 @@ def _write_picture(path: Path, prediction: Prediction) -> None:
 
     image = prediction.example.image
     halves = [render_overlay(image, labels) for labels in (prediction.example.labels, prediction.labels)]
-    with atomic_file(path, (".png",)) as temporary:
+    with atomic_path(path, (".png",)) as temporary:
         Image.fromarray(np.concatenate(halves, axis=1)).save(temporary, format="PNG")

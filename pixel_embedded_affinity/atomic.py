@@ -7,12 +7,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pixel_embedded_affinity.errors import InputError
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Give a temporary path to write to, and move it to `path` when the block ends without an error.
 
     A reader, or a process that dies half way, never leaves or meets half a file under the final name. The
@@ -45,6 +46,41 @@ def atomic_file(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iter
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """File that gets its name only once it is written and flushed to disk.
+
+    The bytes go to a temporary file in the same folder, named ``.NAME.RANDOM.part``. It is renamed to `path`
+    when the block ends, replacing a file of that name, and removed when the block fails.
+
+    Parameters
+    ----------
+    path : Path
+        Final name. The mode of the new file follows the umask.
+
+    Yields
+    ------
+    BinaryIO
+        File open for writing.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        # Mode "x" leaves the permissions to the umask, unlike tempfile, whose files nobody else can read.
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _check_target(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
