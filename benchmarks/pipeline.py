@@ -127,9 +127,8 @@ def main() -> None:
             if run > 0:
                 times[name].append({**seconds, "end to end": sum(seconds.values())})
     precision = resolve_precision(arguments.precision, segmenter.device)
-    print(
-        f"{image.shape[0]} x {image.shape[1]} pixels, {torch.get_num_threads()} threads, ours in {precision}, median of {arguments.runs}"
-    )
+    size, threads = " x ".join(map(str, image.shape)), torch.get_num_threads()
+    print(f"{size} pixels, {threads} threads, ours in {precision}, median of {arguments.runs}")
     print(f"{'step':<12} {'published':>12} {'ours':>12} {'ratio':>8}")
     for step in times["ours"][0]:
         theirs, mine = (statistics.median(row[step] for row in times[name]) for name in ("published", "ours"))

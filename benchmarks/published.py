@@ -1,4 +1,4 @@
-"""Each step of the pipeline in the plain way that published research code does it, for comparison with the library's."""
+"""Each step of the pipeline in the plain way of published research code, for comparison with the library's."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def mutex_watershed(
 
 
 def merge_by_windows(labels: npt.NDArray[np.uint64], sizes: Sequence[int]) -> npt.NDArray[np.int32]:
-    """Merge small objects one at a time: cut a window around each, dilate it, take the most frequent label of its rim."""
+    """Merge small objects one at a time: a window around each, dilated, the most frequent label of its rim."""
     merged = ndimage_relabel(labels)
     for size in sizes:
         for index, window in enumerate(ndimage.find_objects(merged), start=1):

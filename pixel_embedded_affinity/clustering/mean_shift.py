@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pixel_embedded_affinity.postprocess import relabel
 if TYPE_CHECKING:
     import torch
 
-    from pixel_embedded_affinity.affinity import Affinities
+    from pixel_embedded_affinity.affinity import Affinities, Array
 
 # Lengths of unit vectors that were rounded to bfloat16 leave 1 by less than this.
 _ROUNDING = 0.01
@@ -92,7 +91,7 @@ class MeanShift:
             raise InputError(f"tolerance must be a number of at least 0 and below 1, got {self.tolerance!r}")
         for name in ("seeds", "samples", "iterations"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
+            if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
                 raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
         if not isinstance(self.spatial_split, bool):
             raise InputError(f"spatial_split must be True or False, got {self.spatial_split!r}")
@@ -108,12 +107,12 @@ class MeanShift:
             If the affinities hold no embedding, or one that is not finite, not of unit length, or of another
             spatial shape than the affinities; or `foreground` has another shape.
         """
-        _refuse_no_embedding(affinities)
+        embedding = _embedding_of(affinities)
         shape = affinities.spatial_shape
         inside = np.ones(shape, bool) if foreground is None else as_foreground(foreground, shape)
         labels = np.zeros(shape, np.int32)
         if inside.any():
-            labels[inside] = self._modes_of_pixels(_vectors(affinities, inside)) + 1
+            labels[inside] = self._modes_of_pixels(_vectors(embedding, inside)) + 1
         return _pieces(labels) if self.spatial_split else relabel(labels)
 
     def _modes_of_pixels(self, vectors: torch.Tensor) -> NDArray[np.intp]:
@@ -164,25 +163,26 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _refuse_no_embedding(affinities: Affinities) -> None:
+def _embedding_of(affinities: Affinities) -> Array:
     embedding, ndim = affinities.embedding, affinities.neighborhood.ndim
     if embedding is None:
         raise InputError(
             "mean shift clusters embeddings, and these affinities hold none; make them by "
             "affinities(embedding, neighborhood), or choose another clusterer"
         )
-    if embedding.ndim != ndim + 1 or tuple(embedding.shape[1:]) != affinities.spatial_shape:
+    shape = tuple(embedding.shape)
+    if len(shape) != ndim + 1 or shape[1:] != affinities.spatial_shape or shape[0] == 0:
         raise InputError(
             f"the embedding must have shape (D, *spatial) with the affinities' {ndim} spatial axes "
-            f"{affinities.spatial_shape}, got {tuple(embedding.shape)}"
+            f"{affinities.spatial_shape}, got {shape}"
         )
+    return embedding
 
 
-def _vectors(affinities: Affinities, inside: NDArray[np.bool_]) -> torch.Tensor:
+def _vectors(embedding: Array, inside: NDArray[np.bool_]) -> torch.Tensor:
     """Embeddings of the foreground pixels in C order, float32 (N, D), on the embedding's device."""
     import torch
 
-    embedding = affinities.embedding
     if isinstance(embedding, np.ndarray):
         vectors = torch.from_numpy(np.ascontiguousarray(embedding[:, inside].T, dtype=np.float32))
     else:
@@ -221,7 +221,8 @@ def _evenly(points: torch.Tensor, count: int) -> torch.Tensor:
 
 def _blocks(points: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
     """The points in blocks whose matrices against `count` others fit the memory allowed."""
-    return points.split(max(_BLOCK // max(count, 1), 1))
+    blocks: tuple[torch.Tensor, ...] = torch.split(points, max(_BLOCK // max(count, 1), 1))
+    return blocks
 
 
 def _means(
@@ -279,4 +280,4 @@ def _pieces(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """The face-connected pieces of each label as labels of their own."""
     from skimage.measure import label
 
-    return relabel(label(labels, background=0, connectivity=1))
+    return relabel(label(labels, background=0, connectivity=1))  # type: ignore[no-untyped-call]

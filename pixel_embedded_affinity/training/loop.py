@@ -36,11 +36,11 @@ LOG_COLUMNS = (
     "step",
     "seconds",
     "learning_rate",
+    "total",
     "self_correlation",
     "cross_correlation",
     "pyramid",
     "foreground",
-    "total",
 )
 
 _FREE_TO_CHANGE = ("steps", "save_every", "validate_every", "validation_images", "best_by")
@@ -200,13 +200,13 @@ class Trainer:
             group["lr"] = schedule.learning_rate_at(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._objective(self.network, batch, view_generator(schedule.seed, self.step))
-        total = losses.total()
-        if not math.isfinite(float(total.detach())):
+        value = float(losses.total.detach())
+        if not math.isfinite(value):
             raise PixelEmbeddedAffinityError(
-                f"the loss is {float(total.detach())} at step {self.step + 1}; lower schedule.learning_rate "
+                f"the loss is {value} at step {self.step + 1}; lower schedule.learning_rate "
                 f"(now {schedule.learning_rate}) or schedule.clip (now {schedule.clip}) and start again"
             )
-        total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip)
         self.optimizer.step()
         self.step += 1

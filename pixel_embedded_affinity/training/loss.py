@@ -83,33 +83,44 @@ def _balanced(same: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
 
 
 class _FusedAffinityError(torch.autograd.Function):
-    """Weighted squared error of the affinities of two unit embeddings, gradient computed on the way."""
+    """Weighted squared error of the affinities of unit embeddings, gradients computed on the way."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        first: torch.Tensor,
-        second: torch.Tensor,
         offsets: Sequence[Offset],
         targets: Sequence[AffinityTarget | None],
-    ) -> torch.Tensor:
+        first: torch.Tensor,
+        *partners: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         gradient = torch.zeros_like(first)
-        # One embedding against itself has one gradient, the sum over both ends.
-        ctx.one_embedding = second is first
-        other_gradient = gradient if second is first else torch.zeros_like(second)
-        total = first.new_zeros(())
+        # An embedding compared with itself has one gradient, the sum over both ends.
+        ctx.itself = [partner is first for partner in partners]
+        others = [gradient if partner is first else torch.zeros_like(partner) for partner in partners]
+        parts = first.new_zeros(len(partners))
         for offset, target in zip(offsets, targets, strict=True):
             if target is not None:
-                total += _accumulate(first, second, offset, target, gradient, other_gradient)
-        ctx.save_for_backward(gradient, other_gradient)
-        return total
+                for part, partner, other in zip(parts, partners, others, strict=True):
+                    part += _accumulate(first, partner, offset, target, gradient, other)
+        distinct = [other for other, itself in zip(others, ctx.itself, strict=True) if not itself]
+        ctx.save_for_backward(gradient, *distinct)
+        ctx.mark_non_differentiable(parts)
+        return parts.sum(), parts
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
-        gradient, other_gradient = ctx.saved_tensors
-        other = None if ctx.one_embedding else other_gradient * outer
-        return gradient * outer, other, None, None
+    def backward(ctx: Any, outer: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        gradient, *distinct = (_scaled(saved, outer) for saved in ctx.saved_tensors)
+        remaining = iter(distinct)
+        others = [None if itself else next(remaining) for itself in ctx.itself]
+        return None, None, gradient, *others
+
+
+def _scaled(gradient: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
+    """Multiply by the gradient of what comes after the loss; on a CPU, where it is free to ask, not by one."""
+    if outer.device.type == "cpu" and float(outer) == 1:
+        return gradient
+    return gradient * outer
 
 
 def _accumulate(
@@ -136,19 +147,22 @@ def _accumulate(
 
 def fused_affinity_loss(
     first: torch.Tensor,
-    second: torch.Tensor,
+    partners: Sequence[torch.Tensor],
     offsets: Sequence[Offset],
     targets: Sequence[AffinityTarget | None],
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum over offsets of the mean weighted squared error between affinities and targets.
 
-    The affinity of a pair is ``<first(p), second(p + offset)>``: one embedding given twice is the
-    self-correlation loss, the embeddings of two views the cross-correlation loss (Huang et al., AAAI 2022).
+    The affinity of a pair is ``<first(p), partner(p + offset)>``. The first embedding as its own partner gives the
+    self-correlation loss, the embedding of another view the cross-correlation loss (Huang et al., AAAI 2022); both at
+    once share the memory of the gradient.
 
     Parameters
     ----------
-    first, second : torch.Tensor
-        Unit-length embeddings (N, D, *spatial), float32 or float64.
+    first : torch.Tensor
+        Unit-length embedding (N, D, *spatial), float32 or float64.
+    partners : sequence of torch.Tensor
+        Embeddings like the first; that itself may be among them.
     offsets : sequence of tuple of int
         The compared pairs.
     targets : sequence of AffinityTarget or None
@@ -156,29 +170,34 @@ def fused_affinity_loss(
 
     Returns
     -------
-    torch.Tensor
-        The loss, a scalar. Its gradient is computed in the forward pass; no product is kept for the backward
-        pass. It can be differentiated once.
+    total : torch.Tensor
+        The loss, a scalar. Its gradient is computed in the forward pass; no product is kept for the backward pass. It
+        can be differentiated once.
+    parts : torch.Tensor
+        The loss with each partner, to look at: not differentiable.
     """
     apply = _FusedAffinityError.apply
-    result: torch.Tensor = apply(first, second, offsets, targets)  # type: ignore[no-untyped-call]
+    result: tuple[torch.Tensor, torch.Tensor]
+    result = apply(offsets, targets, first, *partners)  # type: ignore[no-untyped-call]
     return result
 
 
 def plain_affinity_loss(
     first: torch.Tensor,
-    second: torch.Tensor,
+    partners: Sequence[torch.Tensor],
     offsets: Sequence[Offset],
     targets: Sequence[AffinityTarget | None],
-) -> torch.Tensor:
-    """The same value as `fused_affinity_loss`, by ordinary differentiation: the reference for it."""
-    total = first.new_zeros(())
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as `fused_affinity_loss`, by ordinary differentiation: the reference for it."""
+    parts = [first.new_zeros(()) for _ in partners]
     for offset, target in zip(offsets, targets, strict=True):
         if target is not None:
             here, there = _ends(tuple(first.shape[2:]), offset, channels=True)
-            similarity = (first[here] * second[there]).sum(1)
-            total = total + (target.weight * (similarity - target.same.to(first.dtype)).square()).sum()
-    return total
+            for index, partner in enumerate(partners):
+                difference = (first[here] * partner[there]).sum(1) - target.same.to(first.dtype)
+                parts[index] = parts[index] + (target.weight * difference.square()).sum()
+    total = torch.stack(parts)
+    return total.sum(), total.detach()
 
 
 def unit(embedding: torch.Tensor) -> torch.Tensor:

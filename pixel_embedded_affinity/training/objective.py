@@ -24,27 +24,32 @@ from pixel_embedded_affinity.training.loss import (
 from pixel_embedded_affinity.training.views import Geometry, map_back, second_view
 
 AffinityLoss = Callable[
-    [torch.Tensor, torch.Tensor, Sequence[tuple[int, ...]], Sequence[AffinityTarget | None]], torch.Tensor
+    [torch.Tensor, Sequence[torch.Tensor], Sequence[tuple[int, ...]], Sequence[AffinityTarget | None]],
+    tuple[torch.Tensor, torch.Tensor],
 ]
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The parts of the objective, each a scalar tensor; zero where a part is switched off."""
+    """What a batch came to.
 
+    Attributes
+    ----------
+    total : torch.Tensor
+        The sum of all parts, to be differentiated.
+    self_correlation, cross_correlation, pyramid, foreground : torch.Tensor
+        The parts, to look at; zero where one is switched off.
+    """
+
+    total: torch.Tensor
     self_correlation: torch.Tensor
     cross_correlation: torch.Tensor
     pyramid: torch.Tensor
     foreground: torch.Tensor
 
-    def total(self) -> torch.Tensor:
-        """Sum of the parts."""
-        return self.self_correlation + self.cross_correlation + self.pyramid + self.foreground
-
     def named(self) -> dict[str, float]:
-        """The parts and their sum as numbers."""
-        parts = {name: float(getattr(self, name).detach()) for name in self.__dataclass_fields__}
-        return {**parts, "total": sum(parts.values())}
+        """The sum and the parts as numbers."""
+        return {name: float(getattr(self, name).detach()) for name in self.__dataclass_fields__}
 
 
 class Objective:
@@ -82,15 +87,16 @@ class Objective:
         """
         loss, labels = self.recipe.loss, batch.labels
         output, geometries = self._run(network, batch, generator)
-        embedding = unit(output.embedding).contiguous()
-        first, view = embedding[: len(labels)], embedding[len(labels) :]
-        targets = [affinity_target(labels, offset, batch.weights) for offset in self.offsets]
-        zero = first.new_zeros(())
+        zero = batch.images.new_zeros(())
+        affinity, parts = self._affinity(unit(output.embedding).contiguous(), geometries, batch)
+        pyramid = self._pyramid(output.pyramid, labels) if loss.pyramid else zero
+        foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
         return Losses(
-            self_correlation=self.affinity_loss(first, first, self.offsets, targets),
-            cross_correlation=self._cross(first, view, geometries, targets) if geometries else zero,
-            pyramid=self._pyramid(output.pyramid, labels) if loss.pyramid else zero,
-            foreground=self._foreground(output.foreground, geometries, labels) if loss.foreground else zero,
+            total=affinity + pyramid + foreground,
+            self_correlation=parts[0],
+            cross_correlation=parts[1] if geometries else zero,
+            pyramid=pyramid.detach(),
+            foreground=foreground.detach(),
         )
 
     def _run(
@@ -107,14 +113,14 @@ class Objective:
             )
         return output, geometries
 
-    def _cross(
-        self,
-        first: torch.Tensor,
-        view: torch.Tensor,
-        geometries: list[Geometry],
-        targets: list[AffinityTarget | None],
-    ) -> torch.Tensor:
-        return self.affinity_loss(first, map_back(view, geometries), self.offsets, targets)
+    def _affinity(
+        self, embedding: torch.Tensor, geometries: list[Geometry], batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Self-correlation of the first view, and its correlation with the second one mapped back."""
+        first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
+        targets = [affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
+        partners = [first, map_back(view, geometries)] if geometries else [first]
+        return self.affinity_loss(first, partners, self.offsets, targets)
 
     def _pyramid(self, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
         """Self-correlation of the first view at 1/16 to 1/2, against nearest-neighbor subsampled labels."""
@@ -124,7 +130,7 @@ class Objective:
             small = labels[:, ::step, ::step]
             targets = [affinity_target(small, offset) for offset in offsets]
             embedding = unit(coarse[: len(labels)]).contiguous()
-            total = total + self.affinity_loss(embedding, embedding, offsets, targets)
+            total = total + self.affinity_loss(embedding, [embedding], offsets, targets)[0]
         return total
 
     def _foreground(

@@ -14,9 +14,9 @@ from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoin
 from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.segmenter import Segmenter
-from pixel_embedded_affinity.training import loop
 from pixel_embedded_affinity.training.logs import read_rows
 from pixel_embedded_affinity.training.loop import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
+from pixel_embedded_affinity.training.objective import Objective
 
 LOSSES = ("self_correlation", "cross_correlation", "pyramid", "foreground", "total")
 
@@ -238,7 +238,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state(recipe, exa
     steps = trainer.steps()
     for _ in range(4):
         next(steps)
-    monkeypatch.setattr(loop.Losses, "total", lambda losses: losses.foreground * float("nan"))
+    original = Objective.__call__
+
+    def broken(*arguments):
+        return replace(original(*arguments), total=torch.tensor(float("nan")))
+
+    monkeypatch.setattr(Objective, "__call__", broken)
     with pytest.raises(PixelEmbeddedAffinityError, match=r"nan at step 5.*learning_rate"):
         next(steps)
     again = Trainer(recipe, examples, tmp_path, device="cpu")

@@ -76,10 +76,12 @@ def loss_by_loops(first, second, labels, offsets, weights):
 @pytest.mark.parametrize("loss", [fused_affinity_loss, plain_affinity_loss])
 def test_both_losses_follow_the_definition(loss, cross, spatial, offsets, weighted):
     first, second, labels, weights = random_case(spatial, weighted=weighted)
-    second = second if cross else first
-    expected = loss_by_loops(first, second, labels, offsets, weights)
-    value = float(loss(first, second, offsets, targets_of(labels, offsets, weights)))
-    assert value == pytest.approx(expected, rel=1e-5)
+    partners = [first, second] if cross else [first]
+    expected = [loss_by_loops(first, partner, labels, offsets, weights) for partner in partners]
+    total, parts = loss(first, partners, offsets, targets_of(labels, offsets, weights))
+    assert parts.tolist() == pytest.approx(expected, rel=1e-5)
+    assert float(total) == pytest.approx(sum(expected), rel=1e-5)
+    assert not parts.requires_grad
 
 
 @given(
@@ -93,20 +95,21 @@ def test_the_loss_of_any_labels_follows_the_definition(labels, offset):
     tensor = torch.from_numpy(labels)
     source = torch.Generator().manual_seed(1)
     embedding = unit(torch.randn((len(labels), 2, *labels.shape[1:]), generator=source))
-    value = float(fused_affinity_loss(embedding, embedding, [offset], targets_of(tensor, [offset])))
+    value = float(fused_affinity_loss(embedding, [embedding], [offset], targets_of(tensor, [offset]))[0])
     expected = loss_by_loops(embedding, embedding, tensor, [offset], None)
     assert value == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
 @pytest.mark.parametrize(("spatial", "offsets"), [((24, 20), PLANE), ((5, 9, 8), VOLUME)])
 @pytest.mark.parametrize("cross", [False, True])
-def test_fused_gradients_equal_those_of_plain_differentiation(spatial, offsets, cross):
+@pytest.mark.parametrize("scale", [1, -3])
+def test_fused_gradients_equal_those_of_plain_differentiation(spatial, offsets, cross, scale):
     first, second, labels, weights = random_case(spatial, channels=8)
     targets = targets_of(labels, offsets, weights)
     gradients = []
     for loss in (fused_affinity_loss, plain_affinity_loss):
         a, b = first.clone().requires_grad_(), second.clone().requires_grad_()
-        value = 3 * loss(a, b if cross else a, offsets, targets)
+        value = scale * loss(a, [a, b] if cross else [a], offsets, targets)[0]
         value.backward()
         gradients.append((value.detach(), a.grad, b.grad))
     for fused, plain in zip(*gradients, strict=True):
@@ -123,20 +126,31 @@ def test_the_fused_gradient_passes_gradcheck(spatial, offsets, cross):
     targets = targets_of(labels, offsets, weights)
 
     def of_one(embedding):
-        return fused_affinity_loss(embedding, embedding, offsets, targets)
+        return fused_affinity_loss(embedding, [embedding], offsets, targets)[0]
 
     def of_two(a, b):
-        return fused_affinity_loss(a, b, offsets, targets)
+        return fused_affinity_loss(a, [a, b], offsets, targets)[0]
 
     inputs = (first.requires_grad_(), second.requires_grad_())
     assert torch.autograd.gradcheck(of_two if cross else of_one, inputs if cross else inputs[:1])
+
+
+def test_the_gradient_can_be_asked_for_twice():
+    first, second, labels, _ = random_case((4, 5))
+    targets = targets_of(labels, PLANE)
+    first.requires_grad_()
+    loss, _ = fused_affinity_loss(first, [first, second], PLANE, targets)
+    loss.backward(retain_graph=True)
+    once = first.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(first.grad, 2 * once)
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong():
     first, _, labels, _ = random_case((4, 4))
     first.requires_grad_()
     scale = torch.tensor(2.0, requires_grad=True)
-    loss = scale * fused_affinity_loss(first, first, PLANE, targets_of(labels, PLANE))
+    loss = scale * fused_affinity_loss(first, [first], PLANE, targets_of(labels, PLANE))[0]
     (gradient,) = torch.autograd.grad(loss, first, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
@@ -151,7 +165,7 @@ def test_the_inputs_are_not_modified():
         *(part for target in targets if target for part in (target.same, target.weight)),
     ]
     copies = [array.clone() for array in given_arrays]
-    fused_affinity_loss(first, second, PLANE, targets)
+    fused_affinity_loss(first, [first, second], PLANE, targets)
     assert all(map(torch.equal, given_arrays, copies))
 
 
@@ -165,7 +179,7 @@ def test_an_offset_that_leaves_the_image_everywhere_has_no_target():
     assert affinity_target(labels, (0, 4)) is None
     assert affinity_target(labels, (-9, 1)) is None
     embedding = unit(torch.ones((1, 2, 4, 4), requires_grad=True))
-    loss = fused_affinity_loss(embedding, embedding, [(0, 4)], [None])
+    loss, _ = fused_affinity_loss(embedding, [embedding], [(0, 4)], [None])
     loss.backward()
     assert float(loss.detach()) == 0
 
@@ -183,10 +197,11 @@ def test_pixels_outside_the_image_are_no_part_of_any_loss():
     changed = first.clone()
     changed[..., 4:] = -changed[..., 4:].flip(1)
     inside = [offset for offset in PLANE if max(map(abs, offset)) < 4]
-    values = [float(fused_affinity_loss(e, e, inside, targets_of(labels, inside))) for e in (first, changed)]
+    targets = targets_of(labels, inside)
+    values = [float(fused_affinity_loss(e, [e], inside, targets)[0]) for e in (first, changed)]
     assert values[0] == pytest.approx(values[1], rel=1e-6)
     nothing = targets_of(torch.full_like(labels, OUTSIDE), PLANE)
-    assert float(fused_affinity_loss(first, first, PLANE, nothing)) == 0
+    assert float(fused_affinity_loss(first, [first], PLANE, nothing)[0]) == 0
 
 
 def test_the_foreground_loss_is_the_weighted_mean_cross_entropy_inside_the_image():

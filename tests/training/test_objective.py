@@ -49,7 +49,7 @@ def test_the_parts_are_those_of_their_definitions(recipe, network, batch):
     embedding = unit(output.embedding)
     offsets = recipe.neighborhood.offsets()
     targets = [affinity_target(batch.labels, offset) for offset in offsets]
-    expected = plain_affinity_loss(embedding, embedding, offsets, targets)
+    expected, _ = plain_affinity_loss(embedding, [embedding], offsets, targets)
     assert losses["self_correlation"] == pytest.approx(float(expected.detach()), rel=1e-4)
     pyramid = 0.0
     for count, (coarse, step) in enumerate(zip(output.pyramid, (16, 8, 4, 2), strict=True), start=1):
@@ -57,7 +57,7 @@ def test_the_parts_are_those_of_their_definitions(recipe, network, batch):
         some = recipe.neighborhood.offsets(count)
         vectors = unit(coarse)
         targets = [affinity_target(small, offset) for offset in some]
-        pyramid += float(plain_affinity_loss(vectors, vectors, some, targets).detach())
+        pyramid += float(plain_affinity_loss(vectors, [vectors], some, targets)[0].detach())
     assert losses["pyramid"] == pytest.approx(pyramid, rel=1e-4)
     parts = [losses[name] for name in ("self_correlation", "cross_correlation", "pyramid", "foreground")]
     assert losses["total"] == pytest.approx(sum(parts))
@@ -116,7 +116,7 @@ def test_the_fused_and_the_plain_loss_train_the_network_alike(recipe, network, b
     gradients = []
     for kwargs in ({}, {"affinity_loss": plain_affinity_loss}):
         network.zero_grad()
-        Objective(recipe, **kwargs)(network, batch, np.random.default_rng(0)).total().backward()
+        Objective(recipe, **kwargs)(network, batch, np.random.default_rng(0)).total.backward()
         gradients.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters()]))
     fused, plain = gradients
     assert float((fused - plain).norm()) < 1e-5 * float(plain.norm())
