@@ -1,9 +1,10 @@
 """The fused affinity loss against plain differentiation over slices: ``python benchmarks/training_step.py``.
 
-Prints, for the affinity losses alone (self- and cross-correlation, forward and backward) and for a whole training step
-of the same recipe, the median time of both ways and their ratio; for the losses also the memory: the most that is
-allocated at a time, and what is kept between the forward and the backward pass. Both ways alternate in one process.
-Ratios are what counts: seconds depend on the machine. The network computes in bfloat16 where the device does natively.
+Prints, for the affinity losses alone (self- and cross-correlation, forward and backward) and for a whole
+training step of the same recipe, the median time of both ways and their ratio; for the losses also the memory:
+the most that is allocated at a time, and what is kept between the forward and the backward pass. Both ways
+alternate in one process. Ratios are what counts: seconds depend on the machine. The network computes in
+bfloat16 where the device does so natively.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Case:
         self.network.to(memory_format=torch.channels_last)
         count, *size = self.batch.labels.shape
         channels = self.recipe.model.network.embedding_channels
-        self.embeddings = [unit(torch.randn((count, channels, *size), device=self.device)) for _ in range(2)]
+        noise = torch.randn((2, count, channels, *size), device=self.device)
+        self.embeddings = [unit(values).requires_grad_() for values in noise]
         self.offsets = self.recipe.neighborhood.offsets()
         self.targets = [
             affinity_target(self.batch.labels, offset, self.batch.weights) for offset in self.offsets
@@ -61,21 +63,19 @@ class Case:
 
     def losses(self, loss: AffinityLoss) -> torch.Tensor:
         """Self- and cross-correlation of two embeddings, forward only."""
-        first, second = (embedding.detach().requires_grad_() for embedding in self.embeddings)
-        return loss(first, first, self.offsets, self.targets) + loss(
-            first, second, self.offsets, self.targets
-        )
+        first, second = self.embeddings
+        return loss(first, [first, second], self.offsets, self.targets)[0]
 
     def losses_with_gradient(self, loss: AffinityLoss) -> float:
         """Self- and cross-correlation, forward and backward."""
         total = self.losses(loss)
-        total.backward()
+        torch.autograd.grad(total, self.embeddings)
         return float(total.detach())
 
     def step(self, loss: AffinityLoss) -> float:
         """Forward and backward of the whole objective."""
         self.network.zero_grad()
-        total = Objective(self.recipe, loss)(self.network, self.batch, view_generator(0, 0)).total()
+        total = Objective(self.recipe, loss)(self.network, self.batch, view_generator(0, 0)).total
         total.backward()
         return float(total.detach())
 
@@ -97,7 +97,7 @@ def medians(case: Case, run: Callable[[AffinityLoss], float], repeats: int) -> d
 
 
 def kept_bytes(case: Case, loss: AffinityLoss) -> int:
-    """Memory that the graph keeps for the backward pass, beyond the embeddings and the targets; shared memory once."""
+    """Memory that the graph keeps for the backward pass, beyond what both ways start from."""
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -106,19 +106,18 @@ def kept_bytes(case: Case, loss: AffinityLoss) -> int:
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        total = case.losses(loss)
+        _graph = case.losses(loss)
     given = [
         *case.embeddings,
         *(part for target in case.targets if target for part in (target.same, target.weight)),
     ]
     for tensor in given:
         kept.pop(tensor.untyped_storage().data_ptr(), None)
-    total.detach()
     return sum(kept.values())
 
 
 def peak_bytes(case: Case, loss: AffinityLoss) -> int:
-    """Most memory that the losses with their gradient have allocated at a time, from the profiler's record."""
+    """Most memory that the losses with their gradients allocate at a time, by the profiler's record."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         case.losses_with_gradient(loss)
     with tempfile.TemporaryDirectory() as folder:
@@ -144,7 +143,7 @@ def report(name: str, unit_name: str, values: dict[str, float]) -> None:
     """Print both ways and their ratio."""
     plain, fused = values["plain"], values["fused"]
     print(
-        f"{name:34} plain {plain:9.3f} {unit_name}  fused {fused:9.3f} {unit_name}  ratio {plain / fused:6.2f}"
+        f"{name:36} plain {plain:8.3f} {unit_name}  fused {fused:8.3f} {unit_name}  ratio {plain / fused:5.2f}"
     )
 
 
@@ -167,8 +166,9 @@ def main() -> None:
     recipe = Recipe.from_file(arguments.recipe).scheduled(crop=arguments.crop, batch=arguments.batch)
     case = Case(recipe, made_up_batch(recipe, device), device)
     print(
-        f"{arguments.batch} crops of {arguments.crop} x {arguments.crop}, two views, {len(case.offsets)} offsets, "
-        f"{device}, network in {resolve_precision('auto', device)}, {torch.get_num_threads()} threads"
+        f"{arguments.batch} crops of {arguments.crop} x {arguments.crop}, two views, "
+        f"{len(case.offsets)} offsets, {device}, network in {resolve_precision('auto', device)}, "
+        f"{torch.get_num_threads()} threads"
     )
     report("losses, forward and backward", "s", medians(case, case.losses_with_gradient, arguments.repeats))
     report(

@@ -221,6 +221,8 @@ def _evenly(points: torch.Tensor, count: int) -> torch.Tensor:
 
 def _blocks(points: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
     """The points in blocks whose matrices against `count` others fit the memory allowed."""
+    import torch
+
     blocks: tuple[torch.Tensor, ...] = torch.split(points, max(_BLOCK // max(count, 1), 1))
     return blocks
 

@@ -31,6 +31,9 @@ _Floats = NDArray[np.float64]
 # Affinities become multiples of this, of which float64 adds up 2**29 exactly, so that order does not matter.
 _STEP = 2.0**-24
 
+# Neighbors in one minimum of the boundary map may be on both sides of a border: then they differ.
+_PLATEAU_AFFINITY = 0.5
+
 # Probabilities 0 and 1 would cost infinitely much.
 _LEAST_PROBABILITY = 0.001
 
@@ -233,9 +236,11 @@ def region_graph(
 
     The boundary map is, per pixel, 1 minus the mean affinity of the attractive pairs that the pixel is an end
     of, negative affinities taken as 0; pairs that touch background are left out. The local minima of the
-    smoothed boundary map are the seeds. From them regions grow along the attractive pairs, strongest first
-    (a watershed cut: each pixel goes to the seed from which the weakest pair on the way is strongest). What
-    no seed reaches is a region by itself.
+    smoothed boundary map are the seeds; pixels of one minimum share a seed where pairs of affinity 0.5 or
+    more connect them. From the seeds regions grow along the attractive pairs, strongest first (a watershed
+    cut: each pixel goes to the seed from which the weakest pair on the way is strongest), but never along
+    pairs of affinity 0. What no seed reaches is a region by itself. Objects thinner than the smoothing may
+    lack a seed of their own.
 
     Parameters
     ----------
@@ -271,7 +276,7 @@ def region_graph(
     _check_axes(smoothing, len(shape))
     inside = np.ones(shape, bool) if foreground is None else as_foreground(foreground, shape)
     near = _pairs(values, neighborhood, inside, attractive=True)
-    region, count = _numbered(_flooded(near, _seeds(near, inside, smoothing)), near)
+    region, count = _numbered(_flooded(near, _minima(near, inside, smoothing)), near)
     borders = _edges(region, near, count)
     if not lifted:
         return RegionGraph(inside, region, count, borders, _NO_EDGES)
@@ -370,8 +375,10 @@ def _boundary_map(pairs: _Pairs, inside: NDArray[np.bool_]) -> _Floats:
     return heights
 
 
-def _seeds(pairs: _Pairs, inside: NDArray[np.bool_], smoothing: float | tuple[float, ...]) -> _Integers:
-    """Number from 1 of the minimum of the boundary map that each foreground pixel is part of, else 0."""
+def _minima(
+    pairs: _Pairs, inside: NDArray[np.bool_], smoothing: float | tuple[float, ...]
+) -> NDArray[np.bool_]:
+    """Whether each foreground pixel belongs to a local minimum of the smoothed boundary map."""
     from scipy import ndimage
     from skimage.morphology import local_minima
 
@@ -381,25 +388,30 @@ def _seeds(pairs: _Pairs, inside: NDArray[np.bool_], smoothing: float | tuple[fl
         heights = ndimage.gaussian_filter(heights, smoothing, mode="constant")
         share = ndimage.gaussian_filter(inside.astype(np.float64), smoothing, mode="constant")
         np.divide(heights, share, out=heights, where=inside)
+        # Rounding errors are no minima.
+        heights = np.rint(heights / _STEP) * _STEP
     heights[~inside] = np.inf
     everywhere = np.ones((3,) * inside.ndim, bool)
-    minima = local_minima(heights, footprint=everywhere) & inside  # type: ignore[no-untyped-call]
-    seeds: _Integers = ndimage.label(minima, everywhere)[0][inside].astype(np.intp)
-    return seeds
+    minima: NDArray[np.bool_] = local_minima(heights, footprint=everywhere)  # type: ignore[no-untyped-call]
+    return minima[inside]
 
 
-def _flooded(pairs: _Pairs, seeds: _Integers) -> _Integers:
+def _flooded(pairs: _Pairs, minima: NDArray[np.bool_]) -> _Integers:
     """Region of each foreground pixel, in any numbers."""
-    if len(pairs.first) == 0:
-        return np.arange(len(seeds))
+    used = pairs.affinity > 0
+    if not used.any():
+        return np.arange(len(minima))
     from bioimage_cpp import graph as library
 
-    ends = np.sort(np.stack((pairs.first, pairs.second), axis=1), axis=1)
+    ends = np.sort(np.stack((pairs.first[used], pairs.second[used]), axis=1), axis=1)
     order = np.lexsort((ends[:, 1], ends[:, 0]))
-    graph = library.UndirectedGraph.from_unique_edges(len(seeds), ends[order])
-    flooded = library.edge_weighted_watershed(graph, 1 - pairs.affinity[order], seeds)
-    pieces = library.connected_components(graph).astype(np.intp)
-    regions: _Integers = np.where(flooded > 0, flooded, seeds.max() + 1 + pieces)
+    ends, affinity = ends[order], pairs.affinity[used][order]
+    graph = library.UndirectedGraph.from_unique_edges(len(minima), ends)
+    level = minima[ends].all(axis=1) & (affinity >= _PLATEAU_AFFINITY)
+    seeds = np.where(minima, library.connected_components(graph, level).astype(np.intp) + 1, 0)
+    flooded = library.edge_weighted_watershed(graph, 1 - affinity, seeds)
+    unseeded = library.connected_components(graph).astype(np.intp) + 1 + seeds.max()
+    regions: _Integers = np.where(flooded > 0, flooded, unseeded)
     return regions
 
 

@@ -32,11 +32,11 @@ def stripes(height, width, objects):
     return np.broadcast_to(1 + np.arange(width) * objects // width, (height, width)).astype(np.int32)
 
 
-def scikit_learn(embedding, bandwidth):
-    """Labels of scikit-learn's mean shift, which starts from every pixel."""
+def scikit_learn(embedding, bandwidth, step=1):
+    """Labels of scikit-learn's mean shift, started from every pixel, or every step-th one."""
     cluster = pytest.importorskip("sklearn.cluster")
     points = embedding.reshape(len(embedding), -1).T.astype(np.float64)
-    found = cluster.MeanShift(bandwidth=bandwidth).fit(points).labels_
+    found = cluster.MeanShift(bandwidth=bandwidth, seeds=points[::step]).fit(points).labels_
     return relabel(found.reshape(embedding.shape[1:]) + 1)
 
 
@@ -58,7 +58,8 @@ def test_4000_pixels_come_out_as_by_scikit_learn():
     embedding = synthetic_embedding(truth, noise=0.15)
     labels = MeanShift(0.75, spatial_split=False)(holding(embedding))
     assert labels.max() == 8
-    assert adapted_rand_error(scikit_learn(embedding, 0.75), labels) < 0.01
+    # From every pixel, scikit-learn takes a minute on a slow core; benchmarks/clusterers.py does that.
+    assert adapted_rand_error(scikit_learn(embedding, 0.75, step=8), labels) < 0.01
 
 
 @pytest.mark.parametrize(("noise", "bandwidth"), [(0.05, 0.3), (0.15, 0.6), (0.2, 0.75), (0.3, 0.9)])
