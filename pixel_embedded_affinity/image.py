@@ -145,7 +145,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     Raises
     ------
     InputError
-        If the file is missing, a folder, damaged, of another format than its name says, holds several
+        If the file is missing, a folder, empty, damaged, of another format than its name says, holds several
         unrelated images, or has values that cannot be read without loss (16-bit color PNG) or have no
         agreed meaning (CMYK).
     MissingDependencyError
@@ -156,11 +156,11 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
 
 
 def _read(path: Path) -> _Source:
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
     kind = _format_of_name(path)
     if not path.exists():
         raise InputError(f"'{path}' does not exist; expected an image file; check the path")
-    if path.is_dir():
-        raise InputError(f"'{path}' is a folder; expected an image file; pass the files in it")
     try:
         _check_signature(path, kind)
         return _read_tiff(path) if kind == "TIFF" else _read_picture(path, kind)
@@ -187,6 +187,8 @@ def _format_of_name(path: Path) -> str:
 def _check_signature(path: Path, kind: str) -> None:
     with path.open("rb") as file:
         head = file.read(4)
+    if not head:
+        raise InputError(f"'{path}' is empty (0 bytes); copy it again")
     found = next((name for magic, name in _SIGNATURES.items() if head.startswith(magic)), "another format")
     if found != kind:
         raise InputError(
@@ -375,6 +377,7 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
             loaded = _fit_declared_axes(loaded, ndim, os.fspath(source))
         axes = loaded.axes if axes is None else axes
     else:
+        _check_single(source, axes, ndim)
         loaded = _Source(_opened(source, "image"), "", has_alpha=False)
     letters = _resolve_axes(axes, tuple(loaded.values.shape), ndim)
     array = _numeric(loaded.values, "image")
@@ -422,8 +425,8 @@ def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> npt.NDArray[
     Parameters
     ----------
     foreground : array-like
-        Anything that `as_image` takes, files aside; bool, or numbers of which all but 0 are foreground.
-        Never modified.
+        Anything that `as_image` takes, files aside; bool, or integers of which all but 0 are foreground (a
+        label image, for example), or floating-point numbers that are all 0 or 1. Never modified.
     spatial_shape : sequence of int
         Shape that the mask must have, in pixels.
 
@@ -435,7 +438,8 @@ def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> npt.NDArray[
     Raises
     ------
     InputError
-        If the shape differs, or the dtype or a value is not a finite number or bool.
+        If the shape differs, the dtype is not a number or bool, a value is not finite, or a floating-point
+        value is neither 0 nor 1: a probability is no mask until it is thresholded.
     """
     opened = _opened(foreground, "foreground")
     if tuple(opened.shape) != tuple(spatial_shape):
@@ -446,7 +450,19 @@ def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> npt.NDArray[
     array = _numeric(opened, "foreground")
     if not np.isfinite(array).all():
         raise _not_finite(array, "foreground")
+    _check_mask_values(array)
     return np.array(array != 0, dtype=np.bool_, order="C")
+
+
+def _check_mask_values(array: npt.NDArray[Any]) -> None:
+    """Refuse floating-point values besides 0 and 1, whose threshold only the caller knows."""
+    if array.dtype.kind != "f" or bool(((array == 0) | (array == 1)).all()):
+        return
+    if array.min() >= 0 and array.max() <= 1:
+        found = "values between 0 and 1 (a probability?)"
+    else:
+        found = f"{array.dtype} values from {array.min():g} to {array.max():g}"
+    raise InputError(f"foreground holds {found}; expected a mask; threshold it, e.g. foreground > 0.5")
 
 
 def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.NDArray[np.integer[Any]]:
@@ -493,6 +509,17 @@ def _check_model(channels: int, ndim: int) -> None:
         raise InputError(f"ndim={ndim!r}; expected 2 or 3, the number of spatial axes of the model")
     if channels < 1:
         raise InputError(f"channels={channels!r}; expected at least 1, the number of channels of the model")
+
+
+def _check_single(source: Any, axes: str | None, ndim: int) -> None:
+    """Refuse a list of images; one of planes stays an image, where the axes or a 3D model say so."""
+    if not isinstance(source, (list, tuple)) or not source:
+        return
+    paths = all(isinstance(item, (str, os.PathLike)) for item in source)
+    least = ndim if axes is None else max(ndim, len(axes))
+    if paths or all(len(getattr(item, "shape", ())) >= least for item in source):
+        count = f"{len(source)} image{'s' if len(source) > 1 else ''}"
+        raise InputError(f"a list of {count}; use segment_many")
 
 
 def _opened(source: Any, what: str) -> Any:
@@ -593,9 +620,8 @@ def _default_axes(shape: tuple[int, ...], ndim: int) -> str:
 
 def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
     spatial = _SPATIAL[ndim]
-    expected = (
-        f"expected one letter per axis, those of {spatial} and at most one C, such as axes='C{spatial}'"
-    )
+    example = f"'{spatial}'" if len(shape) == ndim else f"'{spatial}C' or 'C{spatial}'"
+    expected = f"expected one letter per axis, those of {spatial} and at most one C, such as axes={example}"
     if not isinstance(axes, str):
         raise InputError(f"axes={axes!r} is a {type(axes).__name__}; {expected}")
     if len(axes) != len(shape):
@@ -603,7 +629,8 @@ def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
             f"axes='{axes}' names {len(axes)} axes of an image of {len(shape)} (shape {shape}); {expected}"
         )
     if unknown := sorted(set(axes) - set("CZYX")):
-        raise InputError(f"axes='{axes}' has unknown letters {''.join(unknown)}; {expected}")
+        advice = "; use upper case" if set(axes.upper()) <= set("CZYX") else ""
+        raise InputError(f"axes='{axes}' has unknown letters {''.join(unknown)}; {expected}{advice}")
     if len(set(axes)) != len(axes):
         raise InputError(f"axes='{axes}' repeats a letter; {expected}")
     if set(axes) - {"C"} != set(spatial):

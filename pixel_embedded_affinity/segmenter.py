@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,10 @@ from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
 from pixel_embedded_affinity.progress import Progress, track
 from pixel_embedded_affinity.scaling import checked_scale, resize_image, resize_labels
+from pixel_embedded_affinity.settings import read_settings, write_settings
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.tune import Tuning
 
 Labels = npt.NDArray[np.int32]
 PathLike = Union[str, "os.PathLike[str]"]
@@ -217,6 +221,56 @@ class Segmenter:
         changed = copy.copy(self)
         changed.config = config
         return changed
+
+    def with_settings_from(self, path: PathLike) -> Segmenter:
+        """Return a segmenter of the same weights with the settings of a file; this one stays as it is.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            From `save_settings`; what the file does not hold stays as it is.
+
+        Raises
+        ------
+        UnknownClustererError, InputError
+            If the file is not one of settings, or a setting is not valid.
+        OSError
+            If the file cannot be read.
+        """
+        return self.with_settings(**read_settings(path))
+
+    def save_settings(self, path: PathLike) -> None:
+        """Write the inference settings, those of `with_settings`, as JSON.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A name ending in ``.json`` in an existing folder; a file there is replaced.
+
+        Raises
+        ------
+        InputError
+            If the path does not fit, or a setting of the clusterer cannot be written as JSON.
+        """
+        write_settings(path, self.config)
+
+    def tune(self, images: Iterable[Any], labels: Iterable[Any], **options: Any) -> Tuning:
+        """Find better settings on a few labeled images: `pixel_embedded_affinity.tune.tune` of this segmenter.
+
+        Parameters
+        ----------
+        images, labels, **options
+            See `pixel_embedded_affinity.tune.tune`: ``metric``, ``search``, ``foregrounds``, ``axes``,
+            ``progress``.
+
+        Returns
+        -------
+        Tuning
+            With the new segmenter; this one stays as it is.
+        """
+        from pixel_embedded_affinity.tune import tune
+
+        return tune(self, images, labels, **options)
 
     def segment(
         self,

@@ -69,6 +69,49 @@ def test_given_axes_decide_where_each_value_goes(axes: str, index: tuple[int, ..
     assert image.values[2, 0, 1] == source[index]
 
 
+@pytest.mark.parametrize(
+    ("shape", "ndim", "example"),
+    [
+        ((2, 3), 2, "'YX'"),
+        ((2, 3, 4), 2, "'YXC' or 'CYX'"),
+        ((2, 3, 4), 3, "'ZYX'"),
+        ((2, 3, 4, 5), 3, "'ZYXC' or 'CZYX'"),
+    ],
+)
+def test_axes_of_the_error_fit_the_array(shape: tuple[int, ...], ndim: int, example: str) -> None:
+    with pytest.raises(InputError) as caught:
+        as_image(np.zeros(shape), axes="T", channels=1, ndim=ndim)
+    assert str(caught.value).endswith(f"such as axes={example}")
+
+
+def test_axes_in_lower_case_are_told_apart_from_unknown_letters() -> None:
+    with pytest.raises(InputError, match="unknown letters xy; .*; use upper case$"):
+        as_image(ramp(2, 3), axes="yx", channels=1)
+    with pytest.raises(InputError, match="unknown letters ty; .*'YX'$"):
+        as_image(ramp(2, 3), axes="ty", channels=1)
+
+
+@pytest.mark.parametrize(
+    ("images", "count"),
+    [
+        ([np.zeros((4, 5)), np.zeros((4, 5))], "2 images"),
+        ((np.zeros((4, 5)), np.zeros((6, 5, 3)), np.zeros((4, 5))), "3 images"),
+        (["a.tif", Path("b.tif")], "2 images"),
+        ([np.zeros((4, 5))], "1 image"),
+    ],
+)
+@pytest.mark.parametrize("axes", [None, "YX"])
+def test_a_list_of_images_is_not_an_image(images: Any, count: str, axes: str | None) -> None:
+    with pytest.raises(InputError, match=f"^a list of {count}; use segment_many$"):
+        as_image(images, axes=axes, channels=1)
+
+
+def test_a_list_of_rows_or_of_named_planes_is_an_image() -> None:
+    assert as_image(list(ramp(3, 4)), channels=1).values.tolist() == [ramp(3, 4).tolist()]
+    assert as_image(list(ramp(3, 4, 5)), axes="CYX", channels=3).values.shape == (3, 4, 5)
+    assert as_image(list(ramp(3, 4, 5)), channels=1, ndim=3).values.shape == (1, 3, 4, 5)
+
+
 def test_labels_of_a_transposed_source_find_the_way_back() -> None:
     image = as_image(ramp(5, 4), axes="XY", channels=1)
     labels = ramp(4, 5)
@@ -174,8 +217,21 @@ def test_foreground_is_all_that_is_not_zero(dtype: str) -> None:
     assert not np.shares_memory(foreground, source)
 
 
-def test_foreground_takes_lists_and_any_finite_number() -> None:
-    assert as_foreground([[0, -2], [0.5, 1e300]], [2, 2]).tolist() == [[False, True], [True, True]]
+def test_foreground_takes_lists_and_any_integer() -> None:
+    assert as_foreground([[0, -2], [5, 2**60]], [2, 2]).tolist() == [[False, True], [True, True]]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", ">f8"])
+def test_a_probability_is_not_taken_as_foreground(dtype: str) -> None:
+    expected = (
+        "foreground holds values between 0 and 1 (a probability?); expected a mask; threshold it, "
+        "e.g. foreground > 0.5"
+    )
+    with pytest.raises(InputError) as caught:
+        as_foreground(np.array([[0, 0.25], [1, 1]]).astype(dtype), (2, 2))
+    assert str(caught.value) == expected
+    with pytest.raises(InputError, match=r"values from 0 to 255; expected a mask; threshold it"):
+        as_foreground(np.array([[0, 255], [1, 1]]).astype(dtype), (2, 2))
 
 
 def test_foreground_of_another_shape_is_refused_naming_both() -> None:
@@ -233,6 +289,19 @@ def test_ending_counts_in_any_letter_case_and_path_may_be_str(tmp_path: Path, na
     PillowImage.fromarray(ramp(4, 5)).save(path)
     np.testing.assert_array_equal(read_image(str(path)), ramp(4, 5))
     np.testing.assert_array_equal(as_image(path, channels=1).values[0], ramp(4, 5))
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.tif"])
+def test_a_folder_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name}' is a folder; use segment_many .*or pea segment"):
+        read_image(tmp_path / name)
+
+
+def test_an_empty_file_is_refused_as_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    with pytest.raises(InputError, match=r"a.tif' is empty \(0 bytes\); copy it again"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_jpeg_is_read(tmp_path: Path) -> None:

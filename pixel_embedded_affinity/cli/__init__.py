@@ -34,6 +34,7 @@ _COMMANDS = {
     "models": _Command("pixel_embedded_affinity.cli.models", "list, show and download models"),
     "info": _Command("pixel_embedded_affinity.cli.info", "show versions, devices and where models are kept"),
     "evaluate": _Command("pixel_embedded_affinity.cli.evaluate", "score a model against true labels"),
+    "tune": _Command("pixel_embedded_affinity.cli.tune", "find better settings on a few labeled images"),
     "train": _Command("pixel_embedded_affinity.training.arguments", "train a model on labeled images"),
 }
 

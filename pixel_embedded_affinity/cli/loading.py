@@ -1,4 +1,4 @@
-"""The arguments that say which model runs where, and the segmenter that they make."""
+"""The arguments that say which model runs where and on which data, and what they stand for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.device import PRECISIONS
+from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.segmenter import Segmenter
+    from pixel_embedded_affinity.training.config import DataSettings
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
@@ -50,3 +52,46 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
         return Segmenter.from_file(arguments.weights, device=device, precision=precision)
     offline = True if arguments.offline else None
     return Segmenter.pretrained(arguments.model, device=device, precision=precision, offline=offline)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, *, split: str) -> None:
+    """Add ``--data``, ``--recipe`` or ``--layout``, ``--split`` with this default, and ``--foreground``."""
+    parser.add_argument("--data", metavar="DIR", required=True, help="folder with the images and labels")
+    layout = parser.add_mutually_exclusive_group()
+    layout.add_argument(
+        "--recipe",
+        metavar="NAME_OR_FILE",
+        help="training recipe that says how the data lie and are split (default: the one named as the model)",
+    )
+    layout.add_argument(
+        "--layout", help="how the data lie, where there is no recipe: folders, bbbc039, cvppp"
+    )
+    parser.add_argument(
+        "--split", default=split, help="training, validation, test or all (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--foreground",
+        choices=("model", "truth"),
+        default="model",
+        help="where objects are looked for; truth: where the labels have some, as some benchmarks give it",
+    )
+
+
+def data_settings(arguments: argparse.Namespace) -> DataSettings:
+    """How the data lie and are split: by the layout, or the recipe, or the recipe named as the model.
+
+    Raises
+    ------
+    InputError
+        If none of them is given, or the recipe cannot be read.
+    """
+    from pixel_embedded_affinity.training.config import DataSettings, Recipe
+
+    if arguments.layout is not None:
+        return DataSettings(layout=arguments.layout)
+    recipe = arguments.recipe or arguments.model
+    if recipe is None:
+        raise InputError(
+            "nothing says how the data lie; give --recipe, or --layout folders, bbbc039 or cvppp"
+        )
+    return Recipe.from_file(recipe).data

@@ -31,7 +31,7 @@ _Floats = NDArray[np.float64]
 # Affinities become multiples of this, of which float64 adds up 2**29 exactly, so that order does not matter.
 _STEP = 2.0**-24
 
-# Neighbors in one minimum of the boundary map may be on both sides of a border: then they differ.
+# A minimum of the boundary map may lie on both sides of a border; then its pixels differ.
 _PLATEAU_AFFINITY = 0.5
 
 # Probabilities 0 and 1 would cost infinitely much.
@@ -236,8 +236,8 @@ def region_graph(
 
     The boundary map is, per pixel, 1 minus the mean affinity of the attractive pairs that the pixel is an end
     of, negative affinities taken as 0; pairs that touch background are left out. The local minima of the
-    smoothed boundary map are the seeds; pixels of one minimum share a seed where pairs of affinity 0.5 or
-    more connect them. From the seeds regions grow along the attractive pairs, strongest first (a watershed
+    smoothed boundary map are the seeds; pixels of minima share a seed where pairs of affinity 0.5 or more
+    connect them. From the seeds regions grow along the attractive pairs, strongest first (a watershed
     cut: each pixel goes to the seed from which the weakest pair on the way is strongest), but never along
     pairs of affinity 0. What no seed reaches is a region by itself. Objects thinner than the smoothing may
     lack a seed of their own.

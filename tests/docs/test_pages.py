@@ -26,8 +26,8 @@ README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 MADE = ("_build", "gallery", "generated")
 PAGES = [README, *(path for path in sorted(DOCS.rglob("*.rst")) if not set(MADE) & set(path.parts))]
-# A training takes hours, and an evaluation needs what it gave.
-NOT_RUN = ("pea train ", "pea evaluate ")
+# A training takes hours, an evaluation needs what it gave, and tuning a folder of labeled images.
+NOT_RUN = ("pea train ", "pea evaluate ", "pea tune ")
 VENV = ["python3 -m venv .venv", ". .venv/bin/activate"]
 
 has_model = "bbbc039" in list_models()

@@ -231,7 +231,7 @@ def test_wrong_ending_is_refused_with_the_right_format(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.jpeg"])
-@pytest.mark.parametrize("content", [b"", b"I", b"not an image at all", b"\x80\x04K\x01."])
+@pytest.mark.parametrize("content", [b"I", b"not an image at all", b"\x80\x04K\x01."])
 def test_content_that_is_no_image_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert "another format" in refusal(tmp_path / name)

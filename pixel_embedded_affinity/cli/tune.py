@@ -1,0 +1,110 @@
+"""``pea tune``: settings that suit a few labeled images, written to a file for ``pea segment --settings``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixel_embedded_affinity.cli.loading import (
+    add_data_arguments,
+    add_model_arguments,
+    data_settings,
+    load_segmenter,
+)
+from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
+from pixel_embedded_affinity.errors import InputError
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.training.dataset import Pair
+    from pixel_embedded_affinity.tune import Tuning
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pea tune``."""
+    add_model_arguments(parser)
+    add_data_arguments(parser, split="training")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, help="tune on N images, evenly spread over those of the split"
+    )
+    parser.add_argument(
+        "--metric", default="AJI", help="what is to be high: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--settings", metavar="JSON", help="start from the settings of this file, not from the model's"
+    )
+    parser.add_argument(
+        "--output", metavar="JSON", type=Path, required=True, help="the settings; a file there is replaced"
+    )
+    parser.add_argument(
+        "--table", metavar="CSV", type=Path, help="also write all that was tried; a file there is replaced"
+    )
+    add_progress_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tune a model on the images of a split, write the settings, and print the scores."""
+    _check_target("--output", arguments.output, ".json")
+    _check_target("--table", arguments.table, ".csv")
+    data = data_settings(arguments)
+
+    from pixel_embedded_affinity.training.dataset import find_pairs
+
+    pairs = _spread(find_pairs(arguments.data, data, arguments.split), arguments.limit)
+    tuning = _tuned(arguments, pairs)
+    tuning.segmenter.save_settings(arguments.output)
+    if arguments.table is not None:
+        tuning.write(arguments.table)
+    say(_report(tuning, arguments.metric))
+    return 0
+
+
+def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
+    from pixel_embedded_affinity.training.dataset import RAW, load
+
+    segmenter = load_segmenter(arguments)
+    if arguments.settings is not None:
+        segmenter = segmenter.with_settings_from(arguments.settings)
+    examples = load(pairs, RAW, segmenter.config.network.in_channels)
+    labels = [example.labels for example in examples]
+    return segmenter.tune(
+        [example.image for example in examples],
+        labels,
+        metric=arguments.metric,
+        foregrounds=[truth > 0 for truth in labels] if arguments.foreground == "truth" else None,
+        axes="CYX",
+        progress=bar_wanted(arguments),
+    )
+
+
+def _spread(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
+    """So many pairs, the first and others at equal distances: neighbors by name are often much alike."""
+    if limit is None or limit >= len(pairs):
+        return list(pairs)
+    if limit < 1:
+        raise InputError(f"--limit must be at least 1, got {limit}")
+    return [pairs[number * len(pairs) // limit] for number in range(limit)]
+
+
+def _report(tuning: Tuning, metric: str) -> str:
+    images = sum(name.startswith("score_") for name in tuning.table[0])
+    rows = [
+        ["images", str(images)],
+        ["settings tried", str(len(tuning.table))],
+        [f"{metric} before", f"{tuning.start_score:.4f}"],
+        [f"{metric} after", f"{tuning.score:.4f}"],
+    ]
+    if tuning.held_out_scores:
+        rows.append([f"{metric} leave-one-out", f"{tuning.held_out_score:.4f}"])
+    best = next(row for row in tuning.table if row["chosen"])
+    rows += [
+        [name, str(value) or "-"] for name, value in best.items() if not name.startswith(("score", "chosen"))
+    ]
+    return aligned([row for row in rows if row[0] != "varied"])
+
+
+def _check_target(option: str, path: Path | None, suffix: str) -> None:
+    """Refuse now what could not be written after all the work."""
+    if path is not None and (path.suffix.lower() != suffix or not path.parent.is_dir()):
+        raise InputError(f"{option} {path}: expected a name ending in {suffix} in a folder that exists")
