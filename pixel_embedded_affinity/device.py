@@ -51,6 +51,11 @@ def _check_present(device: torch.device) -> None:
 
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DeviceError(
+                f"device {str(device)!r} was asked for, but no CUDA device is visible; check the driver and "
+                "whether this torch is a CPU build (pea info), or use 'cpu' or 'auto'"
+            )
         if (device.index or 0) >= count:
             raise DeviceError(
                 f"device {str(device)!r} was asked for, but there are {count} CUDA devices; "

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 
+_MAX_PIXELS = 2**31
+
 T = TypeVar("T", bound=np.generic)
 
 
@@ -37,9 +39,16 @@ def checked_scale(scale: Any) -> float:
 
 
 def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
-    """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 it is the same array."""
+    """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 it is the same array.
+
+    Raises
+    ------
+    InputError
+        If an axis of the result would be shorter than half a pixel, or there would be more than 2**31 pixels.
+    """
     if scale == 1:
         return values
+    _check_scaled(values.shape[1:], scale)
     from skimage.transform import resize
 
     shape = [max(1, round(length * scale)) for length in values.shape[1:]]
@@ -48,6 +57,18 @@ def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[n
         for channel in values
     ]
     return np.stack(channels).astype(np.float32)
+
+
+def _check_scaled(shape: Sequence[int], scale: float) -> None:
+    """Refuse a scale that leaves nothing of the image, or makes it larger than any memory."""
+    lengths = [length * scale for length in shape]
+    if min(lengths) >= 0.5 and math.prod(lengths) <= _MAX_PIXELS:
+        return
+    scaled = ", ".join(f"{np.floor(length + 0.5):.10g}" for length in lengths)
+    raise InputError(
+        f"scale {scale:g} makes an image of shape ({scaled}) of one of shape {tuple(shape)}; expected at least "
+        "one pixel along each axis and at most 2**31 pixels; use a scale nearer to 1"
+    )
 
 
 def resize_labels(labels: npt.NDArray[T], shape: Sequence[int]) -> npt.NDArray[T]:

@@ -294,8 +294,9 @@ class Segmenter:
             One letter per axis: ``"YX"``, ``"YXC"``, ``"CYX"``. Default: spatial axes, then the channels if
             there is one more.
         foreground : array-like, optional
-            Where objects may be: nonzero or True, the image's spatial shape. Default: the model's own
-            foreground, or everywhere if it has none.
+            Where objects may be, of the image's spatial shape: a mask, bool or of the numbers 0 and 1, or
+            integers of which all but 0 are foreground. Default: the model's own foreground, or everywhere
+            if it has none.
         scale : float, optional
             Factor by which the image is resized for the network; the labels come back in the image's size.
             Use it where objects differ in size from those that the model was trained on.
@@ -434,7 +435,7 @@ class Segmenter:
         min_size: int | None = None,
         progress: Progress = False,
     ) -> Iterator[Labels]:
-        """Segment images one after the other, lazily.
+        """Segment images one after the other, lazily; the settings are checked at once.
 
         Parameters
         ----------
@@ -445,25 +446,35 @@ class Segmenter:
         progress : bool or callable
             True shows a bar; a callable is used as ``tqdm`` is.
 
-        Yields
-        ------
-        numpy.ndarray
+        Returns
+        -------
+        iterator of numpy.ndarray
             int32 labels of each image, in order.
 
         Raises
         ------
         InputError
-            When the first image that cannot be used is reached.
+            If `images` is a single path or array, or a setting cannot be used; later, when the first image
+            that cannot be used is reached.
+        UnknownClustererError
+            If there is no clusterer of that name.
         """
+        _check_sequence(images)
+        _clusterer_of(self._settings(neighborhood, clusterer, min_size), clusterer)
+        options: dict[str, Any] = {
+            "axes": axes,
+            "scale": checked_scale(scale),
+            "neighborhood": neighborhood,
+            "clusterer": clusterer,
+            "min_size": min_size,
+        }
+        return self._labels_of_each(images, progress, options)
+
+    def _labels_of_each(
+        self, images: Iterable[Any], progress: Progress, options: dict[str, Any]
+    ) -> Iterator[Labels]:
         for image in track(images, progress):
-            yield self.segment(
-                image,
-                axes=axes,
-                scale=scale,
-                neighborhood=neighborhood,
-                clusterer=clusterer,
-                min_size=min_size,
-            )
+            yield self.segment(image, **options)
 
     def _embed(self, values: npt.NDArray[np.float32], scale: float) -> Embedding:
         resized = resize_image(normalize(values, self.config.normalization), scale)
@@ -492,6 +503,17 @@ def _prepared(network: nn.Module) -> nn.Module:
         fold_batch_norm()
     prepared: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return prepared
+
+
+def _check_sequence(images: Any) -> None:
+    """Refuse one image in the place of several: a text or an array would be taken apart."""
+    if isinstance(images, (str, os.PathLike)):
+        found = "path"
+    elif len(shape := tuple(getattr(images, "shape", ()))) > 1:
+        found = f"array of shape {shape}"
+    else:
+        return
+    raise InputError(f"segment_many takes a sequence of images, got one {found}; put it in a list")
 
 
 def _clusterer_of(settings: ModelConfig, given: str | Clusterer | None) -> Clusterer:

@@ -57,7 +57,10 @@ def test_cpu_is_always_there() -> None:
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
 def test_cuda_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     with_cuda(monkeypatch, 0)
-    expected = f"device {name!r} was asked for, but there are 0 CUDA devices; use 'cpu' or 'auto'"
+    expected = (
+        f"device {name!r} was asked for, but no CUDA device is visible; check the driver and whether this "
+        "torch is a CPU build (pea info), or use 'cpu' or 'auto'"
+    )
     assert refusal(name) == expected
 
 
@@ -70,7 +73,7 @@ def test_a_cuda_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_devices_that_torch_counts_but_cannot_use_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     with_cuda(monkeypatch, 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "there are 0 CUDA devices" in refusal("cuda")
+    assert "no CUDA device is visible" in refusal("cuda")
 
 
 @pytest.mark.parametrize("present", [True, False])

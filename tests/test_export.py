@@ -355,6 +355,13 @@ def test_table_that_is_none_is_refused(tmp_path: Path, table: dict[str, Any]) ->
         write_table(tmp_path / "objects.csv", table)
 
 
+@pytest.mark.parametrize("table", [[1, 2], None, np.zeros((2, 3)), "label"])
+def test_a_table_that_is_not_a_mapping_is_refused(tmp_path: Path, table: Any) -> None:
+    with pytest.raises(InputError, match=f"table of type {type(table).__name__}; expected a mapping"):
+        write_table(tmp_path / "objects.csv", table)
+    assert not list(tmp_path.iterdir())
+
+
 # --- files ------------------------------------------------------------------------------------------------
 
 WRITERS: dict[str, Callable[[Path], None]] = {

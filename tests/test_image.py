@@ -85,9 +85,9 @@ def test_axes_of_the_error_fit_the_array(shape: tuple[int, ...], ndim: int, exam
 
 
 def test_axes_in_lower_case_are_told_apart_from_unknown_letters() -> None:
-    with pytest.raises(InputError, match="unknown letters xy; .*; use upper case$"):
+    with pytest.raises(InputError, match=r"unknown letters xy; .*; use upper case$"):
         as_image(ramp(2, 3), axes="yx", channels=1)
-    with pytest.raises(InputError, match="unknown letters ty; .*'YX'$"):
+    with pytest.raises(InputError, match=r"unknown letters ty; .*'YX'$"):
         as_image(ramp(2, 3), axes="ty", channels=1)
 
 

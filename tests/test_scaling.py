@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.scaling import checked_scale, resize_image, resize_labels
+from pixel_embedded_affinity.scaling import _check_scaled, checked_scale, resize_image, resize_labels
 
 
 def ramp(height: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -71,7 +71,7 @@ def test_at_scale_one_nothing_happens() -> None:
     [
         ((10, 20), 0.5, (5, 10)),
         ((10, 20), 1.5, (15, 30)),
-        ((1, 1), 0.01, (1, 1)),
+        ((1, 1), 0.5, (1, 1)),
         ((1, 1), 3, (3, 3)),
         ((1, 500), 0.5, (1, 250)),
         ((3, 4, 5), 2, (6, 8, 10)),
@@ -86,6 +86,32 @@ def test_each_axis_is_scaled_to_at_least_one_pixel(
     assert found.shape == (2, *expected)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(values, before)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "scaled"),
+    [
+        ((1, 1), 0.4, "(0, 0)"),
+        ((100, 4), 0.1, "(10, 0)"),
+        ((10, 20), 1e4, "(100000, 200000)"),
+        ((3, 4, 5), 1e3, "(3000, 4000, 5000)"),
+        ((10, 20), 1e308, "(inf, inf)"),
+        ((10, 20), 5e-324, "(0, 0)"),
+    ],
+)
+def test_a_scale_that_leaves_nothing_or_too_much_is_refused_naming_the_shape(
+    shape: tuple[int, ...], scale: float, scaled: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        resize_image(np.zeros((1, *shape), np.float32), scale)
+    assert f"makes an image of shape {scaled} of one of shape {shape}; expected" in str(caught.value)
+
+
+def test_half_a_pixel_is_enough_and_2_to_the_31_pixels_are_not_too_many() -> None:
+    assert resize_image(np.zeros((1, 1, 9), np.float32), 0.5).shape[1] == 1
+    _check_scaled((2**15, 2**14), 2)
+    with pytest.raises(InputError):
+        _check_scaled((2**15, 2**14), 2.001)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 2, 3.3])

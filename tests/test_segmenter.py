@@ -245,7 +245,7 @@ def test_the_size_of_a_call_leaves_the_other_postprocessing_in_place(
 # --- scale ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale", [0.01, 0.5, 0.77, 1, 1.5, 3])
+@pytest.mark.parametrize("scale", [0.02, 0.5, 0.77, 1, 1.5, 3])
 def test_labels_have_the_image_s_shape_at_any_scale(segmenter: Segmenter, image: Array, scale: float) -> None:
     result = segmenter.analyze(image, scale=scale)
     expected = tuple(max(1, round(length * scale)) for length in image.shape)
@@ -408,6 +408,39 @@ def test_the_images_before_a_bad_one_are_segmented(segmenter: Segmenter, image: 
     found = segmenter.segment_many([image, np.zeros(3), image])
     next(found)
     assert "1 axes" in refusal(next, found)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("a.tif", "path"),
+        (Path("a.tif"), "path"),
+        (np.zeros((5, 6)), "array of shape (5, 6)"),
+        (torch.zeros(2, 5, 6), "array of shape (2, 5, 6)"),
+    ],
+)
+def test_one_image_in_the_place_of_many_is_refused_at_once(
+    segmenter: Segmenter, given: Any, found: str
+) -> None:
+    message = refusal(segmenter.segment_many, given)
+    assert message == f"segment_many takes a sequence of images, got one {found}; put it in a list"
+
+
+def test_settings_of_many_images_are_checked_at_once(segmenter: Segmenter) -> None:
+    refused: list[tuple[dict[str, Any], str, type[PixelEmbeddedAffinityError]]] = [
+        ({"neighborhood": [1, 3]}, "neighborhood must be a Neighborhood", InputError),
+        ({"clusterer": 5}, "clusterer must be a name or a clusterer", InputError),
+        ({"clusterer": "watershed"}, "unknown clusterer 'watershed'", UnknownClustererError),
+        ({"min_size": -1}, "min_size: a size must be an integer", InputError),
+        ({"scale": 0}, "scale must be a positive number", InputError),
+    ]
+    for settings, message, kind in refused:
+        assert message in refusal(segmenter.segment_many, [], kind=kind, **settings)
+
+
+def test_a_list_of_images_is_for_segment_many(segmenter: Segmenter, image: Array) -> None:
+    for method in (segmenter.segment, segmenter.analyze, segmenter.embed):
+        assert refusal(method, [image, image]) == "a list of 2 images; use segment_many"
 
 
 def test_no_images_give_no_labels(segmenter: Segmenter) -> None:
@@ -598,7 +631,10 @@ def test_a_device_that_is_missing_is_refused_and_never_replaced(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     message = refusal(Segmenter.from_file, checkpoint_file, device="cuda", kind=DeviceError)
-    assert message == "device 'cuda' was asked for, but there are 0 CUDA devices; use 'cpu' or 'auto'"
+    assert message == (
+        "device 'cuda' was asked for, but no CUDA device is visible; check the driver and whether this torch "
+        "is a CPU build (pea info), or use 'cpu' or 'auto'"
+    )
     assert Segmenter.from_file(checkpoint_file, device="auto").device == torch.device("cpu")
 
 
@@ -696,6 +732,7 @@ def three_dimensional() -> Neighborhood:
             {"foreground": np.ones((36, 44, 1))},
             "foreground of shape (36, 44, 1) for an image of spatial shape",
         ),
+        ({"foreground": np.full((36, 44), 0.5)}, "foreground holds values between 0 and 1 (a probability?)"),
         ({"foreground": "mask.tif"}, "foreground of type str; expected an array"),
         ({"neighborhood": three_dimensional()}, "the neighborhood 3 spatial axes; expected an embedding"),
         ({"neighborhood": [1, 3]}, "neighborhood must be a Neighborhood, got [1, 3]"),
@@ -726,7 +763,7 @@ def test_an_unknown_clusterer_is_refused_with_the_known_ones_before_the_network_
 ) -> None:
     embedding = segmenter.embed(image)
     monkeypatch.setattr(type(segmenter._network), "forward", None)
-    expected = "unknown clusterer 'watershed'; the valid ones are ['connected_components', "
+    expected = "unknown clusterer 'watershed'; the valid ones are agglomeration, connected_components, "
     for call, given in ((segmenter.segment, image), (segmenter.cluster, embedding)):
         assert expected in refusal(call, given, clusterer="watershed", kind=UnknownClustererError)
 

@@ -112,6 +112,18 @@ def without_results(images: Sequence[Path], output: Path) -> list[Path]:
     return [image for image in images if _identity(image) not in results]
 
 
+def check_output_folder(output: Path) -> None:
+    """Refuse a folder for results that is a file.
+
+    Raises
+    ------
+    InputError
+        If there is a file of that name.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output '{output}' is a file; expected a folder")
+
+
 def refuse_existing(jobs: Iterable[Job]) -> None:
     """Refuse to write over files.
 

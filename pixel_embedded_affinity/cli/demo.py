@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from pixel_embedded_affinity.cli.batch import check_output_folder
 from pixel_embedded_affinity.cli.loading import add_device_argument
 from pixel_embedded_affinity.cli.messages import say
 
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pixel_embedded_affinity.samples import nuclei
     from pixel_embedded_affinity.segmenter import Segmenter
 
+    check_output_folder(arguments.output)
     segmenter = Segmenter.pretrained(arguments.model, device=arguments.device)
     sample = nuclei()
     start = time.perf_counter()

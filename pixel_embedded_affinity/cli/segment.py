@@ -9,7 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixel_embedded_affinity.cli.batch import Job, find_images, plan_jobs, refuse_existing, without_results
+from pixel_embedded_affinity.cli.batch import (
+    Job,
+    check_output_folder,
+    find_images,
+    plan_jobs,
+    refuse_existing,
+    without_results,
+)
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
@@ -52,9 +59,9 @@ def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--directions", type=int, choices=(4, 8), help="for --ranges (default: 4)")
     group.add_argument(
         "--strides",
-        metavar="5",
+        metavar="N",
         type=_integers,
-        help="for --ranges: take every 5th repulsive pair (default: 1)",
+        help="for --ranges: repulsive pairs only at every Nth pixel along each axis (default: 1)",
     )
 
 
@@ -84,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _planned(arguments: argparse.Namespace) -> list[Job]:
+    check_output_folder(arguments.output)
     found = find_images(arguments.inputs, recursive=arguments.recursive)
     images = without_results(found, arguments.output)
     if len(images) < len(found):

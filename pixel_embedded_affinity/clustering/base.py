@@ -236,7 +236,8 @@ def _factory(name: str) -> ClustererFactory:
         return _registered[name]
     entries = _plugins().get(name, [])
     if not entries:
-        raise UnknownClustererError(f"unknown clusterer {name!r}; the valid ones are {list_clusterers()}")
+        valid = ", ".join(list_clusterers())
+        raise UnknownClustererError(f"unknown clusterer {name!r}; the valid ones are {valid}")
     return _loaded(entries)
 
 

@@ -76,8 +76,14 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
     Raises
     ------
     InputError
-        If the columns differ in length or are not one-dimensional, or the path does not fit.
+        If the table is no mapping, its columns differ in length or are not one-dimensional, or the path does
+        not fit.
     """
+    if not isinstance(table, Mapping):
+        raise InputError(
+            f"table of type {type(table).__name__}; expected a mapping of column names to columns, such as "
+            "object_table gives"
+        )
     columns = {name: np.asarray(values) for name, values in table.items()}
     shapes = {name: values.shape for name, values in columns.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:

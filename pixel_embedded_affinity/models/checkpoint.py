@@ -103,7 +103,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, sha256: str | None = None) 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged or no safetensors file, was not written by this library, is of another
+        If the file is missing, a folder, damaged or no safetensors file, was not written by this library, is of another
         format version, holds no configuration, NaN or infinite weights, or has another SHA-256.
     """
     source = Path(path)
@@ -153,6 +153,8 @@ def _with_metadata(data: bytes, config_json: str) -> tuple[bytes, dict[str, Any]
 
 def _read(path: Path) -> tuple[str, bytes]:
     """Read the configuration and all bytes of a file, the bulk only after its size and header are checked."""
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder, expected a .safetensors file")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file, expected a .safetensors file")
     try:
@@ -184,7 +186,7 @@ def _check_sizes(path: Path, start: bytes, size: int) -> None:
     length = _header_length(start)
     if len(start) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
         raise CheckpointError(
-            f"{path}: no safetensors file, or truncated (header of {length} in {size} bytes)"
+            f"{path}: is not a safetensors file, or truncated (header of {length} in {size} bytes)"
         )
     if length > _MAX_HEADER_BYTES:
         raise CheckpointError(f"{path}: header of {length} bytes, expected at most {_MAX_HEADER_BYTES}")

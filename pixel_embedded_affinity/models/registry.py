@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -107,15 +109,25 @@ def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
     Raises
     ------
     UnknownModelError
-        If the registry does not hold the name; the message lists those it holds.
+        If the registry does not hold the name; the message lists those it holds, and says what to do with
+        a file or which name is nearly the same.
     InputError
         If the registry file cannot be read or has a wrong entry.
     """
     entries = read_registry(registry)
     if not isinstance(name, str) or name not in entries:
         valid = ", ".join(sorted(entries)) or "none (the registry is empty)"
-        raise UnknownModelError(f"unknown model {name!r}; valid models: {valid}")
+        raise UnknownModelError(f"unknown model {name!r}; valid models: {valid}{_advice(name, entries)}")
     return entries[name]
+
+
+def _advice(name: object, names: Iterable[str]) -> str:
+    """What was meant, where an unknown name tells: a file, or a name that is nearly the same."""
+    text = str(name) if isinstance(name, (str, os.PathLike)) else ""
+    if text.lower().endswith(".safetensors") or "/" in text or "\\" in text:
+        return "; for a file use Segmenter.from_file (pea: --weights)"
+    near = difflib.get_close_matches(text.lower(), names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def read_registry(registry: Path | None = None) -> dict[str, ModelEntry]:

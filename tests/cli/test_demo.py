@@ -70,6 +70,16 @@ def test_a_model_or_device_that_is_missing_leaves_no_folder(
     assert not output.exists()
 
 
+def test_an_output_that_is_a_file_is_refused_before_the_model_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    output.write_text("mine")
+    assert main(["demo", "--model", "huge", "--output", str(output)]) == 2
+    assert capsys.readouterr().err == f"pea: error: --output '{output}' is a file; expected a folder\n"
+    assert output.read_text() == "mine"
+
+
 def test_the_demo_of_the_bundled_model_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "out"
     assert main(["demo", "--output", str(output)]) == 0

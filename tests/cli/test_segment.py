@@ -297,6 +297,18 @@ def test_results_beside_the_images_are_not_taken_for_images(
     assert len(listing(segment.images)) == 9
 
 
+def test_an_output_that_is_a_file_is_refused_before_the_model_is_loaded(
+    segment: Batch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segment.output = tmp_path / "out"
+    segment.output.write_text("mine")
+    segment.weights = tmp_path / "missing.safetensors"
+    assert segment() == 2
+    expected = f"pea: error: --output '{segment.output}' is a file; expected a folder\n"
+    assert capsys.readouterr().err == expected
+    assert segment.output.read_text() == "mine"
+
+
 # --- a batch in trouble -----------------------------------------------------------------------------------
 
 

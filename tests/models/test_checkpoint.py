@@ -244,6 +244,18 @@ def test_a_file_of_that_name_is_replaced_only_by_a_whole_one(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_is_refused_as_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is a folder, expected a \.safetensors file"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_header_longer_than_the_file_is_that_of_another_format(tmp_path: Path) -> None:
+    path = tmp_path / "notes.safetensors"
+    path.write_text("this is a text and no model")
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        read_checkpoint(path)
+
+
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_checkpoint(tmp_path / "nowhere" / "x", tiny())

@@ -86,6 +86,29 @@ def test_models_without_an_address_are_bundled_and_intact() -> None:
         assert not bundled.exists() or bundled.stat().st_size == entry.size
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("Nuclei", "; did you mean 'nuclei'?"),
+        ("NUCLEUS", "; did you mean 'nuclei'?"),
+        ("cels", "; did you mean 'cells'?"),
+        ("nuclei.safetensors", "; for a file use Segmenter.from_file (pea: --weights)"),
+        ("models/nuclei", "; for a file use Segmenter.from_file (pea: --weights)"),
+        (r"models\nuclei", "; for a file use Segmenter.from_file (pea: --weights)"),
+        (Path("a.SAFETENSORS"), "; for a file use Segmenter.from_file (pea: --weights)"),
+        ("yeast", ""),
+        ("", ""),
+        (3, ""),
+    ],
+)
+def test_an_unknown_name_is_refused_with_what_may_be_meant(tmp_path: Path, name: Any, advice: str) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS, "cells": FIELDS})
+
+    with pytest.raises(UnknownModelError) as caught:
+        get_entry(name, registry)
+    assert str(caught.value) == f"unknown model {name!r}; valid models: cells, nuclei{advice}"
+
+
 @pytest.mark.parametrize("name", ["Nuclei", "nuclei ", "", None, 3, ["nuclei"]])
 def test_an_unknown_name_is_refused_with_the_valid_ones(tmp_path: Path, name: Any) -> None:
     registry = write_registry(tmp_path, {"nuclei": FIELDS, "cells": FIELDS})
