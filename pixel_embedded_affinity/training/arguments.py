@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from pixel_embedded_affinity.cli.loading import add_device_argument
+from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, say
 from pixel_embedded_affinity.training.config import list_recipes
 from pixel_embedded_affinity.training.evaluate import Row, format_table
 from pixel_embedded_affinity.training.logs import read_rows
@@ -29,13 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps of the whole run, in place of the recipe's"
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:0, ...")
+    add_device_argument(parser)
     parser.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show a progress bar (default: if standard error is a terminal)",
-    )
+    add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,7 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.run.train`.
     """
-    shown = sys.stderr.isatty() if arguments.progress is None else bool(arguments.progress)
     model = train(
         arguments.recipe,
         arguments.data,
@@ -61,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         device=arguments.device,
         warm_start=arguments.warm_start,
-        progress=shown,
+        progress=bar_wanted(arguments),
     )
-    sys.stdout.write(f"{_scores(model.parent)}{model}\n")
+    say(f"{_scores(model.parent)}{model}")
     return 0
 
 

@@ -259,15 +259,19 @@ class _Deadline:
         self._longest = 0.0
 
     def start_round(self) -> None:
+        """Begin a step."""
         self._began = time.monotonic()
 
     def round_so_far(self) -> float:
+        """Seconds since the step began."""
         return time.monotonic() - self._began
 
     def end_round(self) -> None:
+        """Note how long the step took."""
         self._longest = max(self._longest, self.round_so_far())
 
     def is_near(self) -> bool:
+        """Whether another step may not fit before the end."""
         return time.monotonic() + 1.5 * max(self._longest, self.round_so_far()) >= self._end
 
 
