@@ -1,10 +1,12 @@
 """The fused affinity loss against plain differentiation over slices: ``python benchmarks/training_step.py``.
 
-Prints, for the affinity losses alone (self- and cross-correlation, forward and backward) and for a whole
-training step of the same recipe, the median time of both ways and their ratio; for the losses also the memory:
-the most that is allocated at a time, and what is kept between the forward and the backward pass. Both ways
-alternate in one process. Ratios are what counts: seconds depend on the machine. The network computes in
-bfloat16 where the device does so natively.
+Prints, for the affinity losses alone (self- and cross-correlation, forward and backward, always in single precision)
+and for a whole training step of the same recipe with the network in float32 and in bfloat16, the median time of both
+ways and their ratio, and the most memory that is allocated at a time; for the losses also what is kept between the
+forward and the backward pass, for the whole step also how much of it are the losses. Both ways alternate in one
+process. Ratios are what counts: seconds depend on the machine. Where a device only emulates bfloat16 (it says
+so), its step is slow for a reason that has nothing to do with the losses; ``--precision float32`` leaves it out. On a
+CPU that other programs use as well, ``--clock cpu`` counts the time that the process itself has had.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from pixel_embedded_affinity.training.objective import AffinityLoss, Objective
 from pixel_embedded_affinity.training.synthetic import synthetic_example
 
 WAYS = {"plain": plain_affinity_loss, "fused": fused_affinity_loss}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Case:
     recipe: Recipe
     batch: Batch
     device: torch.device
+    clock: Callable[[], float]
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
@@ -72,10 +76,11 @@ class Case:
         torch.autograd.grad(total, self.embeddings)
         return float(total.detach())
 
-    def step(self, loss: AffinityLoss) -> float:
-        """Forward and backward of the whole objective."""
+    def step(self, loss: AffinityLoss, precision: str) -> float:
+        """Forward and backward of the whole objective, the network in a precision."""
         self.network.zero_grad()
-        total = Objective(self.recipe, loss)(self.network, self.batch, view_generator(0, 0)).total
+        objective = Objective(self.recipe, loss, precision)
+        total = objective(self.network, self.batch, view_generator(0, 0)).total
         total.backward()
         return float(total.detach())
 
@@ -88,11 +93,11 @@ def medians(case: Case, run: Callable[[AffinityLoss], float], repeats: int) -> d
         raise SystemExit(f"both ways must agree, got {values}")
     for _ in range(repeats):
         for name, loss in WAYS.items():
-            start = time.perf_counter()
+            start = case.clock()
             run(loss)
             if case.device.type == "cuda":
                 torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(case.clock() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -116,10 +121,20 @@ def kept_bytes(case: Case, loss: AffinityLoss) -> int:
     return sum(kept.values())
 
 
-def peak_bytes(case: Case, loss: AffinityLoss) -> int:
-    """Most memory that the losses with their gradients allocate at a time, by the profiler's record."""
+def peak_bytes(case: Case, run: Callable[[AffinityLoss], float], loss: AffinityLoss) -> int:
+    """Most memory that a run allocates at a time, beyond what was there before."""
+    if case.device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run(loss)
+        return torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        case.losses_with_gradient(loss)
+        run(loss)
+    return _peak_of(record)
+
+
+def _peak_of(record: profile) -> int:
+    """The highest sum of allocations in a profiler's record."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         record.export_chrome_trace(str(path))
@@ -147,8 +162,8 @@ def report(name: str, unit_name: str, values: dict[str, float]) -> None:
     )
 
 
-def main() -> None:
-    """Measure and print."""
+def arguments_of_user() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--recipe", default="cvppp", help="recipe whose network and pairs are taken (default: %(default)s)"
@@ -161,22 +176,65 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=("float32", "bfloat16"),
+        default=["float32", "bfloat16"],
+        help="what the network computes in (default: both, in turn)",
+    )
+    parser.add_argument(
+        "--clock",
+        choices=tuple(CLOCKS),
+        default="wall",
+        help="time that passes, or that of the process on all its threads (default: %(default)s)",
+    )
+    return parser.parse_args()
+
+
+def report_losses(case: Case, repeats: int) -> float:
+    """Measure the losses alone; return the seconds of the plain way."""
+    run = case.losses_with_gradient
+    seconds = medians(case, run, repeats)
+    report("losses, forward and backward", "s", seconds)
+    peak = {name: peak_bytes(case, run, loss) / 1e6 for name, loss in WAYS.items()}
+    report("losses, peak", "MB", peak)
+    kept = {name: kept_bytes(case, loss) / 1e6 for name, loss in WAYS.items()}
+    report("losses, kept for backward", "MB", kept)
+    return seconds["plain"]
+
+
+def report_step(case: Case, precision: str, repeats: int, loss_seconds: float) -> None:
+    """Measure a whole step with the network in a precision."""
+
+    def run(loss: AffinityLoss) -> float:
+        return case.step(loss, precision)
+
+    seconds = medians(case, run, repeats)
+    report(f"training step, network in {precision}", "s", seconds)
+    report(
+        f"training step, {precision}, peak",
+        "MB",
+        {name: peak_bytes(case, run, loss) / 1e6 for name, loss in WAYS.items()},
+    )
+    print(f"{'':36} of the plain step, the full-resolution losses are {loss_seconds / seconds['plain']:.0%}")
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = arguments_of_user()
     device = resolve_device(arguments.device)
     recipe = Recipe.from_file(arguments.recipe).scheduled(crop=arguments.crop, batch=arguments.batch)
-    case = Case(recipe, made_up_batch(recipe, device), device)
+    case = Case(recipe, made_up_batch(recipe, device), device, CLOCKS[arguments.clock])
+    native = resolve_precision("auto", device) == torch.bfloat16
     print(
         f"{arguments.batch} crops of {arguments.crop} x {arguments.crop}, two views, "
-        f"{len(case.offsets)} offsets, {device}, network in {resolve_precision('auto', device)}, "
-        f"{torch.get_num_threads()} threads"
+        f"{len(case.offsets)} offsets, {device}, bfloat16 {'native' if native else 'emulated'}, "
+        f"{torch.get_num_threads()} threads, {arguments.clock} clock"
     )
-    report("losses, forward and backward", "s", medians(case, case.losses_with_gradient, arguments.repeats))
-    report(
-        "losses, kept for backward", "MB", {name: kept_bytes(case, loss) / 1e6 for name, loss in WAYS.items()}
-    )
-    if device.type == "cpu":
-        report("losses, peak", "MB", {name: peak_bytes(case, loss) / 1e6 for name, loss in WAYS.items()})
-    report("training step, forward and backward", "s", medians(case, case.step, arguments.repeats))
+    loss_seconds = report_losses(case, arguments.repeats)
+    for precision in arguments.precision:
+        report_step(case, precision, arguments.repeats, loss_seconds)
 
 
 if __name__ == "__main__":

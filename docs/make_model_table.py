@@ -16,7 +16,9 @@ from pixel_embedded_affinity.models.registry import ModelEntry, read_registry
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
-ABBREVIATIONS = {"aji", "ap", "arand", "dic", "f1", "fg", "iou", "pq", "sbd", "sq", "dq", "voi"}
+ABBREVIATIONS = {"dic": "DiC"} | {
+    name: name.upper() for name in ("aji", "ap", "arand", "f1", "fg", "iou", "pq", "sbd", "sq", "dq", "voi")
+}
 HEADINGS = ("model", "version", "segments", "trained on", "measured scores", "license of the weights", "size")
 
 
@@ -64,7 +66,7 @@ def cells(entry: ModelEntry) -> list[str]:
 
 def score_name(key: str) -> str:
     """Write a score's key for a reader: ``validation_aji`` becomes ``validation AJI``."""
-    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in key.split("_"))
+    return " ".join(ABBREVIATIONS.get(word, word) for word in key.split("_"))
 
 
 def row(entries: list[str] | tuple[str, ...]) -> str:

@@ -1,15 +1,15 @@
-"""Affinities: cosine similarity of the embeddings of pixel pairs, for any neighborhood."""
+"""Affinities: cosine similarity of the embeddings of pixel pairs, for any neighborhood, computed where it is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.device import survive_fork
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     Array = Union[npt.NDArray[Any], torch.Tensor]
 
 Box = tuple[slice, ...]
+
+# Components of vectors that were brought to unit length in bfloat16 leave [-1, 1] by less than this.
+_ROUNDING = 0.01
+
+# Below this share of the pixels, picking the two ends of each pair is faster than comparing shifted slices.
+_FEW = 1 / 4
 
 
 def overlap(shape: Sequence[int], offset: Sequence[int]) -> tuple[Box, Box]:
@@ -44,57 +50,227 @@ def overlap(shape: Sequence[int], offset: Sequence[int]) -> tuple[Box, Box]:
     return here, there
 
 
-@dataclass(frozen=True, eq=False)
-class Affinities:
-    """Affinities of every pixel pair of a neighborhood.
+class Pairs(NamedTuple):
+    """Pairs of pixels and their affinities, in NumPy.
 
     Attributes
     ----------
-    values : numpy.ndarray or torch.Tensor
-        float32 ``(K, *spatial)``: cosine similarity in [-1, 1], 1 = same object. ``values[k][p]`` belongs to the
-        pair ``(p, p + neighborhood.offsets[k])``; it is 0 where the pair leaves the image (see `valid`).
-    neighborhood : Neighborhood
-        The K offsets and their roles.
-    embedding : numpy.ndarray or torch.Tensor or None
-        The unit-length embedding ``(D, *spatial)`` that the values come from, for clusterers that need it.
+    first, second : ndarray of intp, shape (N,)
+        Numbers of the two pixels of each pair, pixels numbered in C order.
+    affinity : ndarray of float32, shape (N,)
+        Cosine similarity in [-1, 1].
     """
 
-    values: Array
-    neighborhood: Neighborhood
-    embedding: Array | None = None
+    first: npt.NDArray[np.intp]
+    second: npt.NDArray[np.intp]
+    affinity: npt.NDArray[np.float32]
+
+
+class Affinities:
+    """Affinities of the pixel pairs of a neighborhood: given ones, or those of an embedding, computed on demand.
+
+    Long ranges are used on a coarse grid only (the neighborhood's strides), so that computing all `values` of
+    many offsets is a waste: `channel` and `pairs` compute what is asked for, and give the same numbers.
+
+    Parameters
+    ----------
+    values : numpy.ndarray or torch.Tensor or None
+        ``(K, *spatial)``: cosine similarity in [-1, 1], 1 = same object. None for those of the embedding.
+    neighborhood : Neighborhood
+        The K offsets and their roles.
+    embedding : numpy.ndarray or torch.Tensor, optional
+        The unit-length embedding ``(D, *spatial)``: what the values are computed from where none are given,
+        and what clusterers of embeddings use. `affinities` makes it from any embedding. Neither it nor
+        `values` are copied; do not change them afterwards.
+
+    Raises
+    ------
+    InputError
+        If neither values nor an embedding are given; or, of an embedding without values, if it has another
+        dimension than the neighborhood, no pixel, NaN or infinite values, or components beyond 1.
+    """
+
+    def __init__(
+        self, values: Array | None, neighborhood: Neighborhood, embedding: Array | None = None
+    ) -> None:
+        self._neighborhood = neighborhood
+        self._given = values
+        self._source = embedding
+        self._computed: Array | None = None
+        self._unit_vectors: _Unit | torch.Tensor | None = None
+        self._as_numpy = False
+        if values is None:
+            if embedding is None:
+                raise InputError("affinities need values or an embedding, got neither")
+            _check_unit(embedding, neighborhood)
+
+    def __repr__(self) -> str:
+        origin = "given" if self.is_given else "on demand"
+        return f"Affinities({origin}, spatial_shape={self.spatial_shape}, neighborhood={self.neighborhood!r})"
+
+    @property
+    def neighborhood(self) -> Neighborhood:
+        """The K offsets and their roles."""
+        return self._neighborhood
+
+    @property
+    def values(self) -> Array:
+        """float32 ``(K, *spatial)``; ``values[k][p]`` belongs to the pair ``(p, p + neighborhood.offsets[k])``.
+
+        It is 0 where the pair leaves the image (see `valid`). Computed when first asked for, and then kept.
+        """
+        if self._given is not None:
+            return _numpy_of(self._given) if self._as_numpy else self._given
+        if self._computed is None:
+            self._computed = self._in_kind(_all_products(self._unit, self.neighborhood))
+        return self._computed
+
+    @property
+    def embedding(self) -> Array | None:
+        """The unit-length embedding ``(D, *spatial)``, or None."""
+        return _numpy_of(self._source) if self._as_numpy and self._source is not None else self._source
+
+    @property
+    def source(self) -> Array | None:
+        """The embedding as it was given, on the device where it is, also in the NumPy form of affinities."""
+        return self._source
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the values were given, and are not those of the embedding."""
+        return self._given is not None
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         """Height and width, or depth, height and width, in pixels."""
-        return tuple(self.values.shape[1:])
+        return tuple(self._origin.shape[1:])
 
     @property
     def valid(self) -> Array:
         """Bool ``(K, *spatial)``, of the values' kind: whether both ends of a pair lie in the image."""
-        valid = np.zeros(tuple(self.values.shape), dtype=bool)
+        valid = np.zeros((len(self.neighborhood), *self.spatial_shape), dtype=bool)
         for channel, offset in zip(valid, self.neighborhood.offsets):
             channel[overlap(self.spatial_shape, offset)[0]] = True
-        if isinstance(self.values, np.ndarray):
+        if self._as_numpy or isinstance(self._origin, np.ndarray):
             return valid
         import torch
 
-        return torch.from_numpy(valid).to(self.values.device)
+        return torch.from_numpy(valid).to(self._origin.device)
+
+    def channel(self, channel: int, where: Box | None = None) -> Array:
+        """Return the affinities of one offset, at all pixels or at some; only these are computed.
+
+        Parameters
+        ----------
+        channel : int
+            Position of the offset, from 0.
+        where : tuple of slice, optional
+            One slice per spatial axis, with a step of at least 1: a window, a grid of strides, or both.
+            Default: everywhere.
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor
+            ``values[channel][where]``; not necessarily a copy.
+
+        Raises
+        ------
+        InputError
+            If there is no such channel, or `where` is not as described.
+        """
+        offset = self._offset(channel)
+        box = _checked_box(where, self.spatial_shape)
+        if self._given is not None or self._computed is not None:
+            return cast("Array", self.values[channel][box])
+        return self._in_kind(_products(self._unit, offset, box))
+
+    def pairs(self, channel: int, foreground: npt.NDArray[np.bool_] | None = None) -> Pairs:
+        """Return the pairs of an offset that clustering uses: on the strides, in the image and the foreground.
+
+        Parameters
+        ----------
+        channel : int
+            Position of the offset, from 0. If it attracts, pairs start at every pixel; if it repels, at those
+            whose coordinates are multiples of the neighborhood's strides.
+        foreground : ndarray of bool, shape (*spatial), optional
+            Both ends of a pair must be True. Default: everywhere.
+
+        Returns
+        -------
+        Pairs
+            In C order of their first pixels.
+
+        Raises
+        ------
+        InputError
+            If there is no such channel, or the foreground has another shape or type.
+        """
+        offset, shape = self._offset(channel), self.spatial_shape
+        strides = (1,) * len(shape) if self.neighborhood.attractive[channel] else self.neighborhood.strides
+        _, here, there = _ends(shape, offset, tuple(slice(0, n, s) for n, s in zip(shape, strides)))
+        pixels = np.arange(np.prod(shape, dtype=np.intp), dtype=np.intp).reshape(shape)
+        first, second = pixels[here], pixels[there]
+        if foreground is None:
+            return Pairs(first.ravel(), second.ravel(), _numpy_of(self.channel(channel, here)).ravel())
+        _check_foreground(foreground, shape)
+        used = foreground[here] & foreground[there]
+        first, second = first[used], second[used]
+        known = self._given is not None or self._computed is not None
+        if known or len(first) > _FEW * used.size:
+            return Pairs(first, second, _numpy_of(self.channel(channel, here))[used])
+        return Pairs(first, second, _products_of_pairs(self._unit, first, second))
 
     def numpy(self) -> Affinities:
-        """Return the same affinities as NumPy arrays in main memory."""
-        embedding = None if self.embedding is None else _as_numpy(self.embedding)
-        return Affinities(_as_numpy(self.values), self.neighborhood, embedding)
+        """Return the same affinities as NumPy arrays in main memory; what was not computed yet is still not."""
+        given = None if self._given is None else _numpy_of(self._given)
+        result = Affinities(given, self.neighborhood, self._source)
+        result._as_numpy = True
+        result._computed = None if self._computed is None else _numpy_of(self._computed)
+        result._unit_vectors = self._unit_vectors
+        return result
+
+    @property
+    def _origin(self) -> Array:
+        return cast("Array", self._source if self._given is None else self._given)
+
+    @property
+    def _unit(self) -> _Unit | torch.Tensor:
+        if self._unit_vectors is None:
+            self._unit_vectors = _usable(cast("Array", self._source))
+        return self._unit_vectors
+
+    def _in_kind(self, computed: Array) -> Array:
+        """Turn computed values into the kind that this object gives."""
+        if self._as_numpy or isinstance(self._source, np.ndarray):
+            return _numpy_of(computed)
+        if not isinstance(computed, np.ndarray):
+            return computed
+        import torch
+
+        return torch.from_numpy(computed)
+
+    def _offset(self, channel: int) -> tuple[int, ...]:
+        count = len(self.neighborhood)
+        if (
+            isinstance(channel, bool)
+            or not isinstance(channel, (int, np.integer))
+            or not 0 <= channel < count
+        ):
+            raise InputError(f"channel must be an integer from 0 to {count - 1}, got {channel!r}")
+        return self.neighborhood.offsets[channel]
 
 
 def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affinities:
-    """Compute the affinities of pixel pairs: ``A(p, o) = <E(p), E(p + o)>``, the embedding E of unit length.
+    """Compare the embeddings of pixel pairs: ``A(p, o) = <E(p), E(p + o)>``, the embedding E of unit length.
+
+    The input is checked at once; the products are taken when they are asked for.
 
     Parameters
     ----------
     embedding : Embedding, numpy.ndarray or torch.Tensor
         What `Segmenter.embed` returns, or any floating-point array ``(D, *spatial)`` of two or three spatial
         axes; an array is scaled to unit length per pixel first (a zero vector stays zero: it is similar to
-        nothing). Never modified.
+        nothing). Never modified. The values of an `Embedding` are not copied.
     neighborhood : Neighborhood
         The compared pairs; ranges longer than the image are allowed, and have no valid pair.
 
@@ -118,22 +294,21 @@ def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affi
 
     from pixel_embedded_affinity.embedding import Embedding
 
+    survive_fork()
     if not isinstance(neighborhood, Neighborhood):
         raise InputError(
             f"neighborhood must be a Neighborhood, got {type(neighborhood).__name__}; "
             "use Neighborhood.from_ranges([1, 3, 9])"
         )
     if isinstance(embedding, Embedding):
-        unit: torch.Tensor = embedding.values
-        _check_dimensions(tuple(unit.shape), neighborhood)
-        return Affinities(_similarities(unit, neighborhood), neighborhood, unit)
+        return Affinities(None, neighborhood, embedding.values)
     if not isinstance(embedding, (np.ndarray, torch.Tensor)):
         raise InputError(
             f"embedding must be an Embedding, a NumPy array or a torch tensor, got {type(embedding).__name__}"
         )
     if isinstance(embedding, np.ndarray):
-        return _of_tensor(_tensor_of(embedding), neighborhood).numpy()
-    return _of_tensor(embedding, neighborhood)
+        return Affinities(None, neighborhood, _unit_of(_tensor_of(embedding), neighborhood).numpy())
+    return Affinities(None, neighborhood, _unit_of(embedding, neighborhood))
 
 
 def _tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
@@ -149,18 +324,14 @@ def _tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.array(array, dtype=dtype, order="C"))
 
 
-def _of_tensor(embedding: torch.Tensor, neighborhood: Neighborhood) -> Affinities:
-    import torch
-
+def _unit_of(embedding: torch.Tensor, neighborhood: Neighborhood) -> torch.Tensor:
     from pixel_embedded_affinity.embedding import unit_length
 
     _check_dimensions(tuple(embedding.shape), neighborhood)
     if not embedding.is_floating_point():
         raise InputError(f"embedding has dtype {embedding.dtype}; expected a floating-point type")
-    if not bool(torch.isfinite(embedding).all()):
-        raise InputError("embedding holds NaN or infinite values; expected finite numbers")
-    unit = unit_length(_of_largest_one(embedding.detach()))
-    return Affinities(_similarities(unit, neighborhood), neighborhood, unit)
+    # Infinite values become NaN here, and are refused as such.
+    return unit_length(_of_largest_one(embedding.detach()))
 
 
 def _of_largest_one(embedding: torch.Tensor) -> torch.Tensor:
@@ -182,40 +353,182 @@ def _check_dimensions(shape: tuple[int, ...], neighborhood: Neighborhood) -> Non
         )
 
 
-def _similarities(unit: torch.Tensor, neighborhood: Neighborhood) -> torch.Tensor:
-    """Inner products of shifted slices: each pair once, none across the image's border."""
+def _check_unit(embedding: Array, neighborhood: Neighborhood) -> None:
+    survive_fork()
+    _check_dimensions(tuple(embedding.shape), neighborhood)
+    # torch is slow where the channels are last.
+    values = _numpy_of(embedding) if _in_main_memory(embedding) else cast("torch.Tensor", embedding).detach()
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise InputError("embedding holds NaN or infinite values; expected finite numbers")
+    if max(-low, high) > 1 + _ROUNDING:
+        raise InputError(
+            f"embedding holds components from {low:g} to {high:g}; expected vectors of unit length; "
+            "use affinities(embedding, neighborhood), which divides them by their lengths"
+        )
+
+
+def _check_foreground(foreground: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> None:
+    if foreground.shape != shape or foreground.dtype != np.bool_:
+        raise InputError(
+            f"foreground must be bool of shape {shape}, got {foreground.dtype} of shape {foreground.shape}"
+        )
+
+
+def _checked_box(where: Box | None, shape: tuple[int, ...]) -> Box:
+    """Slices of explicit start, stop and step."""
+    box = (slice(None),) * len(shape) if where is None else where
+    if (
+        not isinstance(box, tuple)
+        or len(box) != len(shape)
+        or not all(isinstance(part, slice) and part.step != 0 for part in box)
+    ):
+        raise InputError(f"where must be a tuple of {len(shape)} slices, one per spatial axis, got {where!r}")
+    explicit = tuple(slice(*part.indices(n)) for part, n in zip(box, shape))
+    if any(part.step < 0 for part in explicit):
+        raise InputError(f"where must hold slices with a step of at least 1, got {where!r}")
+    return explicit
+
+
+def _ends(shape: tuple[int, ...], offset: Sequence[int], box: Box) -> tuple[Box, Box, Box]:
+    """Of the pixels of a box, those with a partner: their places in the box, in the image, and the partners."""
+    places, here, there = [], [], []
+    for n, step, part in zip(shape, offset, box):
+        least, most = max(0, -step), min(n, n - step)
+        count = len(range(part.start, part.stop, part.step))
+        begin = min(max(-((part.start - least) // part.step), 0), count)
+        end = min(max(-((part.start - most) // part.step), begin), count)
+        first = part.start + begin * part.step
+        last = part.start + (end - 1) * part.step
+        places.append(slice(begin, end))
+        here.append(slice(first, last + 1, part.step) if end > begin else slice(0, 0))
+        there.append(slice(first + step, last + step + 1, part.step) if end > begin else slice(0, 0))
+    return tuple(places), tuple(here), tuple(there)
+
+
+class _Unit(NamedTuple):
+    """An embedding (D, *spatial) in main memory, float32, contiguous with its channels first or last.
+
+    The network's are last, and copying them into the other order takes longer than comparing some offsets.
+    """
+
+    vectors: npt.NDArray[np.float32]
+    channels_last: bool
+
+
+def _usable(embedding: Array) -> _Unit | torch.Tensor:
+    """The embedding to compute with, copied only if its order or type needs it."""
+    survive_fork()
+    if not _in_main_memory(embedding):
+        return cast("torch.Tensor", embedding).detach().float().contiguous()
+    vectors = _numpy_of(embedding).astype(np.float32, copy=False)
+    if np.moveaxis(vectors, 0, -1).flags.c_contiguous:
+        return _Unit(vectors, True)
+    return _Unit(np.ascontiguousarray(vectors), False)
+
+
+def _products(unit: _Unit | torch.Tensor, offset: Sequence[int], box: Box) -> Array:
+    """Inner products of shifted slices at the pixels of a box, 0 where there is no partner."""
+    shape = tuple(len(range(part.start, part.stop, part.step)) for part in box)
+    vectors = unit.vectors if isinstance(unit, _Unit) else unit
+    places, here, there = _ends(tuple(vectors.shape[1:]), offset, box)
+    ends = (slice(None), *here), (slice(None), *there)
+    if not isinstance(unit, _Unit):
+        return _products_on_device(unit[ends[0]], unit[ends[1]], shape, places)
+    values = np.zeros(shape, np.float32)
+    _multiply(_Unit(unit.vectors[ends[0]], unit.channels_last), unit.vectors[ends[1]], values[places])
+    return values
+
+
+def _multiply(first: _Unit, second: npt.NDArray[Any], out: npt.NDArray[np.float32]) -> None:
+    """Inner products over channels, clipped to cosines; each the same bits whatever is computed along with it.
+
+    NumPy's einsum keeps no product in memory. It goes through the axis that is the fastest in memory last, so
+    that the order of additions is fixed, with one exception: a single pixel with its channels first.
+    """
+    one, other = first.vectors, second
+    if first.channels_last:
+        np.einsum("...d,...d->...", np.moveaxis(one, 0, -1), np.moveaxis(other, 0, -1), out=out)
+    elif out.size == 1:
+        twice = np.empty((*out.shape, 2), np.float32)
+        _multiply(_Unit(np.stack((one, one), -1), False), np.stack((other, other), -1), twice)
+        out[...] = twice[..., 0]
+    elif one.strides[-1] == one.itemsize:
+        np.einsum("d...,d...->...", one, other, out=out)
+    else:
+        np.einsum("d...,d...->...", np.ascontiguousarray(one), np.ascontiguousarray(other), out=out)
+    np.clip(out, -1, 1, out=out)
+
+
+def _products_on_device(
+    first: torch.Tensor, second: torch.Tensor, shape: tuple[int, ...], places: Box
+) -> torch.Tensor:
+    """The same in torch, channel after channel: sums of many terms would depend on the shape."""
     import torch
 
-    if unit.device.type == "cpu":
-        return torch.from_numpy(_similarities_on_cpu(unit.detach().contiguous().numpy(), neighborhood))
-    values = torch.zeros((len(neighborhood), *unit.shape[1:]), dtype=torch.float32, device=unit.device)
-    for channel, offset in zip(values, neighborhood.offsets):
-        here, there = overlap(unit.shape[1:], offset)
-        first, second = (slice(None), *here), (slice(None), *there)
-        channel[here] = (unit[first] * unit[second]).sum(0)
+    values = torch.zeros(shape, dtype=torch.float32, device=first.device)
+    inner = values[places]
+    for one, other in zip(first, second):
+        inner.addcmul_(one, other)
     return values.clamp_(-1, 1)
 
 
-def _similarities_on_cpu(
-    unit: npt.NDArray[np.float32], neighborhood: Neighborhood
+def _products_of_pairs(
+    unit: _Unit | torch.Tensor, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float32]:
-    """The same in NumPy, whose einsum keeps no product in memory; one offset a task, on torch's threads."""
+    """Inner products of the embeddings of pairs of pixels, which are given by their numbers in C order."""
+    if isinstance(unit, _Unit):
+        values = np.zeros(len(first), np.float32)
+        ends = (_picked(unit, numbers) for numbers in (first, second))
+        _multiply(_Unit(next(ends), unit.channels_last), next(ends), values)
+        return values
     import torch
 
-    values = np.zeros((len(neighborhood), *unit.shape[1:]), dtype=np.float32)
+    flat = unit.reshape(len(unit), -1)
+    one, other = (flat[:, torch.from_numpy(numbers).to(flat.device)] for numbers in (first, second))
+    return _numpy_of(_products_on_device(one, other, (len(first),), (slice(None),)))
+
+
+def _picked(unit: _Unit, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    """Vectors (D, N) of some pixels, in the order of memory of all."""
+    count = len(unit.vectors)
+    if unit.channels_last:
+        rows: npt.NDArray[np.float32] = np.moveaxis(unit.vectors, 0, -1).reshape(-1, count)
+        transposed: npt.NDArray[np.float32] = rows.take(numbers, axis=0).T
+        return transposed
+    columns: npt.NDArray[np.float32] = unit.vectors.reshape(count, -1)
+    picked: npt.NDArray[np.float32] = columns.take(numbers, axis=1)
+    return picked
+
+
+def _all_products(unit: _Unit | torch.Tensor, neighborhood: Neighborhood) -> Array:
+    """All offsets at all pixels; in main memory, one offset a task, on torch's threads."""
+    import torch
+
+    if not isinstance(unit, _Unit):
+        everywhere = _checked_box(None, tuple(unit.shape[1:]))
+        channels = [_products(unit, offset, everywhere) for offset in neighborhood.offsets]
+        return torch.stack(cast("list[torch.Tensor]", channels))
+    vectors, shape = unit.vectors, unit.vectors.shape[1:]
+    values = np.zeros((len(neighborhood), *shape), dtype=np.float32)
 
     def fill(task: tuple[npt.NDArray[np.float32], tuple[int, ...]]) -> None:
         channel, offset = task
-        here, there = overlap(unit.shape[1:], offset)
-        inner = channel[here]
-        first, second = (slice(None), *here), (slice(None), *there)
-        np.einsum("d...,d...->...", unit[first], unit[second], out=inner)
-        np.clip(inner, -1, 1, out=inner)
+        here, there = overlap(shape, offset)
+        ends = (slice(None), *here), (slice(None), *there)
+        _multiply(_Unit(vectors[ends[0]], unit.channels_last), vectors[ends[1]], channel[here])
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(fill, zip(values, neighborhood.offsets)))
     return values
 
 
-def _as_numpy(values: Array) -> npt.NDArray[Any]:
-    return values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
+def _in_main_memory(values: Array) -> bool:
+    return isinstance(values, np.ndarray) or values.device.type == "cpu"
+
+
+def _numpy_of(values: Array) -> npt.NDArray[Any]:
+    if isinstance(values, np.ndarray):
+        return values
+    plain = values.detach().cpu()
+    return plain.float().numpy() if plain.element_size() < 4 else plain.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+
+_computed_in: int | None = None
+"""The process in which torch last computed for the library."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -105,3 +109,19 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def survive_fork() -> None:
+    """Make torch compute on one thread in a process that was forked from one in which it has computed.
+
+    To be called before torch computes. The threads of GNU OpenMP, on which torch computes, are not there in a
+    forked process, which would wait for them forever. A process that wants several threads starts by "spawn".
+    """
+    global _computed_in
+    process = os.getpid()
+    if _computed_in not in (None, process):
+        import torch
+
+        logger.info("this process was forked after torch had computed: torch now uses one thread in it")
+        torch.set_num_threads(1)
+    _computed_in = process

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from pixel_embedded_affinity.device import autocast
+from pixel_embedded_affinity.device import autocast, survive_fork
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.memory import free_memory, is_out_of_memory
+from pixel_embedded_affinity.tiling import Box, Tile, Tiling, halved, outer_shape, rounded_up, shape_of, tiles
+
+logger = logging.getLogger(__name__)
+
+_SHARE = 0.5  # of the free memory: the rest is for the embedding, the affinities and the clusterer
+_LARGEST_TILE = 2048  # beyond, a tile's halo costs next to nothing
+_LARGEST_BATCH = 16
+
+WHOLE = Tiling(None)
+"""The image goes through the network at once, whatever memory that takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +49,11 @@ class Embedding:
         """Height and width, or depth, height and width, in pixels."""
         return tuple(self.values.shape[1:])
 
+    def crop(self, box: Box) -> Embedding:
+        """Return a part of it, which shares its memory."""
+        foreground = None if self.foreground is None else self.foreground[box]
+        return Embedding(self.values[_channels_of(box)], foreground)
+
     def numpy(self) -> npt.NDArray[np.float32]:
         """Return the embedding values as a NumPy array ``(D, *spatial)`` in main memory."""
         array: npt.NDArray[np.float32] = self.values.cpu().numpy()
@@ -56,20 +76,29 @@ def _over_lengths(embedding: torch.Tensor, lengths: torch.Tensor) -> torch.Tenso
 
 
 def embed(
-    network: nn.Module, image: npt.NDArray[np.float32], device: torch.device, precision: str = "auto"
+    network: nn.Module,
+    image: npt.NDArray[np.float32],
+    device: torch.device,
+    precision: str = "auto",
+    *,
+    tiling: Tiling = WHOLE,
 ) -> Embedding:
     """Run the network on one normalized image.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In evaluation mode, on `device`.
+        In evaluation mode, on `device`. To be run in tiles, it says its ``grid`` and ``memory_per_pixel()``,
+        as `ResidualUNet` does.
     image : numpy.ndarray
         float32 ``(C, *spatial)``, normalized.
     device : torch.device
         Where to compute.
     precision : str
         ``"auto"``, ``"float32"`` or ``"bfloat16"``, see `pixel_embedded_affinity.device`.
+    tiling : Tiling
+        How the image is cut. Where memory does not suffice for a tile, tiles of half its size are taken, down
+        to one coarsest pixel of the network; this is logged. An image that is to go through whole never is.
 
     Returns
     -------
@@ -79,17 +108,175 @@ def embed(
     Raises
     ------
     InputError
-        If the network's output is not finite: an image far outside the intensities that it was trained on.
+        If the network's output is not finite: an image far outside the intensities that it was trained on;
+        or if tiles are asked for and the network does not say how they must lie.
     """
+    shape = image.shape[1:]
+    size = _size(network, shape, device, tiling)
+    if size is None:
+        return _whole(network, image, device, precision)
+    grid = grid_of(network)
+    while True:
+        try:
+            return _tiled(network, image, device, precision, size, tiling.halo)
+        except (MemoryError, RuntimeError) as error:
+            smaller = halved(tuple(map(min, size, shape)), grid)
+            if not is_out_of_memory(error) or smaller == size:
+                raise
+            logger.warning(
+                "memory does not suffice for tiles of %s; going on with tiles of %s", size, smaller
+            )
+            size = smaller
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _size(
+    network: nn.Module, shape: Sequence[int], device: torch.device, tiling: Tiling
+) -> tuple[int, ...] | None:
+    """Size of the tiles; None for the whole image, without a way back."""
+    if tiling.size is None:
+        return None
+    if isinstance(tiling.size, str):
+        return _fitting(network, shape, device, tiling.halo) if hasattr(network, "memory_per_pixel") else None
+    size = (tiling.size,) * len(shape) if isinstance(tiling.size, int) else tiling.size
+    if len(size) != len(shape):
+        raise InputError(
+            f"tile={size} has {len(size)} sizes for an image of {len(shape)} spatial axes; expected one per axis"
+        )
+    return size
+
+
+def _fitting(network: nn.Module, shape: Sequence[int], device: torch.device, halo: int) -> tuple[int, ...]:
+    """The whole image if there is memory for it, else the largest tile for which there is."""
+    grid, pixels = grid_of(network), _affordable(network, device)
+    if math.prod(rounded_up(length, grid) for length in shape) <= pixels:
+        return tuple(shape)
+    size = (_LARGEST_TILE,) * len(shape)
+    while math.prod(outer_shape(shape, size, halo=halo, grid=grid)) > pixels and max(size) > grid:
+        size = halved(size, grid)
+    logger.info("the image of %s pixels goes through the network in tiles of %s", tuple(shape), size)
+    return size
+
+
+def _affordable(network: nn.Module, device: torch.device) -> int:
+    """Pixels that may go through the network at once."""
+    per_pixel: int = network.memory_per_pixel()  # type: ignore[operator]
+    return int(_SHARE * free_memory(device)) // per_pixel
+
+
+def grid_of(network: nn.Module) -> int:
+    """Pixels in the coarsest pixel of a network, at multiples of which tiles must start.
+
+    Raises
+    ------
+    InputError
+        If the network does not say it.
+    """
+    grid = getattr(network, "grid", None)
+    if not isinstance(grid, int):
+        raise InputError(
+            f"network {type(network).__name__} does not say how tiles must lie; expected an attribute `grid`, "
+            "the pixels in its coarsest one; add it, or use tile=None"
+        )
+    return grid
+
+
+def _whole(
+    network: nn.Module, image: npt.NDArray[np.float32], device: torch.device, precision: str
+) -> Embedding:
+    """The network's output on one image, scaled."""
+    (found,) = _of_batch(network, image[np.newaxis], device, precision)
+    return found
+
+
+def _of_batch(
+    network: nn.Module, images: npt.NDArray[np.float32], device: torch.device, precision: str
+) -> list[Embedding]:
+    """The network's output on images (N, C, *spatial), scaled."""
+    survive_fork()
     with torch.inference_mode(), autocast(device, precision):
-        batch = torch.from_numpy(image).to(device).unsqueeze(0).contiguous(memory_format=torch.channels_last)
+        batch = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
         output = network(batch)
-        vectors = output.embedding[0].float()
-        lengths = _lengths(vectors)
-        values = _over_lengths(vectors, lengths)
-        foreground = None if output.foreground is None else output.foreground[0, 0].float().sigmoid()
-    _refuse_overflow(image, lengths, foreground)
-    return Embedding(values, foreground)
+        vectors = [vectors.float() for vectors in output.embedding]
+        lengths = [_lengths(embedding) for embedding in vectors]
+        values = [_over_lengths(embedding, length) for embedding, length in zip(vectors, lengths)]
+        logits = [None] * len(values) if output.foreground is None else output.foreground[:, 0]
+        foregrounds = [None if logit is None else logit.float().sigmoid() for logit in logits]
+    _refuse_overflow(images, *lengths, *foregrounds)
+    return [Embedding(*pair) for pair in zip(values, foregrounds)]
+
+
+def _tiled(
+    network: nn.Module,
+    image: npt.NDArray[np.float32],
+    device: torch.device,
+    precision: str,
+    size: Sequence[int],
+    halo: int,
+) -> Embedding:
+    """The same, put together from tiles."""
+    shape, grid = image.shape[1:], grid_of(network)
+    parts = tiles(shape, size, halo=halo, grid=grid)
+    if len(parts) == 1:
+        return _whole(network, image, device, precision)
+    found = _of_tiles(network, image, device, precision, parts)
+    first = next(found)
+    result = _empty_like(first[1], shape)
+    for tile, part in chain([first], found):
+        _put(result, tile, part)
+    return result
+
+
+def _of_tiles(
+    network: nn.Module,
+    image: npt.NDArray[np.float32],
+    device: torch.device,
+    precision: str,
+    parts: Sequence[Tile],
+) -> Iterator[tuple[Tile, Embedding]]:
+    """Each tile with its embedding, in batches."""
+    count = _batch_size(network, device, parts[0])
+    for start in range(0, len(parts), count):
+        batch = parts[start : start + count]
+        images = np.stack([_padded(image, tile.outer) for tile in batch])
+        yield from zip(batch, _of_batch(network, images, device, precision))
+
+
+def _channels_of(box: Box) -> Box:
+    """Index of all channels in a box."""
+    return (slice(None), *box)
+
+
+def _batch_size(network: nn.Module, device: torch.device, tile: Tile) -> int:
+    """Tiles that go through the network together: they only pay where the device is wider than a tile."""
+    if device.type != "cuda" or not hasattr(network, "memory_per_pixel"):
+        return 1
+    return max(1, min(_LARGEST_BATCH, _affordable(network, device) // math.prod(shape_of(tile.outer))))
+
+
+def _padded(image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]:
+    """A part of an image, its last pixels repeated where the part reaches beyond, as the network does."""
+    part = image[_channels_of(box)]
+    missing = [length - there for length, there in zip(shape_of(box), part.shape[1:])]
+    return np.pad(part, [(0, 0), *((0, count) for count in missing)], mode="edge") if any(missing) else part
+
+
+def _empty_like(found: Embedding, shape: Sequence[int]) -> Embedding:
+    """An embedding of another spatial shape, whose values are to be put in."""
+    with torch.inference_mode():
+        values = found.values.new_empty((len(found.values), *shape))
+        return Embedding(
+            values, None if found.foreground is None else found.foreground.new_empty(tuple(shape))
+        )
+
+
+def _put(result: Embedding, tile: Tile, found: Embedding) -> None:
+    """Write a tile's core to its place."""
+    with torch.inference_mode():
+        result.values[_channels_of(tile.core)] = found.values[_channels_of(tile.inner)]
+        if result.foreground is not None and found.foreground is not None:
+            result.foreground[tile.core] = found.foreground[tile.inner]
 
 
 def _refuse_overflow(image: npt.NDArray[np.float32], *outputs: torch.Tensor | None) -> None:

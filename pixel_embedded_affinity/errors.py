@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+_LONGEST = 2000
+
+
+def readable(text: str) -> str:
+    r"""Return a text as one line that a terminal shows as it is, cut in its middle where it is very long.
+
+    File names and files that come from elsewhere may hold line breaks, control characters of terminals, and
+    halves of characters that cannot be printed; these are shown as Python writes them, such as ``\x1b``.
+    """
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    if len(shown) <= _LONGEST:
+        return shown
+    return f"{shown[: _LONGEST * 2 // 3]} ... {shown[-(_LONGEST // 4) :]}"
+
 
 class PixelEmbeddedAffinityError(Exception):
-    """Base class of all errors that the library raises on purpose."""
+    """Base class of all errors that the library raises on purpose; the message is one readable line."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(readable(part) if isinstance(part, str) else part for part in arguments))
 
 
 class InputError(PixelEmbeddedAffinityError, ValueError):

@@ -42,6 +42,8 @@ _AXES_OF_MODE = {
 }
 _SPATIAL = {2: "YX", 3: "ZYX"}
 _EXIF_ORIENTATION = 0x0112
+_MOST_PIXELS = 2**31 - 1
+"""The most objects that int32 can count; also more than the embedding of any machine's main memory holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +158,11 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
 
 
 def _read(path: Path) -> _Source:
-    if path.is_dir():
+    # These two answer False, and do not raise, where a name is too long or holds a null.
+    if os.path.isdir(path):
         raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
     kind = _format_of_name(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"'{path}' does not exist; expected an image file; check the path")
     try:
         _check_signature(path, kind)
@@ -351,7 +354,7 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
     source : str, path-like or array-like
         A file for `read_image`; or a NumPy array, a torch tensor on any device, nested lists of numbers, or
         anything with ``__array__`` or with ``shape``, ``dtype`` and ``__getitem__`` (zarr, dask, h5py). Any
-        integer, float or bool dtype, byte order and stride. Never modified.
+        integer, float or bool dtype, byte order and stride. Never modified. Of at most 2**31 - 1 pixels.
     axes : str, optional
         Letter of each axis of the source, such as ``"CYX"``.
     channels : int
@@ -368,7 +371,7 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
     ------
     InputError
         If the source cannot be read, has another dtype, has masked, NaN, infinite or (in float32) overflowing
-        values, an empty axis, axes that do not fit, or a channel count that does not fit.
+        values, an empty axis, too many pixels, axes that do not fit, or a channel count that does not fit.
     """
     _check_model(channels, ndim)
     if isinstance(source, (str, os.PathLike)):
@@ -516,7 +519,7 @@ def _check_single(source: Any, axes: str | None, ndim: int) -> None:
     if not isinstance(source, (list, tuple)) or not source:
         return
     paths = all(isinstance(item, (str, os.PathLike)) for item in source)
-    least = ndim if axes is None else max(ndim, len(axes))
+    least = max(ndim, len(axes)) if isinstance(axes, str) else ndim
     if paths or all(len(getattr(item, "shape", ())) >= least for item in source):
         count = f"{len(source)} image{'s' if len(source) > 1 else ''}"
         raise InputError(f"a list of {count}; use segment_many")
@@ -534,6 +537,7 @@ def _opened(source: Any, what: str) -> Any:
     if all(hasattr(source, name) for name in ("detach", "cpu", "numpy")):
         return _from_tensor(source, what)
     if all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+        _check_shape(source, what)
         return source
     if isinstance(source, (list, tuple)) or hasattr(source, "__array__"):
         return _to_numpy(source, what)
@@ -541,6 +545,18 @@ def _opened(source: Any, what: str) -> Any:
         f"{what} of type {type(source).__name__}; expected an array (NumPy, torch, zarr, dask, h5py) or "
         "nested lists of numbers; convert it, e.g. by numpy.asarray"
     )
+
+
+def _check_shape(source: Any, what: str) -> None:
+    """Refuse what is no shape; an array of others may say anything."""
+    shape = source.shape
+    if not isinstance(shape, (tuple, list)) or not all(
+        isinstance(length, (int, np.integer)) and length >= 0 for length in shape
+    ):
+        raise InputError(
+            f"{what} of type {type(source).__name__} has shape {shape!r}; expected a tuple of lengths; convert it "
+            "into a NumPy array first"
+        )
 
 
 def _from_tensor(tensor: Any, what: str) -> npt.NDArray[Any]:
@@ -558,20 +574,30 @@ def _to_numpy(source: Any, what: str) -> npt.NDArray[Any]:
     try:
         convertible = isinstance(source, (list, tuple)) or hasattr(source, "__array__")
         return np.asarray(source if convertible else source[...])
-    except (TypeError, ValueError, RuntimeError) as error:
+    # A source of others, behind which a file or a network may lie, raises nearly anything.
+    except Exception as error:
         raise _not_an_array(source, what, error) from error
 
 
 def _not_an_array(source: Any, what: str, error: BaseException) -> InputError:
     return InputError(
         f"{what} of type {type(source).__name__} does not convert into an array of numbers "
-        f"({_one_line(error)}); expected one number per pixel in a regular grid; convert it to a NumPy "
+        f"({_reason(error)}); expected one number per pixel in a regular grid; convert it to a NumPy "
         "array first"
     )
 
 
+def _reason(error: BaseException) -> str:
+    return _one_line(error) or type(error).__name__
+
+
 def _numeric(opened: Any, what: str) -> npt.NDArray[Any]:
     array = _to_numpy(opened, what)
+    if array.shape != tuple(opened.shape):
+        raise InputError(
+            f"{what} of type {type(opened).__name__} has shape {tuple(opened.shape)}, but gives values of shape "
+            f"{array.shape}; expected equal shapes; convert it into a NumPy array first"
+        )
     if array.dtype.kind not in "biuf":
         raise InputError(
             f"{what} of dtype {array.dtype}; expected an integer, float or bool dtype; convert it to one, "
@@ -605,6 +631,13 @@ def _resolve_axes(axes: str | None, shape: tuple[int, ...], ndim: int) -> str:
     _check_axes(letters, shape, ndim)
     if 0 in shape:
         raise InputError(f"image of shape {shape} is empty; expected at least one pixel along each axis")
+    count = math.prod(length for length, letter in zip(shape, letters, strict=True) if letter != "C")
+    # Before anything of a lazy array is loaded.
+    if count > _MOST_PIXELS:
+        raise InputError(
+            f"image of shape {shape} has {count} pixels; expected at most {_MOST_PIXELS} at a time; segment "
+            "it in parts, e.g. by Segmenter.segment_large"
+        )
     return letters
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Offset = tuple[int, ...]
 
@@ -77,6 +82,7 @@ class Neighborhood:
         directions: int = 4,
         *,
         strides: int | Sequence[int] | None = None,
+        attractive: str | Sequence[bool] = "straight",
     ) -> Neighborhood:
         """Build a neighborhood from ranges times directions.
 
@@ -90,22 +96,98 @@ class Neighborhood:
             two-dimensional; 6, 18 and 26 three-dimensional.
         strides : int or sequence of int, optional
             Subsampling of the repulsive pairs, see the class.
+        attractive : {"straight", "nearest"} or sequence of bool
+            Which pairs attract; all others repel. ``"straight"``: one pixel along a single axis.
+            ``"nearest"``: also the diagonals of one pixel, so that objects may hold together by a corner. Or
+            one entry for each offset, in their order.
 
         Returns
         -------
         Neighborhood
             ``len(ranges) * directions / 2`` offsets (fewer where ranges coincide on an axis), ordered by
-            range, then direction. The straight pairs of range 1 attract; all others repel.
+            range, then direction.
 
         Raises
         ------
         InputError
-            If a range is not a positive integer or is repeated, or `directions` is not one of the listed.
+            If a range is not a positive integer or is repeated, `directions` is not one of the listed, or
+            `attractive` is not as described.
         """
         moves = _moves(directions)
-        scales = _checked_ranges(ranges, len(moves[0]))
-        offsets = [tuple(s * m for s, m in zip(scale, move)) for scale in scales for move in moves]
-        return cls(tuple(dict.fromkeys(offsets)), strides=strides)  # type: ignore[arg-type]
+        offsets = _scaled(_checked_ranges(ranges, len(moves[0])), moves)
+        return cls(offsets, _roles(attractive, offsets), strides)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_distances(
+        cls,
+        distances: Sequence[float],
+        pixel_size: float | Sequence[float],
+        directions: int = 4,
+        *,
+        strides: int | Sequence[int] | None = None,
+        attractive: str | Sequence[bool] = "straight",
+    ) -> Neighborhood:
+        """Build a neighborhood from distances in physical units, such as micrometers.
+
+        Along each axis a distance becomes ``distance / pixel_size`` pixels, rounded to the nearest integer,
+        halves up, and at least 1: where pixels are longer than a distance, the nearest ones stand for it.
+        Distances that become the same offset give it once. A distance holds along each axis, so that
+        diagonals are longer, as in `from_ranges`.
+
+        Parameters
+        ----------
+        distances : sequence of float
+            In any unit of length, each given once.
+        pixel_size : float or sequence of float
+            Size of a pixel in the same unit, for all axes or one per axis, ``(y, x)`` or ``(z, y, x)``.
+        directions : {4, 8, 6, 18, 26}
+            As of `from_ranges`.
+        strides : int or sequence of int, optional
+            In pixels, see the class.
+        attractive : {"straight", "nearest"} or sequence of bool
+            As of `from_ranges`; by offsets in pixels, so that a distance of about one pixel must be among
+            `distances` for anything to attract by default.
+
+        Returns
+        -------
+        Neighborhood
+            Ordered by distance as given, then direction.
+
+        Raises
+        ------
+        InputError
+            If a distance or size is not a positive finite number, a distance is repeated, there is another
+            number of sizes than axes, or as by `from_ranges`.
+
+        Examples
+        --------
+        >>> Neighborhood.from_distances([0.5, 2], pixel_size=(2, 0.5, 0.5), directions=6).offsets
+        ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, -4, 0), (0, 0, -4))
+        """
+        moves = _moves(directions)
+        offsets = _scaled(_in_pixels(distances, pixel_size, len(moves[0])), moves)
+        return cls(offsets, _roles(attractive, offsets), strides)  # type: ignore[arg-type]
+
+    @classmethod
+    def nearest(cls, directions: int = 4) -> Neighborhood:
+        """Build the neighborhood of the direct neighbors, all of which attract, such as for connected components.
+
+        Parameters
+        ----------
+        directions : {4, 8, 6, 18, 26}
+            How many neighbors a pixel has.
+
+        Returns
+        -------
+        Neighborhood
+            ``directions / 2`` attractive offsets, the straight ones first.
+
+        Raises
+        ------
+        InputError
+            If `directions` is not one of the listed.
+        """
+        return cls.from_ranges([1], directions, attractive="nearest")
 
     @property
     def ndim(self) -> int:
@@ -125,6 +207,47 @@ class Neighborhood:
         repulsive = [offset for offset, role in zip(self.offsets, self.attractive) if not role]
         return f"Neighborhood(attractive={attractive}, repulsive={repulsive}, strides={self.strides})"
 
+    def __str__(self) -> str:
+        lines = [f"{len(self)} offsets in {self.ndim}D, strides {' x '.join(map(str, self.strides))}"]
+        for word, roles in (("attract", self.attractive), ("repel  ", self.repulsive)):
+            chosen = [str(offset) for offset, role in zip(self.offsets, roles) if role]
+            lines.append(f"  {word}: {' '.join(chosen) or 'none'}")
+        return "\n".join(lines)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the offsets around a pixel: attractive ones in blue, repulsive ones in red.
+
+        Both ends of each pair are shown, the offset itself filled, its opposite hollow. Axes are in pixels,
+        the y-axis downwards, as images are shown.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; for three dimensions, axes of the projection ``"3d"``. Default: a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed; the extra ``plot`` brings it.
+        InputError
+            If `ax` has another dimension than the neighborhood.
+        """
+        axes = _new_axes(self.ndim) if ax is None else ax
+        if hasattr(axes, "get_zlim") != (self.ndim == 3):
+            raise InputError(
+                f"ax must have {self.ndim} dimensions, as the neighborhood; for three, pass axes of "
+                'projection="3d"'
+            )
+        for name, roles, color in (("attract", self.attractive, "C0"), ("repel", self.repulsive, "C3")):
+            _draw(axes, [offset for offset, role in zip(self.offsets, roles) if role], name, color)
+        _decorate(axes, self)
+        return axes
+
     def to_dict(self) -> dict[str, Any]:
         """Return the neighborhood as JSON-compatible lists; `from_dict` is the inverse."""
         return {
@@ -135,7 +258,7 @@ class Neighborhood:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Neighborhood:
-        """Build a neighborhood from the output of `to_dict`, or from ranges, directions and strides.
+        """Build a neighborhood from the output of `to_dict`, or from the arguments of `from_ranges`.
 
         Raises
         ------
@@ -143,10 +266,8 @@ class Neighborhood:
             If a key is unknown, or the values are not valid.
         """
         if "ranges" in values:
-            _refuse_unknown(values, {"ranges", "directions", "strides"})
-            return cls.from_ranges(
-                values["ranges"], values.get("directions", 4), strides=values.get("strides")
-            )
+            _refuse_unknown(values, {"ranges", "directions", "strides", "attractive"})
+            return cls.from_ranges(**values)
         _refuse_unknown(values, {"offsets", "attractive", "strides"})
         return cls(values.get("offsets", ()), values.get("attractive", ()), values.get("strides", ()))
 
@@ -213,6 +334,45 @@ def _scale(entry: Any, ndim: int) -> tuple[int, ...]:
     return scale
 
 
+def _scaled(scales: list[tuple[int, ...]], moves: tuple[Offset, ...]) -> tuple[Offset, ...]:
+    """Every move by every scale; those that coincide once."""
+    offsets = [tuple(s * m for s, m in zip(scale, move)) for scale in scales for move in moves]
+    return tuple(dict.fromkeys(offsets))
+
+
+def _roles(attractive: Any, offsets: tuple[Offset, ...]) -> Any:
+    """Roles by their name, or as they were given."""
+    if not isinstance(attractive, str):
+        return attractive
+    if attractive not in _ATTRACTS:
+        raise InputError(
+            f"attractive must be one of {list(_ATTRACTS)}, or one boolean per offset, got {attractive!r}"
+        )
+    return tuple(map(_ATTRACTS[attractive], offsets))
+
+
+def _in_pixels(distances: Any, pixel_size: Any, ndim: int) -> list[tuple[int, ...]]:
+    """Distances as pixels per axis, each once."""
+    lengths = [_as_length(distance, "distances") for distance in _as_sequence(distances, "distances")]
+    if not lengths:
+        raise InputError("distances is empty; a neighborhood needs at least one distance")
+    if len(set(lengths)) < len(lengths):
+        raise InputError(f"distances must differ from each other, got {distances!r}")
+    entries = list(pixel_size) if _is_sequence(pixel_size) else [pixel_size] * ndim
+    sizes = [_as_length(size, "pixel_size") for size in entries]
+    if len(sizes) != ndim:
+        raise InputError(f"pixel_size must be one number, or {ndim} for these directions, got {pixel_size!r}")
+    return [tuple(max(1, math.floor(length / size + 0.5)) for size in sizes) for length in lengths]
+
+
+def _as_length(value: Any, name: str) -> float:
+    """Accept positive finite numbers; NumPy's and torch's come as their Python numbers."""
+    number = value.item() if getattr(value, "ndim", None) == 0 else value
+    if isinstance(number, Real) and not isinstance(number, bool) and 0 < float(number) < math.inf:
+        return float(number)
+    raise InputError(f"{name} must be positive finite numbers, got {value!r}")
+
+
 def _checked_offsets(values: Any) -> tuple[Offset, ...]:
     offsets = tuple(
         tuple(_as_int(component, "offsets") for component in _as_sequence(offset, "each offset"))
@@ -242,6 +402,13 @@ def _is_unit_step(offset: Offset) -> bool:
     return sum(map(abs, offset)) == 1
 
 
+def _is_direct_neighbor(offset: Offset) -> bool:
+    return max(map(abs, offset)) == 1
+
+
+_ATTRACTS = {"straight": _is_unit_step, "nearest": _is_direct_neighbor}
+
+
 def _checked_roles(values: Any, offsets: tuple[Offset, ...]) -> tuple[bool, ...]:
     roles = _as_sequence(values, "attractive")
     if not roles:
@@ -262,3 +429,34 @@ def _checked_strides(values: Any, ndim: int) -> tuple[int, ...]:
     if len(strides) != ndim or min(strides) < 1:
         raise InputError(f"strides must be {ndim} integers of at least 1, got {values!r}")
     return strides
+
+
+def _new_axes(ndim: int) -> Axes:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise MissingDependencyError(
+            "plotting needs the package matplotlib, which is not installed; "
+            'run: pip install "pixel-embedded-affinity[plot]"'
+        ) from error
+    return pyplot.figure().add_subplot(projection="3d" if ndim == 3 else None)
+
+
+def _draw(axes: Any, offsets: list[Offset], name: str, color: str) -> None:
+    for index, offset in enumerate(offsets):
+        x_first = offset[::-1]
+        axes.plot(*([-step, step] for step in x_first), color=color, alpha=0.3, zorder=1)
+        label = name if index == 0 else None
+        axes.plot(*([step] for step in x_first), "o", color=color, label=label)
+        axes.plot(*([-step] for step in x_first), "o", color=color, markerfacecolor="none")
+
+
+def _decorate(axes: Any, neighborhood: Neighborhood) -> None:
+    axes.plot(*([0] for _ in range(neighborhood.ndim)), "s", color="black")
+    axes.set(xlabel="x / px", ylabel="y / px", title=str(neighborhood).partition("\n")[0])
+    if neighborhood.ndim == 3:
+        axes.set_zlabel("z / px")
+    axes.set_aspect("equal")
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
+    axes.legend()

@@ -224,9 +224,14 @@ def _interpolated_rank(values: npt.NDArray[np.float32], rank: float) -> float:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        converted = float(value) if number else math.nan
+    except OverflowError:  # an integer of hundreds of digits
+        converted = math.inf
+    if not math.isfinite(converted):
         raise InputError(f"normalization {name}={value!r}; expected a finite number")
-    return float(value)
+    return converted
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:

@@ -90,6 +90,40 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
     return _painted(_kept(runs, areas > 0, target))
 
 
+def merge_thin(labels: ArrayLike, radii: Sequence[float]) -> Labels:
+    """Merge thin objects into the neighboring object with which they share the longest border.
+
+    Slivers along the border of two objects are often too large for `merge_fragments`, which would take small
+    objects with them; but they are thin. The radii are taken in the given order, one pass each. In a pass,
+    every object of a smaller radius is a fragment, and goes where `merge_fragments` would send it. The radius
+    of an object is the distance from its innermost pixel to the nearest pixel of the image outside of it: 1
+    for a line that is one pixel wide.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background. Nothing is merged across background.
+    radii : sequence of float
+        Radii in pixels, at least 0.
+
+    Returns
+    -------
+    ndarray of int32
+        Merged labels.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels, or a radius is not a finite number of at least 0.
+    """
+    merged = relabel(labels)
+    for radius in _checked_radii(radii):
+        thin = _radii(merged) < radius
+        if thin.any():
+            merged = _merged_where(merged, thin)
+    return merged
+
+
 def remove_small(labels: ArrayLike, min_size: int) -> Labels:
     """Turn objects with fewer than `min_size` pixels into background.
 
@@ -179,6 +213,8 @@ class Postprocess:
     ----------
     merge_sizes : sequence of int
         Sizes in pixels for `merge_fragments`. Default: nothing is merged.
+    merge_radii : sequence of float
+        Radii in pixels for `merge_thin`. Default: nothing is merged.
     min_size : int
         Smallest size in pixels for `remove_small`. Default 0: every object stays.
     fill_holes : bool
@@ -189,7 +225,8 @@ class Postprocess:
     Raises
     ------
     InputError
-        If a size is not an integer of at least 0, or a switch is not a bool.
+        If a size is not an integer of at least 0, a radius is not a finite number of at least 0, or a
+        switch is not a bool.
 
     Examples
     --------
@@ -199,12 +236,14 @@ class Postprocess:
     """
 
     merge_sizes: tuple[int, ...] = ()
+    merge_radii: tuple[float, ...] = ()
     min_size: int = 0
     fill_holes: bool = False
     clear_border: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "merge_sizes", _checked_sizes(self.merge_sizes, "merge_sizes"))
+        object.__setattr__(self, "merge_radii", _checked_radii(self.merge_radii))
         object.__setattr__(self, "min_size", _checked_sizes([self.min_size], "min_size")[0])
         for name in ("fill_holes", "clear_border"):
             if not isinstance(getattr(self, name), bool):
@@ -213,6 +252,8 @@ class Postprocess:
     def __call__(self, labels: ArrayLike) -> Labels:
         """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel."""
         result = merge_fragments(labels, self.merge_sizes)
+        if self.merge_radii:
+            result = merge_thin(result, self.merge_radii)
         if self.min_size:
             result = remove_small(result, self.min_size)
         if self.fill_holes:
@@ -223,7 +264,8 @@ class Postprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-compatible values; `from_dict` is the inverse."""
-        return {**asdict(self), "merge_sizes": list(self.merge_sizes)}
+        lists = {"merge_sizes": list(self.merge_sizes), "merge_radii": list(self.merge_radii)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Postprocess:
@@ -267,6 +309,19 @@ def _checked_size(size: Any, name: str) -> int:
     if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 0:
         raise InputError(f"{name}: a size must be an integer of at least 0, in pixels, got {size!r}")
     return operator.index(size)
+
+
+def _checked_radii(radii: Any) -> tuple[float, ...]:
+    if isinstance(radii, (str, bytes)) or not isinstance(radii, Iterable):
+        raise InputError(f"merge_radii must be a sequence of numbers, got {radii!r}; write merge_radii=[...]")
+    return tuple(_checked_radius(radius) for radius in radii)
+
+
+def _checked_radius(radius: Any) -> float:
+    numeric = isinstance(radius, (int, float, np.integer, np.floating)) and not isinstance(radius, bool)
+    if not numeric or not 0 <= radius < float("inf"):
+        raise InputError(f"merge_radii: a radius must be a number of at least 0, in pixels, got {radius!r}")
+    return float(radius)
 
 
 def _ordered_runs(labels: ArrayLike) -> _Runs:
@@ -339,8 +394,13 @@ def _moved_borders(borders: _Borders, target: _Integers) -> _Borders:
 
 
 def _merge_pass(areas: _Integers, borders: _Borders, size: int) -> _Integers:
-    """Object that each object becomes part of in a pass: of those that merge, the one that comes first."""
-    target = _choices(borders, areas < size)
+    """Object that each object becomes part of in a pass over those smaller than a size."""
+    return _targets(borders, areas < size)
+
+
+def _targets(borders: _Borders, fragment: NDArray[np.bool_]) -> _Integers:
+    """Object that each object becomes part of when fragments merge: of those that do, the one that comes first."""
+    target = _choices(borders, fragment)
     labels = np.arange(len(target))
     # Two fragments that chose each other would send a chain round in circles; longer circles cannot arise,
     # since along one the borders could only grow, and of equal borders the smallest label is chosen.
@@ -352,6 +412,28 @@ def _merge_pass(areas: _Integers, borders: _Borders, size: int) -> _Integers:
     np.minimum.at(smallest, target, labels)
     merged: _Integers = smallest[target]
     return merged
+
+
+def _radii(ordered: Labels) -> NDArray[np.float64]:
+    """Distance from the innermost pixel of each object to the nearest one outside; infinite for background."""
+    from scipy import ndimage
+
+    boxes = ndimage.find_objects(ordered)
+    radii = np.full(len(boxes) + 1, np.inf)
+    for label, box in enumerate(boxes, start=1):
+        # One pixel more, where the image has it: beyond the image's border there is no pixel to be near to.
+        wider = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+        inside = ordered[wider] == label
+        if not inside.all():
+            radii[label] = ndimage.distance_transform_edt(inside).max()
+    return radii
+
+
+def _merged_where(ordered: Labels, fragment: NDArray[np.bool_]) -> Labels:
+    """Labels after one pass in which the given objects are the fragments."""
+    runs = _ordered_runs(ordered)
+    target = _targets(_object_borders(ordered, len(fragment)), fragment)
+    return _painted(_kept(runs, np.bincount(target, minlength=len(target)) > 0, target))
 
 
 def _choices(borders: _Borders, fragment: NDArray[np.bool_]) -> _Integers:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Union
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, is_dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.affinity import Affinities, affinities
+from pixel_embedded_affinity.blockwise import Plan, block_folder, check_output, label_blockwise
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
+from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.device import resolve_device, resolve_precision
-from pixel_embedded_affinity.embedding import Embedding, embed
+from pixel_embedded_affinity.embedding import Embedding, embed, grid_of
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.image import Image, as_foreground, as_image, as_labels
+from pixel_embedded_affinity.lazy_image import LazyImage, fixed_normalization, open_image
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.models.fetch import resolve
@@ -28,15 +35,19 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
+from pixel_embedded_affinity.prefetch import prefetched
 from pixel_embedded_affinity.progress import Progress, track
 from pixel_embedded_affinity.scaling import checked_scale, resize_image, resize_labels
 from pixel_embedded_affinity.settings import read_settings, write_settings
+from pixel_embedded_affinity.tiling import Tiling, as_tiling
+from pixel_embedded_affinity.windows import WindowLabeler
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.tune import Tuning
 
 Labels = npt.NDArray[np.int32]
 PathLike = Union[str, "os.PathLike[str]"]
+TileSize = Union[str, int, tuple[int, int], Tiling, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +67,8 @@ class Segmentation:
         NumPy arrays, at the network's resolution, axes as those of the embedding.
     settings : ModelConfig
         What the result was made with.
+    axes : str
+        Axes of `labels` in their order, such as ``"YX"``.
     """
 
     labels: Labels
@@ -63,6 +76,7 @@ class Segmentation:
     embedding: Embedding
     affinities: Affinities
     settings: ModelConfig
+    axes: str = "YX"
 
     def table(self, intensity: npt.NDArray[Any] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Measure the objects: a dictionary of columns, one row per object.
@@ -75,9 +89,23 @@ class Segmentation:
         Returns
         -------
         dict of str to numpy.ndarray
-            See `pixel_embedded_affinity.export.table.object_table`.
+            See `pixel_embedded_affinity.export.table.object_table`; and ``confidence``, see
+            `pixel_embedded_affinity.confidence.object_confidence`.
         """
-        return object_table(self.labels, intensity)
+        table = object_table(self.labels, intensity)
+        labels = self.labels.transpose(
+            [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
+        )
+        table["confidence"] = object_confidence(labels, self.embedding, self.affinities.neighborhood)
+        return table
+
+
+class _View(NamedTuple):
+    """An image as the network sees it, with the caller's foreground in the network's order of axes."""
+
+    picture: Image
+    given: npt.NDArray[np.bool_] | None
+    embedding: Embedding
 
 
 class Segmenter:
@@ -172,6 +200,23 @@ class Segmenter:
     def __repr__(self) -> str:
         name, version, device = self.config.name, self.config.version, str(self.device)
         return f"Segmenter({name!r}, version={version!r}, device={device!r})"
+
+    def __copy__(self) -> Segmenter:
+        """Share the network, as `with_settings` does."""
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what another process needs: the weights are in it, in main memory whatever the device."""
+        network = self._network if self.device.type == "cpu" else copy.deepcopy(self._network).cpu()
+        return {**self.__dict__, "device": str(self.device), "_network": network}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Come back on the same device; where that is missing, raise `DeviceError`."""
+        self.__dict__.update(state)
+        self.device = resolve_device(state["device"])
+        self._network = state["_network"].to(self.device)
 
     def with_settings(
         self,
@@ -281,6 +326,7 @@ class Segmenter:
         scale: float | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
+        tile: TileSize = "auto",
         min_size: int | None = None,
     ) -> Labels:
         """Segment one image.
@@ -304,6 +350,10 @@ class Segmenter:
             Pairs of pixels for clustering. Default: the model's.
         clusterer : str or Clusterer, optional
             Name of a clusterer, with its default settings, or a clusterer itself. Default: the model's.
+        tile : "auto", int, (int, int), Tiling or None
+            Height and width in pixels of the parts in which the image goes through the network; the result
+            is that of the whole, see `pixel_embedded_affinity.tiling.Tiling`. ``"auto"``: the whole image if
+            there is memory for it, else the largest parts for which there is. None: the whole image.
         min_size : int, optional
             Objects of fewer pixels (of the scaled image) are removed. Default: the model's.
 
@@ -327,6 +377,7 @@ class Segmenter:
             scale=scale,
             neighborhood=neighborhood,
             clusterer=clusterer,
+            tile=tile,
             min_size=min_size,
         )
         return result.labels
@@ -340,6 +391,7 @@ class Segmenter:
         scale: float | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
+        tile: TileSize = "auto",
         min_size: int | None = None,
     ) -> Segmentation:
         """Segment one image and return all that was found on the way; parameters and errors as for `segment`.
@@ -351,25 +403,17 @@ class Segmenter:
         """
         settings = self._settings(neighborhood, clusterer, min_size)
         run = _clusterer_of(settings, clusterer)
-        scale = checked_scale(scale)
-        picture = as_image(image, axes=axes, channels=self.config.network.in_channels)
-        given = None if foreground is None else _foreground_of_image(foreground, picture)
-        embedding = self._embed(picture.values, scale)
-        inside = _foreground_of(embedding, given, settings)
-        pairs = affinities(embedding, settings.neighborhood).numpy()
-        labels = _labels_of(run, pairs, inside, settings.postprocess)
-        if inside is not None:
-            inside = resize_labels(inside, picture.spatial_shape) if given is None else given
-            inside = picture.to_source_order(inside)
-        labels = _labels_of_image(labels, picture, given)
-        return Segmentation(labels, inside, embedding, pairs, settings)
+        view = self._view(image, axes, foreground, checked_scale(scale), as_tiling(tile))
+        return _segmentation(view, run, settings)
 
-    def embed(self, image: Any, *, axes: str | None = None, scale: float | None = None) -> Embedding:
+    def embed(
+        self, image: Any, *, axes: str | None = None, scale: float | None = None, tile: TileSize = "auto"
+    ) -> Embedding:
         """Run the network once; `cluster` then takes the embedding any number of times.
 
         Parameters
         ----------
-        image, axes, scale
+        image, axes, scale, tile
             As for `segment`.
 
         Returns
@@ -382,8 +426,7 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        scale = checked_scale(scale)
-        return self._embed(as_image(image, axes=axes, channels=self.config.network.in_channels).values, scale)
+        return self._view(image, axes, None, checked_scale(scale), as_tiling(tile)).embedding
 
     def cluster(
         self,
@@ -432,16 +475,19 @@ class Segmenter:
         scale: float | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
+        tile: TileSize = "auto",
         min_size: int | None = None,
         progress: Progress = False,
     ) -> Iterator[Labels]:
         """Segment images one after the other, lazily; the settings are checked at once.
 
+        While the labels of an image are being found, the network runs on the next one, in a thread.
+
         Parameters
         ----------
         images : iterable
             Arrays or paths, as for `segment`.
-        axes, scale, neighborhood, clusterer, min_size
+        axes, scale, neighborhood, clusterer, tile, min_size
             As for `segment`, the same for every image.
         progress : bool or callable
             True shows a bar; a callable is used as ``tqdm`` is.
@@ -460,25 +506,137 @@ class Segmenter:
             If there is no clusterer of that name.
         """
         _check_sequence(images)
-        _clusterer_of(self._settings(neighborhood, clusterer, min_size), clusterer)
-        options: dict[str, Any] = {
-            "axes": axes,
-            "scale": checked_scale(scale),
-            "neighborhood": neighborhood,
-            "clusterer": clusterer,
-            "min_size": min_size,
+        settings = self._settings(neighborhood, clusterer, min_size)
+        run = _clusterer_of(settings, clusterer)
+        prepare = partial(
+            self._view, axes=axes, foreground=None, scale=checked_scale(scale), tiling=as_tiling(tile)
+        )
+        return _labels_of_each(prepare, images, progress, run, settings)
+
+    def segment_large(
+        self,
+        image: Any,
+        out: Any,
+        *,
+        axes: str | None = None,
+        foreground: Any = None,
+        neighborhood: Neighborhood | None = None,
+        clusterer: str | Clusterer | None = None,
+        tile: TileSize = 1024,
+        min_size: int | None = None,
+        block: int = 2048,
+        overlap: int = 128,
+        folder: PathLike | None = None,
+        client: Any = None,
+        progress: Progress = False,
+    ) -> int:
+        """Segment an image that is larger than the memory, block by block.
+
+        Objects that are no longer than `overlap` along each axis come out as from `segment`, whether or not
+        a block ends in them, if what becomes of an object depends on nothing farther from it than that. A run
+        that was killed and is started again does not redo the blocks that were finished.
+
+        Parameters
+        ----------
+        image : path or array-like
+            Path of a zarr array or of an uncompressed TIFF; or anything with ``shape``, ``dtype`` and slicing:
+            a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. Percentiles for its
+            normalization are those of every k-th pixel along each axis where it has more than four million.
+        out : path or array
+            A new path ending in ``.zarr``, or in ``.tif`` or ``.tiff``, which appears when all is done; or an
+            array of integers of the image's spatial shape. It gets int32 labels: 0 = background, objects 1..n
+            in the order of their first pixel.
+        axes : {"YX", "YXC", "CYX"}, optional
+            Axes of the image. Default: what a TIFF declares, else ``"YX"``, with a third axis ``"YXC"``.
+        foreground : array-like, optional
+            As for `segment`, but read in parts, from anything with slicing.
+        neighborhood, clusterer, tile, min_size
+            As for `segment`.
+        block : int
+            Length in pixels of the parts that are labeled at a time; the memory grows with its square.
+        overlap : int
+            Pixels around a block that are labeled with it, at most `block`.
+        folder : path, optional
+            Where finished blocks are kept until all is done. Default: `out` with ``.blocks`` at its end; for
+            an array a temporary folder, from which a killed run does not resume.
+        client : dask.distributed.Client, optional
+            Its workers do the blocks; they must see `folder` and be able to read the image. Default: this
+            process does them one by one.
+        progress : bool or callable
+            True shows a bar over the blocks; a callable is used as ``tqdm`` is.
+
+        Returns
+        -------
+        int
+            Number of objects.
+
+        Raises
+        ------
+        InputError
+            If an argument cannot be used, or `folder` holds blocks of another image or of other settings.
+        UnknownClustererError
+            If there is no clusterer of that name.
+        MissingDependencyError
+            If a zarr array is named, and zarr is not installed.
+        """
+        settings = self._settings(neighborhood, clusterer, min_size)
+        run = _clusterer_of(settings, clusterer)
+        picture = open_image(image, axes=axes, channels=settings.network.in_channels)
+        plan = Plan(picture.spatial_shape, block, overlap, settings.neighborhood.strides)
+        check_output(out, plan.shape)
+        windows = self._windows(picture, foreground, run, settings, as_tiling(tile))
+        with block_folder(out, folder) as kept:
+            return label_blockwise(
+                plan,
+                windows,
+                out,
+                folder=kept,
+                settings=self._fingerprint(windows, run, settings),
+                min_size=settings.postprocess.min_size,
+                clear_border=settings.postprocess.clear_border,
+                client=client,
+                progress=progress,
+            )
+
+    def _windows(
+        self, picture: LazyImage, foreground: Any, run: Clusterer, settings: ModelConfig, tiling: Tiling
+    ) -> WindowLabeler:
+        """The pipeline on a part of an image, but for what can be decided on the whole only."""
+        inner = copy.copy(self)
+        inner.config = settings.changed(postprocess=replace(settings.postprocess, clear_border=False))
+        return WindowLabeler(
+            picture,
+            fixed_normalization(picture, settings.normalization),
+            foreground,
+            embed=partial(inner._embed, tiling=tiling),
+            cluster=partial(inner.cluster, clusterer=run),
+            halo=tiling.halo,
+            grid=grid_of(self._network),
+        )
+
+    def _fingerprint(self, windows: WindowLabeler, run: Clusterer, settings: ModelConfig) -> dict[str, Any]:
+        """All that the labels of a block depend on, but for the pixels themselves."""
+        return {
+            "image": [windows.image.axes, str(windows.image.source.dtype)],
+            "config": settings.to_dict(),
+            "clusterer": repr(run) if is_dataclass(run) else type(run).__qualname__,
+            "weights": _digest(self._network),
+            "precision": str(resolve_precision(self.precision, self.device)),
+            "halo": windows.halo,
+            "normalization": windows.normalization.to_dict(),
+            "foreground": windows.foreground is not None,
+            "version": __version__,
         }
-        return self._labels_of_each(images, progress, options)
 
-    def _labels_of_each(
-        self, images: Iterable[Any], progress: Progress, options: dict[str, Any]
-    ) -> Iterator[Labels]:
-        for image in track(images, progress):
-            yield self.segment(image, **options)
+    def _embed(self, values: npt.NDArray[np.float32], tiling: Tiling) -> Embedding:
+        return embed(self._network, values, self.device, self.precision, tiling=tiling)
 
-    def _embed(self, values: npt.NDArray[np.float32], scale: float) -> Embedding:
-        resized = resize_image(normalize(values, self.config.normalization), scale)
-        return embed(self._network, resized, self.device, self.precision)
+    def _view(self, image: Any, axes: str | None, foreground: Any, scale: float, tiling: Tiling) -> _View:
+        """Read an image and run the network."""
+        picture = as_image(image, axes=axes, channels=self.config.network.in_channels)
+        given = None if foreground is None else _foreground_of_image(foreground, picture)
+        values = resize_image(normalize(picture.values, self.config.normalization), scale)
+        return _View(picture, given, self._embed(values, tiling))
 
     def _settings(
         self, neighborhood: Neighborhood | None, clusterer: str | Clusterer | None, min_size: int | None
@@ -493,6 +651,41 @@ class Segmenter:
         if min_size is not None:
             changes["postprocess"] = replace(self.config.postprocess, min_size=min_size)
         return self.config.changed(**changes)
+
+
+def _segmentation(view: _View, run: Clusterer, settings: ModelConfig) -> Segmentation:
+    """Find the objects of an image that the network has seen."""
+    inside = _foreground_of(view.embedding, view.given, settings)
+    pairs = affinities(view.embedding, settings.neighborhood).numpy()
+    labels = _labels_of(run, pairs, inside, settings.postprocess)
+    if inside is not None:
+        inside = resize_labels(inside, view.picture.spatial_shape) if view.given is None else view.given
+        inside = view.picture.to_source_order(inside)
+    labels = _labels_of_image(labels, view.picture, view.given)
+    spatial_axes = view.picture.source_axes.replace("C", "")
+    return Segmentation(labels, inside, view.embedding, pairs, settings, spatial_axes)
+
+
+def _labels_of_each(
+    prepare: Callable[[Any], _View],
+    images: Iterable[Any],
+    progress: Progress,
+    run: Clusterer,
+    settings: ModelConfig,
+) -> Iterator[Labels]:
+    """Labels of images, the network being one image ahead."""
+    with closing(prefetched(prepare, track(images, progress))) as views:
+        for view in views:
+            yield _segmentation(view, run, settings).labels
+
+
+def _digest(network: nn.Module) -> str:
+    """Hash of the weights."""
+    found = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _prepared(network: nn.Module) -> nn.Module:

@@ -48,6 +48,8 @@ def check_clusterer(clusterer: Clusterer, *, skip: Collection[str] = ()) -> None
         - ``"one_pixel"``: images of a single pixel.
         - ``"line"``: images of one row, and of one column.
         - ``"determinism"``: the same input gives the same labels.
+        - ``"on_demand"``: affinities that are computed when they are asked for give the same labels as given
+          ones.
         - ``"flips"``: a flipped input gives the flipped partition, where all weights are distinct.
         - ``"channel_order"``: the order of the offsets does not matter, where all weights are distinct.
 
@@ -236,18 +238,17 @@ _VOLUME = Neighborhood.from_ranges([(1, 1, 1), (2, 3, 3)], 6)
 def _frozen(given: Affinities) -> Affinities:
     """A copy of affinities in read-only NumPy arrays."""
     arrays = given.numpy()
-    frozen = replace(
-        arrays,
-        values=np.array(arrays.values),
-        embedding=None if arrays.embedding is None else np.array(arrays.embedding),
-    )
+    embedding = None if arrays.embedding is None else np.array(arrays.embedding)
+    frozen = Affinities(np.array(arrays.values), arrays.neighborhood, embedding)
     for array in _arrays(frozen):
         array.setflags(write=False)
     return frozen
 
 
 def _arrays(frozen: Affinities) -> list[NDArray[Any]]:
-    return [np.asarray(array) for array in (frozen.values, frozen.embedding) if array is not None]
+    """The arrays that were given to affinities."""
+    arrays = [frozen.values, frozen.embedding] if frozen.is_given else [frozen.embedding]
+    return [np.asarray(array) for array in arrays if array is not None]
 
 
 def _distinct(given: Affinities) -> Affinities:
@@ -257,7 +258,8 @@ def _distinct(given: Affinities) -> Affinities:
     ranks[order] = np.arange(order.size)
     # Two of these add up to an integer plus 2/3, divided by the number of steps: never to 1.
     levels = ((ranks + 1 / 3) / (order.size + 1)).reshape(given.values.shape)
-    return _frozen(replace(given, values=np.where(given.valid, levels, 0).astype(np.float32)))
+    values = np.where(given.valid, levels, 0).astype(np.float32)
+    return _frozen(Affinities(values, given.neighborhood, given.embedding))
 
 
 def _clustered(
@@ -272,10 +274,11 @@ def _clustered(
         labels = clusterer(given, foreground=foreground)
     # Whatever a clusterer of others raises is a failed check.
     except Exception as error:
-        scene = f"shape {given.values.shape}, foreground {'none' if foreground is None else 'given'}"
+        size = (len(given.neighborhood), *given.spatial_shape)
+        scene = f"shape {size}, foreground {'none' if foreground is None else 'given'}"
         raise ConformanceError(f"the clusterer raised {type(error).__name__} on {scene}: {error}") from error
     _require(all(map(np.array_equal, arrays, copies)), "the clusterer modified its input")
-    _require_labels(labels, given.values.shape[1:], foreground)
+    _require_labels(labels, given.spatial_shape, foreground)
     return labels
 
 
@@ -362,6 +365,15 @@ def _check_determinism(clusterer: Clusterer) -> None:
         _require(same, "the same input must give the same labels")
 
 
+def _check_on_demand(clusterer: Clusterer) -> None:
+    given, truth = _scene(2, noise=0.3)
+    for foreground in (None, truth > 0):
+        on_demand = Affinities(None, given.neighborhood, given.embedding)
+        labels = _clustered(clusterer, on_demand, foreground)
+        same = np.array_equal(labels, _clustered(clusterer, given, foreground))
+        _require(same, "affinities computed on demand must give the same labels as given ones")
+
+
 def _check_flips(clusterer: Clusterer) -> None:
     given, truth = _scene(2, noise=0.3)
     given = _distinct(given)
@@ -396,7 +408,7 @@ def _check_channel_order(clusterer: Clusterer) -> None:
         offsets=tuple(given.neighborhood.offsets[channel] for channel in channels),
         attractive=tuple(given.neighborhood.attractive[channel] for channel in channels),
     )
-    reordered = replace(given, values=given.values[channels], neighborhood=neighborhood)
+    reordered = Affinities(given.values[channels], neighborhood, given.embedding)
     same = np.array_equal(_clustered(clusterer, reordered, truth > 0), expected)
     _require(same, "the order of the offsets must not matter where all weights are distinct")
 
@@ -410,6 +422,7 @@ _CHECKS: dict[str, Callable[[Clusterer], None]] = {
     "one_pixel": _check_one_pixel,
     "line": _check_line,
     "determinism": _check_determinism,
+    "on_demand": _check_on_demand,
     "flips": _check_flips,
     "channel_order": _check_channel_order,
 }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity import metrics
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.image import as_foreground, as_image, as_labels
 from pixel_embedded_affinity.models.config import ModelConfig
@@ -23,6 +23,8 @@ from pixel_embedded_affinity.progress import Progress, track
 from pixel_embedded_affinity.settings import SETTINGS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from pixel_embedded_affinity.embedding import Embedding
     from pixel_embedded_affinity.segmenter import Segmenter
 
@@ -31,6 +33,7 @@ Metric = Callable[[Any, Any], float]
 Row = dict[str, Union[float, int, str, bool]]
 
 _ROUNDS = 2
+_THRESHOLD = "foreground_threshold"
 
 _METRICS: dict[str, Metric] = {
     "aggregated_jaccard_index": metrics.aggregated_jaccard_index,
@@ -72,7 +75,8 @@ class Search:
     strides : sequence of int, or of sequences of int
         One stride for all axes, or one per axis.
     foreground_thresholds : sequence of float
-        From 0 to 1; without effect where the foreground is given, or the model has none.
+        From 0 to 1; without effect where the foreground is given, or the model has none. Those halfway
+        between the best and its neighbors are tried as well.
     merge_sizes : sequence of sequences of int
         As for `Postprocess`.
     min_sizes : sequence of int
@@ -123,11 +127,13 @@ class Tuning:
         One row per settings tried, in the order in which they were: the setting that was varied (``varied``;
         ``"start"`` for the model's own settings, in the first row, and ``"usual"`` for the second start), the
         settings, ``score`` (mean over the images), ``score_1``, ``score_2``, ... of each image, and
-        ``chosen``, True in the row of the best.
+        ``chosen``, True in the row of those that were chosen; the mean of another row may be a little higher,
+        but not surely so, see `tune`.
     held_out_scores : tuple of float
-        Leave-one-out: the score of each image with the settings, of all that were tried, that are best on the
-        mean of the other images. Empty where there is only one image. Since the search that decided what is
-        tried saw all images, this is a little too good; it is far less so than the score of the best row.
+        Leave-one-out: the score of each image with the settings that the search finds on the other images,
+        from the same start and among those that were tried. Empty where there is only one image. Since the
+        search that decided what is tried saw all images, this is a little too good; it is far less so than the
+        score of the chosen row.
     """
 
     segmenter: Segmenter
@@ -136,8 +142,8 @@ class Tuning:
 
     @property
     def score(self) -> float:
-        """Mean score of the best settings over the images that they were chosen on."""
-        return max(float(row["score"]) for row in self.table)
+        """Mean score of the chosen settings over the images that they were chosen on."""
+        return next(float(row["score"]) for row in self.table if row["chosen"])
 
     @property
     def start_score(self) -> float:
@@ -164,6 +170,64 @@ class Tuning:
         """
         write_table(path, {name: [row[name] for row in self.table] for name in self.table[0]})
 
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the score of all settings in the order in which they were tried, by the setting varied.
+
+        Dots are means over the images, gray ones the single images, the ring marks the chosen settings, and
+        the dashed line the score at the start.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed; the extra ``plot`` brings it.
+        """
+        axes = _new_axes() if ax is None else ax
+        _draw_scores(axes, self.table)
+        axes.axhline(self.start_score, color="black", linestyle="--", linewidth=1, label="score at the start")
+        axes.set(xlabel="settings, in the order tried", ylabel="score")
+        axes.legend(fontsize="small")
+        return axes
+
+
+def _new_axes() -> Axes:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise MissingDependencyError(
+            "plotting needs the package matplotlib, which is not installed; "
+            'run: pip install "pixel-embedded-affinity[plot]"'
+        ) from error
+    return pyplot.figure().add_subplot()
+
+
+def _draw_scores(axes: Any, table: Sequence[Row]) -> None:
+    numbers = range(1, len(table) + 1)
+    for name in (name for name in table[0] if name.startswith("score_")):
+        axes.plot(numbers, [row[name] for row in table], ".", color="0.8", zorder=1)
+    for varied in dict.fromkeys(str(row["varied"]) for row in table):
+        points = [(n, row["score"]) for n, row in zip(numbers, table) if row["varied"] == varied]
+        axes.plot(*zip(*points), "o", label=varied.replace("_", " "), zorder=2)
+    chosen = next(number for number, row in zip(numbers, table) if row["chosen"])
+    axes.plot(
+        chosen,
+        table[chosen - 1]["score"],
+        "o",
+        color="black",
+        markersize=12,
+        fillstyle="none",
+        label="chosen",
+    )
+
 
 def tune(
     segmenter: Segmenter,
@@ -176,14 +240,18 @@ def tune(
     axes: str | None = None,
     progress: Progress = False,
 ) -> Tuning:
-    """Find the inference settings with the best mean score on a few labeled images.
+    """Find the inference settings that score surely better on a few labeled images.
 
     The network runs once per image. The search starts from the segmenter's settings, or from the first values
-    of `search` where these score higher, so that a bad start does not lead astray. Then one setting at a time
-    is varied, while the others keep the best values found so far, in this order: ranges and directions,
-    strides, foreground threshold, merge sizes, smallest size, filling of holes, clusterer and its settings.
-    If that improved anything, there is a second round. A new value is taken only if its score is higher. No
-    settings are scored twice.
+    of `search` where these are surely better, so that a bad start does not lead astray. Then one setting at a
+    time is varied, while the others keep the best values found so far, in this order: foreground threshold,
+    ranges and directions, strides, clusterer and its settings, merge sizes, smallest size, filling of holes.
+    If that improved anything, there is a second round. No settings are scored twice.
+
+    A new value is *surely better* if its mean gain over the present one exceeds the standard error of this
+    mean, the gains being those of the single images; with two images, if both gain. Of several such values
+    the one is taken whose gain less its standard error is largest. What only seems better on the few images
+    at hand leaves the setting as it is.
 
     Parameters
     ----------
@@ -226,21 +294,26 @@ def tune(
     is the same at every call, every step of it can be read in the table, and there is nothing to install. All
     images are used in all trials: with the few that there are, a score on part of them says little. The
     embeddings of all images are kept in memory, 4 bytes per pixel and channel.
+
+    The highest mean of many trials on few images is as a rule that of a setting which was lucky on one of
+    them. Images differ far more from each other than settings do, hence gains are compared per image. The
+    comparison with the standard error is the one-standard-error rule of cost-complexity pruning [1]_, with
+    the present settings in the place of the smallest tree.
+
+    References
+    ----------
+    .. [1] L. Breiman, J. Friedman, R. Olshen, C. Stone, "Classification and Regression Trees", 1984,
+           section 3.4.3.
     """
     measure = _measure(metric)
     values = _values(segmenter.config, Search() if search is None else search)
     samples = _samples(segmenter, images, labels, foregrounds, axes, progress)
     if not any(sample.chooses_foreground for sample in samples):
-        del values["foreground_threshold"]
+        del values[_THRESHOLD]
     trials = _Trials(segmenter, samples, measure)
-    best = _best_start(trials, segmenter.config, values)
-    for _ in range(_ROUNDS):
-        before = best
-        for setting, candidates in values.items():
-            best = _best_value(trials, best, setting, track(candidates, progress, desc=setting))
-        if best is before:
-            break
-    return _tuning(segmenter, trials.all, best)
+    start = _start(trials, segmenter.config, values)
+    best = _searched(trials.of, start, values, range(len(samples)), progress)
+    return _tuning(segmenter, trials.all, best, _held_out(trials, start, values))
 
 
 class _Sample(NamedTuple):
@@ -267,13 +340,16 @@ class _Trial(NamedTuple):
         return float(np.mean(self.scores))
 
 
+_Attempt = Callable[[ModelConfig, str], Union[_Trial, None]]
+
+
 class _Trials:
-    """Scores of settings, each worked out once; of clusterings, only the best one's labels are kept."""
+    """Scores of settings, each worked out once; of clusterings, only the last one's labels are kept."""
 
     def __init__(self, segmenter: Segmenter, samples: Sequence[_Sample], measure: Metric) -> None:
         self._segmenter, self._samples, self._measure = segmenter, samples, measure
         self._tried: dict[str, _Trial] = {}
-        self._clustered: dict[str, list[Labels]] = {}
+        self._clustered: tuple[str, list[Labels]] = ("", [])
 
     @property
     def all(self) -> list[_Trial]:
@@ -289,21 +365,19 @@ class _Trials:
             self._tried[key] = _Trial(config, varied, scores)
         return self._tried[key]
 
-    def keep(self, best: _Trial) -> None:
-        """Forget all labels but those that postprocessing of the best settings starts from."""
-        key = _key(_unprocessed(best.config))
-        self._clustered = {name: labels for name, labels in self._clustered.items() if name == key}
+    def known(self, config: ModelConfig, varied: str) -> _Trial | None:
+        """What `of` gives, but None for settings that were not tried."""
+        return self._tried.get(_key(config))
 
     def _labels(self, config: ModelConfig) -> list[Labels]:
         """Labels of every image before postprocessing."""
         plain = _unprocessed(config)
         key = _key(plain)
-        if key not in self._clustered:
+        if key != self._clustered[0]:
             run = _with_settings(self._segmenter, plain)
-            self._clustered[key] = [
-                run.cluster(sample.embedding, foreground=sample.given) for sample in self._samples
-            ]
-        return self._clustered[key]
+            found = [run.cluster(sample.embedding, foreground=sample.given) for sample in self._samples]
+            self._clustered = (key, found)
+        return self._clustered[1]
 
     def _score(self, sample: _Sample, config: ModelConfig, labels: Labels) -> float:
         prediction = config.postprocess(labels)
@@ -320,25 +394,67 @@ class _Trials:
         return value
 
 
-def _best_start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -> _Trial:
-    """The model's own settings, or the first values to try, except of the clusterer, if these are better."""
+def _start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -> _Trial:
+    """The model's own settings, or the first values to try, except of the clusterer, if surely better."""
     own = trials.of(config, "start")
     for setting, candidates in values.items():
         if setting != "clusterer" and len(candidates) > 1:
             config = _CHANGES[setting](config, candidates[1])
-    usual = trials.of(config, "usual")
-    best = usual if usual.score > own.score else own
-    trials.keep(best)
+    return _surest(own, [trials.of(config, "usual")], range(len(own.scores)))
+
+
+def _searched(
+    attempt: _Attempt,
+    best: _Trial,
+    values: dict[str, list[Any]],
+    images: Sequence[int],
+    progress: Progress = False,
+) -> _Trial:
+    """The best settings on some of the images; what `attempt` does not know is passed over."""
+    for _ in range(_ROUNDS):
+        before = best
+        for setting, candidates in values.items():
+            best = _best_value(attempt, best, setting, track(candidates, progress, desc=setting), images)
+            finer = _finer(best.config, setting, candidates)
+            best = _best_value(attempt, best, setting, finer, images)
+        if best is before:
+            break
     return best
 
 
-def _best_value(trials: _Trials, best: _Trial, setting: str, candidates: Iterable[Any]) -> _Trial:
-    """Try the values of one setting; of equal scores, the earlier stays."""
-    for value in candidates:
-        trial = trials.of(_CHANGES[setting](best.config, value), setting)
-        best = trial if trial.score > best.score else best
-        trials.keep(best)
-    return best
+def _best_value(
+    attempt: _Attempt, best: _Trial, setting: str, candidates: Iterable[Any], images: Sequence[int]
+) -> _Trial:
+    """Try the values of one setting; that of the best stays unless another is surely better."""
+    tried = [attempt(_CHANGES[setting](best.config, value), setting) for value in candidates]
+    return _surest(best, [trial for trial in tried if trial is not None], images)
+
+
+def _surest(best: _Trial, others: Sequence[_Trial], images: Sequence[int]) -> _Trial:
+    """The trial with the surest gain, if there is one; of equal ones, the earliest."""
+    gains = [_sure_gain(trial, best, images) for trial in others]
+    if max(gains, default=0) <= 0:
+        return best
+    return others[gains.index(max(gains))]
+
+
+def _sure_gain(trial: _Trial, best: _Trial, images: Sequence[int]) -> float:
+    """Mean over images of what a trial gains, less the standard error of this mean."""
+    gains = np.array([trial.scores[image] - best.scores[image] for image in images])
+    error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else 0
+    return float(gains.mean() - error)
+
+
+def _finer(config: ModelConfig, setting: str, candidates: Sequence[Any]) -> list[float]:
+    """Foreground thresholds halfway to the neighbors of the present one; no values of other settings."""
+    if setting != _THRESHOLD:
+        return []
+    present = config.foreground_threshold
+    nearest = (
+        max((value for value in candidates if value < present), default=present),
+        min((value for value in candidates if value > present), default=present),
+    )
+    return [round((value + present) / 2, 6) for value in nearest if value != present]
 
 
 def _with_neighborhood(config: ModelConfig, value: Neighborhood) -> ModelConfig:
@@ -371,20 +487,19 @@ def _with_clusterer(config: ModelConfig, value: Any) -> ModelConfig:
     return config.changed(clusterer=value[0], clusterer_settings=value[1])
 
 
-# In the order of the search.
 _CHANGES: dict[str, Callable[[ModelConfig, Any], ModelConfig]] = {
+    _THRESHOLD: _with_threshold,
     "neighborhood": _with_neighborhood,
     "strides": _with_strides,
-    "foreground_threshold": _with_threshold,
+    "clusterer": _with_clusterer,
     "merge_sizes": _with_merge_sizes,
     "min_size": _with_min_size,
     "fill_holes": _with_fill_holes,
-    "clusterer": _with_clusterer,
 }
 
 
 def _values(config: ModelConfig, search: Search) -> dict[str, list[Any]]:
-    """The values to try of each setting, the model's own first; all are checked before the work begins."""
+    """The values to try of each setting, in the order of the search, the model's own first; all are checked."""
     if not isinstance(search, Search):
         raise InputError(f"search must be a Search, got {type(search).__name__}")
     neighborhoods = [
@@ -393,13 +508,13 @@ def _values(config: ModelConfig, search: Search) -> dict[str, list[Any]]:
         for directions in search.directions
     ]
     values: dict[str, list[Any]] = {
+        _THRESHOLD: [config.foreground_threshold, *search.foreground_thresholds],
         "neighborhood": [config.neighborhood, *neighborhoods],
         "strides": [config.neighborhood.strides, *search.strides],
-        "foreground_threshold": [config.foreground_threshold, *search.foreground_thresholds],
+        "clusterer": [(config.clusterer, config.clusterer_settings), *_clusterers(config, search)],
         "merge_sizes": [config.postprocess.merge_sizes, *search.merge_sizes],
         "min_size": [config.postprocess.min_size, *search.min_sizes],
         "fill_holes": [config.postprocess.fill_holes, *search.fill_holes],
-        "clusterer": [(config.clusterer, config.clusterer_settings), *_clusterers(config, search)],
     }
     for setting, candidates in values.items():
         for value in candidates:
@@ -487,19 +602,23 @@ def _with_settings(segmenter: Segmenter, config: ModelConfig) -> Segmenter:
     return segmenter.with_settings(**{name: getattr(config, name) for name in SETTINGS})
 
 
-def _tuning(segmenter: Segmenter, trials: Sequence[_Trial], best: _Trial) -> Tuning:
-    held_out = _held_out(np.array([trial.scores for trial in trials]))
+def _tuning(
+    segmenter: Segmenter, trials: Sequence[_Trial], best: _Trial, held_out: tuple[float, ...]
+) -> Tuning:
     rows = tuple({**_row(trial), "chosen": trial is best} for trial in trials)
     return Tuning(_with_settings(segmenter, best.config), rows, held_out)
 
 
-def _held_out(scores: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """For each image (column) the score of the settings (row) that are best on the other images."""
-    count = scores.shape[1]
+def _held_out(trials: _Trials, start: _Trial, values: dict[str, list[Any]]) -> tuple[float, ...]:
+    """For each image its score with the settings that the search finds on the others, in what was tried."""
+    count = len(start.scores)
     if count < 2:
         return ()
-    chosen = [int(np.delete(scores, image, axis=1).mean(axis=1).argmax()) for image in range(count)]
-    return tuple(float(scores[row, image]) for image, row in enumerate(chosen))
+    scores = []
+    for image in range(count):
+        others = [other for other in range(count) if other != image]
+        scores.append(_searched(trials.known, start, values, others).scores[image])
+    return tuple(scores)
 
 
 def _row(trial: _Trial) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,7 @@ from pixel_embedded_affinity.device import PRECISIONS
 from pixel_embedded_affinity.embedding import Embedding, embed, unit_length
 from pixel_embedded_affinity.errors import DeviceError, InputError
 from pixel_embedded_affinity.models.config import ModelConfig
+from pixel_embedded_affinity.tiling import Tiling
 
 CPU = torch.device("cpu")
 
@@ -111,3 +114,109 @@ def test_embeddings_are_compared_by_identity() -> None:
     assert one == one
     assert one != other
     assert len({one, other}) == 2
+
+
+# --- tiles and memory -------------------------------------------------------------------------------------
+
+
+class Greedy(nn.Module):
+    """A network for which there is memory only for images up to a number of pixels."""
+
+    grid = 16
+
+    def __init__(self, network: nn.Module, pixels: int, error: Exception) -> None:
+        super().__init__()
+        self.network, self.pixels, self.error = network, pixels, error
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, images: torch.Tensor) -> Any:
+        self.seen.append(tuple(images.shape))
+        if images[0, 0].numel() > self.pixels:
+            raise self.error
+        return self.network(images.to(next(self.network.parameters()).dtype))
+
+
+ERRORS = [
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."),
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_tiles_are_halved_where_memory_runs_out_which_is_logged_and_changes_nothing(
+    tiny_network: nn.Module, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    image = picture(16, 330)
+    exact = copy.deepcopy(tiny_network).double()  # in float32, rounding would depend on the shape of a tile
+    greedy = Greedy(exact, 16 * 300, error)
+    tiling = Tiling(280, halo=tiny_network.receptive_radius())
+    with caplog.at_level(logging.WARNING):
+        found = embed(greedy, image, CPU, "float32", tiling=tiling)
+    assert "memory does not suffice for tiles of (280, 280); going on with tiles of" in caplog.text
+    assert greedy.seen[-1][-1] < greedy.seen[0][-1]
+    whole = embed(Greedy(exact, 10**9, error), image, CPU, "float32")
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
+
+
+def test_other_errors_and_a_lack_of_memory_for_the_least_tile_are_raised(tiny_network: nn.Module) -> None:
+    broken = Greedy(tiny_network, 0, RuntimeError("no such operation"))
+    with pytest.raises(RuntimeError, match="no such operation"):
+        embed(broken, picture(16, 330), CPU, "float32", tiling=Tiling(64))
+    assert len(broken.seen) == 1
+    with pytest.raises(MemoryError):
+        embed(Greedy(tiny_network, 0, MemoryError()), picture(16, 64), CPU, "float32", tiling=Tiling(64, 0))
+
+
+def test_an_image_that_is_to_go_through_whole_never_is_cut(tiny_network: nn.Module) -> None:
+    greedy = Greedy(tiny_network, 100, MemoryError())
+    with pytest.raises(MemoryError):
+        embed(greedy, picture(16, 64), CPU, "float32", tiling=Tiling(None))
+    assert greedy.seen == [(1, 1, 16, 64)]
+
+
+def test_tiles_are_chosen_from_the_free_memory(
+    tiny_network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(Greedy):
+        def memory_per_pixel(self) -> int:
+            return 100
+
+    monkeypatch.setattr("pixel_embedded_affinity.embedding.free_memory", lambda _: 2 * 100 * 48 * 208)
+    small = Seen(tiny_network, 10**9, MemoryError())
+    embed(small, picture(40, 200), CPU, "float32", tiling=Tiling("auto"))
+    assert small.seen == [(1, 1, 40, 200)]
+    large = Seen(tiny_network, 10**9, MemoryError())
+    embed(large, picture(48, 330), CPU, "float32", tiling=Tiling("auto", halo=16))
+    assert len(large.seen) > 1
+    assert {shape[-1] * shape[-2] <= 48 * 208 for shape in large.seen} == {True}
+
+
+def test_a_network_that_does_not_say_how_tiles_must_lie_runs_whole_or_is_refused(
+    tiny_network: nn.Module,
+) -> None:
+    class Wrapped(nn.Module):
+        def forward(self, images: torch.Tensor) -> Any:
+            return tiny_network(images)
+
+    embed(Wrapped(), picture(8, 9), CPU, "float32", tiling=Tiling("auto"))
+    with pytest.raises(
+        InputError, match="network Wrapped does not say how tiles must lie; expected an attribute"
+    ):
+        embed(Wrapped(), picture(8, 9), CPU, "float32", tiling=Tiling(64))
+
+
+def test_a_tile_has_a_size_for_each_axis(tiny_network: nn.Module) -> None:
+    with pytest.raises(InputError, match="has 3 sizes for an image of 2 spatial axes; expected one per axis"):
+        embed(tiny_network, picture(8, 9), CPU, "float32", tiling=Tiling((16, 16, 16)))
+
+
+def test_a_cropped_embedding_is_a_window_of_it(tiny_network: nn.Module) -> None:
+    found = embed(tiny_network, picture(20, 30), CPU, "float32")
+    part = found.crop((slice(3, 8), slice(10, 30)))
+    assert part.spatial_shape == (5, 20)
+    assert torch.equal(part.values, found.values[:, 3:8, 10:])
+    assert part.foreground is not None
+    assert found.foreground is not None
+    assert torch.equal(part.foreground, found.foreground[3:8, 10:])
+    assert Embedding(found.values).crop((slice(1), slice(1))).foreground is None

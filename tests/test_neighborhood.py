@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import neighborhoods
 
@@ -122,6 +123,98 @@ def test_unknown_keyword_is_refused() -> None:
         Neighborhood.from_ranges([1], stride=5)  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize(
+    ("attractive", "expected"),
+    [
+        ("straight", [(-1, 0), (0, -1)]),
+        ("nearest", [(-1, 0), (0, -1), (-1, -1), (-1, 1)]),
+        ([False] * 4 + [True] * 4, [(-2, 0), (0, -2), (-2, -2), (-2, 2)]),
+    ],
+)
+def test_which_pairs_attract_can_be_chosen(attractive: Any, expected: list[tuple[int, int]]) -> None:
+    found = Neighborhood.from_ranges([1, 2], 8, attractive=attractive)
+    assert [offset for offset, role in zip(found.offsets, found.attractive, strict=True) if role] == expected
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("attractive", "message"),
+    [
+        ("diagonal", r"one of \['straight', 'nearest'\].*got 'diagonal'"),
+        ([True], "one entry per offset, 4, got 1"),
+        (None, "attractive must be a sequence"),
+    ],
+)
+def test_other_roles_are_refused(attractive: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Neighborhood.from_ranges([1, 2], attractive=attractive)
+
+
+@pytest.mark.parametrize("directions", [4, 8, 6, 18, 26])
+def test_nearest_neighbors_all_attract(directions: int) -> None:
+    found = Neighborhood.nearest(directions)
+    assert found.offsets == Neighborhood.from_ranges([1], directions).offsets
+    assert all(found.attractive)
+
+
+# --- physical units ---------------------------------------------------------------------------------------
+
+
+def test_distances_are_rounded_to_pixels_of_each_axis() -> None:
+    found = Neighborhood.from_distances([0.5, 2, 4.9], (2, 0.5, 0.25), 6, strides=(1, 3, 3))
+    expected = Neighborhood.from_ranges([(1, 1, 2), (1, 4, 8), (2, 10, 20)], 6, strides=(1, 3, 3))
+    assert found == expected
+    assert found.attractive[:3] == (True, True, False)
+
+
+@pytest.mark.parametrize(("distance", "pixels"), [(0.01, 1), (1.49, 1), (1.5, 2), (2.5, 3), (2.49, 2)])
+def test_halves_are_rounded_up_and_nothing_to_zero(distance: float, pixels: int) -> None:
+    assert Neighborhood.from_distances([distance], 1).offsets == ((-pixels, 0), (0, -pixels))
+
+
+def test_distances_of_the_same_pixels_give_them_once() -> None:
+    assert Neighborhood.from_distances([0.3, 0.4, 1.2], 0.4) == Neighborhood.from_ranges([1, 3])
+
+
+def test_distances_and_sizes_may_be_numbers_of_numpy_and_torch() -> None:
+    expected = Neighborhood.from_ranges([2, 4])
+    for kind in (np.array, torch.tensor, list):
+        assert Neighborhood.from_distances(kind([1.0, 2.0]), kind([0.5, 0.5])) == expected
+    assert Neighborhood.from_distances([1, 2], np.float32(0.5)) == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True),
+    st.floats(0.01, 100),
+    st.sampled_from([4, 8, 6, 18, 26]),
+)
+def test_ranges_come_back_from_their_distances(ranges: list[int], size: float, directions: int) -> None:
+    found = Neighborhood.from_distances([r * size for r in ranges], size, directions)
+    assert found == Neighborhood.from_ranges(ranges, directions)
+
+
+@pytest.mark.parametrize(
+    ("distances", "pixel_size", "message"),
+    [
+        ([], 1, "distances is empty"),
+        ([1, 1.0], 1, "distances must differ"),
+        ([0], 1, "distances must be positive finite numbers, got 0"),
+        ([float("nan")], 1, "distances must be positive finite numbers, got nan"),
+        (["1"], 1, "distances must be positive finite numbers, got '1'"),
+        ([True], 1, "distances must be positive finite numbers, got True"),
+        (1.5, 1, "distances must be a sequence, got 1.5"),
+        ([1], 0, "pixel_size must be positive finite numbers, got 0"),
+        ([1], float("inf"), "pixel_size must be positive finite numbers, got inf"),
+        ([1], (1, 1, 1), "pixel_size must be one number, or 2"),
+        ([1], None, "pixel_size must be positive finite numbers, got None"),
+    ],
+)
+def test_wrong_distances_and_pixel_sizes_are_refused(distances: Any, pixel_size: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Neighborhood.from_distances(distances, pixel_size)
+
+
 # --- explicit offsets -------------------------------------------------------------------------------------
 
 
@@ -208,6 +301,61 @@ def test_repr_shows_which_offsets_attract_and_which_repel() -> None:
     assert text == "Neighborhood(attractive=[(-1, 0), (0, -1)], repulsive=[(-9, 0), (0, -9)], strides=(5, 5))"
 
 
+def test_printed_it_shows_dimension_strides_and_roles() -> None:
+    assert str(Neighborhood.from_ranges([1, 9], strides=(2, 5))) == (
+        "4 offsets in 2D, strides 2 x 5\n  attract: (-1, 0) (0, -1)\n  repel  : (-9, 0) (0, -9)"
+    )
+    assert "repel  : none" in str(Neighborhood.nearest(26))
+
+
+@pytest.fixture
+def pyplot() -> Any:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize(("directions", "rows"), [(8, 4), (26, 13)])
+def test_a_plot_shows_both_ends_of_each_pair_in_the_color_of_its_role(
+    pyplot: Any, directions: int, rows: int
+) -> None:
+    neighborhood = Neighborhood.from_ranges([1, 3], directions)
+    axes = neighborhood.plot()
+    points = set()
+    for line in axes.get_lines():
+        data = line.get_data_3d() if neighborhood.ndim == 3 else line.get_data()
+        if line.get_marker() == "o":
+            points.add((tuple(int(values[0]) for values in data[::-1]), line.get_color()))
+    colors = {True: "C0", False: "C3"}
+    assert points == {
+        (tuple(sign * step for step in offset), colors[role])
+        for offset, role in zip(neighborhood.offsets, neighborhood.attractive, strict=True)
+        for sign in (-1, 1)
+    }
+    assert axes.yaxis_inverted()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["attract", "repel"]
+    axes.figure.canvas.draw()
+
+
+def test_a_plot_goes_into_given_axes_of_its_dimension(pyplot: Any) -> None:
+    axes = pyplot.figure().add_subplot()
+    assert Neighborhood.nearest().plot(axes) is axes
+    assert Neighborhood.nearest(8).plot(axes).yaxis_inverted()
+    with pytest.raises(InputError, match="ax must have 3 dimensions"):
+        Neighborhood.nearest(6).plot(axes)
+    with pytest.raises(InputError, match="ax must have 2 dimensions"):
+        Neighborhood.nearest().plot(pyplot.figure().add_subplot(projection="3d"))
+
+
+def test_a_plot_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[plot\]"):
+        Neighborhood.nearest().plot()
+
+
 def test_it_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Neighborhood(((0, 1),)).strides = (2, 2)  # type: ignore[misc]
@@ -221,6 +369,8 @@ def test_it_comes_back_from_json(neighborhood: Neighborhood) -> None:
 
 
 def test_a_dictionary_may_hold_ranges() -> None:
+    values: dict[str, Any] = {"ranges": [1, 3], "directions": 8, "attractive": "nearest"}
+    assert Neighborhood.from_dict(values) == Neighborhood.from_ranges([1, 3], 8, attractive="nearest")
     values = {"ranges": [1, 3], "directions": 8, "strides": 5}
     assert Neighborhood.from_dict(values) == Neighborhood.from_ranges([1, 3], 8, strides=5)
     assert Neighborhood.from_dict({"ranges": [1, 3]}) == Neighborhood.from_ranges([1, 3])

@@ -11,6 +11,7 @@ from pixel_embedded_affinity.postprocess import (
     clear_border,
     fill_holes,
     merge_fragments,
+    merge_thin,
     relabel,
     remove_small,
 )
@@ -24,10 +25,13 @@ def picture(text):
 FUNCTIONS = {
     "relabel": relabel,
     "merge_fragments": lambda labels: merge_fragments(labels, [2]),
+    "merge_thin": lambda labels: merge_thin(labels, [2]),
     "remove_small": lambda labels: remove_small(labels, 2),
     "fill_holes": fill_holes,
     "clear_border": clear_border,
-    "Postprocess": Postprocess(merge_sizes=(2,), min_size=2, fill_holes=True, clear_border=True),
+    "Postprocess": Postprocess(
+        merge_sizes=(2,), merge_radii=(1.5,), min_size=2, fill_holes=True, clear_border=True
+    ),
 }
 every_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS.keys())
 
@@ -154,6 +158,31 @@ def test_no_size_leaves_labels_as_they_are():
     np.testing.assert_array_equal(merge_fragments(picture("20 13"), []), picture("10 23"))
 
 
+def test_a_sliver_joins_the_neighbor_with_the_longest_border():
+    labels = picture("1111222 1113222 1113222 1113222 1111222")
+    # As large as three pixels and one pixel wide; it shares five pairs of pixels with 1, and three with 2.
+    np.testing.assert_array_equal(merge_thin(labels, [1.5]), np.where(labels == 3, 1, labels))
+
+
+def test_an_object_as_thick_as_the_radius_stays():
+    labels = np.full((15, 15), 2)
+    labels[5:10, 5:10] = 1  # its innermost pixel is three pixels from the nearest one outside
+    np.testing.assert_array_equal(merge_thin(labels, [3]), relabel(labels))
+    assert merge_thin(labels, [3.01]).max() == 1
+
+
+def test_beyond_the_image_nothing_makes_an_object_thin():
+    labels = np.full((3, 12), 1)
+    labels[:, 6:] = 2  # two halves of a strip, each six pixels long
+    np.testing.assert_array_equal(merge_thin(labels, [6]), labels)
+    assert merge_thin(np.ones((2, 2), int), [1e9]).all()
+
+
+def test_a_thin_object_that_touches_no_other_stays():
+    labels = picture("1110 0000 2222")
+    np.testing.assert_array_equal(merge_thin(labels, [9]), labels)
+
+
 def test_removal_counts_all_pieces_of_an_object_together():
     labels = picture("1010 0020")
     np.testing.assert_array_equal(remove_small(labels, 2), picture("1010 0000"))
@@ -203,6 +232,18 @@ def test_sizes_that_are_not_whole_pixels_are_refused(sizes):
         Postprocess(merge_sizes=sizes)
 
 
+@pytest.mark.parametrize(
+    "radii",
+    [[-1], [float("nan")], [float("inf")], [True], ["5"], 5, "55", None],
+    ids=lambda radii: repr(radii),
+)
+def test_radii_that_are_not_finite_numbers_are_refused(radii):
+    with pytest.raises(InputError, match="merge_radii"):
+        merge_thin(picture("12"), radii)
+    with pytest.raises(InputError, match="merge_radii"):
+        Postprocess(merge_radii=radii)
+
+
 @pytest.mark.parametrize("size", [-1, 2.5, True, "5", None])
 def test_a_least_size_that_is_not_whole_pixels_is_refused(size):
     with pytest.raises(InputError, match="min_size"):
@@ -220,18 +261,20 @@ def test_switches_that_are_not_bool_are_refused(switch, value):
 
 def test_sizes_may_be_numpy_integers_and_come_back_as_plain_ones():
     steps = Postprocess(merge_sizes=np.array([5, 9]), min_size=np.int64(3))
-    assert steps == Postprocess((5, 9), 3)
+    assert steps == Postprocess(merge_sizes=(5, 9), min_size=3)
     assert [type(size) for size in (*steps.merge_sizes, steps.min_size)] == [int, int, int]
 
 
 def test_settings_survive_a_round_trip_through_json():
     import json
 
-    steps = Postprocess((5, 20, 50), 25, True, False)
+    steps = Postprocess((5, 20, 50), (2.5, 4.0), 25, True, False)
     assert Postprocess.from_dict(json.loads(json.dumps(steps.to_dict()))) == steps
     assert Postprocess.from_dict({}) == Postprocess()
 
 
 def test_unknown_settings_are_refused_with_the_valid_ones():
-    with pytest.raises(InputError, match=r"min_sizes.*merge_sizes.*min_size.*fill_holes.*clear_border"):
+    with pytest.raises(
+        InputError, match=r"min_sizes.*merge_sizes.*merge_radii.*min_size.*fill_holes.*clear_border"
+    ):
         Postprocess.from_dict({"min_sizes": 3})

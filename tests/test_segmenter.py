@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 import logging
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,16 +31,19 @@ from pixel_embedded_affinity.errors import (
     UnknownClustererError,
     UnknownModelError,
 )
+from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
 from pixel_embedded_affinity.segmenter import Segmentation, Segmenter
+from pixel_embedded_affinity.tiling import Tiling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MakeNetwork = Callable[..., nn.Module]
 
+STATM = Path("/proc/self/statm")
 EVERYWHERE = np.ones((36, 44), bool)
 OTHER = Neighborhood.from_ranges([1, 5], 8, strides=3)
 
@@ -361,7 +367,7 @@ def test_clustering_does_not_change_the_embedding(segmenter: Segmenter, image: A
 # --- segment many -----------------------------------------------------------------------------------------
 
 
-def test_many_images_are_segmented_one_by_one_as_they_are_asked_for(
+def test_many_images_are_segmented_as_they_are_asked_for_and_taken_one_ahead(
     segmenter: Segmenter, image: Array
 ) -> None:
     taken: list[int] = []
@@ -374,7 +380,7 @@ def test_many_images_are_segmented_one_by_one_as_they_are_asked_for(
     found = segmenter.segment_many(images())
     assert taken == []
     np.testing.assert_array_equal(next(found), segmenter.segment(image[:10]))
-    assert taken == [0]
+    assert taken == [0, 1]
     assert [labels.shape[0] for labels in found] == [11, 12]
 
 
@@ -405,9 +411,55 @@ def test_progress_of_many_images_goes_through_the_callable(segmenter: Segmenter,
 
 
 def test_the_images_before_a_bad_one_are_segmented(segmenter: Segmenter, image: Array) -> None:
-    found = segmenter.segment_many([image, np.zeros(3), image])
+    found = segmenter.segment_many([image, image, np.zeros(3), image])
+    next(found)
     next(found)
     assert "1 axes" in refusal(next, found)
+
+
+def test_the_network_runs_on_the_next_image_while_one_is_clustered(
+    segmenter: Segmenter, image: Array
+) -> None:
+    network_ran, clustered = threading.Semaphore(0), []
+
+    def images() -> Iterator[Array]:
+        yield from [image] * 3
+
+    def cluster(pairs: Affinities, *, foreground: Array | None = None) -> Array:
+        if len(clustered) < 2:  # behind the last image, no other one is being looked at
+            assert network_ran.acquire(timeout=60)
+        clustered.append(threading.current_thread())
+        return np.where(foreground, 1, 0)
+
+    def count(*_: Any) -> None:
+        network_ran.release()
+
+    hook = segmenter._network.register_forward_hook(count)
+    try:
+        found = segmenter.segment_many(images(), clusterer=cluster)
+        next(found)
+        assert network_ran.acquire(timeout=60), "the network waited for the clusterer"
+        found.close()
+    finally:
+        hook.remove()
+    assert set(clustered) == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("tile", ["whole", 0, -16, 2.5, (0, 16), True])
+def test_a_tile_is_auto_none_or_pixels(segmenter: Segmenter, image: Array, tile: Any) -> None:
+    for method in (segmenter.segment, segmenter.analyze, segmenter.embed):
+        assert "tile must be 'auto', None or an integer of at least 1" in refusal(method, image, tile=tile)
+    assert "tile must be" in refusal(segmenter.segment_many, [], tile=tile)
+
+
+def test_labels_of_tiles_are_those_of_the_whole(segmenter: Segmenter) -> None:
+    wide = np.random.default_rng(0).integers(0, 4000, (40, 300)).astype(np.uint16)
+    tiling = Tiling((16, 48), halo=segmenter._network.receptive_radius())
+    expected = segmenter.segment(wide, tile=None)
+    assert expected.max() > 3
+    error = adapted_rand_error(expected, segmenter.segment(wide, tile=tiling))
+    assert error < 0.01  # a tie may go either way
+    np.testing.assert_array_equal(segmenter.segment(wide), expected)
 
 
 @pytest.mark.parametrize(
@@ -445,6 +497,24 @@ def test_a_list_of_images_is_for_segment_many(segmenter: Segmenter, image: Array
 
 def test_no_images_give_no_labels(segmenter: Segmenter) -> None:
     assert list(segmenter.segment_many([])) == []
+
+
+def held() -> int:
+    """Bytes of main memory that this process holds."""
+    return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="no /proc to read the memory from")
+def test_fifty_calls_hold_no_more_memory_than_five(segmenter: Segmenter) -> None:
+    image = np.random.default_rng(0).integers(0, 4000, (96, 96)).astype(np.uint16)
+    for _ in range(5):
+        segmenter.segment(image)
+    gc.collect()
+    before = held()
+    for _ in range(45):
+        segmenter.segment(image)
+    gc.collect()
+    assert held() - before < 20e6
 
 
 # --- with settings ----------------------------------------------------------------------------------------

@@ -36,6 +36,9 @@ _COMMANDS = {
     "evaluate": _Command("pixel_embedded_affinity.cli.evaluate", "score a model against true labels"),
     "tune": _Command("pixel_embedded_affinity.cli.tune", "find better settings on a few labeled images"),
     "train": _Command("pixel_embedded_affinity.training.arguments", "train a model on labeled images"),
+    "compare": _Command(
+        "pixel_embedded_affinity.training.compare_arguments", "compare trainings with baselines and variants"
+    ),
 }
 
 

@@ -19,10 +19,11 @@ from pixel_embedded_affinity.cli.batch import (
 )
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
-from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.progress import track
 from pixel_embedded_affinity.scaling import checked_scale
+from pixel_embedded_affinity.tiling import Tiling
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.segmenter import Segmenter
@@ -51,6 +52,14 @@ def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--axes", help="a letter per axis: YX, YXC, CYX (default: what the file declares)")
     group.add_argument("--scale", type=float, help="factor by which images are resized for the network")
+    group.add_argument(
+        "--tile",
+        metavar="PIXELS",
+        type=_tiling,
+        default=Tiling(),
+        help="length of the parts in which an image goes through the network; auto (default): whole if there "
+        "is memory for it, whole: whatever it takes",
+    )
     group.add_argument("--min-size", metavar="PIXELS", type=int, help="remove objects of fewer pixels")
     group.add_argument("--clusterer", metavar="NAME", help="with its default settings")
     group.add_argument(
@@ -86,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     parts = [f"{len(todo) - failures} of {len(jobs)} images segmented"]
     parts += [f"{len(jobs) - len(todo)} were done before"] if arguments.resume else []
     parts += [f"{failures} failed"] if failures else []
-    say(f"{', '.join(parts)}; results in {arguments.output}")
+    say(f"{', '.join(parts)}; results in {readable(str(arguments.output))}")
     return 1 if failures else 0
 
 
@@ -109,7 +118,7 @@ def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
     _try_out(segmenter)
     arguments.output.mkdir(parents=True, exist_ok=True)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    done = [_attempt(segmenter, job, arguments.axes, scale) for job in bar]
+    done = [_attempt(segmenter, job, arguments.axes, scale, arguments.tile) for job in bar]
     return done.count(False)
 
 
@@ -147,28 +156,28 @@ def _try_out(segmenter: Segmenter) -> None:
     segmenter.segment(blank, axes="CYX")
 
 
-def _attempt(segmenter: Segmenter, job: Job, axes: str | None, scale: float) -> bool:
+def _attempt(segmenter: Segmenter, job: Job, axes: str | None, scale: float, tiling: Tiling) -> bool:
     """Do a job; if it fails, whatever the reason, say so, and let the batch go on."""
     try:
-        _segment_file(segmenter, job, axes, scale)
+        _segment_file(segmenter, job, axes, scale, tiling)
     except Exception as error:
         logger.info("%s failed here:", job.image, exc_info=True)
-        complain(f"pea: error: {job.image}: {_reason(error)}")
+        complain(f"pea: error: {readable(str(job.image))}: {_reason(error)}")
         return False
     return True
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = readable(" ".join(str(error).split()))
     return text if isinstance(error, PixelEmbeddedAffinityError) else f"{type(error).__name__}: {text}"
 
 
-def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, scale: float) -> None:
+def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, scale: float, tiling: Tiling) -> None:
     from pixel_embedded_affinity.export import object_table, write_labels, write_overlay, write_table
     from pixel_embedded_affinity.image import as_image
 
     image = as_image(job.image, axes=axes, channels=segmenter.config.network.in_channels)
-    labels = segmenter.segment(image.values, axes="CYX", scale=scale)
+    labels = segmenter.segment(image.values, axes="CYX", scale=scale, tile=tiling)
     # A gray image is shown and measured once, also where a model of three channels gets it three times.
     gray = "C" not in image.source_axes
     if job.overlay is not None:
@@ -178,6 +187,13 @@ def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, scale: float
     # Last, since --resume takes the labels as the sign that everything is there.
     write_labels(job.labels, image.to_source_order(labels))
     logger.info("%s: %d objects", job.labels, labels.max(initial=0))
+
+
+def _tiling(text: str) -> Tiling:
+    try:
+        return Tiling({"auto": "auto", "whole": None}[text] if text in ("auto", "whole") else int(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, whole or a number of pixels") from None
 
 
 def _integers(text: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.multicut import checked_smoothing, region_graph
+from pixel_embedded_affinity.clustering.region_graph import RegionGraph, checked_smoothing, region_graph
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Agglomeration:
     """Agglomeration with average linkage of a watershed over-segmentation.
 
     The pixels are grouped into small regions first (see
-    `pixel_embedded_affinity.clustering.multicut.region_graph`). Then the two neighbors with the highest mean
+    `pixel_embedded_affinity.clustering.region_graph.region_graph`). Then the two neighbors with the highest mean
     affinity over all attractive pairs between them (negative affinities taken as 0) merge, again and again,
     while this mean is above the threshold. Repulsive pairs are not used.
 
@@ -69,15 +69,15 @@ class Agglomeration:
             If the affinities are not finite similarities that fit their neighborhood, the neighborhood has no
             attractive offset, `foreground` has another shape, or `smoothing` another number of axes.
         """
-        graph = region_graph(affinities, foreground, self.smoothing)
-        if len(graph.borders.length) == 0:
-            return graph.labels(np.arange(graph.count))
+        return region_graph(affinities, foreground, self.smoothing).clustered(self._merge)
+
+    def _merge(self, graph: RegionGraph) -> NDArray[Any]:
         from bioimage_cpp.graph.agglomeration import GaspClusterPolicy
 
         # The library merges while the mean weight is positive.
-        clusters = GaspClusterPolicy(linkage="mean").optimize(
+        merged: NDArray[Any] = GaspClusterPolicy(linkage="mean").optimize(
             graph.adjacency(),
             graph.borders.affinity - self.threshold,
             edge_sizes=graph.borders.length.astype(np.float64),
         )
-        return graph.labels(clusters)
+        return merged

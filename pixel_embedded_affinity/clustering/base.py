@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.errors import (
     InputError,
     MissingDependencyError,
@@ -21,7 +22,7 @@ from pixel_embedded_affinity.errors import (
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from pixel_embedded_affinity.affinity import Affinities
+    from pixel_embedded_affinity.neighborhood import Neighborhood
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class Clusterer(Protocol):
         ----------
         affinities : Affinities
             Similarities of pairs of pixels, shape (K, *spatial), and the neighborhood that says which pairs;
-            2 or 3 spatial axes. Not modified.
+            2 or 3 spatial axes. ``affinities.values`` holds all of them; ``affinities.channel`` and
+            ``affinities.pairs`` compute only what is asked for. Not modified.
         foreground : ndarray, shape (*spatial), optional
             True where objects may be. Default: everywhere. Not modified.
 
@@ -150,8 +152,8 @@ def get_clusterer(name: str, /, **settings: Any) -> Clusterer:
     return clusterer
 
 
-def usable_values(affinities: Affinities) -> NDArray[np.float32]:
-    """Return the values of affinities as a NumPy array, checked for clustering.
+def usable(affinities: Affinities) -> Affinities:
+    """Return affinities in their NumPy form, checked for clustering.
 
     Parameters
     ----------
@@ -160,8 +162,8 @@ def usable_values(affinities: Affinities) -> NDArray[np.float32]:
 
     Returns
     -------
-    ndarray of float32, shape (K, *spatial)
-        The values; not necessarily a copy.
+    Affinities
+        Values that were not computed yet are still not: cosines of an embedding need no check.
 
     Raises
     ------
@@ -169,8 +171,15 @@ def usable_values(affinities: Affinities) -> NDArray[np.float32]:
         If the neighborhood does not fit the values, an axis has length 0, a value is NaN or infinite, or not
         a similarity in [-1, 1].
     """
-    neighborhood = affinities.neighborhood
-    values = np.asarray(affinities.numpy().values, dtype=np.float32)
+    arrays = affinities.numpy()
+    if not arrays.is_given:
+        return arrays
+    values = np.asarray(arrays.values, dtype=np.float32)
+    _check_values(values, arrays.neighborhood)
+    return Affinities(values, arrays.neighborhood, arrays.source)
+
+
+def _check_values(values: NDArray[np.float32], neighborhood: Neighborhood) -> None:
     if values.ndim != neighborhood.ndim + 1 or len(values) != len(neighborhood):
         raise InputError(
             f"affinities of {neighborhood!r} must have {len(neighborhood)} channels and {neighborhood.ndim} "
@@ -181,7 +190,6 @@ def usable_values(affinities: Affinities) -> NDArray[np.float32]:
     low, high = values.min(), values.max()
     if not (low >= -1 - _ROUNDING and high <= 1 + _ROUNDING):
         raise InputError(_complaint(values))
-    return values
 
 
 def refuse_no_attraction(affinities: Affinities) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.affinity import overlap
-from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable_values
+from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import as_foreground
 from pixel_embedded_affinity.postprocess import relabel
@@ -57,17 +57,15 @@ class ConnectedComponents:
         """
         from bioimage_cpp.utils import UnionFind
 
-        values = usable_values(affinities)
-        refuse_no_attraction(affinities)
-        inside = None if foreground is None else as_foreground(foreground, values.shape[1:])
-        pixels = np.arange(values[0].size, dtype=np.uint64).reshape(values.shape[1:])
-        clusters = UnionFind(pixels.size)
-        for channel, offset in enumerate(affinities.neighborhood.offsets):
-            if affinities.neighborhood.attractive[channel]:
-                here, there = overlap(pixels.shape, offset)
-                joined = values[channel][here] >= self.threshold
-                if inside is not None:
-                    joined &= inside[here] & inside[there]
-                clusters.merge(np.stack((pixels[here][joined], pixels[there][joined]), axis=1))
-        roots = clusters.element_labeling().reshape(pixels.shape) + 1
+        given = usable(affinities)
+        refuse_no_attraction(given)
+        inside = None if foreground is None else as_foreground(foreground, given.spatial_shape)
+        clusters = UnionFind(math.prod(given.spatial_shape))
+        for channel, attracts in enumerate(given.neighborhood.attractive):
+            if attracts:
+                pairs = given.pairs(channel, inside)
+                joined = pairs.affinity >= self.threshold
+                ends = np.stack((pairs.first[joined], pairs.second[joined]), axis=1)
+                clusters.merge(ends.astype(np.uint64))
+        roots = clusters.element_labeling().reshape(given.spatial_shape) + 1
         return relabel(roots if inside is None else np.where(inside, roots, 0))

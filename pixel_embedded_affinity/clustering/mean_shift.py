@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.device import survive_fork
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import as_foreground
 from pixel_embedded_affinity.postprocess import relabel
@@ -164,7 +165,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _embedding_of(affinities: Affinities) -> Array:
-    embedding, ndim = affinities.embedding, affinities.neighborhood.ndim
+    embedding, ndim = affinities.source, affinities.neighborhood.ndim
     if embedding is None:
         raise InputError(
             "mean shift clusters embeddings, and these affinities hold none; make them by "
@@ -183,6 +184,7 @@ def _vectors(embedding: Array, inside: NDArray[np.bool_]) -> torch.Tensor:
     """Embeddings of the foreground pixels in C order, float32 (N, D), on the embedding's device."""
     import torch
 
+    survive_fork()
     if isinstance(embedding, np.ndarray):
         vectors = torch.from_numpy(np.ascontiguousarray(embedding[:, inside].T, dtype=np.float32))
     else:

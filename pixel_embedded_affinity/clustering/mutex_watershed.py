@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable_values
-from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_foreground
+from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.image import as_foreground, as_labels
 from pixel_embedded_affinity.postprocess import relabel
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Affinities
     from pixel_embedded_affinity.neighborhood import Neighborhood
 
+ENGINES = ("bioimage_cpp", "mwatershed")
+"""Libraries that take the edges one after the other; the second comes with the extra ``mwatershed``."""
+
+_Inside = NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class MutexWatershed:
     """Mutex watershed on affinities.
 
-    There are no settings, since ranges, roles and strides belong to the neighborhood.
-
-    With a the affinity of a pair, negative ones taken as 0, an attractive pair is an edge of weight a, a
-    repulsive pair one of weight 1 - a, used only at pixels on the neighborhood's strides. Pairs that leave
-    the image or touch background are no edges. Edges are taken from the strongest to the weakest: an
-    attractive one joins the clusters at its ends, unless these exclude each other; a repulsive one makes the
-    clusters at its ends exclude each other, unless they are one already.
+    Ranges, roles and strides belong to the neighborhood. With a the affinity of a pair, negative ones taken
+    as 0, an attractive pair is an edge of weight a, a repulsive pair one of weight 1 - a, used only at pixels
+    on the neighborhood's strides. Pairs that leave the image or touch background are no edges. Edges are
+    taken from the strongest to the weakest: an attractive one joins the clusters at its ends, unless these
+    exclude each other; a repulsive one makes the clusters at its ends exclude each other, unless they are one
+    already.
 
     Edges of equal weight are taken in a fixed order, so that the result is deterministic: attractive before
     repulsive ones, then by position of the offset among those of its role, then by pixel in C order.
+
+    Parameters
+    ----------
+    engine : {"bioimage_cpp", "mwatershed"}
+        Library that does the work. Both give the same partition where all weights are distinct; "mwatershed"
+        takes edges of equal weight in an order of its own, computes all offsets densely, and is a check on
+        the first.
+
+    Raises
+    ------
+    InputError
+        If the engine is unknown.
 
     References
     ----------
@@ -39,29 +57,56 @@ class MutexWatershed:
     IEEE TPAMI 43(10), 2021.
     """
 
+    engine: str = ENGINES[0]
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise InputError(f"unknown engine {self.engine!r}; the valid ones are {list(ENGINES)}")
+
     def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
+        self,
+        affinities: Affinities,
+        *,
+        foreground: NDArray[Any] | None = None,
+        seeds: NDArray[Any] | None = None,
     ) -> NDArray[np.int32]:
         """Cluster pixels; see `Clusterer` for parameters and result.
+
+        Parameters
+        ----------
+        affinities, foreground
+            See `Clusterer`.
+        seeds : ndarray of int, shape (*spatial), optional
+            Pixels that are known to belong together, or apart; 0 = unknown. Before the first edge is taken,
+            the pixels of each other number become one cluster, also where they do not touch, and the clusters
+            of different numbers exclude each other. Then edges are taken as always. All pixels of a seed end
+            up in one object, and no object holds two seeds. Labels are numbered as without seeds: look up
+            the label at a seed's pixel. The work grows with the square of the number of seeds.
+
+        Returns
+        -------
+        ndarray of int32, shape (*spatial)
+            Labels, see `Clusterer`.
 
         Raises
         ------
         InputError
             If the affinities are not finite similarities that fit their neighborhood, the neighborhood lacks
-            an attractive or a repulsive offset, or `foreground` has another shape.
+            an attractive or a repulsive offset, `foreground` or `seeds` has another shape, or a seed lies in
+            the background.
+        MissingDependencyError
+            If the engine is not installed.
         """
-        values = usable_values(affinities)
-        refuse_no_attraction(affinities)
-        _refuse_no_repulsion(affinities.neighborhood)
-        if foreground is None:
-            return _partition(values, affinities.neighborhood, None)
-        inside = as_foreground(foreground, values.shape[1:])
-        labels = np.zeros(inside.shape, np.int32)
-        if inside.any():
-            window = _window(inside, affinities.neighborhood.strides)
-            channels_of_window = (slice(None), *window)
-            labels[window] = _partition(values[channels_of_window], affinities.neighborhood, inside[window])
-        return labels
+        given = usable(affinities)
+        refuse_no_attraction(given)
+        _refuse_no_repulsion(given.neighborhood)
+        inside = None if foreground is None else as_foreground(foreground, given.spatial_shape)
+        known = None if seeds is None else _checked_seeds(seeds, inside, given.spatial_shape)
+        if inside is not None and not inside.any():
+            return np.zeros(inside.shape, np.int32)
+        if self.engine == "mwatershed":
+            return _by_mwatershed(given, inside, known)
+        return _by_pixels(given, inside) if known is None else _by_edges(given, inside, known)
 
 
 def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
@@ -72,7 +117,42 @@ def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
         )
 
 
-def _window(inside: NDArray[np.bool_], strides: tuple[int, ...]) -> tuple[slice, ...]:
+def _checked_seeds(
+    seeds: NDArray[Any], inside: _Inside | None, shape: tuple[int, ...]
+) -> NDArray[np.intp] | None:
+    """Seeds numbered from 1, or None if there are none."""
+    known = as_labels(seeds, shape)
+    outside = 0 if inside is None else np.count_nonzero(known[~inside])
+    if outside:
+        raise InputError(
+            f"{outside} pixels of seeds lie in the background; remove them, or add them to the foreground"
+        )
+    numbers = np.unique(known[known > 0])
+    return np.where(known > 0, np.searchsorted(numbers, known) + 1, 0) if len(numbers) else None
+
+
+def _by_pixels(given: Affinities, inside: _Inside | None) -> NDArray[np.int32]:
+    """The library's way for images; it takes the smallest box around the foreground."""
+    from bioimage_cpp.segmentation import mutex_watershed
+
+    neighborhood, shape = given.neighborhood, given.spatial_shape
+    window = tuple(slice(0, n) for n in shape) if inside is None else _window(inside, neighborhood.strides)
+    # The library takes the number of attractive channels, so these must come first.
+    channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
+    labels = np.zeros(shape, np.int32)
+    clusters = mutex_watershed(
+        _edge_weights(given, channels, window),
+        [neighborhood.offsets[channel] for channel in channels],
+        sum(neighborhood.attractive),
+        strides=neighborhood.strides,
+        mask=None if inside is None else inside[window],
+    )
+    # With a mask, the library skips numbers.
+    labels[window] = relabel(clusters)
+    return labels
+
+
+def _window(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
     """Smallest box around the foreground that starts on the grid of the strides, as the image does."""
     window = []
     for axis, stride in enumerate(strides):
@@ -82,33 +162,122 @@ def _window(inside: NDArray[np.bool_], strides: tuple[int, ...]) -> tuple[slice,
     return tuple(window)
 
 
-def _partition(
-    values: NDArray[np.float32], neighborhood: Neighborhood, inside: NDArray[np.bool_] | None
-) -> NDArray[np.int32]:
-    from bioimage_cpp.segmentation import mutex_watershed
-
-    # The library takes the number of attractive channels, so these must come first.
-    channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
-    clusters = mutex_watershed(
-        _edge_weights(values, neighborhood, channels),
-        [neighborhood.offsets[channel] for channel in channels],
-        sum(neighborhood.attractive),
-        strides=neighborhood.strides,
-        mask=inside,
-    )
-    # With a mask, the library skips numbers.
-    return relabel(clusters)
-
-
-def _edge_weights(
-    values: NDArray[np.float32], neighborhood: Neighborhood, channels: list[int]
-) -> NDArray[np.float32]:
+def _edge_weights(given: Affinities, channels: list[int], window: tuple[slice, ...]) -> NDArray[np.float32]:
     """Weights in the order of `channels`; those that the strides leave out are never read, and stay 0."""
-    weights = np.zeros(values.shape, np.float32)
-    grid = tuple(slice(None, None, stride) for stride in neighborhood.strides)
-    for position, channel in enumerate(channels):
-        if neighborhood.attractive[channel]:
-            np.maximum(values[channel], 0, out=weights[position])
+    strides = given.neighborhood.strides
+    weights = _zeros((len(channels), *(part.stop - part.start for part in window)))
+    grid = tuple(slice(None, None, stride) for stride in strides)
+    sparse = tuple(slice(part.start, part.stop, stride) for part, stride in zip(window, strides, strict=True))
+    for weight, channel in zip(weights, channels, strict=True):
+        if given.neighborhood.attractive[channel]:
+            np.maximum(given.channel(channel, window), 0, out=weight)
         else:
-            weights[position][grid] = 1 - np.maximum(values[channel][grid], 0)
+            weight[grid] = 1 - np.maximum(given.channel(channel, sparse), 0)
     return weights
+
+
+def _zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros that take memory only where they are written: NumPy's come in pages that a coarse grid fills all."""
+    return np.frombuffer(mmap.mmap(-1, 4 * math.prod(shape)), np.float32).reshape(shape)
+
+
+class _Edges(NamedTuple):
+    """Edges of one role: the pixels at their ends, shape (N, 2), and their weights."""
+
+    ends: NDArray[np.intp]
+    weight: NDArray[np.float32]
+
+
+def _edges(given: Affinities, inside: _Inside | None, *, attractive: bool) -> _Edges:
+    """All edges of one role, by offset, then by pixel."""
+    ends, weights = [np.zeros((0, 2), np.intp)], [np.zeros(0, np.float32)]
+    for channel, attracts in enumerate(given.neighborhood.attractive):
+        if attracts == attractive:
+            pairs = given.pairs(channel, inside)
+            similarity = np.maximum(pairs.affinity, 0)
+            ends.append(np.stack((pairs.first, pairs.second), axis=1))
+            weights.append(similarity if attractive else 1 - similarity)
+    return _Edges(np.concatenate(ends), np.concatenate(weights))
+
+
+def _by_edges(given: Affinities, inside: _Inside | None, seeds: NDArray[np.intp]) -> NDArray[np.int32]:
+    """The library's way for graphs, in which each seed is one node."""
+    from bioimage_cpp.graph import UndirectedGraph
+    from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
+
+    attraction, repulsion = (_edges(given, inside, attractive=role) for role in (True, False))
+    # Ranks in the place of weights: the library's order of equal ones is its own affair.
+    order = np.argsort(-np.concatenate((attraction.weight, repulsion.weight)), kind="stable")
+    ranks = np.empty(len(order))
+    ranks[order] = np.arange(len(order), 0, -1)
+    node = _nodes(seeds)
+    near, near_ranks = _strongest(node[attraction.ends], ranks[: len(attraction.ends)])
+    seeded = np.unique(node[seeds.ravel() > 0])
+    apart = np.stack(np.triu_indices(len(seeded), 1), axis=1)
+    far = np.concatenate((node[repulsion.ends], seeded[apart]))
+    far_ranks = np.concatenate((ranks[len(attraction.ends) :], np.full(len(apart), len(order) + 1.0)))
+    different = far[:, 0] != far[:, 1]
+    graph = UndirectedGraph.from_unique_edges(node.size, near)
+    clusters = mutex_watershed_clustering(graph, near_ranks, far[different], far_ranks[different])
+    labels = clusters[node].reshape(seeds.shape).astype(np.intp) + 1
+    return relabel(labels if inside is None else np.where(inside, labels, 0))
+
+
+def _nodes(seeds: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Node of each pixel: its own number, or, in a seed, that of the seed's first pixel."""
+    flat = seeds.ravel()
+    numbers, first = np.unique(flat, return_index=True)
+    node = first[np.searchsorted(numbers, flat)]
+    free = flat == 0
+    node[free] = np.flatnonzero(free)
+    return node
+
+
+def _strongest(
+    ends: NDArray[np.intp], ranks: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Edges between different nodes in lexicographic order, of parallel ones the strongest."""
+    ends = np.sort(ends, axis=1)
+    order = np.lexsort((-ranks, ends[:, 1], ends[:, 0]))
+    ends, ranks = ends[order], ranks[order]
+    kept = ends[:, 0] != ends[:, 1]
+    kept[1:] &= (ends[1:] != ends[:-1]).any(axis=1)
+    return ends[kept], ranks[kept]
+
+
+def _by_mwatershed(
+    given: Affinities, inside: _Inside | None, seeds: NDArray[np.intp] | None
+) -> NDArray[np.int32]:
+    """The other library's way: attraction above 0, repulsion below."""
+    try:
+        from mwatershed import agglom
+    except ImportError as error:
+        raise MissingDependencyError(
+            "engine 'mwatershed' needs the package mwatershed, which is not installed; "
+            'run: pip install "pixel-embedded-affinity[mwatershed]"'
+        ) from error
+    size = math.prod(given.spatial_shape)
+    weights, offsets = _signed_weights(given, inside)
+    # Clusters are named after their pixels, so that seeds need numbers beyond these.
+    known = None if seeds is None else np.where(seeds, seeds + size, 0).astype(np.uint64)
+    clusters = agglom(weights, offsets, seeds=known).astype(np.intp)
+    # Pixels without edges come without a number.
+    alone = clusters == 0 if inside is None else (clusters == 0) & inside
+    clusters[alone] = clusters.max() + 1 + np.arange(np.count_nonzero(alone))
+    return relabel(clusters if inside is None else np.where(inside, clusters, 0))
+
+
+def _signed_weights(given: Affinities, inside: _Inside | None) -> tuple[NDArray[np.float64], list[list[int]]]:
+    """Weights of the offsets that have pairs, which the library insists on; 0 where there is no edge."""
+    shape, tiny = given.spatial_shape, np.finfo(np.float32).tiny
+    offsets = given.neighborhood.offsets
+    used = [
+        k for k, offset in enumerate(offsets) if all(abs(o) < n for o, n in zip(offset, shape, strict=True))
+    ]
+    weights = np.zeros((len(used), math.prod(shape)))
+    for weight, channel in zip(weights, used, strict=True):
+        pairs = given.pairs(channel, inside)
+        similarity = np.maximum(pairs.affinity, 0)
+        attracts = given.neighborhood.attractive[channel]
+        weight[pairs.first] = np.maximum(similarity, tiny) if attracts else -np.maximum(1 - similarity, tiny)
+    return weights.reshape(-1, *shape), [list(offsets[channel]) for channel in used]

@@ -37,10 +37,10 @@ _LENGTH_BYTES = 8
 _DTYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"})
 _FOREIGN_KINDS = {
     b"PK\x03\x04": "a zip archive (as torch.save writes it)",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
+    b"\x80\x02": "a pickle",  # recognized to be refused
+    b"\x80\x03": "a pickle",  # recognized to be refused
+    b"\x80\x04": "a pickle",  # recognized to be refused
+    b"\x80\x05": "a pickle",  # recognized to be refused
     b"\x89HDF": "an HDF5 file",
 }
 
@@ -153,9 +153,10 @@ def _with_metadata(data: bytes, config_json: str) -> tuple[bytes, dict[str, Any]
 
 def _read(path: Path) -> tuple[str, bytes]:
     """Read the configuration and all bytes of a file, the bulk only after its size and header are checked."""
-    if path.is_dir():
+    # These two answer False, and do not raise, where a name is too long.
+    if os.path.isdir(path):
         raise CheckpointError(f"{path}: is a folder, expected a .safetensors file")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such file, expected a .safetensors file")
     try:
         with path.open("rb") as file:
@@ -182,7 +183,7 @@ def _header_length(data: bytes) -> int:
 def _check_sizes(path: Path, start: bytes, size: int) -> None:
     for magic, kind in _FOREIGN_KINDS.items():
         if start.startswith(magic):
-            raise CheckpointError(f"{path}: is {kind}, expected safetensors; nothing is ever unpickled")
+            raise CheckpointError(f"{path}: is {kind}, expected safetensors; no code in a file is ever run")
     length = _header_length(start)
     if len(start) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
         raise CheckpointError(
@@ -238,7 +239,7 @@ def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
     import safetensors.torch
 
     try:
-        return safetensors.torch.load(data)
+        return safetensors.torch.load(data)  # not torch's own load: a safetensors file holds no code
     except (safetensors.SafetensorError, RuntimeError, TypeError) as error:  # TypeError: a size above 2**63
         raise CheckpointError(f"{path}: no safetensors file, or damaged ({_one_line(error)})") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -109,6 +110,24 @@ class ResidualUNet(nn.Module):
             features = block(features)
         return features, coarse
 
+    @property
+    def grid(self) -> int:
+        """Pixels of the image in one coarsest pixel: tiles must start at multiples of it."""
+        return DEEPEST_SCALE
+
+    def receptive_radius(self) -> int:
+        """Distance in pixels, along an axis, of the farthest pixel that an output pixel reads."""
+        return _receptive_radius(self.full_resolution_skip)
+
+    def memory_per_pixel(self) -> int:
+        """Bytes of main or device memory that a forward pass takes at its peak, per pixel, in float32.
+
+        The last decoder block's input is the widest map at full resolution; with its copy, what the block
+        makes of it and the working memory of the convolutions, two and a half times as much was measured.
+        """
+        widest = next(module for module in self.decoder[-1].modules() if isinstance(module, nn.Conv2d))
+        return int(widest.in_channels) * 4 * 5 // 2
+
     def fold_batch_norm(self) -> None:
         """Fold every batch norm into its convolution; the network is then fit for evaluation only."""
         for module in self.modules():
@@ -117,6 +136,28 @@ class ResidualUNet(nn.Module):
         if self.foreground_head is not None:
             head = self.foreground_head
             head[0], head[1] = fold(head[0], head[1])
+
+
+@lru_cache
+def _receptive_radius(full_resolution_skip: bool) -> int:
+    """Measure how far one pixel is seen, from each position within the coarsest pixel.
+
+    In a network of the same connections whose weights are all positive nothing cancels: where the input is
+    zero but for one pixel, the output is above zero exactly at the pixels that read it.
+    """
+    with torch.device("meta"):  # no random numbers for weights that are replaced anyway
+        probe = ResidualUNet(1, (1,) * 5, 1, False, full_resolution_skip).double().eval()
+    probe = probe.to_empty(device="cpu")
+    middle, length = 12 * DEEPEST_SCALE, 24 * DEEPEST_SCALE
+    impulses = torch.zeros(DEEPEST_SCALE, 1, DEEPEST_SCALE, length, dtype=torch.float64)
+    for position, image in enumerate(impulses):
+        image[:, :, middle + position] = 1
+    with torch.inference_mode():
+        for name, values in (*probe.named_parameters(), *probe.named_buffers()):
+            values.fill_(0.0 if name.endswith(("bias", "running_mean")) else 1.0)
+        seen = (probe(impulses).embedding[:, 0] > 0).any(dim=1)
+    distances = [abs(column - middle - position) for position, column in seen.nonzero().tolist()]
+    return int(max(distances))
 
 
 def _foreground_head(channels: int) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +42,15 @@ class Augmentation:
         Largest change of the logarithm of gamma.
     noise : float
         Largest standard deviation of added Gaussian noise, in units of the normalized image.
+    focus : float
+        Share of the crops that are centered near a pixel of an object, each object of the image being as
+        likely as any other; the remaining ones lie anywhere. Where background fills most of an image, crops
+        drawn anywhere show little else.
 
     Raises
     ------
     InputError
-        If a value is negative, or the bounds of the scale are not positive and ascending.
+        If a value is negative, `focus` is above 1, or the bounds of the scale are not positive and ascending.
     """
 
     scale: tuple[float, float] = (0.7, 1.3)
@@ -57,14 +62,17 @@ class Augmentation:
     brightness: float = 0.1
     gamma: float = 0.2
     noise: float = 0.02
+    focus: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.scale
         if not 0 < low <= high < float("inf"):
             raise InputError(f"augmentation.scale must be two positive ascending numbers, got {self.scale}")
-        for name in ("rotation", "elastic", "contrast", "brightness", "gamma", "noise"):
+        for name in ("rotation", "elastic", "contrast", "brightness", "gamma", "noise", "focus"):
             require_at_least(f"augmentation.{name}", getattr(self, name), 0)
         require_at_least("augmentation.elastic_spacing", self.elastic_spacing, 1)
+        if self.focus > 1:
+            raise InputError(f"augmentation.focus must be from 0 to 1, got {self.focus}")
 
 
 def random_crop(
@@ -93,7 +101,7 @@ def random_crop(
         int32 (size, size), sampled without mixing; `OUTSIDE` where the crop leaves the image, since an object
         and its mirror image are not the same object.
     """
-    coordinates = _coordinates(labels.shape, size, settings, generator)
+    coordinates = _coordinates(labels, size, settings, generator)
     crop = np.stack([_sample(channel, coordinates) for channel in image])
     return _change_intensity(crop, settings, generator), _pick(labels, coordinates)
 
@@ -116,7 +124,7 @@ def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
 
 
 def _coordinates(
-    shape: tuple[int, ...], size: int, settings: Augmentation, generator: np.random.Generator
+    labels: LabelArray, size: int, settings: Augmentation, generator: np.random.Generator
 ) -> Coordinates:
     """Where each pixel of the crop comes from: (2, size, size) in pixels of the image."""
     scale = np.exp(generator.uniform(*np.log(settings.scale)))
@@ -126,18 +134,42 @@ def _coordinates(
     if settings.flip:
         matrix = matrix * np.where(generator.random(2) < 0.5, -1.0, 1.0)
     reach = size / scale / 2
-    center = [_draw_center(length, reach, generator) for length in shape]
+    center = _draw_center(labels, reach, settings.focus, generator)
     grid = np.indices((size, size), dtype=np.float64) - (size - 1) / 2
     coordinates = np.tensordot(matrix, grid, axes=1) + np.array(center)[:, None, None]
     displaced: Coordinates = coordinates + _displacement(size, settings, generator)
     return displaced
 
 
-def _draw_center(length: int, reach: float, generator: np.random.Generator) -> float:
-    """A center that keeps an unrotated crop inside the image, or the middle of an image that is smaller."""
+def _draw_center(
+    labels: LabelArray, reach: float, focus: float, generator: np.random.Generator
+) -> list[float]:
+    """Draw a crop's center, in pixels of the image: near an object with the probability `focus`, else anywhere."""
+    near: Sequence[float | None] = [None] * labels.ndim
+    if focus and generator.random() < focus:
+        near = _pixel_of_an_object(labels, generator) or near
+    return [
+        _place(length, reach, wanted, generator) for length, wanted in zip(labels.shape, near, strict=True)
+    ]
+
+
+def _pixel_of_an_object(labels: LabelArray, generator: np.random.Generator) -> list[float] | None:
+    """Draw an object, then one of its pixels; None where the image shows background alone."""
+    objects = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
+    if not objects.size:
+        return None
+    pixels = np.flatnonzero(labels == generator.choice(objects))
+    return [float(position) for position in np.unravel_index(generator.choice(pixels), labels.shape)]
+
+
+def _place(length: int, reach: float, wanted: float | None, generator: np.random.Generator) -> float:
+    """Place the center along one axis: an unrotated crop stays inside, or is in the middle of a smaller image."""
     if length <= 2 * reach:
         return (length - 1) / 2
-    return float(generator.uniform(reach - 0.5, length - reach - 0.5))
+    lowest, highest = reach - 0.5, length - reach - 0.5
+    if wanted is None:
+        return float(generator.uniform(lowest, highest))
+    return float(np.clip(wanted + generator.uniform(-reach / 2, reach / 2), lowest, highest))
 
 
 def _displacement(size: int, settings: Augmentation, generator: np.random.Generator) -> Coordinates:

@@ -37,6 +37,15 @@ SELECTION_METRICS = (
 )
 """Measures by which the best checkpoint may be chosen: those of `metrics.evaluate` where 1 is perfect."""
 
+_UNDEFINED = {
+    "direct_affinity": ("cross_correlation",),
+    "discriminative": ("cross_correlation", "pyramid", "border_weight", "small_weight"),
+}
+"""Parts of the loss that a baseline does not have: it has no two embeddings to correlate, or no pairs to weigh."""
+
+LOSS_KINDS = ("affinity", "direct_affinity", "discriminative")
+"""What the network learns: the library's method, and the two baselines of `training.compare`."""
+
 _CROP_MULTIPLE = 16
 
 
@@ -76,10 +85,14 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """The modules of the loss, each to be switched off.
+    """What is learned, and the modules of the loss, each to be switched off.
 
     Parameters
     ----------
+    kind : {"affinity", "direct_affinity", "discriminative"}
+        ``"affinity"``: embeddings whose cosines are affinities, the method of this library (PEA). The others
+        are baselines, which only ``pea compare`` trains: ``"direct_affinity"`` (AL) predicts the affinities of
+        the training's pairs, ``"discriminative"`` (ML-De) learns embeddings around the means of objects.
     cross_correlation : bool
         The cross-correlation module (CCM): a second view, compared with the first.
     pyramid : bool
@@ -99,9 +112,11 @@ class LossSettings:
     Raises
     ------
     InputError
-        If a number is negative, or one that divides is zero.
+        If the kind is unknown or a module is not defined for it, a number is negative, or one that divides is
+        zero.
     """
 
+    kind: str = "affinity"
     cross_correlation: bool = True
     pyramid: bool = True
     foreground: float = 1.0
@@ -112,6 +127,13 @@ class LossSettings:
     small_area: float = 300.0
 
     def __post_init__(self) -> None:
+        require_one_of("loss.kind", self.kind, LOSS_KINDS)
+        for name in _UNDEFINED.get(self.kind, ()):
+            if getattr(self, name):
+                raise InputError(
+                    f"loss.{name} is {getattr(self, name)}, which is not defined for loss.kind {self.kind!r}; "
+                    "switch it off (false, or 0)"
+                )
         for name in ("foreground", "border_weight", "small_weight"):
             require_at_least(f"loss.{name}", getattr(self, name), 0)
         for name in ("foreground_weight", "border_width", "small_area"):
@@ -245,7 +267,8 @@ class Recipe:
     Raises
     ------
     InputError
-        If the foreground is to be trained and the network has no head for it.
+        If the foreground is to be trained and the network has no head for it, or the network does not have as
+        many outputs as the pairs that ``loss.kind`` ``"direct_affinity"`` predicts.
     """
 
     model: ModelConfig
@@ -261,6 +284,12 @@ class Recipe:
             raise InputError(
                 f"loss.foreground is {self.loss.foreground}, but model.network.foreground_head is false; "
                 "set loss.foreground to 0, or give the network its head"
+            )
+        outputs, pairs = self.model.network.embedding_channels, len(self.neighborhood.offsets())
+        if self.loss.kind == "direct_affinity" and outputs != pairs:
+            raise InputError(
+                f"loss.kind 'direct_affinity' predicts {pairs} affinities, but model.network.embedding_channels "
+                f"is {outputs}; set it to {pairs}"
             )
 
     @classmethod

@@ -17,7 +17,7 @@ from torch import nn
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.device import resolve_device
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
-from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.training.batches import Batch, BatchSource, view_generator
 from pixel_embedded_affinity.training.config import Recipe
@@ -25,6 +25,7 @@ from pixel_embedded_affinity.training.dataset import Example, require_objects
 from pixel_embedded_affinity.training.logs import Log, open_logs
 from pixel_embedded_affinity.training.objective import Losses, Objective
 from pixel_embedded_affinity.training.state import restore_state, save_state
+from pixel_embedded_affinity.training.warm_start import read_start
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class Trainer:
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : Path, optional
-        A model file whose weights the run starts from.
+        A model file whose weights the run starts from; it may take images of another number of channels, see
+        `warm_start.read_start`.
 
     Raises
     ------
@@ -171,10 +173,14 @@ class Trainer:
                 deadline.start_round()
 
     def save(self) -> None:
-        """Write the state to resume from, and the averaged weights as a model file."""
+        """Write the state to resume from, and the averaged weights as a model file.
+
+        A baseline gets no model file: a `Segmenter` would take its output for embeddings of the library's kind.
+        """
         progress = {"step": self.step, "seconds": self.seconds, "identity": self._identity}
         save_state(self.output / STATE_FILE, self.network, self.average, self.optimizer, progress)
-        self.export(self.output / MODEL_FILE)
+        if self.recipe.loss.kind == "affinity":
+            self.export(self.output / MODEL_FILE)
 
     def export(self, path: Path) -> None:
         """Write the averaged weights with the model's configuration, which says how they were made."""
@@ -292,7 +298,7 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
 def _started(recipe: Recipe, warm_start: Path | None) -> nn.Module:
     """A network with the weights of a model file, or random ones by the recipe's seed alone."""
     if warm_start is not None:
-        return load_network(recipe.model.network, read_checkpoint(warm_start).tensors)
+        return load_network(recipe.model.network, read_start(warm_start, recipe.model.network))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.schedule.seed)
         return build_network(recipe.model.network)

@@ -14,6 +14,8 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.training.batches import Batch
 from pixel_embedded_affinity.training.config import Recipe
+from pixel_embedded_affinity.training.direct_affinity import direct_affinity_loss
+from pixel_embedded_affinity.training.discriminative import discriminative_loss
 from pixel_embedded_affinity.training.loss import (
     AffinityTarget,
     affinity_target,
@@ -38,7 +40,8 @@ class Losses:
     total : torch.Tensor
         The sum of all parts, to be differentiated.
     self_correlation, cross_correlation, pyramid, foreground : torch.Tensor
-        The parts, to look at; zero where one is switched off.
+        The parts, to look at; zero where one is switched off. Of a baseline, the loss at full resolution is
+        in the place of the self-correlation.
     """
 
     total: torch.Tensor
@@ -61,10 +64,14 @@ class Objective:
         Which losses, at which pairs and weights.
     affinity_loss : callable
         `fused_affinity_loss`, or `plain_affinity_loss` to measure it by.
+    precision : {"auto", "float32", "bfloat16"}
+        What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
     """
 
-    def __init__(self, recipe: Recipe, affinity_loss: AffinityLoss = fused_affinity_loss) -> None:
-        self.recipe, self.affinity_loss = recipe, affinity_loss
+    def __init__(
+        self, recipe: Recipe, affinity_loss: AffinityLoss = fused_affinity_loss, precision: str = "auto"
+    ) -> None:
+        self.recipe, self.affinity_loss, self.precision = recipe, affinity_loss, precision
         self.offsets = recipe.neighborhood.offsets()
         self.coarse_offsets = [recipe.neighborhood.offsets(count) for count in (1, 2, 3, 4)]
 
@@ -88,7 +95,7 @@ class Objective:
         loss, labels = self.recipe.loss, batch.labels
         output, geometries = self._run(network, batch, generator)
         zero = batch.images.new_zeros(())
-        affinity, parts = self._affinity(unit(output.embedding).contiguous(), geometries, batch)
+        affinity, parts = self._full_resolution(output.embedding, geometries, batch)
         pyramid = self._pyramid(output.pyramid, labels) if loss.pyramid else zero
         foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
         return Losses(
@@ -107,31 +114,58 @@ class Objective:
         if self.recipe.loss.cross_correlation:
             view, geometries = second_view(images, batch.labels, self.recipe.view, generator)
             images = torch.cat((images, view))
-        with autocast(images.device):
+        with autocast(images.device, self.precision):
             output: NetworkOutput = network(
                 images.contiguous(memory_format=torch.channels_last), pyramid=self.recipe.loss.pyramid
             )
         return output, geometries
+
+    def _full_resolution(
+        self, output: torch.Tensor, geometries: list[Geometry], batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of the recipe's kind on the network's main output, and its parts."""
+        kind = self.recipe.loss.kind
+        if kind == "affinity":
+            return self._affinity(unit(output).contiguous(), geometries, batch)
+        if kind == "direct_affinity":
+            loss = direct_affinity_loss(output, self.offsets, self._targets(batch))
+        else:
+            loss = discriminative_loss(output, batch.labels)
+        return loss, loss.detach()[None]
+
+    def _targets(self, batch: Batch) -> list[AffinityTarget | None]:
+        return [affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
 
     def _affinity(
         self, embedding: torch.Tensor, geometries: list[Geometry], batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Self-correlation of the first view, and its correlation with the second one mapped back."""
         first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
-        targets = [affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
+        targets = self._targets(batch)
         partners = [first, map_back(view, geometries)] if geometries else [first]
         return self.affinity_loss(first, partners, self.offsets, targets)
 
     def _pyramid(self, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
-        """Self-correlation of the first view at 1/16 to 1/2, against nearest-neighbor subsampled labels."""
+        """The first view's loss at 1/16 to 1/2, against nearest-neighbor subsampled labels."""
         total = labels.new_zeros((), dtype=torch.float32)
         for coarse, offsets in zip(pyramid, self.coarse_offsets):
             step = labels.shape[-1] // coarse.shape[-1]
             small = labels[:, ::step, ::step]
             targets = [affinity_target(small, offset) for offset in offsets]
-            embedding = unit(coarse[: len(labels)]).contiguous()
-            total = total + self.affinity_loss(embedding, [embedding], offsets, targets)[0]
+            total = total + self._of_scale(coarse[: len(labels)], offsets, targets)
         return total
+
+    def _of_scale(
+        self,
+        output: torch.Tensor,
+        offsets: Sequence[tuple[int, ...]],
+        targets: Sequence[AffinityTarget | None],
+    ) -> torch.Tensor:
+        """Self-correlation, or the error of the affinities that the first channels predict."""
+        if self.recipe.loss.kind == "direct_affinity":
+            return direct_affinity_loss(output, offsets, targets)
+        embedding = unit(output).contiguous()
+        return self.affinity_loss(embedding, [embedding], offsets, targets)[0]
 
     def _foreground(
         self, logits: torch.Tensor | None, geometries: list[Geometry], labels: torch.Tensor

@@ -65,7 +65,8 @@ def train(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : str or Path, optional
-        A model file of the same network whose weights the run starts from.
+        A model file of the same network whose weights the run starts from; only the number of image channels
+        may differ, see `warm_start.read_start`.
     progress : bool or callable
         True shows a bar with the losses; a callable is used as ``tqdm`` is.
 
@@ -87,6 +88,7 @@ def train(
     plan = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe)
     plan = plan if steps is None else plan.scheduled(steps=steps)
     folder = Path(output)
+    _check_kind(plan)
     _check_arguments(folder, resume, minutes, warm_start)
     examples, validated = _load(plan, data)
     start = None if warm_start is None else Path(warm_start)
@@ -95,6 +97,14 @@ def train(
         trainer.resume()
     _run(trainer, Validation(trainer, validated) if validated else None, minutes, progress)
     return folder / MODEL_FILE
+
+
+def _check_kind(recipe: Recipe) -> None:
+    if recipe.loss.kind != "affinity":
+        raise InputError(
+            f"loss.kind {recipe.loss.kind!r} is a baseline, of which no model file is made; use pea compare, or "
+            "loss.kind 'affinity'"
+        )
 
 
 def _check_arguments(

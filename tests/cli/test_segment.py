@@ -56,6 +56,23 @@ def test_the_labels_are_those_of_the_library(segment: Batch, capsys: pytest.Capt
     assert captured.err == ""
 
 
+@pytest.mark.parametrize("tile", ["auto", "whole", "512"])
+def test_images_go_through_the_network_whole_or_in_tiles(segment: Batch, tile: str) -> None:
+    assert segment("--tile", tile) == 0
+    expected = Segmenter.from_file(segment.weights).segment(segment.images / "a.tif")
+    np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), expected)
+
+
+@pytest.mark.parametrize("tile", ["none", "0", "-5", "1.5"])
+def test_a_tile_that_is_none_is_refused(
+    segment: Batch, tile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        segment(f"--tile={tile}")
+    assert stopped.value.code == 2
+    assert f"'{tile}' is not auto, whole or a number of pixels" in capsys.readouterr().err
+
+
 def test_overlay_and_table_come_with_the_labels(segment: Batch) -> None:
     assert segment("--overlay", "--table", inputs=(str(segment.images / "a.tif"),)) == 0
     assert listing(segment.output) == ["a_labels.tif", "a_objects.csv", "a_overlay.png"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import Agglomeration, get_clusterer
-from pixel_embedded_affinity.clustering.multicut import region_graph
+from pixel_embedded_affinity.clustering.region_graph import region_graph
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.postprocess import relabel

@@ -10,7 +10,7 @@ import pytest
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import MutexWatershed
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import check_clusterer, synthetic_embedding
 
@@ -33,6 +33,11 @@ def random_affinities(neighborhood, shape, seed=0):
 
 def test_it_keeps_the_contract_of_clusterers():
     check_clusterer(MutexWatershed())
+
+
+def test_the_other_engine_keeps_the_contract_of_clusterers():
+    pytest.importorskip("mwatershed")
+    check_clusterer(MutexWatershed("mwatershed"))
 
 
 @pytest.mark.parametrize("strides", [1, 2, 5])
@@ -212,3 +217,59 @@ def test_a_foreground_of_another_shape_is_refused():
 def test_a_neighborhood_of_one_role_only_is_refused(offsets, complaint):
     with pytest.raises(InputError, match=complaint):
         MutexWatershed()(random_affinities(Neighborhood(offsets), (5, 6)))
+
+
+def test_seeds_join_what_does_not_touch_and_part_what_is_alike():
+    given = Affinities(np.ones((2, 1, 8), np.float32), Neighborhood([(0, 1), (0, 2)]))
+    seeds = np.array([[5, 0, 0, 2, 0, 0, 0, 5]])
+    foreground = np.array([[1, 1, 1, 1, 1, 0, 0, 1]])
+    labels = MutexWatershed()(given, foreground=foreground, seeds=seeds)
+    assert labels[0, 0] == labels[0, 7] == 1
+    assert labels[0, 3] == 2
+    assert set(labels[0, [1, 2, 4]].tolist()) <= {1, 2}
+    assert not labels[0, 5:7].any()
+
+
+def test_seeds_of_no_pixel_change_nothing():
+    given = random_affinities(PLANE, (12, 12))
+    labels = MutexWatershed()(given, seeds=np.zeros((12, 12), np.uint8))
+    np.testing.assert_array_equal(labels, MutexWatershed()(given))
+
+
+def test_seeds_in_the_background_are_refused():
+    seeds = np.zeros((5, 6), int)
+    seeds[0, :2] = 1
+    with pytest.raises(InputError, match="2 pixels of seeds lie in the background"):
+        MutexWatershed()(random_affinities(PLANE, (5, 6)), foreground=seeds == 0, seeds=seeds)
+
+
+@pytest.mark.parametrize("seeds", [np.ones((6, 5), int), np.ones((5, 6)), -np.ones((5, 6), int)])
+def test_seeds_that_are_no_labels_of_the_image_are_refused(seeds):
+    with pytest.raises(InputError):
+        MutexWatershed()(random_affinities(PLANE, (5, 6)), seeds=seeds)
+
+
+def test_an_unknown_engine_is_refused_with_the_valid_ones():
+    with pytest.raises(InputError, match=r"'affogato'.*bioimage_cpp.*mwatershed"):
+        MutexWatershed("affogato")
+
+
+def test_a_missing_engine_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mwatershed", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[mwatershed\]"):
+        MutexWatershed("mwatershed")(random_affinities(PLANE, (5, 6)))
+
+
+def test_only_attraction_is_computed_at_every_pixel(monkeypatch):
+    neighborhood = Neighborhood.from_ranges([1, 3, 9], 4, strides=5)
+    given = affinities(synthetic_embedding(boxes()), neighborhood)
+    asked = []
+    channel = Affinities.channel
+    monkeypatch.setattr(
+        Affinities, "channel", lambda self, k, where=None: asked.append((k, where)) or channel(self, k, where)
+    )
+    MutexWatershed()(given, foreground=boxes() > 0)
+    assert {k: {part.step for part in where} for k, where in asked} == {
+        k: {None if role else 5} for k, role in enumerate(neighborhood.attractive)
+    }
+    assert all(where[1].start == 5 and where[1].stop == 40 for _, where in asked)

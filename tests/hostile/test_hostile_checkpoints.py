@@ -338,7 +338,13 @@ def test_names_that_look_like_paths_are_only_names(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for path in (tmp_path / "nowhere", tmp_path / "loop", Path(os.devnull), Path("nul\x00byte")):
+    for path in (
+        tmp_path / "nowhere",
+        tmp_path / "loop",
+        Path(os.devnull),
+        Path("nul\x00byte"),
+        Path("9" * 5000),
+    ):
         with pytest.raises(CheckpointError, match="no such file"):
             read_checkpoint(path)
 

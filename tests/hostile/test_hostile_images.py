@@ -110,6 +110,43 @@ def test_objects_that_are_no_arrays_are_refused_by_type(source: Any) -> None:
     assert type(source).__name__ in refusal(source)
 
 
+class Claims:
+    """Claims a shape, and gives other values."""
+
+    dtype = np.dtype("uint8")
+
+    def __init__(self, shape: Any, values: Any = None) -> None:
+        self.shape, self.values = shape, values
+
+    def __getitem__(self, key: object) -> Any:
+        if isinstance(self.values, Exception):
+            raise self.values
+        return self.values
+
+
+@pytest.mark.parametrize("shape", [None, 5, (2.5, 3), ("a", "b"), (-1, 5), (None, 3), "ab"])
+def test_an_array_whose_shape_is_none_is_refused(shape: Any) -> None:
+    assert "expected a tuple of lengths" in refusal(Claims(shape))
+
+
+def test_an_array_that_gives_another_shape_than_it_claims_is_refused() -> None:
+    assert "gives values of shape (3, 3)" in refusal(Claims((6, 7), gray(3, 3)))
+
+
+@pytest.mark.parametrize("error", [KeyError("chunk"), OSError("gone"), MemoryError(), StopIteration()])
+def test_whatever_an_array_raises_it_is_refused(error: Exception) -> None:
+    assert "Claims" in refusal(Claims((6, 7), error))
+
+
+@pytest.mark.parametrize("shape", [(2**16, 2**15), (2**31, 1), (2**20, 2**20)])
+def test_a_lazy_array_of_too_many_pixels_is_refused_before_it_is_loaded(shape: tuple[int, int]) -> None:
+    class Untouchable(Claims):
+        def __getitem__(self, key: object) -> Any:
+            raise AssertionError("it was loaded")
+
+    assert "expected at most 2147483647 at a time" in refusal(Untouchable(shape))
+
+
 def test_ragged_lists_are_refused() -> None:
     assert "list" in refusal([[1, 2], [3]])
 
@@ -208,6 +245,11 @@ def test_foreground_that_is_no_mask_is_refused(foreground: Any, message: str) ->
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     assert "gone.tif' does not exist" in refusal(tmp_path / "gone.tif")
+
+
+@pytest.mark.parametrize("name", ["9" * 5000 + ".tif", "nul\x00.tif", "half\ud800.tif"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    assert "does not exist" in refusal(name)
 
 
 def test_folder_is_named(tmp_path: Path) -> None:

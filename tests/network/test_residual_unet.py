@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
+from pixel_embedded_affinity.network import residual_unet
 from pixel_embedded_affinity.network.blocks import ResidualBlock, fold
 from pixel_embedded_affinity.network.residual_unet import ResidualUNet
 
@@ -234,3 +235,31 @@ def test_folding_leaves_the_given_convolution_alone() -> None:
     assert isinstance(rest, nn.Identity)
     given = images(1, 2, 5, 5)
     torch.testing.assert_close(rest(folded(given)), norm(convolution(given)))
+
+
+# --- receptive field --------------------------------------------------------------------------------------
+
+
+def reached(position: int) -> tuple[int, int]:
+    """First and last pixel that an output pixel reads, by the arithmetic of the layers, from the output back."""
+    first = last = position
+    for _ in range(4):  # decoder: a block of two 3x3 convolutions on a map of bilinear interpolation
+        first, last = (first - 2 - 1) // 2, (last + 2 + 1) // 2
+    for _ in range(4):  # encoder: a block, then pooling
+        first, last = 2 * first - 2, 2 * last + 1 + 2
+    return first - 2, last + 2
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_measured_receptive_radius_is_that_of_the_layers(skip: bool) -> None:
+    with torch.device("meta"):
+        network = ResidualUNet(full_resolution_skip=skip)
+    expected = max(max(p - reached(p)[0], reached(p)[1] - p) for p in range(network.grid))
+    assert network.receptive_radius() == expected == 92
+
+
+def test_measuring_the_receptive_field_leaves_random_numbers_alone() -> None:
+    residual_unet._receptive_radius.cache_clear()
+    before = torch.get_rng_state()
+    residual_unet._receptive_radius(False)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -10,7 +10,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pixel_embedded_affinity.affinity import affinities
+from pixel_embedded_affinity.affinity import Affinities, affinities
+from pixel_embedded_affinity.clustering import get_clusterer
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import neighborhoods
 
@@ -141,3 +142,94 @@ def test_a_part_of_the_image_has_the_values_of_the_whole(scene: Scene, data: st.
     whole, part = affinities(embedding, neighborhood), affinities(embedding[:, start:], neighborhood)
     inside = part.valid
     np.testing.assert_allclose(part.values[inside], whole.values[:, start:][inside], atol=1e-6)
+
+
+def in_memory_order(embedding: Array, channels_last: bool) -> Array:
+    """The unit embedding, its channels first or last in memory."""
+    unit = np.asarray(affinities(embedding, Neighborhood(((1,) + (0,) * (embedding.ndim - 2),))).embedding)
+    return np.moveaxis(np.moveaxis(unit, 0, -1).copy(), -1, 0) if channels_last else unit
+
+
+@modest
+@given(scenes(), st.booleans(), st.data())
+def test_a_part_of_a_channel_has_the_bits_of_the_whole(
+    scene: Scene, channels_last: bool, data: st.DataObject
+) -> None:
+    embedding, neighborhood = scene
+    unit = in_memory_order(embedding, channels_last)
+    whole = Affinities(None, neighborhood, unit).values
+    for channel in range(len(neighborhood)):
+        where = tuple(
+            slice(
+                data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, n)), data.draw(st.integers(1, 4))
+            )
+            for n in unit.shape[1:]
+        )
+        part = Affinities(None, neighborhood, unit).channel(channel, where)
+        np.testing.assert_array_equal(part, whole[channel][where])
+
+
+@modest
+@given(scenes(), st.booleans(), st.sampled_from([0.05, 0.5, 1]), st.integers(0, 2**32 - 1))
+def test_pairs_are_those_of_a_loop_over_pixels_and_have_the_bits_of_the_values(
+    scene: Scene, channels_last: bool, share: float, seed: int
+) -> None:
+    embedding, neighborhood = scene
+    unit = in_memory_order(embedding, channels_last)
+    foreground = np.random.default_rng(seed).random(unit.shape[1:]) < share
+    values = Affinities(None, neighborhood, unit).values
+    number = np.arange(foreground.size).reshape(foreground.shape)
+    for channel, offset in enumerate(neighborhood.offsets):
+        expected = []
+        for pixel in np.ndindex(foreground.shape):
+            partner = tuple(p + o for p, o in zip(pixel, offset, strict=True))
+            inside = all(0 <= p < n for p, n in zip(partner, foreground.shape, strict=True))
+            on_grid = not any(p % s for p, s in zip(pixel, neighborhood.strides, strict=True))
+            used = neighborhood.attractive[channel] or on_grid
+            if inside and used and foreground[pixel] and foreground[partner]:
+                expected.append((number[pixel], number[partner], values[(channel, *pixel)]))
+        for origin in (Affinities(None, neighborhood, unit), Affinities(values, neighborhood)):
+            found = origin.pairs(channel, foreground)
+            assert list(zip(*found, strict=True)) == expected
+        if share == 1:
+            for given, column in zip(Affinities(None, neighborhood, unit).pairs(channel), found, strict=True):
+                np.testing.assert_array_equal(given, column)
+
+
+@pytest.mark.parametrize(
+    "name", ["mutex_watershed", "connected_components", "lifted_multicut", "agglomeration"]
+)
+@settings(max_examples=30, deadline=None)
+@given(
+    scene=scenes(dtypes=("float32",)),
+    channels_last=st.booleans(),
+    share=st.sampled_from([None, 0.2, 0.8]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_labels_are_those_of_all_values(
+    name: str, scene: Scene, channels_last: bool, share: float | None, seed: int
+) -> None:
+    embedding, neighborhood = scene
+    unit = in_memory_order(embedding, channels_last)
+    foreground = None if share is None else np.random.default_rng(seed).random(unit.shape[1:]) < share
+    on_demand = Affinities(None, neighborhood, unit)
+    dense = Affinities(Affinities(None, neighborhood, unit).values, neighborhood)
+    clusterer = get_clusterer(name)
+    labels = clusterer(on_demand, foreground=foreground)
+    np.testing.assert_array_equal(labels, clusterer(dense, foreground=foreground))
+
+
+@modest
+@given(scenes())
+def test_the_way_of_other_devices_gives_the_values_of_main_memory(scene: Scene) -> None:
+    from pixel_embedded_affinity import affinity
+
+    embedding, neighborhood = scene
+    found = affinities(embedding, neighborhood)
+    unit = torch.from_numpy(np.asarray(found.embedding))
+    values = affinity._all_products(unit, neighborhood)
+    np.testing.assert_allclose(values.numpy(), found.values, atol=1e-6)
+    for channel in range(len(neighborhood)):
+        pairs = found.pairs(channel)
+        on_device = affinity._products_of_pairs(unit, pairs.first, pairs.second)
+        np.testing.assert_allclose(on_device, pairs.affinity, atol=1e-6)

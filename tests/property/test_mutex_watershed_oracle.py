@@ -30,13 +30,18 @@ def edges_of(values, neighborhood, foreground):
             yield (similarity if attractive else 1 - similarity), attractive, channel, pixel, partner
 
 
-def brute_force(values, neighborhood, foreground):
+def brute_force(values, neighborhood, foreground, seeds=None):
     """Labels by mutex watershed, as slowly and plainly as can be."""
+    seeds = np.zeros(foreground.shape, int) if seeds is None else seeds
     edges = list(edges_of(values, neighborhood, foreground))
     # Strongest first; of equal ones attractive before repulsive, then by channel, then by pixel in C order.
     edges.sort(key=lambda edge: (-edge[0], not edge[1], edge[2], edge[3]))
     cluster_of = {pixel: {pixel} for pixel in np.ndindex(foreground.shape) if foreground[pixel]}
-    exclusive = []
+    seeded = [pixel for pixel in cluster_of if seeds[pixel]]
+    for pixel in seeded:
+        members = {other for other in seeded if seeds[other] == seeds[pixel]}
+        cluster_of |= dict.fromkeys(members, members)
+    exclusive = [(a, b) for a in seeded for b in seeded if seeds[a] != seeds[b]]
     for _, attractive, _, pixel, partner in edges:
         one, other = cluster_of[pixel], cluster_of[partner]
         if one is other:
@@ -84,6 +89,12 @@ def assert_equals_brute_force(neighborhood, shape, draw_values, share, seed):
         np.testing.assert_array_equal(MutexWatershed()(Affinities(values, neighborhood)), expected)
 
 
+def random_seeds(foreground, share, generator):
+    """Up to four seeds, numbered with gaps, some of many pixels that do not touch."""
+    numbers = generator.choice([3, 7, 8, 100], foreground.shape)
+    return np.where(foreground & (generator.random(foreground.shape) < share), numbers, 0)
+
+
 shares = st.sampled_from([1, 0.9, 0.6, 0.2])
 seeds = st.integers(0, 2**32 - 1)
 planes = st.tuples(st.integers(1, 8), st.integers(1, 8))
@@ -125,3 +136,42 @@ def test_a_foreground_far_from_the_origin_equals_the_brute_force(neighborhood, s
     values = distinct_values((len(neighborhood), *foreground.shape), generator)
     labels = MutexWatershed()(Affinities(values, neighborhood), foreground=foreground)
     np.testing.assert_array_equal(labels, brute_force(values, neighborhood, foreground))
+
+
+@pytest.mark.parametrize("draw_values", [distinct_values, tied_values])
+@settings(max_examples=60, deadline=None)
+@given(
+    neighborhood=st.one_of(neighborhoods(ndim=2), neighborhoods(ndim=3, max_range=2)),
+    share=shares,
+    seeded=st.sampled_from([0, 0.1, 0.4]),
+    seed=seeds,
+)
+def test_seeds_equal_the_brute_force(draw_values, neighborhood, share, seeded, seed):
+    generator = np.random.default_rng(seed)
+    shape = tuple(generator.integers(1, 9 - 2 * (neighborhood.ndim - 2) * 2, neighborhood.ndim).tolist())
+    values = draw_values((len(neighborhood), *shape), generator)
+    foreground = random_foreground(shape, share, generator)
+    known = random_seeds(foreground, seeded, generator)
+    labels = MutexWatershed()(Affinities(values, neighborhood), foreground=foreground, seeds=known)
+    np.testing.assert_array_equal(labels, brute_force(values, neighborhood, foreground, known))
+    for number in np.unique(known[known > 0]):
+        assert len(np.unique(labels[known == number])) == 1
+    assert len(np.unique(labels[known > 0])) == len(np.unique(known[known > 0]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    neighborhood=st.one_of(neighborhoods(ndim=2), neighborhoods(ndim=3, max_range=2)),
+    share=shares,
+    seeded=st.sampled_from([0, 0.1, 0.4]),
+    seed=seeds,
+)
+def test_both_engines_give_the_same_partition_of_distinct_weights(neighborhood, share, seeded, seed):
+    pytest.importorskip("mwatershed")
+    generator = np.random.default_rng(seed)
+    shape = tuple(generator.integers(1, 9 - 2 * (neighborhood.ndim - 2) * 2, neighborhood.ndim).tolist())
+    given = Affinities(distinct_values((len(neighborhood), *shape), generator), neighborhood)
+    foreground = random_foreground(shape, share, generator)
+    known = random_seeds(foreground, seeded, generator) if seeded else None
+    labels = MutexWatershed("mwatershed")(given, foreground=foreground, seeds=known)
+    np.testing.assert_array_equal(labels, MutexWatershed()(given, foreground=foreground, seeds=known))

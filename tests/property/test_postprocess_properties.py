@@ -15,6 +15,7 @@ from pixel_embedded_affinity.postprocess import (
     clear_border,
     fill_holes,
     merge_fragments,
+    merge_thin,
     relabel,
     remove_small,
 )
@@ -26,6 +27,7 @@ images = st.one_of(
     label_images(ndim=3, max_side=5, max_labels=9),
 )
 sizes = st.lists(st.integers(0, 25), max_size=4)
+radii = st.lists(st.floats(0, 4, width=16), max_size=3)
 modest = settings(max_examples=60, deadline=None)
 
 
@@ -46,10 +48,8 @@ def face_neighbors(pixel, shape):
                 yield other
 
 
-def slow_merge_pass(labels, size):
+def slow_merge_pass(labels, fragments):
     """One pass of merging, from the wording of its documentation."""
-    areas = Counter(labels[labels > 0].tolist())
-    fragments = {label for label, area in areas.items() if area < size}
     choice = {}
     for fragment in fragments:
         shared = Counter()
@@ -58,13 +58,14 @@ def slow_merge_pass(labels, size):
         neighbors = [label for label in shared if label not in (0, fragment)]
         if neighbors:
             choice[fragment] = min(neighbors, key=lambda n: (n in fragments, -shared[n], n))
-    group = {label: {label} for label in areas}
+    objects = set(labels[labels > 0].tolist())
+    group = {label: {label} for label in objects}
     for fragment, target in choice.items():
         joined = group[fragment] | group[target]
         for label in joined:
             group[label] = joined
     result = labels.copy()
-    for label in areas:
+    for label in objects:
         result[labels == label] = min(group[label])
     return slow_relabel(result)
 
@@ -72,7 +73,26 @@ def slow_merge_pass(labels, size):
 def slow_merge_fragments(labels, sizes):
     result = slow_relabel(labels)
     for size in sizes:
-        result = slow_merge_pass(result, size)
+        areas = Counter(result[result > 0].tolist())
+        result = slow_merge_pass(result, {label for label, area in areas.items() if area < size})
+    return result
+
+
+def slow_radius(labels, label):
+    """Distance from the innermost pixel of an object to the nearest one outside: all pairs of pixels."""
+    inside, outside = np.argwhere(labels == label), np.argwhere(labels != label)
+    if not len(outside):
+        return np.inf
+    return np.sqrt(((inside[:, None] - outside[None]) ** 2).sum(-1)).min(1).max()
+
+
+def slow_merge_thin(labels, radii):
+    result = slow_relabel(labels)
+    for radius in radii:
+        thin = {
+            label for label in np.unique(result[result > 0]).tolist() if slow_radius(result, label) < radius
+        }
+        result = slow_merge_pass(result, thin)
     return result
 
 
@@ -105,6 +125,12 @@ def test_relabel_twice_is_relabel_once(labels):
 @given(images, sizes)
 def test_merging_equals_the_slow_reference(labels, sizes):
     np.testing.assert_array_equal(merge_fragments(labels, sizes), slow_merge_fragments(labels, sizes))
+
+
+@settings(max_examples=100, deadline=None)
+@given(images, radii)
+def test_merging_of_thin_objects_equals_the_slow_reference(labels, radii):
+    np.testing.assert_array_equal(merge_thin(labels, radii), slow_merge_thin(labels, radii))
 
 
 @modest
@@ -155,16 +181,18 @@ def test_a_cleared_border_holds_no_object_and_the_others_stay(labels):
 
 
 @modest
-@given(images, sizes, st.integers(0, 6), st.booleans(), st.booleans())
-def test_steps_run_in_the_documented_order(labels, sizes, min_size, fill, clear):
-    expected = remove_small(merge_fragments(labels, sizes), min_size)
+@given(images, sizes, radii, st.integers(0, 6), st.booleans(), st.booleans())
+def test_steps_run_in_the_documented_order(labels, sizes, radii, min_size, fill, clear):
+    expected = remove_small(merge_thin(merge_fragments(labels, sizes), radii), min_size)
     expected = fill_holes(expected) if fill else expected
     expected = clear_border(expected) if clear else expected
-    steps = Postprocess(tuple(sizes), min_size, fill, clear)
+    steps = Postprocess(tuple(sizes), tuple(radii), min_size, fill, clear)
     np.testing.assert_array_equal(steps(labels), expected)
 
 
-@pytest.mark.parametrize("function", [relabel, fill_holes, clear_border, Postprocess((3, 5), 4, True, True)])
+@pytest.mark.parametrize(
+    "function", [relabel, fill_holes, clear_border, Postprocess((3, 5), (2.0,), 4, True, True)]
+)
 @settings(max_examples=50, deadline=None)
 @given(labels=images)
 def test_results_are_labels_and_the_input_is_untouched(function, labels):

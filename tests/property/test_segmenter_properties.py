@@ -173,7 +173,9 @@ def test_postprocessing_is_applied_last(
     fill_holes: bool,
     clear_border: bool,
 ) -> None:
-    postprocess = Postprocess(tuple(merge_sizes), min_size, fill_holes, clear_border)
+    postprocess = Postprocess(
+        merge_sizes=tuple(merge_sizes), min_size=min_size, fill_holes=fill_holes, clear_border=clear_border
+    )
     plain = segmenter.with_settings(postprocess=Postprocess()).segment(image)
     found = segmenter.with_settings(postprocess=postprocess).segment(image)
     np.testing.assert_array_equal(found, postprocess(plain))

@@ -115,8 +115,85 @@ def test_scale_magnifies():
         {"elastic": -1.0},
         {"elastic_spacing": 0},
         {"noise": np.nan},
+        {"focus": -0.1},
+        {"focus": 1.01},
+        {"focus": np.nan},
     ],
 )
 def test_settings_out_of_range_are_refused(settings_):
     with pytest.raises(InputError, match=f"augmentation.{next(iter(settings_))}"):
         Augmentation(**settings_)
+
+
+def sparse():
+    """A large and a small object in a corner each of a wide background."""
+    labels = np.zeros((200, 220), np.int32)
+    labels[10:60, 10:60], labels[150:153, 190:193] = 1, 2
+    return labels[None].astype(np.float32), labels
+
+
+def shown(focus, draws=200, **changes):
+    """How often each object is in a crop."""
+    image, labels = sparse()
+    settings_ = Augmentation(**{**STILL.__dict__, "focus": focus, **changes})
+    generator = np.random.default_rng(0)
+    crops = [random_crop(image, labels, 32, settings_, generator)[1] for _ in range(draws)]
+    return [sum((picked == index).any() for picked in crops) / draws for index in (1, 2)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"rotation": 180.0, "flip": True}, {"scale": (0.7, 1.4)}])
+def test_a_focused_crop_shows_an_object_and_small_ones_are_as_likely_as_large_ones(changes):
+    large, small = shown(1.0, **changes)
+    assert large + small >= 0.99
+    assert 0.4 < small < 0.6
+
+
+def test_crops_are_focused_as_often_as_the_setting_says():
+    anywhere, half = shown(0.0), shown(0.5)
+    assert anywhere[1] < 0.1
+    assert half[1] == pytest.approx((anywhere[1] + 0.5) / 2, abs=0.1)
+
+
+@given(seed=st.integers(0, 10**6), height=st.integers(20, 60), width=st.integers(20, 60))
+@settings(max_examples=30, deadline=None)
+def test_a_focused_crop_without_rotation_stays_inside_the_image(seed, height, width):
+    generator = np.random.default_rng(seed)
+    labels = np.zeros((height, width), np.int32)
+    labels[generator.integers(height), generator.integers(width)] = 5
+    focused = Augmentation(**{**STILL.__dict__, "focus": 1.0})
+    _, picked = random_crop(labels[None].astype(np.float32), labels, 16, focused, generator)
+    assert (picked != OUTSIDE).all()
+    assert (picked == 5).any()
+
+
+def test_the_focus_varies_where_the_object_lies_in_the_crop():
+    labels = np.zeros((100, 100), np.int32)
+    labels[50, 50] = 1
+    focused = Augmentation(**{**STILL.__dict__, "focus": 1.0})
+    generator = np.random.default_rng(0)
+    image = labels[None].astype(np.float32)
+    places = [np.argwhere(random_crop(image, labels, 32, focused, generator)[1] == 1)[0] for _ in range(60)]
+    assert np.min(places) < 12
+    assert np.max(places) > 19
+    assert 8 <= np.min(places)
+    assert np.max(places) <= 24
+
+
+def test_an_image_of_background_alone_is_cropped_anywhere():
+    labels = np.zeros((40, 50), np.int32)
+    focused = Augmentation(**{**STILL.__dict__, "focus": 1.0})
+    image = np.random.default_rng(0).random((1, 40, 50), dtype=np.float32)
+    crops = [random_crop(image, labels, 16, focused, np.random.default_rng(seed)) for seed in range(5)]
+    assert all((picked == 0).all() for _, picked in crops)
+    assert len({crop_.tobytes() for crop_, _ in crops}) == 5
+
+
+def test_without_focus_crops_are_those_of_a_recipe_that_does_not_name_it():
+    # Object pixels must not cost a draw: earlier runs would otherwise not be repeatable.
+    image, labels = sparse()
+    reach, expected = 16.0, np.random.default_rng(3)
+    expected.uniform(*np.log(STILL.scale)), expected.uniform(0, 0)
+    center = [expected.uniform(reach - 0.5, length - reach - 0.5) for length in labels.shape]
+    top, left = (int(np.rint(position - 15.5)) for position in center)
+    _, picked = random_crop(image, labels, 32, STILL, np.random.default_rng(3))
+    assert np.array_equal(picked, labels[top : top + 32, left : left + 32])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,19 @@ def test_the_defaults_are_those_of_the_classes(recipe_of):
     assert recipe == Recipe(model=recipe.model)
 
 
+@pytest.mark.parametrize(
+    "table", [entry for entry in fields(Recipe) if entry.name != "model"], ids=lambda e: e.name
+)
+def test_every_key_of_a_recipe_is_in_its_reference(table):
+    """The page holds the docstring of every table's class; the docstring has to name every key, and no other."""
+    kind = table.default_factory
+    section = inspect.getdoc(kind).split("Parameters\n----------\n")[1].split("\nRaises\n")[0]
+    heads = re.findall(r"^(\w[\w, ]*) : ", section, re.M)
+    assert sorted(name for head in heads for name in head.split(", ")) == sorted(e.name for e in fields(kind))
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "training.rst").read_text(encoding="utf-8")
+    assert f"``[{table.name}]``\n   .. autoclass:: {kind.__module__}.{kind.__name__}\n" in page
+
+
 def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
     recipe = recipe_of("[augmentation]\nscale = [1, 2]\nelastic = 0\n")
     assert recipe.augmentation.scale == (1.0, 2.0)
@@ -91,6 +107,21 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
         ('[schedule]\ndecay = "linear"\n', "schedule.decay must be one of 'cosine', 'constant'"),
         ('[schedule]\nbest_by = "voi"\n', "schedule.best_by must be one of 'aggregated_jaccard_index'"),
         ("[loss]\nborder_weight = -1\n", "loss.border_weight"),
+        (
+            '[loss]\nkind = "margin"\n',
+            "loss.kind must be one of 'affinity', 'direct_affinity', 'discriminative'",
+        ),
+        ('[loss]\nkind = "direct_affinity"\n', "loss.cross_correlation is True, which is not defined for"),
+        ('[loss]\nkind = "discriminative"\ncross_correlation = false\n', "loss.pyramid is True"),
+        (
+            '[loss]\nkind = "discriminative"\ncross_correlation = false\npyramid = false\nsmall_weight = 1\n',
+            "loss.small_weight is 1.0",
+        ),
+        (
+            '[loss]\nkind = "direct_affinity"\ncross_correlation = false\n',
+            "predicts 10 affinities, but model.network.embedding_channels is 16; set it to 10",
+        ),
+        ("[augmentation]\nfocus = 1.5\n", "augmentation.focus must be from 0 to 1, got 1.5"),
         ("[loss]\nsmall_area = 0\n", "loss.small_area must be a finite number above 0"),
         ('[data]\nlayout = "coco"\n', "data.layout must be one of 'folders', 'bbbc039', 'cvppp', got 'coco'"),
         ('[data]\nvalidation = ["a"]\nheld_out = ["a"]\n', r"share \['a'\]"),

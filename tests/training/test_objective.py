@@ -11,6 +11,8 @@ import torch
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.batches import BatchSource
+from pixel_embedded_affinity.training.direct_affinity import direct_affinity_loss
+from pixel_embedded_affinity.training.discriminative import discriminative_loss
 from pixel_embedded_affinity.training.loss import (
     affinity_target,
     foreground_loss,
@@ -18,6 +20,7 @@ from pixel_embedded_affinity.training.loss import (
     unit,
 )
 from pixel_embedded_affinity.training.objective import Objective
+from pixel_embedded_affinity.training.studies import variants_of
 from pixel_embedded_affinity.training.views import ViewSettings
 
 UNCHANGED = ViewSettings(flips=False, transposition=False, intensity=False, cutout=False)
@@ -126,3 +129,47 @@ def test_a_network_without_the_head_cannot_train_a_foreground(recipe, batch):
     headless = build_network(replace(recipe.model.network, foreground_head=False))
     with pytest.raises(InputError, match="no foreground head"):
         losses_of(recipe, headless, batch)
+
+
+def test_a_baseline_that_predicts_affinities_does_so_at_every_scale(recipe, batch):
+    direct = variants_of("baselines", recipe)[1].recipe
+    network = build_network(direct.model.network).eval()
+    losses = losses_of(direct, network, batch)
+    output = network(batch.images, pyramid=True)
+    scales = [(output.embedding, 1, 2), *zip(output.pyramid, (16, 8, 4, 2), (1, 2, 3, 4), strict=True)]
+    expected = []
+    for logits, step, count in scales:
+        offsets = direct.neighborhood.offsets(count)
+        targets = [affinity_target(batch.labels[:, ::step, ::step], offset) for offset in offsets]
+        expected.append(float(direct_affinity_loss(logits, offsets, targets).detach()))
+    assert losses["self_correlation"] == pytest.approx(expected[0], rel=1e-4)
+    assert losses["pyramid"] == pytest.approx(sum(expected[1:]), rel=1e-4)
+    assert losses["cross_correlation"] == 0
+    parts = sum(losses[name] for name in ("self_correlation", "pyramid", "foreground"))
+    assert losses["total"] == pytest.approx(parts)
+
+
+def test_a_baseline_of_embeddings_around_means_has_its_loss_and_the_foreground(recipe, network, batch):
+    metric = variants_of("baselines", recipe)[0].recipe
+    losses = losses_of(metric, network, batch)
+    expected = float(discriminative_loss(network(batch.images).embedding, batch.labels).detach())
+    assert losses["self_correlation"] == pytest.approx(expected, rel=1e-4)
+    assert losses["foreground"] > 0
+    assert losses["total"] == pytest.approx(losses["self_correlation"] + losses["foreground"])
+    assert (losses["cross_correlation"], losses["pyramid"]) == (0, 0)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_baseline_learns(recipe, batch, index):
+    baseline = variants_of("baselines", recipe)[index].recipe
+    torch.manual_seed(0)
+    network = build_network(baseline.model.network).train()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
+    totals = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        total = Objective(baseline)(network, batch, np.random.default_rng(0)).total
+        total.backward()
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.8 * totals[0]

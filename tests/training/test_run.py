@@ -171,11 +171,49 @@ def test_an_output_that_is_a_file_is_refused(recipe, data, tmp_path):
         train(recipe, data, tmp_path / "run", device="cpu")
 
 
+def _palette_colors(data, name):
+    (data / "labels" / f"{name}.tif").unlink()
+    Image.new("RGB", (44, 40), (255, 0, 0)).save(data / "labels" / f"{name}.png")
+
+
+def _written(values):
+    return lambda data, name: tifffile.imwrite(data / "labels" / f"{name}.tif", values)
+
+
+BAD_DATA = {
+    "size mismatch": (_written(np.ones((40, 45), np.uint8)), r"\(40, 44\) pixels.*\(40, 45\)"),
+    "missing partner": (lambda data, name: (data / "labels" / f"{name}.tif").unlink(), "has no labels"),
+    "colors of a palette": (_palette_colors, "colors are not labels"),
+    "fractions": (_written(np.full((40, 44), 0.5, np.float32)), "fractions"),
+    "negative labels": (_written(np.full((40, 44), -3, np.int16)), "down to -3"),
+}
+
+
 @pytest.mark.parametrize("name", ["a", "c"])
-def test_training_and_validation_labels_are_checked_before_the_first_step(recipe, data, tmp_path, name):
-    tifffile.imwrite(data / "labels" / f"{name}.tif", np.full((40, 44), 0.5, np.float32))
-    with pytest.raises(InputError, match=rf"{name}\.tif.*fractions"):
+@pytest.mark.parametrize("problem", BAD_DATA)
+def test_bad_data_are_named_before_the_first_step(recipe, data, tmp_path, problem, name):
+    spoil, expected = BAD_DATA[problem]
+    spoil(data, name)
+    with pytest.raises(InputError, match=rf"{name}\.(tif|png).*{expected}"):
         train(recipe, data, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_background_alone_are_trained_beside_others_but_not_alone(recipe, data, tmp_path):
+    _written(np.zeros((40, 44), np.uint8))(data, "a")
+    assert train(recipe, data, tmp_path / "run", device="cpu", steps=1).is_file()
+    _written(np.zeros((40, 44), np.uint8))(data, "b")
+    with pytest.raises(InputError, match="none of the 2 training label images holds an object"):
+        train(recipe, data, tmp_path / "none", device="cpu")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_baseline_is_not_trained_here(recipe, data, tmp_path):
+    from pixel_embedded_affinity.training.studies import variants_of
+
+    for variant in variants_of("baselines", recipe)[:2]:
+        with pytest.raises(InputError, match=r"is a baseline.*pea compare"):
+            train(variant.recipe, data, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,0 +1,67 @@
+"""Which model, on which labeled images: arguments that several benchmarks share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.training.config import Recipe
+from pixel_embedded_affinity.training.dataset import RAW, Example, Pair, find_pairs, load
+
+T = TypeVar("T")
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, split: str = "validation") -> None:
+    """Add ``--model``, ``--data``, ``--recipe``, ``--split``, ``--count``, ``--foreground`` and ``--device``."""
+    parser.add_argument("--model", default="bbbc039", help="name of a model, or a .safetensors file")
+    parser.add_argument("--data", required=True, help="folder of the data set")
+    parser.add_argument(
+        "--recipe", help="how the data lie and are split (default: the recipe named as the model)"
+    )
+    parser.add_argument("--split", default=split, help="part of the data to score on (default: %(default)s)")
+    parser.add_argument("--count", type=int, help="so many images of it, evenly spread (default: all)")
+    parser.add_argument(
+        "--foreground",
+        choices=("model", "truth"),
+        help="where objects are looked for (default: the model's foreground, if it has one)",
+    )
+    parser.add_argument("--device", default="auto")
+
+
+def load_model(arguments: argparse.Namespace) -> Segmenter:
+    """The model that the arguments name."""
+    if arguments.model.endswith(".safetensors"):
+        return Segmenter.from_file(arguments.model, device=arguments.device)
+    return Segmenter.pretrained(arguments.model, device=arguments.device)
+
+
+def recipe_of(arguments: argparse.Namespace, segmenter: Segmenter) -> Recipe:
+    """The recipe that says how the data lie: the one given, or the one named as the model."""
+    return Recipe.from_file(arguments.recipe or segmenter.config.name)
+
+
+def pairs_of(
+    arguments: argparse.Namespace, segmenter: Segmenter, split: str, count: int | None
+) -> list[Pair]:
+    """So many image and label files of a split."""
+    return spread(find_pairs(arguments.data, recipe_of(arguments, segmenter).data, split), count)
+
+
+def read(pair: Pair, segmenter: Segmenter) -> Example:
+    """A raw image, of as many channels as the model takes, and its labels."""
+    return load([pair], RAW, segmenter.config.network.in_channels)[0]
+
+
+def is_given_foreground(arguments: argparse.Namespace, segmenter: Segmenter) -> bool:
+    """Whether the true foreground is given to the clusterers."""
+    return (
+        arguments.foreground or ("model" if segmenter.config.network.foreground_head else "truth")
+    ) == "truth"
+
+
+def spread(items: Sequence[T], count: int | None) -> list[T]:
+    """So many items at equal distances: neighbors by name are often much alike."""
+    count = len(items) if count is None else min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]

@@ -1,0 +1,284 @@
+"""Region graph: small regions of alike pixels, and the edges between them, which multicut and agglomeration use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.image import as_foreground
+from pixel_embedded_affinity.postprocess import relabel
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.affinity import Affinities
+
+_Integers = NDArray[np.intp]
+_Floats = NDArray[np.float64]
+
+# Affinities become multiples of this, of which float64 adds up 2**29 exactly, so that order does not matter.
+_STEP = 2.0**-24
+
+# A minimum of the boundary map may lie on both sides of a border; then its pixels differ.
+_PLATEAU_AFFINITY = 0.5
+
+
+class Edges(NamedTuple):
+    """Edges of a region graph, in lexicographic order of their regions.
+
+    Attributes
+    ----------
+    regions : ndarray of intp, shape (E, 2)
+        The two regions of each edge, the smaller number first.
+    affinity : ndarray of float64, shape (E,)
+        Mean affinity, negative ones taken as 0, of the pairs of pixels with one end in each.
+    length : ndarray of intp, shape (E,)
+        Number of these pairs.
+    """
+
+    regions: _Integers
+    affinity: _Floats
+    length: _Integers
+
+
+@dataclass(frozen=True, eq=False)
+class RegionGraph:
+    """Regions of the foreground and the edges between them.
+
+    Attributes
+    ----------
+    foreground : ndarray of bool, shape (*spatial)
+        The pixels that belong to regions.
+    region : ndarray of intp, shape (N,)
+        Number of the region of each foreground pixel, in C order.
+    count : int
+        Number of regions, which are numbered from 0.
+    borders : Edges
+        Regions that attractive pairs connect.
+    lifted : Edges
+        Regions that repulsive pairs connect; none unless asked for.
+    """
+
+    foreground: NDArray[np.bool_]
+    region: _Integers
+    count: int
+    borders: Edges
+    lifted: Edges
+
+    def adjacency(self) -> Any:
+        """Return the borders as a graph of bioimage-cpp, edges in the order of `borders`."""
+        from bioimage_cpp.graph import UndirectedGraph
+
+        return UndirectedGraph.from_unique_edges(self.count, self.borders.regions)
+
+    def labels(self, clusters: NDArray[Any]) -> NDArray[np.int32]:
+        """Return labels of pixels, int32 (*spatial), from the cluster of each region, integers (count,)."""
+        labels = np.zeros(self.foreground.shape, np.intp)
+        labels[self.foreground] = clusters.astype(np.intp)[self.region] + 1
+        return relabel(labels)
+
+    def clustered(self, cluster: Callable[[RegionGraph], NDArray[Any]]) -> NDArray[np.int32]:
+        """Return labels of pixels, the regions put together by `cluster`; alone where there are no borders.
+
+        Parameters
+        ----------
+        cluster : callable
+            Returns the cluster of each region, integers (count,), of a graph with borders.
+        """
+        alone = len(self.borders.length) == 0
+        return self.labels(np.arange(self.count) if alone else cluster(self))
+
+
+def region_graph(
+    affinities: Affinities,
+    foreground: NDArray[Any] | None,
+    smoothing: float | tuple[float, ...],
+    *,
+    lifted: bool = False,
+) -> RegionGraph:
+    """Over-segment the foreground by a watershed, and connect the regions.
+
+    The boundary map is, per pixel, 1 minus the mean affinity of the attractive pairs that the pixel is an end
+    of, negative affinities taken as 0; pairs that touch background are left out. The local minima of the
+    smoothed boundary map are the seeds; pixels of minima share a seed where pairs of affinity 0.5 or more
+    connect them. From the seeds regions grow along the attractive pairs, strongest first (a watershed
+    cut: each pixel goes to the seed from which the weakest pair on the way is strongest), but never along
+    pairs of affinity 0. What no seed reaches is a region by itself. Objects thinner than the smoothing may
+    lack a seed of their own.
+
+    Parameters
+    ----------
+    affinities : Affinities
+        Affinities of 2D or 3D images.
+    foreground : ndarray, shape (*spatial), or None
+        True where regions may be; None for everywhere.
+    smoothing : float or tuple of float
+        Standard deviation in pixels of the Gaussian on the boundary map.
+    lifted : bool
+        Whether the repulsive pairs on the neighborhood's strides are averaged as well.
+
+    Returns
+    -------
+    RegionGraph
+        Regions are numbered by their total affinity, which does not depend on where they lie, so that solvers
+        take the regions of a flipped image in the same order.
+
+    Raises
+    ------
+    InputError
+        If the affinities are not finite similarities that fit their neighborhood, the neighborhood has no
+        attractive offset, or `foreground` or `smoothing` does not fit the affinities.
+
+    References
+    ----------
+    J. Cousty et al., "Watershed Cuts: Minimum Spanning Forests and the Drop of Water Principle", IEEE TPAMI
+    31(8), 2009.
+    """
+    given = usable(affinities)
+    refuse_no_attraction(given)
+    shape = given.spatial_shape
+    _check_axes(smoothing, len(shape))
+    inside = np.ones(shape, bool) if foreground is None else as_foreground(foreground, shape)
+    near = _pairs(given, inside, attractive=True)
+    region, count = _numbered(_flooded(near, _minima(near, inside, smoothing)), near)
+    borders = _edges(region, near, count)
+    if not lifted:
+        return RegionGraph(inside, region, count, borders, _NO_EDGES)
+    far = _pairs(given, inside, attractive=False)
+    return RegionGraph(inside, region, count, borders, _edges(region, far, count))
+
+
+def checked_smoothing(value: Any) -> float | tuple[float, ...]:
+    """Return a smoothing as a float, or as one float per axis, or refuse it.
+
+    Raises
+    ------
+    InputError
+        If it is not a finite number of at least 0, or 2 or 3 of these.
+    """
+    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:
+        entries = tuple(value)
+        if len(entries) in (2, 3) and all(map(_is_width, entries)):
+            return tuple(map(float, entries))
+    elif _is_width(value):
+        return float(value)
+    raise InputError(
+        f"smoothing must be a finite number of pixels of at least 0, or one per axis, got {value!r}"
+    )
+
+
+class _Pairs(NamedTuple):
+    """Pairs of foreground pixels, which are numbered in C order, and affinities in multiples of `_STEP`."""
+
+    first: _Integers
+    second: _Integers
+    affinity: _Floats
+
+
+_NO_EDGES = Edges(np.zeros((0, 2), np.intp), np.zeros(0), np.zeros(0, np.intp))
+
+
+def _is_width(value: Any) -> bool:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and 0 <= value < np.inf
+
+
+def _check_axes(smoothing: float | tuple[float, ...], ndim: int) -> None:
+    if isinstance(smoothing, tuple) and len(smoothing) != ndim:
+        raise InputError(
+            f"smoothing has {len(smoothing)} numbers, {smoothing}, the image {ndim} spatial axes; "
+            "give one number, or one per axis"
+        )
+
+
+def _pairs(affinities: Affinities, inside: NDArray[np.bool_], *, attractive: bool) -> _Pairs:
+    """Pairs of one role within the foreground; of the repulsive ones, those on the strides."""
+    numbers = np.cumsum(inside, dtype=np.intp) - 1
+    parts = [_Pairs(numbers[:0], numbers[:0], np.zeros(0))]
+    for channel, attracts in enumerate(affinities.neighborhood.attractive):
+        if attracts == attractive:
+            pairs = affinities.pairs(channel, inside)
+            similarity = np.clip(pairs.affinity, 0, 1).astype(np.float64)
+            ends = numbers[pairs.first], numbers[pairs.second]
+            parts.append(_Pairs(*ends, np.rint(similarity / _STEP) * _STEP))
+    return _Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _boundary_map(pairs: _Pairs, inside: NDArray[np.bool_]) -> _Floats:
+    """1 minus the mean affinity of the pairs that end in each pixel; 0 where there are none."""
+    count = np.count_nonzero(inside)
+    total, number = np.zeros(count), np.zeros(count, np.intp)
+    for ends in (pairs.first, pairs.second):
+        total += np.bincount(ends, 1 - pairs.affinity, minlength=count)
+        number += np.bincount(ends, minlength=count)
+    heights = np.zeros(inside.shape)
+    heights[inside] = total / np.maximum(number, 1)
+    return heights
+
+
+def _minima(
+    pairs: _Pairs, inside: NDArray[np.bool_], smoothing: float | tuple[float, ...]
+) -> NDArray[np.bool_]:
+    """Whether each foreground pixel belongs to a local minimum of the smoothed boundary map."""
+    from scipy import ndimage
+    from skimage.morphology import local_minima
+
+    heights = _boundary_map(pairs, inside)
+    if np.any(smoothing):
+        # Only foreground counts: the sum of the weights that lie in it stands below.
+        heights = ndimage.gaussian_filter(heights, smoothing, mode="constant")
+        share = ndimage.gaussian_filter(inside.astype(np.float64), smoothing, mode="constant")
+        np.divide(heights, share, out=heights, where=inside)
+        # Rounding errors are no minima.
+        heights = np.rint(heights / _STEP) * _STEP
+    heights[~inside] = np.inf
+    everywhere = np.ones((3,) * inside.ndim, bool)
+    minima: NDArray[np.bool_] = local_minima(heights, footprint=everywhere)  # type: ignore[no-untyped-call]
+    return minima[inside]
+
+
+def _flooded(pairs: _Pairs, minima: NDArray[np.bool_]) -> _Integers:
+    """Region of each foreground pixel, in any numbers."""
+    used = pairs.affinity > 0
+    if not used.any():
+        return np.arange(len(minima))
+    from bioimage_cpp import graph as library
+
+    ends = np.sort(np.stack((pairs.first[used], pairs.second[used]), axis=1), axis=1)
+    order = np.lexsort((ends[:, 1], ends[:, 0]))
+    ends, affinity = ends[order], pairs.affinity[used][order]
+    graph = library.UndirectedGraph.from_unique_edges(len(minima), ends)
+    level = minima[ends].all(axis=1) & (affinity >= _PLATEAU_AFFINITY)
+    seeds = np.where(minima, library.connected_components(graph, level).astype(np.intp) + 1, 0)
+    flooded = library.edge_weighted_watershed(graph, 1 - affinity, seeds)
+    unseeded = library.connected_components(graph).astype(np.intp) + 1 + seeds.max()
+    regions: _Integers = np.where(flooded > 0, flooded, unseeded)
+    return regions
+
+
+def _numbered(region: _Integers, pairs: _Pairs) -> tuple[_Integers, int]:
+    """Regions numbered from 0 by the total affinity of the pairs that end in them, and how many there are."""
+    values, region = np.unique(region, return_inverse=True)
+    count = len(values)
+    total = np.zeros(count)
+    for ends in (pairs.first, pairs.second):
+        total += np.bincount(region[ends], pairs.affinity, minlength=count)
+    place = np.empty(count, np.intp)
+    place[np.argsort(total, kind="stable")] = np.arange(count)
+    return place[region], count
+
+
+def _edges(region: _Integers, pairs: _Pairs, count: int) -> Edges:
+    """Mean affinity of the pairs between different regions."""
+    ends = np.sort(np.stack((region[pairs.first], region[pairs.second]), axis=1), axis=1)
+    between = ends[:, 0] != ends[:, 1]
+    keys = ends[between, 0] * count + ends[between, 1]
+    keys, inverse = np.unique(keys, return_inverse=True)
+    length = np.bincount(inverse, minlength=len(keys))
+    total = np.bincount(inverse, pairs.affinity[between], minlength=len(keys))
+    return Edges(np.stack(np.divmod(keys, count), axis=1), total / length, length)

@@ -1,0 +1,93 @@
+"""``pea segment`` in a process of its own: interrupted by a signal, and where files cannot be written to their end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")
+
+MANY = 300
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(MANY):
+        values = np.random.default_rng(number).integers(0, 4000, (64, 80), dtype=np.uint16)
+        tifffile.imwrite(folder / f"{number:03}.tif", values)
+    return folder
+
+
+def started(images: Path, output: Path, weights: Path, **options: Any) -> subprocess.Popen[str]:
+    pea = [sys.executable, "-m", "pixel_embedded_affinity"]
+    command = [*pea, "segment", images, "--weights", weights, "--output", output, "--device", "cpu"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 240
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@posix_only
+def test_an_interrupted_batch_says_one_line_and_keeps_whole_files_only(
+    many: Path, tmp_path: Path, weights: Path
+) -> None:
+    output = tmp_path / "out"
+    with started(many, output, weights) as process:
+        wait_for(lambda: len(list(output.glob("*_labels.tif"))) >= 2 or process.poll() is not None)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert (out, err) == ("", "pea: interrupted; files that were finished stay\n")
+    left = sorted(path.name for path in output.iterdir())
+    assert 2 <= len(left) < MANY
+    assert all(name.endswith("_labels.tif") for name in left)
+    assert all(tifffile.imread(output / name).shape == (64, 80) for name in left)
+
+
+@posix_only
+def test_a_killed_batch_leaves_no_half_file_under_a_final_name(
+    many: Path, tmp_path: Path, weights: Path
+) -> None:
+    output = tmp_path / "out"
+    with started(many, output, weights) as process:
+        wait_for(lambda: len(list(output.glob("*_labels.tif"))) >= 2 or process.poll() is not None)
+        process.kill()
+        process.communicate(timeout=240)
+    for path in output.glob("*_labels.tif"):
+        assert tifffile.imread(path).shape == (64, 80)
+
+
+@posix_only
+def test_where_files_cannot_be_written_to_their_end_there_are_none(
+    images: Path, tmp_path: Path, weights: Path
+) -> None:
+    """The limit of the system stops the writing in the midst of a file, as a full disk does."""
+    import resource
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+
+    output = tmp_path / "out"
+    with started(images, output, weights, preexec_fn=limited) as process:
+        out, err = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert err.count("pea: error: ") == err.count("\n") == 3
+    assert "File too large" in err
+    assert out.startswith("0 of 3 images segmented, 3 failed;")
+    assert list(output.iterdir()) == []

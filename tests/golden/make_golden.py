@@ -1,0 +1,38 @@
+"""Write the golden labels of every model of the registry: what it finds in the bundled field, in float32.
+
+Run after a model was added: ``python tests/golden/make_golden.py``. A file that is there already is kept: the labels
+of a version of a model never change, short of a change of the method that the changelog names; then delete it first.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pixel_embedded_affinity import Segmenter, list_models
+from pixel_embedded_affinity.export import write_labels
+from pixel_embedded_affinity.models.registry import get_entry
+from pixel_embedded_affinity.samples import nuclei
+
+FOLDER = Path(__file__).parent
+WITHOUT_A_FIELD = {"cvppp"}
+"""Models for objects that the bundled field does not show, and of which no image may be passed on."""
+
+
+def golden_file(model: str) -> Path:
+    """Return where the labels of a model, in its current version, lie."""
+    return FOLDER / f"{Path(get_entry(model).file).stem}.tif"
+
+
+def main() -> None:
+    """Write what is not there yet."""
+    for model in sorted(set(list_models()) - WITHOUT_A_FIELD):
+        path = golden_file(model)
+        if not path.exists():
+            segmenter = Segmenter.pretrained(model, device="cpu", precision="float32", offline=True)
+            write_labels(path, segmenter.segment(nuclei().image))
+            sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,4 @@
+from pixel_embedded_affinity.clustering import get_clusterer
+from pixel_embedded_affinity.testing import check_clusterer
+
+check_clusterer(get_clusterer("graph_components", threshold=0.5))

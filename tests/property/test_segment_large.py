@@ -1,0 +1,143 @@
+"""Blockwise = in memory, through the whole pipeline: the network's embedding is perfect, only blocks can err."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.normalize import Normalization
+from pixel_embedded_affinity.postprocess import Postprocess
+from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.tiling import Tiling
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Perfect(nn.Module):
+    """Embeds a pixel by its value, 0 to 9, and takes all but 0 for foreground."""
+
+    grid = 16
+
+    def forward(self, images: torch.Tensor) -> NetworkOutput:
+        embedding = functional.one_hot(images[:, 0].round().long(), 10).movedim(-1, 1).float()
+        return NetworkOutput(embedding, 40 * (images > 0).float() - 20, ())
+
+
+@pytest.fixture(scope="module")
+def perfect() -> Segmenter:
+    config = ModelConfig(
+        name="perfect",
+        version="1",
+        network=NetworkConfig(in_channels=1),
+        neighborhood=Neighborhood.from_ranges([1, 3, 7], strides=3),
+        normalization=Normalization("none"),
+        postprocess=Postprocess(merge_sizes=(4,), min_size=6, fill_holes=True),
+    )
+    return Segmenter(Perfect(), config, device="cpu", precision="float32")
+
+
+def field(shape: tuple[int, int], cell: int, seed: int) -> Array:
+    """Discs with holes, one in each cell of a grid, many touching; neighbors have different values from 1 to 9."""
+    generator = np.random.default_rng(seed)
+    values = np.zeros(shape, np.uint8)
+    y, x = np.indices((cell, cell)) - (cell - 1) / 2
+    for top in range(0, shape[0], cell):
+        for left in range(0, shape[1], cell):
+            here = values[top : top + cell, left : left + cell]
+            radius, hole = generator.uniform(1, 0.7 * cell), generator.uniform(0, 2)
+            inside = (np.hypot(y, x) <= radius) & (np.hypot(y, x) >= hole)
+            here[inside[: here.shape[0], : here.shape[1]]] = top // cell % 3 * 3 + left // cell % 3 + 1
+    return values
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 100), st.integers(1, 100)),
+    block=st.integers(20, 60),
+    overlap=st.integers(14, 20),
+    clear=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_blocks_give_the_labels_of_the_whole(
+    perfect: Segmenter, shape: tuple[int, int], block: int, overlap: int, clear: bool, seed: int
+) -> None:
+    image = field(shape, 12, seed)
+    segmenter = perfect.with_settings(
+        postprocess=Postprocess(merge_sizes=(4,), min_size=6, fill_holes=True, clear_border=clear)
+    )
+    found = np.full(shape, -1, np.int32)
+    count = segmenter.segment_large(image, found, block=block, overlap=overlap, tile=Tiling(32, halo=0))
+    expected = segmenter.segment(image)
+    np.testing.assert_array_equal(found, expected)
+    assert count == expected.max()
+
+
+def test_of_thousands_of_objects_none_is_cut_and_none_merged(perfect: Segmenter, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    image = field((600, 620), 12, 0)
+    zarr.create_array(str(tmp_path / "image.zarr"), data=image, chunks=(128, 128))
+    out = tmp_path / "labels.zarr"
+    count = perfect.segment_large(tmp_path / "image.zarr", out, block=192, overlap=16, tile=128)
+    expected = perfect.segment(image)
+    assert count == expected.max() > 2000
+    np.testing.assert_array_equal(zarr.open_array(str(out), mode="r")[:], expected)
+
+
+def test_a_foreground_is_read_in_parts_and_kept_to_the_pixel(perfect: Segmenter) -> None:
+    image = field((90, 70), 12, 3)
+    mask = np.random.default_rng(0).random(image.shape) < 0.9
+    found = np.zeros(image.shape, np.int32)
+    perfect.segment_large(image, found, block=32, overlap=24, tile=None, foreground=mask)
+    np.testing.assert_array_equal(found, perfect.segment(image, foreground=mask))
+    with pytest.raises(InputError, match=r"foreground of shape \(70, 90\) for an image of spatial shape"):
+        perfect.segment_large(image, found, foreground=mask.T)
+
+
+def test_settings_of_the_call_are_used_and_belong_to_the_blocks(perfect: Segmenter, tmp_path: Path) -> None:
+    image, found = field((60, 50), 12, 3), np.zeros((60, 50), np.int32)
+    options: dict[str, Any] = {"clusterer": "connected_components", "min_size": 30}
+    perfect.segment_large(image, found, block=32, overlap=24, **options)
+    np.testing.assert_array_equal(found, perfect.segment(image, **options))
+
+    def killed(items: Any, **_: Any) -> Any:
+        yield next(iter(items))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perfect.segment_large(image, found, block=32, overlap=24, folder=tmp_path, progress=killed)
+    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
+        perfect.segment_large(image, found, block=32, overlap=24, folder=tmp_path, min_size=3)
+    perfect.segment_large(image, found, block=32, overlap=24, folder=tmp_path)
+    np.testing.assert_array_equal(found, perfect.segment(image))
+
+
+def test_the_tiny_network_sees_in_blocks_what_it_sees_in_the_whole(segmenter: Segmenter) -> None:
+    image = np.random.default_rng(0).integers(0, 4000, (60, 400)).astype(np.uint16)
+    radius = segmenter._network.receptive_radius()  # type: ignore[operator]
+    pieces: list[float] = []
+
+    def compare(pairs: Any, *, foreground: Array | None = None) -> Array:
+        pieces.append(float(np.abs(np.asarray(pairs.embedding)).sum()))
+        return np.asarray(foreground).astype(np.int32)
+
+    found = np.zeros(image.shape, np.int32)
+    segmenter.segment_large(
+        image, found, block=128, overlap=8, tile=Tiling(None, halo=radius), clusterer=compare, min_size=0
+    )
+    inside = segmenter.embed(image, tile=None).foreground
+    assert inside is not None
+    near = (inside - segmenter.config.foreground_threshold).abs() < 1e-4
+    np.testing.assert_array_equal((found > 0) | near.numpy(), (inside > 0.5).numpy() | near.numpy())
+    assert len(pieces) == 4

@@ -1,0 +1,230 @@
+"""One segmenter in several threads, in forked and spawned processes, and as a pickle or a copy."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pixel_embedded_affinity import device as devices
+from pixel_embedded_affinity.errors import DeviceError
+from pixel_embedded_affinity.segmenter import Segmenter
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Array]:
+    generator = np.random.default_rng(5)
+    return [generator.integers(0, 4000, (40 + index, 48)).astype(np.uint16) for index in range(8)]
+
+
+@pytest.fixture(scope="module")
+def expected(segmenter: Segmenter, images: list[Array]) -> list[Array]:
+    found = [segmenter.segment(image) for image in images]
+    assert all(labels.max() > 3 for labels in found)
+    return found
+
+
+def assert_same(found: list[Array], expected: list[Array]) -> None:
+    for labels, right in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(labels, right)
+
+
+# --- pickle and copies ------------------------------------------------------------------------------------
+
+
+COPIES: dict[str, Callable[[Segmenter], Segmenter]] = {
+    "pickle": lambda original: pickle.loads(pickle.dumps(original)),
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+}
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_segments_as_the_original(
+    segmenter: Segmenter, images: list[Array], expected: list[Array], way: str
+) -> None:
+    made = COPIES[way](segmenter)
+    assert made is not segmenter
+    assert (made.config, made.device, made.precision) == (
+        segmenter.config,
+        segmenter.device,
+        segmenter.precision,
+    )
+    assert_same([made.segment(image) for image in images], expected)
+
+
+@pytest.mark.parametrize(("way", "shared"), [("pickle", False), ("deepcopy", False), ("copy", True)])
+def test_only_a_shallow_copy_shares_the_weights(segmenter: Segmenter, way: str, shared: bool) -> None:
+    first, second = (next(iter(made._network.parameters())) for made in (segmenter, COPIES[way](segmenter)))
+    assert (first.data_ptr() == second.data_ptr()) is shared
+
+
+def test_changed_settings_survive_a_pickle(segmenter: Segmenter) -> None:
+    changed = segmenter.with_settings(foreground_threshold=0.25, clusterer="connected_components")
+    assert pickle.loads(pickle.dumps(changed)).config == changed.config
+
+
+def test_a_pickle_carries_the_weights_in_main_memory_and_names_the_device(segmenter: Segmenter) -> None:
+    class Elsewhere(torch.nn.Module):
+        """Stands for a network on a GPU."""
+
+        moved_to: Any = "gpu"
+
+        def cpu(self) -> Elsewhere:
+            self.moved_to = "cpu"
+            return self
+
+    original = copy.copy(segmenter)
+    original.device, original._network = torch.device("cuda:0"), Elsewhere()
+    state = original.__getstate__()
+    assert state["device"] == "cuda:0"
+    assert state["_network"].moved_to == "cpu"
+    assert original._network.moved_to == "gpu"
+
+
+def test_a_pickle_of_a_device_that_is_missing_is_refused(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    state = {**segmenter.__getstate__(), "device": "cuda:0"}
+    restored = object.__new__(Segmenter)
+    with pytest.raises(DeviceError, match="no CUDA device is visible"):
+        restored.__setstate__(state)
+
+
+def test_results_can_be_pickled(segmenter: Segmenter, images: list[Array], expected: list[Array]) -> None:
+    result = pickle.loads(pickle.dumps(segmenter.analyze(images[0])))
+    np.testing.assert_array_equal(result.labels, expected[0])
+    assert result.settings == segmenter.config
+    embedding = pickle.loads(pickle.dumps(segmenter.embed(images[0])))
+    np.testing.assert_array_equal(segmenter.cluster(embedding), expected[0])
+
+
+# --- threads ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_share_one_segmenter(
+    segmenter: Segmenter, images: list[Array], expected: list[Array], threads: int
+) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(segmenter.segment, images * 3))
+    assert_same(found, expected * 3)
+
+
+def test_threads_with_settings_of_their_own_do_not_mix_them(
+    segmenter: Segmenter, images: list[Array]
+) -> None:
+    sizes = [0, 5, 20, 80] * 4
+    expected = {size: segmenter.segment(images[0], min_size=size) for size in set(sizes)}
+    assert len({labels.max() for labels in expected.values()}) > 2
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda size: segmenter.segment(images[0], min_size=size), sizes))
+    assert_same(found, [expected[size] for size in sizes])
+
+
+def test_the_number_of_torch_s_threads_does_not_change_labels(
+    segmenter: Segmenter, images: list[Array], expected: list[Array]
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert_same([segmenter.segment(image) for image in images], expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- processes --------------------------------------------------------------------------------------------
+
+
+def test_spawned_workers_get_the_segmenter_as_an_argument(
+    segmenter: Segmenter, images: list[Array], expected: list[Array]
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        found = list(pool.map(segmenter.segment, images, timeout=300))
+    assert_same(found, expected)
+
+
+FORK = """
+import os, sys
+import numpy as np, torch
+from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
+from pixel_embedded_affinity.clustering import get_clusterer
+
+def computed(way):
+    if way == "segment":
+        return segmenter.segment(image)
+    if way == "affinities":
+        return affinities(embedding, neighborhood).values
+    return get_clusterer("mean_shift", bandwidth=0.5)(pairs, foreground=None)
+
+torch.set_num_threads(3)
+segmenter = Segmenter.from_file(sys.argv[1], device="cpu", precision="float32")
+image = np.random.default_rng(0).integers(0, 4000, (200, 200))
+embedding = segmenter.embed(image).numpy()
+neighborhood = Neighborhood.from_ranges([1, 3])
+pairs = affinities(embedding[:, :60, :60], neighborhood)
+expected = computed(sys.argv[2])
+process = os.fork()
+if process == 0:
+    same = np.array_equal(computed(sys.argv[2]), expected)
+    os._exit(0 if same and torch.get_num_threads() == 1 else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+"""
+
+
+@can_fork
+@pytest.mark.parametrize("way", ["segment", "affinities", "mean_shift"])
+def test_a_forked_process_computes_the_same_and_does_not_hang(checkpoint_file: Path, way: str) -> None:
+    """Without care it waits forever for the threads of its parent."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORK, checkpoint_file, way], start_new_session=True
+    ) as parent:
+        try:
+            assert parent.wait(timeout=240) == 0
+        finally:
+            if parent.poll() is None:
+                os.killpg(parent.pid, signal.SIGKILL)
+
+
+def test_only_a_process_that_was_forked_after_torch_computed_gets_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    monkeypatch.setattr(devices, "_computed_in", None)
+    devices.survive_fork()
+    devices.survive_fork()
+    assert asked == []
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    devices.survive_fork()
+    devices.survive_fork()
+    assert asked == [1]
+
+
+def test_a_segmenter_may_be_pickled_while_threads_use_it(
+    segmenter: Segmenter, images: list[Array], expected: list[Array]
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(segmenter.segment, image) for image in images]
+        restored = pickle.loads(pickle.dumps(segmenter))
+        assert_same([future.result() for future in busy], expected)
+    assert_same([restored.segment(image) for image in images], expected)
