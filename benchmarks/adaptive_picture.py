@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from pixel_embedded_affinity import Embedding, Neighborhood, affinities
 from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.export import render_overlay
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = npt.NDArray[Any]
 
@@ -42,19 +47,26 @@ def draw(path: Path, image: Array, embedding: Embedding, labels: dict[str, Array
     image = image[(slice(None), *part)]
     pictures = {
         "image": render_overlay(image, np.zeros_like(first[part])),
-        "embedding, 16-D as RGB": principal_colors(embedding.numpy())[part],
+        "embedding, 16-D as RGB": principal_colors(embedding.numpy(), first > 0)[part],
         "affinity up, range 1": affinity(embedding, (-1, 0))[part],
         "affinity left, range 9": affinity(embedding, (0, -9))[part],
     }
     shown = [name for number, name in enumerate(labels) if number in SHOWN]
     pictures |= {name: render_overlay(image, labels[name][part]) for name in shown}
-    figure = Figure(figsize=(11, 6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(11, 6), dpi=90, layout="constrained")
     for axes, (name, picture) in zip(figure.subplots(2, 4).flat, pictures.items()):
         axes.imshow(picture, cmap="gray", interpolation="nearest")
         axes.set_title(name, fontsize=9)
         axes.set_axis_off()
-    with atomic_path(path, (".png",)) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    save(path, figure)
+
+
+def save(path: Path, figure: Figure) -> None:
+    """Write a figure as a PNG of 256 colors, which is a third of the size."""
+    whole = BytesIO()
+    figure.savefig(whole, format="png")
+    with Image.open(whole) as picture, atomic_path(path, (".png",)) as temporary:
+        picture.convert("RGB").quantize(256).save(temporary, format="PNG", optimize=True)
 
 
 def busiest(labels: Array) -> tuple[slice, slice]:
@@ -68,16 +80,17 @@ def busiest(labels: Array) -> tuple[slice, slice]:
     return slice(y, y + SIDE), slice(x, x + SIDE)
 
 
-def principal_colors(embedding: Array) -> Array:
-    """The first three principal components of an embedding (D, Y, X) as red, green and blue."""
-    pixels = embedding.reshape(len(embedding), -1)
-    centered = pixels - pixels.mean(axis=1, keepdims=True)
-    directions = np.linalg.svd(np.cov(centered))[0][:, :3]
+def principal_colors(embedding: Array, objects: Array) -> Array:
+    """The first three principal components of the objects' embedding (D, Y, X) as red, green and blue."""
+    objects = objects if objects.any() else np.ones_like(objects)
+    inside = embedding[:, objects]
+    centered = embedding - inside.mean(axis=1)[:, None, None]
+    directions = np.linalg.svd(np.cov(inside))[0][:, :3]
     # The sign of a component is arbitrary; with its largest entry positive the picture is always the same.
     directions *= np.sign(directions[np.abs(directions).argmax(axis=0), range(3)])
-    projected = (directions.T @ centered).reshape(3, *embedding.shape[1:])
-    low, high = (np.percentile(projected, share, axis=(1, 2), keepdims=True) for share in (1, 99))
-    return np.moveaxis(np.clip((projected - low) / (high - low), 0, 1), 0, -1)
+    projected = np.einsum("dc,dyx->yxc", directions, centered)
+    low, high = np.percentile(projected[objects], (2, 98), axis=0)
+    return np.clip((projected - low) / (high - low), 0, 1)
 
 
 def affinity(embedding: Embedding, offset: tuple[int, int]) -> Array:

@@ -12,6 +12,7 @@ import copy
 import importlib
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -84,12 +85,20 @@ def passes(place: Path, module: str, source: str) -> bool:
     (place / PACKAGE / f"{module}.py").write_text(source, encoding="utf-8")
     process = os.fork()
     if process == 0:
-        signal.alarm(SECONDS)  # an endless loop is noticed, too
+        signal.alarm(SECONDS)  # an endless loop is noticed, too,
+        limit_memory()  # and so is a size that grew out of bounds
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
         os._exit(run_tests(place, module))
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+def limit_memory() -> None:
+    """Allow this process no more than two gigabytes beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + 2 * 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def run_tests(place: Path, module: str) -> int:

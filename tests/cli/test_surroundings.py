@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +29,22 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
-def started(images: Path, output: Path, weights: Path, **options: Any) -> subprocess.Popen[str]:
+def started(
+    images: Path, output: Path, weights: Path, prepare: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """Start a batch; `prepare` runs in the new process first."""
+
+    def heeding_interrupts() -> None:
+        # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if prepare is not None:
+            prepare()
+
     pea = [sys.executable, "-m", "pixel_embedded_affinity"]
     command = [*pea, "segment", images, "--weights", weights, "--output", output, "--device", "cpu"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_interrupts
+    )
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
@@ -84,7 +95,7 @@ def test_where_files_cannot_be_written_to_their_end_there_are_none(
         resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
 
     output = tmp_path / "out"
-    with started(images, output, weights, preexec_fn=limited) as process:
+    with started(images, output, weights, prepare=limited) as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 1
     assert err.count("pea: error: ") == err.count("\n") == 3
