@@ -192,8 +192,8 @@ class Affinities:
         channel : int
             Position of the offset, from 0. If it attracts, pairs start at every pixel; if it repels, at those
             whose coordinates are multiples of the neighborhood's strides.
-        foreground : ndarray of bool, shape (*spatial), optional
-            Both ends of a pair must be True. Default: everywhere.
+        foreground : ndarray of bool, optional
+            Of the spatial shape. Both ends of a pair must be True. Default: everywhere.
 
         Returns
         -------

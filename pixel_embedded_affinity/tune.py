@@ -243,7 +243,7 @@ def tune(
     """Find the inference settings that score surely better on a few labeled images.
 
     The network runs once per image. The search starts from the segmenter's settings, or from the first values
-    of `search` where these are surely better, so that a bad start does not lead astray. Then one setting at a
+    of `search` if their mean score is higher, so that a bad start does not lead astray. Then one setting at a
     time is varied, while the others keep the best values found so far, in this order: foreground threshold,
     ranges and directions, strides, clusterer and its settings, merge sizes, smallest size, filling of holes.
     If that improved anything, there is a second round. No settings are scored twice.
@@ -395,12 +395,13 @@ class _Trials:
 
 
 def _start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -> _Trial:
-    """The model's own settings, or the first values to try, except of the clusterer, if surely better."""
+    """The model's own settings, or the first values to try, except of the clusterer, if these score higher."""
     own = trials.of(config, "start")
     for setting, candidates in values.items():
         if setting != "clusterer" and len(candidates) > 1:
             config = _CHANGES[setting](config, candidates[1])
-    return _surest(own, [trials.of(config, "usual")], range(len(own.scores)))
+    usual = trials.of(config, "usual")
+    return usual if usual.score > own.score else own
 
 
 def _searched(

@@ -205,6 +205,18 @@ def test_held_out_scores_are_those_of_tuning_on_the_other_images(
         assert row["score"] == np.mean([float(row[f"score_{number}"]) for number in (1, 2, 3)])
 
 
+def metric_of_gains(gains: tuple[float, ...]) -> tuple[list[Array], list[Array], Any]:
+    """Images, labels, and a metric by which losing all objects gains this much on each of the images."""
+    images, labels = fields(len(gains))
+    for number, truth in enumerate(labels):
+        truth[truth > 9 - number] = 0
+
+    def metric(truth: Array, prediction: Array) -> float:
+        return 0.5 if prediction.any() else 0.5 + gains[9 - truth.max()]
+
+    return images, labels, metric
+
+
 @pytest.mark.parametrize(
     ("gains", "taken"),
     [
@@ -220,17 +232,23 @@ def test_held_out_scores_are_those_of_tuning_on_the_other_images(
 def test_a_value_is_taken_if_its_mean_gain_exceeds_the_standard_error(
     gains: tuple[float, ...], taken: bool
 ) -> None:
-    images, labels = fields(len(gains))
-    for number, truth in enumerate(labels):
-        truth[truth > 9 - number] = 0
+    images, labels, metric = metric_of_gains(gains)
+    own = GOOD.postprocess.min_size
+    search = Search(**{**vars(NOTHING), "min_sizes": [own, 2500]})
+    tuning = hue_segmenter().tune(images, labels, metric=metric, search=search)
+    assert tuning.segmenter.config.postprocess.min_size == (2500 if taken else own)
+    assert tuning.score == pytest.approx(0.5 + (np.mean(gains) if taken else 0))
 
-    def metric(truth: Array, prediction: Array) -> float:
-        return 0.5 if prediction.any() else 0.5 + gains[9 - truth.max()]
 
+@pytest.mark.parametrize(("gains", "taken"), [((0.6, 0.0, -0.1), True), ((0.1, 0.1, -0.3), False)])
+def test_the_search_starts_from_its_first_values_if_their_mean_is_higher(
+    gains: tuple[float, ...], taken: bool
+) -> None:
+    images, labels, metric = metric_of_gains(gains)
     search = Search(**{**vars(NOTHING), "min_sizes": [2500]})
     tuning = hue_segmenter().tune(images, labels, metric=metric, search=search)
     assert tuning.segmenter.config.postprocess.min_size == (2500 if taken else GOOD.postprocess.min_size)
-    assert tuning.score == pytest.approx(0.5 + (np.mean(gains) if taken else 0))
+    assert [row["varied"] for row in tuning.table] == ["start", "usual"]
 
 
 def test_of_several_sure_gains_the_surest_is_taken_and_of_equal_ones_the_first() -> None:
