@@ -1,13 +1,16 @@
-"""Devices: which one is used, and in which precision it computes."""
+"""Devices: which one is used, in which precision it computes, and on how many threads."""
 
 from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.errors import DeviceError
+from pixel_embedded_affinity.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -16,8 +19,13 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
+_MOST_THREADS = 1024  # a process that may not start as many as it was told to is ended by OpenMP
+
 _computed_in: int | None = None
 """The process in which torch last computed for the library."""
+
+_one_thread_in: int | None = None
+"""The process that was forked after torch had computed, if this is one."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -117,11 +125,89 @@ def survive_fork() -> None:
     To be called before torch computes. The threads of GNU OpenMP, on which torch computes, are not there in a
     forked process, which would wait for them forever. A process that wants several threads starts by "spawn".
     """
-    global _computed_in
+    global _computed_in, _one_thread_in
     process = os.getpid()
     if _computed_in not in (None, process):
         import torch
 
         logger.info("this process was forked after torch had computed: torch now uses one thread in it")
         torch.set_num_threads(1)
+        _one_thread_in = process
     _computed_in = process
+
+
+def checked_threads(threads: Any) -> int | None:
+    """Return a number of threads as an int, or None as it is.
+
+    Raises
+    ------
+    InputError
+        If it is not an integer from 1 to 1024.
+    """
+    if threads is None:
+        return None
+    if (
+        isinstance(threads, bool)
+        or not isinstance(threads, Integral)
+        or not 1 <= int(threads) <= _MOST_THREADS
+    ):
+        raise InputError(
+            f"threads must be an integer from 1 to {_MOST_THREADS}, got {threads!r}; None leaves the number "
+            "to torch"
+        )
+    return int(threads)
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Context in which torch computes on so many CPU threads; None leaves torch's number alone.
+
+    Torch has one number per process, which a thread takes over when it first computes. The one that was set
+    before the first of several contexts that overlap in time is set again as each of them ends. A process that
+    was forked after torch had computed stays at one thread, see `survive_fork`.
+
+    Parameters
+    ----------
+    count : int or None
+        From `checked_threads`.
+    """
+    if count is None:
+        yield
+        return
+    survive_fork()
+    if _one_thread_in == os.getpid():
+        yield
+        return
+    _number.replace(count)
+    try:
+        yield
+    finally:
+        _number.restore()
+
+
+class _Number:
+    """Torch's number of threads, replaced by any number of contexts at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0
+
+    def replace(self, count: int) -> None:
+        import torch
+
+        with self._lock:
+            if self._users == 0:
+                self._before = torch.get_num_threads()
+            self._users += 1
+            torch.set_num_threads(count)
+
+    def restore(self) -> None:
+        import torch
+
+        with self._lock:
+            self._users -= 1
+            torch.set_num_threads(self._before)
+
+
+_number = _Number()

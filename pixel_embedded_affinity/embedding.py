@@ -39,10 +39,14 @@ class Embedding:
     foreground : torch.Tensor or None
         float32 ``(*spatial)``: probability that a pixel belongs to an object; None for a network without a
         foreground head.
+    image_shape : tuple of int or None
+        Spatial shape of the image that it was made of, which `Segmenter.cluster` gives to the labels. None: that
+        of the embedding, the image not having been resized for the network.
     """
 
     values: torch.Tensor
     foreground: torch.Tensor | None = None
+    image_shape: tuple[int, ...] | None = None
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
@@ -50,7 +54,7 @@ class Embedding:
         return tuple(self.values.shape[1:])
 
     def crop(self, box: Box) -> Embedding:
-        """Return a part of it, which shares its memory."""
+        """Return a part of it, which shares its memory; it is not that of a whole image."""
         foreground = None if self.foreground is None else self.foreground[box]
         return Embedding(self.values[_channels_of(box)], foreground)
 

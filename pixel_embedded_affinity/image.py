@@ -295,7 +295,11 @@ def _read_picture(path: Path, kind: str) -> _Source:
             raise InputError(
                 f"'{path}' has colors of type {picture.mode}; expected gray or RGB; convert it to RGB"
             )
-        return _Source(np.array(picture), _AXES_OF_MODE[picture.mode], picture.mode in ("LA", "RGBA"))
+        values = np.array(picture)
+        # Older Pillow (10) gives 16-bit gray as 32-bit integers; a PNG holds no wider ones.
+        if kind == "PNG" and picture.mode == "I":
+            values = values.astype(np.uint16)
+        return _Source(values, _AXES_OF_MODE[picture.mode], picture.mode in ("LA", "RGBA"))
 
 
 def _check_frames(picture: Any, path: Path) -> None:

@@ -682,8 +682,9 @@ def _optimal_matching(t: Indices, p: Indices, iou: Floats) -> npt.NDArray[np.boo
     pair_costs = 1 - iou / (2 * height)
     costs = np.concatenate((pair_costs, np.full(height, 2.0)))
     own = np.arange(height)
-    ends = np.concatenate((rows, own)), np.concatenate((columns, width + own))
-    graph = sparse.coo_array((costs, ends), shape=(height, width + height)).tocsr()
+    # The matching of older SciPy (1.13) takes indices of 32 bits only.
+    ends = [np.concatenate(pair).astype(np.int32) for pair in ((rows, own), (columns, width + own))]
+    graph = sparse.coo_array((costs, tuple(ends)), shape=(height, width + height)).tocsr()
     partner = sparse.csgraph.min_weight_full_bipartite_matching(graph)[1]
     return np.asarray(partner[rows] == columns)
 

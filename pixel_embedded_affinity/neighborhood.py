@@ -296,7 +296,8 @@ def _as_sequence(values: Any, name: str) -> list[Any]:
 def _as_int(value: Any, name: str) -> int:
     """Accept Python, NumPy and torch integers, refuse floats and booleans."""
     try:
-        if not isinstance(value, bool):
+        # By name: NumPy has a bool of its own, which its older releases (2.0) take for an index.
+        if type(value).__name__ != "bool":
             return operator.index(value)
     except TypeError:
         pass  # arrays and tensors have __index__ whatever they hold

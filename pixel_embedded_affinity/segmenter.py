@@ -21,7 +21,7 @@ from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.blockwise import Plan, block_folder, check_output, label_blockwise
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.confidence import object_confidence
-from pixel_embedded_affinity.device import resolve_device, resolve_precision
+from pixel_embedded_affinity.device import checked_threads, cpu_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.embedding import Embedding, embed, grid_of
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.export.table import object_table
@@ -37,7 +37,7 @@ from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
 from pixel_embedded_affinity.prefetch import prefetched
 from pixel_embedded_affinity.progress import Progress, track
-from pixel_embedded_affinity.scaling import checked_scale, resize_image, resize_labels
+from pixel_embedded_affinity.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.settings import read_settings, write_settings
 from pixel_embedded_affinity.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.windows import WindowLabeler
@@ -124,24 +124,43 @@ class Segmenter:
         ``"auto"`` (CUDA if there is one, else CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision : {"auto", "float32", "bfloat16"}
         What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
+    threads : int, optional
+        CPU threads for the network and the affinities of this segmenter; the labels do not depend on it. Torch's
+        own number is as before after each call. That is one number per process: what other threads compute with
+        torch during a call may use it as well. Default: torch's own number.
 
     Raises
     ------
     DeviceError
         If the device is missing, or the precision unknown.
+    InputError
+        If `threads` is not an integer from 1 to 1024.
     """
 
     def __init__(
-        self, network: nn.Module, config: ModelConfig, *, device: str = "auto", precision: str = "auto"
+        self,
+        network: nn.Module,
+        config: ModelConfig,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
     ) -> None:
         self.device = resolve_device(device)
         resolve_precision(precision, self.device)
         self.config, self.precision = config, precision
+        self.threads = checked_threads(threads)
         self._network = _prepared(network).to(self.device)
 
     @classmethod
     def pretrained(
-        cls, name: str, *, device: str = "auto", precision: str = "auto", offline: bool | None = None
+        cls,
+        name: str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        offline: bool | None = None,
     ) -> Segmenter:
         """Load a model by name; its weights are fetched if they are not here yet, and verified in any case.
 
@@ -149,7 +168,7 @@ class Segmenter:
         ----------
         name : str
             One of `list_models`.
-        device, precision : str
+        device, precision, threads
             See the class.
         offline : bool, optional
             True never uses the network. Default: the environment variable ``PEA_OFFLINE``.
@@ -162,19 +181,23 @@ class Segmenter:
             If the weights cannot be had.
         DeviceError
             If the device is missing.
+        InputError
+            If `threads` is not a number of threads.
         """
         path = resolve(name, offline=offline)
-        return cls._load(path, get_entry(name).sha256, device=device, precision=precision)
+        return cls._load(path, get_entry(name).sha256, device=device, precision=precision, threads=threads)
 
     @classmethod
-    def from_file(cls, path: PathLike, *, device: str = "auto", precision: str = "auto") -> Segmenter:
+    def from_file(
+        cls, path: PathLike, *, device: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> Segmenter:
         """Load a model file, such as ``pea train`` writes.
 
         Parameters
         ----------
         path : str or os.PathLike
             A ``.safetensors`` checkpoint of this library.
-        device, precision : str
+        device, precision, threads
             See the class.
 
         Raises
@@ -183,11 +206,15 @@ class Segmenter:
             If the file is missing, damaged, foreign, or does not fit its own configuration.
         DeviceError
             If the device is missing.
+        InputError
+            If `threads` is not a number of threads.
         """
-        return cls._load(path, None, device=device, precision=precision)
+        return cls._load(path, None, device=device, precision=precision, threads=threads)
 
     @classmethod
-    def _load(cls, path: PathLike, sha256: str | None, *, device: str, precision: str) -> Segmenter:
+    def _load(
+        cls, path: PathLike, sha256: str | None, *, device: str, precision: str, threads: int | None
+    ) -> Segmenter:
         """Read a model file; with a hash, the very bytes that become weights are checked against it."""
         checkpoint = read_checkpoint(path, sha256=sha256)
         try:
@@ -195,7 +222,7 @@ class Segmenter:
             network = load_network(config.network, checkpoint.tensors)
         except (InputError, CheckpointError) as error:
             raise CheckpointError(f"{os.fspath(path)}: {error}") from error
-        return cls(network, config, device=device, precision=precision)
+        return cls(network, config, device=device, precision=precision, threads=threads)
 
     def __repr__(self) -> str:
         name, version, device = self.config.name, self.config.version, str(self.device)
@@ -226,6 +253,7 @@ class Segmenter:
         clusterer_settings: dict[str, Any] | None = None,
         foreground_threshold: float | None = None,
         postprocess: Postprocess | None = None,
+        scale: float | None = None,
     ) -> Segmenter:
         """Return a segmenter of the same weights with other inference settings; this one stays as it is.
 
@@ -241,6 +269,8 @@ class Segmenter:
             Probability above which a pixel is foreground.
         postprocess : Postprocess, optional
             What is done to the labels.
+        scale : float, optional
+            Factor by which images are resized for the network, where a call does not say otherwise.
 
         Returns
         -------
@@ -260,6 +290,7 @@ class Segmenter:
             "clusterer_settings": clusterer_settings,
             "foreground_threshold": foreground_threshold,
             "postprocess": postprocess,
+            "scale": scale,
         }
         config = self.config.changed(**{name: value for name, value in settings.items() if value is not None})
         get_clusterer(config.clusterer, **config.clusterer_settings)
@@ -345,7 +376,7 @@ class Segmenter:
             if it has none.
         scale : float, optional
             Factor by which the image is resized for the network; the labels come back in the image's size.
-            Use it where objects differ in size from those that the model was trained on.
+            Use it where objects differ in size from those that the model was trained on. Default: the model's.
         neighborhood : Neighborhood, optional
             Pairs of pixels for clustering. Default: the model's.
         clusterer : str or Clusterer, optional
@@ -401,10 +432,10 @@ class Segmenter:
         Segmentation
             The labels, and what they were made from.
         """
-        settings = self._settings(neighborhood, clusterer, min_size)
+        settings = self._settings(neighborhood, clusterer, min_size, scale)
         run = _clusterer_of(settings, clusterer)
-        view = self._view(image, axes, foreground, checked_scale(scale), as_tiling(tile))
-        return _segmentation(view, run, settings)
+        view = self._view(image, axes, foreground, settings.scale, as_tiling(tile))
+        return self._found(view, run, settings)
 
     def embed(
         self, image: Any, *, axes: str | None = None, scale: float | None = None, tile: TileSize = "auto"
@@ -426,7 +457,7 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        return self._view(image, axes, None, checked_scale(scale), as_tiling(tile)).embedding
+        return self._view(image, axes, None, self._settings(scale=scale).scale, as_tiling(tile)).embedding
 
     def cluster(
         self,
@@ -444,12 +475,12 @@ class Segmenter:
         embedding : Embedding
             From `embed`.
         foreground, neighborhood, clusterer, min_size
-            As for `segment`; the foreground has the embedding's spatial shape.
+            As for `segment`; the foreground has the spatial shape of the image, axes in the order ``YX``.
 
         Returns
         -------
         numpy.ndarray
-            int32 labels of the embedding's spatial shape.
+            int32 labels of the spatial shape of the image that was embedded, axes in the order ``YX``.
 
         Raises
         ------
@@ -462,10 +493,13 @@ class Segmenter:
             )
         settings = self._settings(neighborhood, clusterer, min_size)
         run = _clusterer_of(settings, clusterer)
-        given = None if foreground is None else as_foreground(foreground, embedding.spatial_shape)
+        shape = embedding.image_shape or embedding.spatial_shape
+        given = None if foreground is None else as_foreground(foreground, shape)
         inside = _foreground_of(embedding, given, settings)
-        pairs = affinities(embedding, settings.neighborhood).numpy()
-        return _within(_labels_of(run, pairs, inside, settings.postprocess), given)
+        with cpu_threads(self.threads):
+            pairs = affinities(embedding, settings.neighborhood).numpy()
+            labels = _labels_of(run, pairs, inside, settings.postprocess)
+        return relabel(_within(resize_labels(labels, shape), given))
 
     def segment_many(
         self,
@@ -506,12 +540,12 @@ class Segmenter:
             If there is no clusterer of that name.
         """
         _check_sequence(images)
-        settings = self._settings(neighborhood, clusterer, min_size)
+        settings = self._settings(neighborhood, clusterer, min_size, scale)
         run = _clusterer_of(settings, clusterer)
         prepare = partial(
-            self._view, axes=axes, foreground=None, scale=checked_scale(scale), tiling=as_tiling(tile)
+            self._view, axes=axes, foreground=None, scale=settings.scale, tiling=as_tiling(tile)
         )
-        return _labels_of_each(prepare, images, progress, run, settings)
+        return _labels_of_each(prepare, partial(self._found, run=run, settings=settings), images, progress)
 
     def segment_large(
         self,
@@ -520,6 +554,7 @@ class Segmenter:
         *,
         axes: str | None = None,
         foreground: Any = None,
+        scale: float | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = 1024,
@@ -550,7 +585,7 @@ class Segmenter:
             Axes of the image. Default: what a TIFF declares, else ``"YX"``, with a third axis ``"YXC"``.
         foreground : array-like, optional
             As for `segment`, but read in parts, from anything with slicing.
-        neighborhood, clusterer, tile, min_size
+        scale, neighborhood, clusterer, tile, min_size
             As for `segment`.
         block : int
             Length in pixels of the parts that are labeled at a time; the memory grows with its square.
@@ -579,7 +614,7 @@ class Segmenter:
         MissingDependencyError
             If a zarr array is named, and zarr is not installed.
         """
-        settings = self._settings(neighborhood, clusterer, min_size)
+        settings = self._settings(neighborhood, clusterer, min_size, scale)
         run = _clusterer_of(settings, clusterer)
         picture = open_image(image, axes=axes, channels=settings.network.in_channels)
         plan = Plan(picture.spatial_shape, block, overlap, settings.neighborhood.strides)
@@ -592,7 +627,8 @@ class Segmenter:
                 out,
                 folder=kept,
                 settings=self._fingerprint(windows, run, settings),
-                min_size=settings.postprocess.min_size,
+                # Of a resized image, objects are measured before their labels take the image's size.
+                min_size=settings.postprocess.min_size if settings.scale == 1 else 0,
                 clear_border=settings.postprocess.clear_border,
                 client=client,
                 progress=progress,
@@ -612,6 +648,8 @@ class Segmenter:
             cluster=partial(inner.cluster, clusterer=run),
             halo=tiling.halo,
             grid=grid_of(self._network),
+            strides=settings.neighborhood.strides,
+            scale=settings.scale,
         )
 
     def _fingerprint(self, windows: WindowLabeler, run: Clusterer, settings: ModelConfig) -> dict[str, Any]:
@@ -629,17 +667,27 @@ class Segmenter:
         }
 
     def _embed(self, values: npt.NDArray[np.float32], tiling: Tiling) -> Embedding:
-        return embed(self._network, values, self.device, self.precision, tiling=tiling)
+        with cpu_threads(self.threads):
+            return embed(self._network, values, self.device, self.precision, tiling=tiling)
 
     def _view(self, image: Any, axes: str | None, foreground: Any, scale: float, tiling: Tiling) -> _View:
         """Read an image and run the network."""
         picture = as_image(image, axes=axes, channels=self.config.network.in_channels)
         given = None if foreground is None else _foreground_of_image(foreground, picture)
         values = resize_image(normalize(picture.values, self.config.normalization), scale)
-        return _View(picture, given, self._embed(values, tiling))
+        embedding = replace(self._embed(values, tiling), image_shape=picture.spatial_shape)
+        return _View(picture, given, embedding)
+
+    def _found(self, view: _View, run: Clusterer, settings: ModelConfig) -> Segmentation:
+        with cpu_threads(self.threads):
+            return _segmentation(view, run, settings)
 
     def _settings(
-        self, neighborhood: Neighborhood | None, clusterer: str | Clusterer | None, min_size: int | None
+        self,
+        neighborhood: Neighborhood | None = None,
+        clusterer: str | Clusterer | None = None,
+        min_size: int | None = None,
+        scale: float | None = None,
     ) -> ModelConfig:
         """The model's configuration with the caller's settings in the place of its own."""
         changes: dict[str, Any] = {}
@@ -650,6 +698,8 @@ class Segmenter:
             changes |= {"clusterer": name, "clusterer_settings": {}}
         if min_size is not None:
             changes["postprocess"] = replace(self.config.postprocess, min_size=min_size)
+        if scale is not None:
+            changes["scale"] = scale
         return self.config.changed(**changes)
 
 
@@ -668,15 +718,14 @@ def _segmentation(view: _View, run: Clusterer, settings: ModelConfig) -> Segment
 
 def _labels_of_each(
     prepare: Callable[[Any], _View],
+    find: Callable[[_View], Segmentation],
     images: Iterable[Any],
     progress: Progress,
-    run: Clusterer,
-    settings: ModelConfig,
 ) -> Iterator[Labels]:
     """Labels of images, the network being one image ahead."""
     with closing(prefetched(prepare, track(images, progress))) as views:
         for view in views:
-            yield _segmentation(view, run, settings).labels
+            yield find(view).labels
 
 
 def _digest(network: nn.Module) -> str:

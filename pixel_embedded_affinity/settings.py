@@ -11,7 +11,7 @@ from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.models.config import ModelConfig
 
-SETTINGS = ("neighborhood", "clusterer", "clusterer_settings", "foreground_threshold", "postprocess")
+SETTINGS = ("neighborhood", "clusterer", "clusterer_settings", "foreground_threshold", "postprocess", "scale")
 """The entries of a `ModelConfig` that may differ without other weights."""
 
 

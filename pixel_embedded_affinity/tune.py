@@ -20,6 +20,7 @@ from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
 from pixel_embedded_affinity.progress import Progress, track
+from pixel_embedded_affinity.scaling import resize_labels
 from pixel_embedded_affinity.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ def tune(
 
 
 class _Sample(NamedTuple):
-    """One image: what the network knows of it, the truth, and the caller's foreground."""
+    """One image: what the network knows of it, in the size that it saw; the truth, and the caller's foreground."""
 
     embedding: Embedding
     truth: Labels
@@ -326,6 +327,11 @@ class _Sample(NamedTuple):
     @property
     def chooses_foreground(self) -> bool:
         return self.given is None and self.embedding.foreground is not None
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_] | None:
+        """The caller's foreground, in the size that the network saw."""
+        return None if self.given is None else resize_labels(self.given, self.embedding.spatial_shape)
 
 
 class _Trial(NamedTuple):
@@ -375,12 +381,12 @@ class _Trials:
         key = _key(plain)
         if key != self._clustered[0]:
             run = _with_settings(self._segmenter, plain)
-            found = [run.cluster(sample.embedding, foreground=sample.given) for sample in self._samples]
+            found = [run.cluster(sample.embedding, foreground=sample.inside) for sample in self._samples]
             self._clustered = (key, found)
         return self._clustered[1]
 
     def _score(self, sample: _Sample, config: ModelConfig, labels: Labels) -> float:
-        prediction = config.postprocess(labels)
+        prediction = relabel(resize_labels(config.postprocess(labels), sample.truth.shape))
         if sample.given is not None:
             # Filled holes may leave the foreground, as in Segmenter.segment.
             prediction = relabel(np.where(sample.given, prediction, 0))
@@ -585,7 +591,8 @@ def _sample(
         given = None
         if foreground is not None:
             given = picture.from_source_order(as_foreground(foreground, shape))
-        return _Sample(segmenter.embed(picture.values, axes="CYX"), truth, given)
+        embedding = segmenter.embed(picture.values, axes="CYX")
+        return _Sample(replace(embedding, image_shape=None), truth, given)
     except InputError as error:
         raise InputError(f"image {number} of those to tune on: {error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import as_foreground
 from pixel_embedded_affinity.lazy_image import LazyImage
 from pixel_embedded_affinity.normalize import Normalization, normalize
+from pixel_embedded_affinity.scaling import nearest, resize_part, scaled_shape, source_box
 from pixel_embedded_affinity.tiling import Box, grown, shape_of, shifted
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class WindowLabeler:
         Pixels around a window that the network sees as well.
     grid : int
         What the network sees starts at multiples of it.
+    strides : tuple of int
+        What is clustered starts at multiples of them.
+    scale : float
+        Factor by which the image is resized for the network and the clusterer; `halo`, `grid` and `strides` are in
+        pixels of the resized image.
 
     Raises
     ------
@@ -53,6 +59,8 @@ class WindowLabeler:
     cluster: Callable[..., npt.NDArray[np.int32]]
     halo: int
     grid: int
+    strides: tuple[int, ...]
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         shape = self.image.spatial_shape
@@ -66,9 +74,41 @@ class WindowLabeler:
     def __call__(self, window: Box) -> npt.NDArray[np.int32]:
         """Return the labels of a window."""
         shape = self.image.spatial_shape
-        region = grown(window, self.halo, shape, (self.grid,) * len(shape))
-        values = normalize(self.image.read(region), self.normalization)
-        inside = None
-        if self.foreground is not None:
-            inside = as_foreground(self.foreground[window], shape_of(window))
-        return self.cluster(self.embed(values).crop(shifted(window, region)), foreground=inside)
+        scaled = scaled_shape(shape, self.scale)
+        pixels = [nearest(side, new, old) for side, new, old in zip(window, scaled, shape)]
+        seen = grown(_box(pixels), 0, scaled, self.strides)
+        region = grown(seen, self.halo, scaled, (self.grid,) * len(shape))
+        embedding = self.embed(self._values(region, scaled)).crop(shifted(seen, region))
+        labels = self.cluster(embedding, foreground=self._inside(seen, scaled))
+        labels = labels[_index(pixels, seen)]
+        # Labels of a resized image may leave the caller's foreground.
+        return labels if self.scale == 1 or self.foreground is None else labels * self._mask(window)
+
+    def _values(self, region: Box, scaled: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """A part of the resized image, normalized."""
+        shape = self.image.spatial_shape
+        source = source_box(region, shape, scaled)
+        values = normalize(self.image.read(source), self.normalization)
+        return resize_part(values, source, region, shape, scaled)
+
+    def _inside(self, seen: Box, scaled: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+        """The caller's foreground in a part of the resized image."""
+        if self.foreground is None:
+            return None
+        pixels = [nearest(side, old, new) for side, old, new in zip(seen, self.image.spatial_shape, scaled)]
+        box = _box(pixels)
+        return self._mask(box)[_index(pixels, box)]
+
+    def _mask(self, box: Box) -> npt.NDArray[np.bool_]:
+        """The caller's foreground in a part of the image."""
+        return as_foreground(self.foreground[box], shape_of(box))
+
+
+def _box(pixels: Sequence[npt.NDArray[np.intp]]) -> Box:
+    """The part of an image that some rows and columns, in ascending order, lie in."""
+    return tuple(slice(int(side[0]), int(side[-1]) + 1) for side in pixels)
+
+
+def _index(pixels: Sequence[npt.NDArray[np.intp]], box: Box) -> tuple[npt.NDArray[np.intp], ...]:
+    """Index of some rows and columns in a part of the image."""
+    return np.ix_(*(side - there.start for side, there in zip(pixels, box)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from pixel_embedded_affinity import affinity
 from pixel_embedded_affinity.affinity import Affinities, affinities, overlap
 from pixel_embedded_affinity.embedding import Embedding, unit_length
 from pixel_embedded_affinity.errors import InputError
@@ -200,6 +203,101 @@ def test_a_tensor_on_a_gpu_gives_tensors_there_with_the_values_of_the_cpu() -> N
     np.testing.assert_allclose(found.numpy().values, expected.values.numpy(), atol=1e-6)
 
 
+# --- on demand --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_a_part_of_a_channel_is_that_part_of_the_values_in_their_kind(kind: Any) -> None:
+    found = affinities(kind(random_embedding(4, 5, 6)), PLANE)
+    where = (slice(1, 5, 2), slice(3, 6))
+    part, whole = found.channel(1, where), found.channel(1)
+    assert type(part) is type(whole) is type(found.values)
+    np.testing.assert_array_equal(np.asarray(part), np.asarray(found.values)[1][where])
+    np.testing.assert_array_equal(np.asarray(whole), np.asarray(found.values)[1])
+    np.testing.assert_array_equal(np.asarray(found.channel(1, where)), np.asarray(part))
+    assert isinstance(found.numpy().channel(np.int64(3)), np.ndarray)
+
+
+def most_memory(function: Callable[[], object]) -> int:
+    """Most bytes that NumPy and Python held on top while a function ran."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def few_pixels(*shape: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    foreground = np.zeros(shape, bool)
+    foreground[:5, :5] = True
+    return foreground
+
+
+def test_only_what_is_asked_for_is_computed() -> None:
+    found = affinities(random_embedding(2, 100, 100), Neighborhood.from_ranges(range(1, 101)))
+    foreground = few_pixels(100, 100)
+
+    def ask() -> None:
+        found.channel(0)
+        found.pairs(0)
+        found.pairs(0, foreground)
+        found.numpy().pairs(0, ~foreground)
+
+    assert most_memory(ask) < found.values.nbytes / 4
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_the_embedding_is_not_copied_wherever_its_channels_lie_in_memory(channels: str) -> None:
+    unit = np.asarray(affinities(random_embedding(64, 60, 80), PLANE).embedding)
+    if channels == "last":
+        unit = np.moveaxis(np.moveaxis(unit, 0, -1).copy(), -1, 0)
+    found, foreground = Affinities(None, PLANE, unit), few_pixels(60, 80)
+    assert most_memory(lambda: (found.channel(0), found.pairs(1, foreground))) < unit.nbytes / 2
+
+
+def test_what_was_computed_is_kept_also_in_the_numpy_form() -> None:
+    found = affinities(torch.from_numpy(random_embedding(4, 5, 6)), PLANE)
+    values = found.values
+    assert found.values is values
+    assert np.shares_memory(found.numpy().values, values.numpy())
+    assert np.shares_memory(found.numpy().channel(2), values.numpy())
+
+
+def test_given_values_come_before_those_of_the_embedding() -> None:
+    values = np.full((4, 5, 6), 0.25, np.float32)
+    for given in (values, torch.from_numpy(values)):
+        found = Affinities(given, PLANE, affinities(random_embedding(4, 5, 6), PLANE).embedding)
+        assert found.values is given
+        for same in (found, found.numpy()):
+            assert same.is_given
+            np.testing.assert_array_equal(np.asarray(same.channel(0)), values[0])
+            np.testing.assert_array_equal(same.pairs(0).affinity, np.full(24, 0.25))
+            np.testing.assert_array_equal(same.pairs(0, np.ones((5, 6), bool)).affinity, np.full(24, 0.25))
+            assert isinstance(same.embedding, np.ndarray)
+    assert isinstance(found.numpy().values, np.ndarray)
+
+
+def test_printed_they_show_where_the_values_come_from() -> None:
+    found = affinities(random_embedding(4, 5, 6), PLANE)
+    assert repr(found) == f"Affinities(on demand, spatial_shape=(5, 6), neighborhood={PLANE!r})"
+    assert not found.is_given
+    assert "given" in repr(Affinities(found.values, PLANE))
+
+
+def test_rounding_takes_no_value_out_of_the_range_of_a_cosine() -> None:
+    vectors = random_embedding(7, 50)
+    embedding = np.stack([vectors, vectors, -vectors], 1)
+    neighborhood = Neighborhood([(1, 0)])
+    found = affinities(embedding, neighborhood)
+    unit = np.asarray(found.embedding)
+    assert np.einsum("dyx,dyx->yx", unit, unit).max() > 1
+    on_device = affinity._all_products(torch.from_numpy(unit), neighborhood).numpy()
+    for values in (found.values, on_device):
+        assert values.max() == 1
+        assert values.min() == -1
+
+
 # --- overlap ----------------------------------------------------------------------------------------------
 
 
@@ -271,3 +369,58 @@ def test_what_is_no_array_is_refused(embedding: Any) -> None:
 def test_what_is_no_neighborhood_is_refused(neighborhood: Any) -> None:
     message = refusal(random_embedding(3, 4, 5), neighborhood)
     assert "use Neighborhood.from_ranges" in message
+
+
+def test_neither_values_nor_an_embedding_is_refused() -> None:
+    with pytest.raises(InputError, match="need values or an embedding, got neither"):
+        Affinities(None, PLANE)
+
+
+@pytest.mark.parametrize("value", [-1.02, 1.02, -300, 300])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_an_embedding_that_is_not_of_unit_length_is_refused(kind: Any, value: float) -> None:
+    embedding = np.full((4, 5, 6), 0.5, np.float32)
+    embedding[1, 2, 3] = value
+    with pytest.raises(InputError, match="expected vectors of unit length; use affinities"):
+        Affinities(None, PLANE, kind(embedding))
+
+
+def test_unit_vectors_rounded_to_half_precision_are_taken() -> None:
+    embedding = torch.zeros(4, 5, 6, dtype=torch.bfloat16)
+    embedding[0] = -1.0078125  # the next number after -1
+    assert np.asarray(Affinities(None, PLANE, embedding).channel(0)).max() == 1
+
+
+@pytest.mark.parametrize("channel", [-1, 4, True, 1.0, "0", None])
+def test_a_channel_that_is_none_of_the_offsets_is_refused(channel: Any) -> None:
+    found = affinities(random_embedding(4, 5, 6), PLANE)
+    for function in (found.channel, found.pairs):
+        with pytest.raises(InputError, match="channel must be an integer from 0 to 3, got"):
+            function(channel)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (slice(0, 3), "must be a tuple of 2 slices"),
+        ((slice(0, 3),), "must be a tuple of 2 slices"),
+        ((slice(0, 3),) * 3, "must be a tuple of 2 slices"),
+        ([slice(0, 3), slice(0, 3)], "must be a tuple of 2 slices"),
+        ((1, slice(0, 3)), "must be a tuple of 2 slices"),
+        ((slice(0, 3, 0), slice(0, 3)), "must be a tuple of 2 slices"),
+        ((slice(3, 0, -1), slice(0, 3)), "must hold slices with a step of at least 1"),
+    ],
+)
+def test_a_part_that_is_no_box_is_refused(where: Any, message: str) -> None:
+    found = affinities(random_embedding(4, 5, 6), PLANE)
+    with pytest.raises(InputError, match=f"where {message}"):
+        found.channel(0, where)
+
+
+@pytest.mark.parametrize(
+    "foreground", [np.ones((6, 5), bool), np.ones((1, 6), bool), np.ones((5, 6), np.uint8)]
+)
+def test_a_foreground_of_another_shape_or_type_is_refused(foreground: Any) -> None:
+    found = affinities(random_embedding(4, 5, 6), PLANE)
+    with pytest.raises(InputError, match=r"foreground must be bool of shape \(5, 6\), got"):
+        found.pairs(0, foreground)

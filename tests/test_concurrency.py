@@ -9,7 +9,8 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 import torch
 
 from pixel_embedded_affinity import device as devices
-from pixel_embedded_affinity.errors import DeviceError
+from pixel_embedded_affinity.errors import DeviceError, InputError
 from pixel_embedded_affinity.segmenter import Segmenter
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -151,6 +152,148 @@ def test_the_number_of_torch_s_threads_does_not_change_labels(
         torch.set_num_threads(before)
 
 
+# --- number of threads ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Torch has three threads, which is not its own choice on most machines, nor that of any test here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+class Counted:
+    """A segmenter with a number of threads, and the numbers that torch had in its network and clusterer."""
+
+    def __init__(self, segmenter: Segmenter, threads: int | None) -> None:
+        network = copy.deepcopy(segmenter._network)
+        self.segmenter = Segmenter(
+            network, segmenter.config, device="cpu", precision="float32", threads=threads
+        )
+        network.register_forward_hook(lambda *_: self.in_network.append(torch.get_num_threads()))
+        self.in_network: list[int] = []
+        self.in_clusterer: list[int] = []
+
+    def cluster(self, pairs: Any, *, foreground: Array | None = None) -> Array:
+        self.in_clusterer.append(torch.get_num_threads())
+        return np.zeros(pairs.spatial_shape, np.int32)
+
+
+def call_segment_large(counted: Counted, image: Array) -> None:
+    out = np.zeros(image.shape, np.int32)
+    counted.segmenter.segment_large(image, out, block=32, overlap=16, clusterer=counted.cluster)
+
+
+def call_cluster(counted: Counted, image: Array) -> None:
+    counted.segmenter.cluster(counted.segmenter.embed(image), clusterer=counted.cluster)
+
+
+CALLS: dict[str, Callable[[Counted, Array], Any]] = {
+    "segment": lambda counted, image: counted.segmenter.segment(image, clusterer=counted.cluster),
+    "tiled": lambda counted, image: counted.segmenter.segment(image, tile=32, clusterer=counted.cluster),
+    "cluster": call_cluster,
+    "segment_many": lambda counted, image: list(
+        counted.segmenter.segment_many([image] * 3, clusterer=counted.cluster)
+    ),
+    "segment_large": call_segment_large,
+}
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("threads", [None, 1, 2, np.int64(4)])
+@pytest.mark.parametrize("call", CALLS)
+def test_torch_has_the_number_of_threads_at_work_and_its_own_afterwards(
+    segmenter: Segmenter, images: list[Array], call: str, threads: Any
+) -> None:
+    counted = Counted(segmenter, threads)
+    CALLS[call](counted, images[0])
+    assert set(counted.in_network) == set(counted.in_clusterer) == {3 if threads is None else threads}
+    assert torch.get_num_threads() == 3
+    assert in_a_new_thread(torch.get_num_threads) == 3
+
+
+def in_a_new_thread(call: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_between_images_that_are_asked_for_one_by_one_torch_has_its_own_number(
+    segmenter: Segmenter, images: list[Array]
+) -> None:
+    numbers = [
+        torch.get_num_threads() for _ in Counted(segmenter, 1).segmenter.segment_many(images, min_size=3)
+    ]
+    assert numbers == [3] * len(images)
+    assert in_a_new_thread(torch.get_num_threads) == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_call_that_fails_gives_the_number_back(segmenter: Segmenter) -> None:
+    single = Counted(segmenter, 1).segmenter
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(InputError):
+        single.segment(np.full((8, 8), np.nan))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        single.segment(np.zeros((8, 8)), clusterer=fail)
+    single._network.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        single.embed(np.zeros((8, 8)))
+    assert torch.get_num_threads() == in_a_new_thread(torch.get_num_threads) == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_calls_that_overlap_leave_the_number_of_before_the_first() -> None:
+    """The second starts while the number is the first's, and ends after it."""
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first() -> int:
+        with devices.cpu_threads(1):
+            first_is_in.set()
+            assert second_is_in.wait(60)
+            found = torch.get_num_threads()
+        first_is_out.set()
+        return found
+
+    def second() -> int:
+        assert first_is_in.wait(60)
+        with devices.cpu_threads(2):
+            second_is_in.set()
+            assert first_is_out.wait(60)
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(work) for work in (first, second)]
+        assert found[0].result() in (1, 2)  # OpenMP keeps them apart, torch does not promise it
+        assert found[1].result() == 3
+    assert torch.get_num_threads() == in_a_new_thread(torch.get_num_threads) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_a_segmenter_s_threads_does_not_change_labels(
+    segmenter: Segmenter, images: list[Array], expected: list[Array], threads: int
+) -> None:
+    chosen = Counted(segmenter, threads).segmenter
+    assert_same([chosen.segment(image) for image in images], expected)
+    assert_same(list(chosen.segment_many(images)), expected)
+    with ThreadPoolExecutor(3) as pool:
+        assert_same(list(pool.map(chosen.segment, images)), expected)
+
+
+@pytest.mark.parametrize("way", [*COPIES, "with_settings"])
+def test_copies_keep_the_number_of_threads(segmenter: Segmenter, way: str) -> None:
+    original = Segmenter(segmenter._network, segmenter.config, device="cpu", threads=5)
+    copied = (
+        original.with_settings(foreground_threshold=0.3) if way == "with_settings" else COPIES[way](original)
+    )
+    assert copied.threads == 5
+
+
 # --- processes --------------------------------------------------------------------------------------------
 
 
@@ -170,14 +313,15 @@ from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
 from pixel_embedded_affinity.clustering import get_clusterer
 
 def computed(way):
-    if way == "segment":
+    if way.startswith("segment"):
         return segmenter.segment(image)
     if way == "affinities":
         return affinities(embedding, neighborhood).values
     return get_clusterer("mean_shift", bandwidth=0.5)(pairs, foreground=None)
 
 torch.set_num_threads(3)
-segmenter = Segmenter.from_file(sys.argv[1], device="cpu", precision="float32")
+threads = {"segment on two threads": 2}.get(sys.argv[2])
+segmenter = Segmenter.from_file(sys.argv[1], device="cpu", precision="float32", threads=threads)
 image = np.random.default_rng(0).integers(0, 4000, (200, 200))
 embedding = segmenter.embed(image).numpy()
 neighborhood = Neighborhood.from_ranges([1, 3])
@@ -185,14 +329,14 @@ pairs = affinities(embedding[:, :60, :60], neighborhood)
 expected = computed(sys.argv[2])
 process = os.fork()
 if process == 0:
-    same = np.array_equal(computed(sys.argv[2]), expected)
+    same = all(np.array_equal(computed(sys.argv[2]), expected) for _ in range(2))
     os._exit(0 if same and torch.get_num_threads() == 1 else 3)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 """
 
 
 @can_fork
-@pytest.mark.parametrize("way", ["segment", "affinities", "mean_shift"])
+@pytest.mark.parametrize("way", ["segment", "segment on two threads", "affinities", "mean_shift"])
 def test_a_forked_process_computes_the_same_and_does_not_hang(checkpoint_file: Path, way: str) -> None:
     """Without care it waits forever for the threads of its parent."""
     with subprocess.Popen(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pixel_embedded_affinity import device as devices
 from pixel_embedded_affinity.device import (
     PRECISIONS,
     autocast,
+    checked_threads,
+    cpu_threads,
     has_fast_bfloat16,
     resolve_device,
     resolve_precision,
 )
-from pixel_embedded_affinity.errors import DeviceError
+from pixel_embedded_affinity.errors import DeviceError, InputError
 
 CPU = torch.device("cpu")
 
@@ -139,3 +144,41 @@ def test_autocast_computes_in_the_precision_that_is_asked_for() -> None:
         assert layer(images).dtype == torch.float32
     with pytest.raises(DeviceError, match="precision 'double'"):
         autocast(CPU, "double")
+
+
+# --- threads ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 1024, np.int32(3)])
+def test_a_number_of_threads_is_an_int(threads: Any) -> None:
+    found = checked_threads(threads)
+    assert type(found) is int
+    assert found == threads
+
+
+def test_none_leaves_the_number_of_threads_to_torch() -> None:
+    before = torch.get_num_threads()
+    assert checked_threads(None) is None
+    with cpu_threads(None):
+        assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    "threads", [0, -1, 1025, 2**40, True, False, 2.0, np.float64(2), "2", "auto", [2], np.array([2]), 1j]
+)
+def test_what_is_no_number_of_threads_is_refused(threads: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        checked_threads(threads)
+    expected = f"threads must be an integer from 1 to 1024, got {threads!r}; None leaves the number to torch"
+    assert str(caught.value) == expected
+
+
+def test_a_forked_process_that_has_one_thread_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", asked.append)
+    monkeypatch.setattr(devices, "_computed_in", os.getpid())
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    for _ in range(2):
+        with cpu_threads(2):
+            pass
+    assert asked == [1]

@@ -235,6 +235,11 @@ def test_default_stride_is_one(strides: Any) -> None:
     assert Neighborhood(((0, 0, 1),), strides=strides).strides == (1, 1, 1)
 
 
+@pytest.mark.parametrize("offset", [(0, 1), (0, 0, 1)])
+def test_a_single_offset_tells_the_number_of_axes(offset: tuple[int, ...]) -> None:
+    assert Neighborhood((offset,)).ndim == len(offset)
+
+
 def test_lists_and_arrays_become_tuples_so_that_it_can_be_a_key() -> None:
     one = Neighborhood([[0, 1], [4, 0]], [True, False], [1, 2])
     other = Neighborhood(np.array([[0, 1], [4, 0]]), (True, False), (1, 2))
@@ -338,6 +343,16 @@ def test_a_plot_shows_both_ends_of_each_pair_in_the_color_of_its_role(
     assert axes.yaxis_inverted()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["attract", "repel"]
     axes.figure.canvas.draw()
+
+
+def test_a_plot_has_x_to_the_right_lines_through_the_pixel_and_one_legend_entry_per_role(pyplot: Any) -> None:
+    axes = Neighborhood([(0, 1), (-3, 2), (-5, 4)]).plot()
+    lines = [line for line in axes.get_lines() if line.get_marker() == "None"]
+    ends = [sorted(np.transpose(line.get_data()).tolist()) for line in lines]
+    assert ends == [[[-1, 0], [1, 0]], [[-2, 3], [2, -3]], [[-4, 5], [4, -5]]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["attract", "repel"]
+    assert axes.get_title() == "3 offsets in 2D, strides 1 x 1"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x / px", "y / px")
 
 
 def test_a_plot_goes_into_given_axes_of_its_dimension(pyplot: Any) -> None:

@@ -193,6 +193,12 @@ def test_a_hole_of_one_object_is_filled():
     np.testing.assert_array_equal(fill_holes(labels), picture("111100 111122 111102"))
 
 
+def test_a_single_object_away_from_the_border_keeps_its_number_and_gets_its_hole_filled():
+    plain, ring = picture("00000 01110 01110 00000"), picture("00000 01110 01010 01110 00000")
+    np.testing.assert_array_equal(fill_holes(plain), plain)
+    np.testing.assert_array_equal(fill_holes(ring), picture("00000 01110 01110 01110 00000"))
+
+
 def test_a_gap_between_two_objects_stays():
     labels = picture("1122 1002 1122")
     np.testing.assert_array_equal(fill_holes(labels), labels)
@@ -271,6 +277,22 @@ def test_settings_survive_a_round_trip_through_json():
     steps = Postprocess((5, 20, 50), (2.5, 4.0), 25, True, False)
     assert Postprocess.from_dict(json.loads(json.dumps(steps.to_dict()))) == steps
     assert Postprocess.from_dict({}) == Postprocess()
+
+
+def test_without_settings_no_step_is_taken_and_settings_cannot_be_changed():
+    steps = Postprocess()
+    assert steps.to_dict() == {
+        "merge_sizes": [],
+        "merge_radii": [],
+        "min_size": 0,
+        "fill_holes": False,
+        "clear_border": False,
+    }
+    labels = picture("111110 101200 111110")
+    np.testing.assert_array_equal(steps(labels), labels)
+    with pytest.raises(AttributeError):
+        steps.min_size = 5
+    assert len({steps, Postprocess((), (), 0, False, False)}) == 1
 
 
 def test_unknown_settings_are_refused_with_the_valid_ones():

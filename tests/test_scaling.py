@@ -7,11 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from skimage import transform
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.scaling import _check_scaled, checked_scale, resize_image, resize_labels
+from pixel_embedded_affinity.scaling import (
+    _check_scaled,
+    checked_scale,
+    resize_image,
+    resize_labels,
+    resize_part,
+    scaled_shape,
+    source_box,
+)
 
 
 def ramp(height: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -25,10 +34,6 @@ def test_a_positive_number_of_any_type_is_a_scale(scale: Any) -> None:
     found = checked_scale(scale)
     assert type(found) is float
     assert found == float(scale)
-
-
-def test_no_scale_is_one() -> None:
-    assert checked_scale(None) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,7 @@ def test_no_scale_is_one() -> None:
         np.array([2.0]),
         1j,
         Fraction(1, 2),
+        None,
     ],
 )
 def test_what_is_no_positive_number_is_refused(scale: Any) -> None:
@@ -112,6 +118,35 @@ def test_half_a_pixel_is_enough_and_2_to_the_31_pixels_are_not_too_many() -> Non
     _check_scaled((2**15, 2**14), 2)
     with pytest.raises(InputError):
         _check_scaled((2**15, 2**14), 2.001)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    scale=st.sampled_from([0.3, 0.5, 0.77, 1, 1.01, 1.5, 3]),
+    data=st.data(),
+)
+def test_a_part_is_resized_as_in_the_whole(shape: tuple[int, int], scale: float, data: st.DataObject) -> None:
+    assume(min(shape) * scale >= 0.5)
+    values = np.random.default_rng(0).random((2, *shape), np.float32)
+    whole = resize_image(values, scale)
+    scaled = scaled_shape(shape, scale)
+    assert whole.shape[1:] == scaled
+    ends = [sorted(data.draw(st.sets(st.integers(0, n), min_size=2, max_size=2))) for n in scaled]
+    box = tuple(slice(*pair) for pair in ends)
+    source = source_box(box, shape, scaled)
+    part = resize_part(values[(slice(None), *source)], source, box, shape, scaled)
+    np.testing.assert_array_equal(part, whole[(slice(None), *box)])
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.5, 1.5, 2])
+def test_resizing_equals_that_of_scikit_image(scale: float) -> None:
+    values = np.random.default_rng(0).random((1, 60, 50), np.float32)
+    (found,) = resize_image(values, scale)
+    expected = transform.resize(values[0], found.shape, order=1, mode="edge", anti_aliasing=scale < 1)
+    # Beyond its border an image that shrinks is its own mirror for us, and its last pixel there.
+    inner = (slice(5, -5),) * 2 if scale < 1 else (slice(None),) * 2
+    np.testing.assert_allclose(found[inner], expected[inner], atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 2, 3.3])

@@ -276,6 +276,39 @@ def test_the_network_sees_the_normalized_image_at_the_scale(segmenter: Segmenter
     assert (small * halved).sum(0).mean() > 0.9
 
 
+def test_a_model_s_scale_holds_where_a_call_gives_none(segmenter: Segmenter, image: Array) -> None:
+    model = segmenter.with_settings(scale=1.5)
+    expected = segmenter.analyze(image, scale=1.5)
+    found = model.analyze(image)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.embedding.spatial_shape == expected.embedding.spatial_shape == (54, 66)
+    assert found.settings.scale == expected.settings.scale == 1.5
+    assert model.embed(image).spatial_shape == (54, 66)
+    np.testing.assert_array_equal(next(model.segment_many([image])), expected.labels)
+    np.testing.assert_array_equal(model.segment(image, scale=1), segmenter.segment(image))
+    assert segmenter.config.scale == 1
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 1.5])
+def test_clustering_an_embedding_gives_what_segmenting_the_image_does(
+    segmenter: Segmenter, image: Array, scale: float
+) -> None:
+    mask = np.zeros(image.shape, np.bool_)
+    mask[5:30, 7:35] = True
+    embedding = segmenter.embed(image, scale=scale)
+    assert embedding.image_shape == image.shape
+    for given in (None, mask):
+        found = segmenter.cluster(embedding, foreground=given, neighborhood=OTHER, min_size=2)
+        expected = segmenter.segment(image, foreground=given, neighborhood=OTHER, min_size=2, scale=scale)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_foreground_of_an_embedding_is_that_of_the_image(segmenter: Segmenter, image: Array) -> None:
+    embedding = segmenter.embed(image, scale=2)
+    with pytest.raises(InputError, match="shape"):
+        segmenter.cluster(embedding, foreground=np.ones(embedding.spatial_shape, np.bool_))
+
+
 def test_an_object_that_vanishes_when_labels_shrink_leaves_no_gap(segmenter: Segmenter) -> None:
     labels = np.zeros((8, 8), np.int32)
     labels[0, 0] = 1  # between the pixels that are taken
@@ -674,10 +707,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, checkpoint_file: Path) -> list[Any]:
 
 
 def test_a_name_is_resolved_to_a_file(asked: list[Any], tiny_config: ModelConfig) -> None:
-    found = Segmenter.pretrained("tiny", device="cpu", precision="bfloat16", offline=True)
+    found = Segmenter.pretrained("tiny", device="cpu", precision="bfloat16", threads=2, offline=True)
     assert found.config == tiny_config
-    assert found.precision == "bfloat16"
-    Segmenter.pretrained("tiny")
+    assert (found.precision, found.threads) == ("bfloat16", 2)
+    assert Segmenter.pretrained("tiny").threads is None
     assert asked == [("tiny", True), ("tiny", None)]
 
 
@@ -724,6 +757,18 @@ def test_unknown_devices_and_precisions_are_refused(
     network = make_network(tiny_config.network)
     assert refusal(Segmenter, network, tiny_config, kind=DeviceError, **settings) == message
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules()), "it was changed already"
+
+
+@pytest.mark.parametrize("threads", [0, -2, True, 1.5, "2"])
+def test_a_number_of_threads_that_cannot_be_is_refused(
+    make_network: MakeNetwork, tiny_config: ModelConfig, checkpoint_file: Path, threads: Any
+) -> None:
+    network = make_network(tiny_config.network)
+    message = refusal(Segmenter, network, tiny_config, threads=threads)
+    assert f"threads must be an integer from 1 to 1024, got {threads!r}" in message
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules()), "it was changed already"
+    assert refusal(Segmenter.from_file, checkpoint_file, threads=threads) == message
+    assert Segmenter.from_file(checkpoint_file, threads=2).threads == 2
 
 
 def test_bfloat16_runs_and_is_close(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.tiling import (
     DEFAULT_HALO,
+    Tile,
     Tiling,
     as_tiling,
     blocks,
@@ -141,3 +142,15 @@ def test_anything_else_is_refused(size: Any) -> None:
 def test_a_halo_is_a_number_of_pixels(halo: Any) -> None:
     with pytest.raises(InputError, match="halo must be an integer of at least 0, in pixels"):
         Tiling(512, halo)
+
+
+def test_tilings_and_tiles_are_values_that_compare_serve_as_keys_and_cannot_be_changed() -> None:
+    (tile,) = tiles((20, 30), (32, 32), halo=0, grid=16)
+    for value, same, field in (
+        (Tiling(64, 8), Tiling(64, halo=8), "halo"),
+        (tile, Tile(tile.outer, tile.core), "core"),
+    ):
+        assert value == same
+        with pytest.raises(AttributeError):
+            setattr(value, field, None)
+    assert len({Tiling(64, 8), Tiling(64, halo=8)}) == 1

@@ -340,6 +340,19 @@ def test_a_given_foreground_is_used_and_the_threshold_is_left_alone() -> None:
     assert tuning.score == np.mean([aggregated_jaccard_index(t, p) for t, p in zip(truths, found)])
 
 
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("scale", [0.5, 1.5])
+def test_the_score_of_a_model_that_resizes_images_is_that_of_segmenting(given: bool, scale: float) -> None:
+    images, labels = fields(2)
+    masks = [truth > 1 for truth in labels] if given else [None, None]
+    tuning = hue_segmenter().with_settings(scale=scale).tune(images, labels, search=SMALL, foregrounds=masks)
+    found = [tuning.segmenter.segment(image, foreground=mask) for image, mask in zip(images, masks)]
+    assert tuning.segmenter.config.scale == scale
+    expected = np.mean([aggregated_jaccard_index(t, p) for t, p in zip(labels, found)])
+    assert tuning.score == pytest.approx(expected)
+    assert tuning.score > 0.5
+
+
 def test_filled_holes_stay_in_a_given_foreground() -> None:
     image, labels = field(0)
     holed = np.where(labels == 5, labels, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.device import PRECISIONS
 from pixel_embedded_affinity.errors import InputError
@@ -23,7 +23,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` or ``--weights``, ``--device``, ``--precision`` and ``--offline``."""
+    """Add ``--model`` or ``--weights``, ``--device``, ``--precision``, ``--threads`` and ``--offline``."""
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", metavar="NAME", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
@@ -34,6 +34,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what the network computes in; auto: bfloat16 where it is native, else float32",
     )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, help="CPU threads for the network (default: torch's own number)"
+    )
     parser.add_argument("--offline", action="store_true", help="never use the network to get the model")
 
 
@@ -42,16 +45,19 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
 
     Raises
     ------
-    UnknownModelError, DownloadError, CheckpointError, DeviceError
+    UnknownModelError, DownloadError, CheckpointError, DeviceError, InputError
         As `Segmenter.pretrained` and `Segmenter.from_file` do.
     """
     from pixel_embedded_affinity.segmenter import Segmenter
 
-    device, precision = arguments.device, arguments.precision
+    where: dict[str, Any] = {
+        "device": arguments.device,
+        "precision": arguments.precision,
+        "threads": arguments.threads,
+    }
     if arguments.weights is not None:
-        return Segmenter.from_file(arguments.weights, device=device, precision=precision)
-    offline = True if arguments.offline else None
-    return Segmenter.pretrained(arguments.model, device=device, precision=precision, offline=offline)
+        return Segmenter.from_file(arguments.weights, **where)
+    return Segmenter.pretrained(arguments.model, **where, offline=True if arguments.offline else None)
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, *, split: str) -> None:

@@ -22,7 +22,6 @@ from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_want
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.progress import track
-from pixel_embedded_affinity.scaling import checked_scale
 from pixel_embedded_affinity.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -113,12 +112,11 @@ def _planned(arguments: argparse.Namespace) -> list[Job]:
 
 def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
     """Do the jobs; return how many failed."""
-    scale = checked_scale(arguments.scale)
     segmenter = _with_settings(load_segmenter(arguments), arguments)
     _try_out(segmenter)
     arguments.output.mkdir(parents=True, exist_ok=True)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    done = [_attempt(segmenter, job, arguments.axes, scale, arguments.tile) for job in bar]
+    done = [_attempt(segmenter, job, arguments.axes, arguments.tile) for job in bar]
     return done.count(False)
 
 
@@ -129,7 +127,10 @@ def _with_settings(segmenter: Segmenter, arguments: argparse.Namespace) -> Segme
     if arguments.min_size is not None:
         postprocess = replace(segmenter.config.postprocess, min_size=arguments.min_size)
     return segmenter.with_settings(
-        neighborhood=_neighborhood(arguments), clusterer=arguments.clusterer, postprocess=postprocess
+        neighborhood=_neighborhood(arguments),
+        clusterer=arguments.clusterer,
+        postprocess=postprocess,
+        scale=arguments.scale,
     )
 
 
@@ -153,13 +154,13 @@ def _try_out(segmenter: Segmenter) -> None:
     import numpy as np
 
     blank = np.zeros((segmenter.config.network.in_channels, 16, 16), dtype=np.float32)
-    segmenter.segment(blank, axes="CYX")
+    segmenter.segment(blank, axes="CYX", scale=1)
 
 
-def _attempt(segmenter: Segmenter, job: Job, axes: str | None, scale: float, tiling: Tiling) -> bool:
+def _attempt(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> bool:
     """Do a job; if it fails, whatever the reason, say so, and let the batch go on."""
     try:
-        _segment_file(segmenter, job, axes, scale, tiling)
+        _segment_file(segmenter, job, axes, tiling)
     except Exception as error:
         logger.info("%s failed here:", job.image, exc_info=True)
         complain(f"pea: error: {readable(str(job.image))}: {_reason(error)}")
@@ -172,12 +173,12 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, PixelEmbeddedAffinityError) else f"{type(error).__name__}: {text}"
 
 
-def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, scale: float, tiling: Tiling) -> None:
+def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> None:
     from pixel_embedded_affinity.export import object_table, write_labels, write_overlay, write_table
     from pixel_embedded_affinity.image import as_image
 
     image = as_image(job.image, axes=axes, channels=segmenter.config.network.in_channels)
-    labels = segmenter.segment(image.values, axes="CYX", scale=scale, tile=tiling)
+    labels = segmenter.segment(image.values, axes="CYX", tile=tiling)
     # A gray image is shown and measured once, also where a model of three channels gets it three times.
     gray = "C" not in image.source_axes
     if job.overlay is not None:

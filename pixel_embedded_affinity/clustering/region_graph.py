@@ -52,7 +52,7 @@ class RegionGraph:
 
     Attributes
     ----------
-    foreground : ndarray of bool, shape (*spatial)
+    foreground : ndarray of bool, shape ``(*spatial)``
         The pixels that belong to regions.
     region : ndarray of intp, shape (N,)
         Number of the region of each foreground pixel, in C order.
@@ -77,7 +77,7 @@ class RegionGraph:
         return UndirectedGraph.from_unique_edges(self.count, self.borders.regions)
 
     def labels(self, clusters: NDArray[Any]) -> NDArray[np.int32]:
-        """Return labels of pixels, int32 (*spatial), from the cluster of each region, integers (count,)."""
+        """Return labels of pixels, int32 ``(*spatial)``, from the cluster of each region, integers (count,)."""
         labels = np.zeros(self.foreground.shape, np.intp)
         labels[self.foreground] = clusters.astype(np.intp)[self.region] + 1
         return relabel(labels)
@@ -115,7 +115,7 @@ def region_graph(
     ----------
     affinities : Affinities
         Affinities of 2D or 3D images.
-    foreground : ndarray, shape (*spatial), or None
+    foreground : ndarray, shape ``(*spatial)``, or None
         True where regions may be; None for everywhere.
     smoothing : float or tuple of float
         Standard deviation in pixels of the Gaussian on the boundary map.

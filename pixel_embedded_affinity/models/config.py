@@ -12,6 +12,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
+from pixel_embedded_affinity.scaling import checked_scale
 
 _MOST_CHANNELS = 65536
 """Far above any network; it bounds what a hostile file can make us allocate."""
@@ -86,6 +87,9 @@ class ModelConfig:
         A pixel is foreground where the head's probability is above it.
     postprocess : Postprocess
         What is done to the labels afterwards.
+    scale : float
+        Factor by which images are resized for the network and all that follows: ranges and sizes are in pixels
+        of the resized image, labels come back in the image's size.
     license, description : str
         Terms of the weights, and a sentence on what they are for.
     provenance : dict
@@ -94,7 +98,7 @@ class ModelConfig:
     Raises
     ------
     InputError
-        If a value is of another type, or the threshold is not from 0 to 1.
+        If a value is of another type, the threshold is not from 0 to 1, or the scale not positive.
     """
 
     name: str = "unnamed"
@@ -108,6 +112,7 @@ class ModelConfig:
     clusterer_settings: dict[str, Any] = field(default_factory=dict)
     foreground_threshold: float = 0.5
     postprocess: Postprocess = field(default_factory=Postprocess)
+    scale: float = 1.0
     license: str = ""
     description: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +131,7 @@ class ModelConfig:
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise InputError(f"foreground_threshold must be a number from 0 to 1, got {threshold!r}")
         object.__setattr__(self, "foreground_threshold", float(threshold))
+        object.__setattr__(self, "scale", checked_scale(self.scale))
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested JSON-compatible dictionaries; `from_dict` is the inverse."""

@@ -387,7 +387,8 @@ def _reason(error: BaseException) -> str:
     status = getattr(response, "status_code", 0)
     if response is not None and status >= 400:
         return _one_line(f"HTTP {status} {response.reason}")
-    wrapped = [error.__cause__, *error.args]
+    # urllib3 1 sets no cause, but a reason.
+    wrapped = [error.__cause__, *error.args, getattr(error, "reason", None)]
     inner = next((item for item in wrapped if isinstance(item, BaseException)), None)
     return _one_line(f"{type(error).__name__}: {error}") if inner is None else _reason(inner)
 

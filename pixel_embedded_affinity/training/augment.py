@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,8 @@ class Augmentation:
     Parameters
     ----------
     scale : (float, float)
-        Bounds of the magnification, drawn uniformly in its logarithm.
+        Bounds of the magnification, drawn uniformly in its logarithm; in a recipe, beside that of the model's
+        own ``scale``.
     rotation : float
         Largest rotation in degrees, either way.
     elastic : float
@@ -73,6 +74,11 @@ class Augmentation:
         require_at_least("augmentation.elastic_spacing", self.elastic_spacing, 1)
         if self.focus > 1:
             raise InputError(f"augmentation.focus must be from 0 to 1, got {self.focus}")
+
+    def magnified(self, factor: float) -> Augmentation:
+        """Return the same, of images that are resized by a factor first."""
+        low, high = self.scale
+        return replace(self, scale=(low * factor, high * factor))
 
 
 def random_crop(

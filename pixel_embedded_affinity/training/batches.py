@@ -62,6 +62,7 @@ class BatchSource:
 
     def __init__(self, recipe: Recipe, examples: Sequence[Example]) -> None:
         self._recipe, self._examples = recipe, examples
+        self._augmentation = recipe.augmentation.magnified(recipe.model.scale)
         self._areas = [object_areas(example.labels) for example in examples]
 
     def draw(self, step: int) -> Batch:
@@ -91,7 +92,7 @@ class BatchSource:
 
     def _crop(self, example: Example, generator: np.random.Generator) -> tuple[FloatArray, LabelArray]:
         size = self._recipe.schedule.crop
-        return random_crop(example.image, example.labels, size, self._recipe.augmentation, generator)
+        return random_crop(example.image, example.labels, size, self._augmentation, generator)
 
     def _weigh(self, labels: list[LabelArray], areas: list[npt.NDArray[np.int64]]) -> torch.Tensor | None:
         settings = self._recipe.loss

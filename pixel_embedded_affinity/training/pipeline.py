@@ -16,6 +16,7 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.postprocess import relabel
+from pixel_embedded_affinity.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.training.checks import require_one_of
 from pixel_embedded_affinity.training.config import Recipe
 from pixel_embedded_affinity.training.direct_affinity import predicted_affinities
@@ -72,13 +73,17 @@ class Pipeline:
         """
         require_one_of("clustering", clustering, clusterings_of(self.recipe))
         output = self._run(image)
-        inside = self._foreground(output) if foreground is None else foreground
+        shape = output.embedding.shape[2:]
+        inside = self._foreground(output) if foreground is None else resize_labels(foreground, shape)
         pairs, clusterer = self._pairs(output.embedding[0].float(), clustering, inside)
         labels = self.recipe.model.postprocess(clusterer(pairs, foreground=inside))
-        return labels if foreground is None else relabel(np.where(foreground, labels, 0))
+        labels = resize_labels(labels, image.shape[1:])
+        return relabel(labels if foreground is None else np.where(foreground, labels, 0))
 
     def _run(self, image: npt.NDArray[np.float32]) -> NetworkOutput:
-        values = torch.from_numpy(normalize(image, self.recipe.model.normalization)).to(self.device)
+        model = self.recipe.model
+        seen = resize_image(normalize(image, model.normalization), model.scale)
+        values = torch.from_numpy(seen).to(self.device)
         with torch.inference_mode(), autocast(self.device):
             output: NetworkOutput = self._network(values[None].contiguous(memory_format=torch.channels_last))
         return output

@@ -20,23 +20,11 @@ from pixel_embedded_affinity.metrics import aggregated_jaccard_index, symmetric_
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = {"training": ("a", "b"), "validation": ("c", "d")}
 
 SETTINGS = ["--training", "1", "--ranges", "1", "2", "--more-ranges", "4", "--device", "cpu"]
 
 Array = npt.NDArray[Any]
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a benchmark by its name, as it is imported when run."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield __import__
-    for name in ("adaptive", "adaptive_picture", "confidence", "data", "tune_bbbc039"):
-        if name not in before:
-            sys.modules.pop(name, None)
 
 
 def example(seed: int) -> tuple[Array, Array]:

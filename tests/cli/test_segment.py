@@ -92,20 +92,23 @@ def test_a_pattern_and_a_file_name_with_spaces_work(segment: Batch) -> None:
 
 
 def test_settings_reach_the_segmenter(segment: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[tuple[ModelConfig, dict[str, Any]]] = []
+    used: list[ModelConfig] = []
+    threads: list[int | None] = []
     original = Segmenter.segment
 
     def recording(self: Segmenter, image: Any, **settings: Any) -> Any:
-        used.append((self.config, settings))
+        used.append(self.config)
+        threads.append(self.threads)
         return original(self, image, **settings)
 
     monkeypatch.setattr(Segmenter, "segment", recording)
     pairs = ["--ranges", "1,2,5", "--directions", "8", "--strides", "2"]
-    assert segment(*pairs, "--min-size", "7", "--scale", "1.5", "--axes", "YX") == 0
-    config, settings = used[-1]
+    assert segment(*pairs, "--min-size", "7", "--scale", "1.5", "--axes", "YX", "--threads", "1") == 0
+    assert set(threads) == {1}
+    config = used[-1]
     assert config.neighborhood == Neighborhood.from_ranges([1, 2, 5], 8, strides=2)
     assert config.postprocess.min_size == 7
-    assert settings["scale"] == 1.5
+    assert config.scale == 1.5
     expected = Segmenter.from_file(segment.weights).segment(
         segment.images / "a.tif", scale=1.5, neighborhood=config.neighborhood, min_size=7
     )
@@ -166,6 +169,7 @@ def test_color_is_measured_per_channel_and_gray_once(segment: Batch, color_weigh
     [
         (["--device", "cuda:99"], "cuda:99"),
         (["--device", "gpu"], "'gpu' is unknown"),
+        (["--threads", "0"], "threads must be an integer from 1 to 1024, got 0"),
         (["--clusterer", "magic"], "unknown clusterer 'magic'"),
         (["--ranges", "3,9"], "no attractive offset"),
         (["--ranges", "1,3", "--strides", "2,2,2"], "strides"),

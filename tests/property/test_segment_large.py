@@ -105,6 +105,28 @@ def test_a_foreground_is_read_in_parts_and_kept_to_the_pixel(perfect: Segmenter)
         perfect.segment_large(image, found, foreground=mask.T)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(9, 90), st.integers(9, 90)),
+    scale=st.sampled_from([0.5, 0.7, 1.3, 1.5, 2]),
+    block=st.integers(40, 60),
+    given_foreground=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_blocks_of_a_resized_image_give_the_labels_of_the_whole(
+    perfect: Segmenter, shape: tuple[int, int], scale: float, block: int, given_foreground: bool, seed: int
+) -> None:
+    image = field(shape, 12, seed)
+    mask = np.random.default_rng(seed).random(shape) < 0.95 if given_foreground else None
+    found = np.full(shape, -1, np.int32)
+    plain = perfect.with_settings(scale=scale, postprocess=Postprocess())
+    count = plain.segment_large(image, found, block=block, overlap=40, tile=None, foreground=mask)
+    expected = plain.segment(image, foreground=mask)
+    np.testing.assert_array_equal(found, expected)
+    assert count == expected.max()
+    np.testing.assert_array_equal(plain.segment(image, foreground=mask, scale=scale), expected)
+
+
 def test_settings_of_the_call_are_used_and_belong_to_the_blocks(perfect: Segmenter, tmp_path: Path) -> None:
     image, found = field((60, 50), 12, 3), np.zeros((60, 50), np.int32)
     options: dict[str, Any] = {"clusterer": "connected_components", "min_size": 30}

@@ -54,7 +54,7 @@ def test_an_error_while_drawing_ahead_reaches_the_caller(recipe, examples):
     broken = replace(examples[0], labels=examples[0].labels.astype(np.float32) * np.nan)
     source = BatchSource(recipe, examples)
     source._examples = [broken]
-    source._recipe = replace(recipe, augmentation=None)
+    source._augmentation = None
     with pytest.raises(AttributeError):
         next(source.drawn_ahead(0, 3))
 
@@ -67,6 +67,15 @@ def test_weights_come_with_the_crops_where_the_recipe_asks(recipe, examples):
     expected = [pixel_weights(labels.numpy(), areas[0], settings) for labels in batch.labels]
     assert np.array_equal(batch.weights.numpy(), np.stack(expected))
     assert same(batch, batch.to(torch.device("cpu")))
+
+
+def test_crops_are_of_the_size_at_which_the_model_sees_images(recipe, examples):
+    plain = replace(recipe, augmentation=replace(recipe.augmentation, scale=(0.6, 1.2)))
+    model = recipe.model.changed(scale=1.5)
+    resizing = replace(plain, model=model, augmentation=replace(plain.augmentation, scale=(0.4, 0.8)))
+    assert same(BatchSource(plain, examples).draw(1), BatchSource(resizing, examples).draw(1))
+    other = replace(plain, model=model)
+    assert not same(BatchSource(plain, examples).draw(1), BatchSource(other, examples).draw(1))
 
 
 def test_every_example_is_drawn(recipe, examples):

@@ -57,6 +57,22 @@ def test_every_clustering_of_every_kind_finds_the_objects_of_a_perfect_output(va
         assert np.array_equal(labels, expected), clustering
 
 
+def test_the_network_sees_the_image_at_the_model_s_scale_and_labels_come_back(recipe):
+    seen = []
+
+    class Recording(Known):
+        def forward(self, images, pyramid=False):
+            seen.append(images.shape[2:])
+            return super().forward(images, pyramid)
+
+    halving = replace(recipe, model=recipe.model.changed(foreground_threshold=0.5, scale=0.5))
+    pipeline = Pipeline(halving, Recording("affinity"), CPU)
+    mask = np.repeat(np.repeat(LABELS == 2, 2, 0), 2, 1)
+    labels = pipeline.segment(np.zeros((1, 48, 52), np.float32), "mutex", mask)
+    assert seen == [LABELS.shape]
+    assert np.array_equal(labels, mask)
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_the_method_of_the_library_is_segmented_as_by_the_segmenter(tiny_network, tiny_config, recipe, given):
     same = replace(recipe, model=tiny_config)

@@ -1,0 +1,154 @@
+"""The networks of other packages against ours: ``python benchmarks/peers.py``.
+
+Time of the forward pass on one field, in float32 on the CPU, on the same number of threads: random weights, own
+architecture, network only. Nothing is said of the quality of labels, nor of what each package does around its network,
+such as resizing to a standard diameter, overlapping tiles, or finding objects in the output. Each network has its
+package's default size, and runs the way its package runs it on a CPU: Cellpose converts its network to oneDNN's layout,
+ours has its batch norms folded and its channels last. All networks take turns. Peers that are not installed are left
+out.
+
+StarDist is not here: its network needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from hardware import flops, seconds_of
+from torch import nn
+
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.samples import nuclei
+
+OURS = ("bbbc039", "bbbc039-fast")
+GRID = 8  # the peers halve their input three times; ours pads what it needs
+
+
+class Contender(NamedTuple):
+    """A network, and the one that runs in its place."""
+
+    plain: nn.Module
+    running: nn.Module
+    channels: int
+    channels_last: bool = False
+
+
+class Peer(NamedTuple):
+    """A package that has a network of its own."""
+
+    package: str
+    requirement: str
+    build: Callable[[], Contender]
+
+
+def cellpose() -> Contender:
+    """Cellpose's residual U-Net as `cellpose.models.CellposeModel` builds it (two channels, the second empty)."""
+    from cellpose.resnet_torch import CPnet
+    from torch.utils import mkldnn
+
+    levels, outputs = [2, 32, 64, 128, 256], 3
+    plain = CPnet(levels, outputs, sz=3, mkldnn=False).eval()
+    if not torch.backends.mkldnn.is_available():
+        return Contender(plain, plain, levels[0])
+    running = CPnet(levels, outputs, sz=3, mkldnn=True).eval()
+    return Contender(plain, mkldnn.to_mkldnn(running), levels[0])
+
+
+def instanseg() -> Contender:
+    """InstanSeg's U-Net of the training script's defaults: two coordinates, two variances, one seed map."""
+    from instanseg.utils.models.InstanSeg_UNet import InstanSeg_UNet
+
+    network = InstanSeg_UNet(in_channels=1, out_channels=[[2, 2, 1]]).eval()
+    return Contender(network, network, 1)
+
+
+PEERS = {
+    "Cellpose 3": Peer("cellpose", "cellpose<4", cellpose),
+    "InstanSeg": Peer("instanseg-torch", "instanseg-torch", instanseg),
+}
+
+
+def installed(peers: dict[str, Peer]) -> dict[str, Contender]:
+    """Build the networks of the peers that are there; say how to get the others."""
+    found = {}
+    for name, peer in peers.items():
+        try:
+            version = importlib.metadata.version(peer.package)
+            found[f"{name} ({peer.package} {version})"] = peer.build()
+        except ImportError as error:
+            print(f'{name} is left out: {error}; to have it: pip install "{peer.requirement}"')
+    return found
+
+
+def own(name: str) -> Contender:
+    """One of our models, as a segmenter runs it."""
+    segmenter = Segmenter.pretrained(name, device="cpu", precision="float32")
+    network = segmenter._network
+    return Contender(network, network, segmenter.config.network.in_channels, channels_last=True)
+
+
+def batch_for(contender: Contender, image: torch.Tensor) -> torch.Tensor:
+    """The image with as many channels as the network takes, all but the first empty."""
+    batch = torch.zeros(1, contender.channels, *image.shape)
+    batch[0, 0] = image
+    memory_format = torch.channels_last if contender.channels_last else torch.contiguous_format
+    return batch.contiguous(memory_format=memory_format)
+
+
+def field(size: int | None) -> torch.Tensor:
+    """The bundled field, normalized, its sides cut to what every network takes."""
+    segmenter = Segmenter.pretrained(OURS[0], device="cpu")
+    image = as_image(nuclei().image[:size, :size], channels=segmenter.config.network.in_channels)
+    values = normalize(image.values, segmenter.config.normalization)[0]
+    height, width = (length // GRID * GRID for length in values.shape)
+    return torch.from_numpy(values[:height, :width])
+
+
+def measure(contenders: dict[str, Contender], image: torch.Tensor, runs: int) -> dict[str, float]:
+    """Median seconds of a forward pass, after a first round that is not counted."""
+    batches = {name: batch_for(contender, image) for name, contender in contenders.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    with torch.inference_mode():
+        for _ in range(runs + 1):
+            for name, contender in contenders.items():
+                call: Any = lambda: contender.running(batches[name])  # noqa: B023, E731
+                seconds[name].append(seconds_of(call, image.device))
+    return {name: statistics.median(row[1:]) for name, row in seconds.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, help="default: torch's own number")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--size", type=int, help="height and width (default: those of the bundled field)")
+    options = parser.parse_args(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    image = field(options.size)
+    contenders = {name: own(name) for name in OURS} | installed(PEERS)
+    seconds = measure(contenders, image, options.runs)
+    size = " x ".join(map(str, image.shape))
+    print(
+        f"{size} pixels, {torch.get_num_threads()} threads, float32, median of {options.runs}; peers: random weights, "
+        "own architecture, network only"
+    )
+    print(f"{'network':<36} {'parameters':>11} {'GFLOP':>7} {'time':>12} {'of ' + OURS[0]:>11}")
+    for name, contender in contenders.items():
+        size_of = sum(parameter.numel() for parameter in contender.plain.parameters())
+        count = flops(contender.plain, batch_for(contender, image))
+        print(
+            f"{name:<36} {size_of / 1e6:>9.1f} M {count / 1e9:>7.1f} {1e3 * seconds[name]:>9.1f} ms "
+            f"{seconds[name] / seconds[OURS[0]]:>10.2f}x"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The benchmarks that measure speed run on small inputs, and count what they say they count."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from torch import nn
+
+from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
+
+SIZE = (40, 56)
+
+
+@pytest.fixture
+def tiny_models(monkeypatch: pytest.MonkeyPatch, checkpoint_file: Path) -> None:
+    """Every model is the tiny one."""
+
+    def pretrained(_: str, **options: Any) -> Segmenter:
+        return Segmenter.from_file(checkpoint_file, **{**options, "precision": "float32"})
+
+    monkeypatch.setattr(Segmenter, "pretrained", pretrained)
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Path:
+    path = tmp_path / "field.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).integers(0, 4000, SIZE).astype(np.uint16))
+    return path
+
+
+@pytest.mark.usefixtures("tiny_models")
+def test_shares_of_the_steps_and_of_the_hardware_are_printed(
+    load: Any, field: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--image", str(field), "--device", "cpu", "--runs", "1", "--matrix", "16", "--copied", "1"]
+    load("hardware").main(command)
+    text = capsys.readouterr().out
+    assert "40 x 56 pixels, cpu" in text
+    rows = re.findall(r"^([^\d\n]+?) +(-?[\d.]+) ms +(-?[\d.]+)%$", text, re.MULTILINE)
+    steps = ["read, normalize", "network", "affinities", "clustering", "postprocess", "other", "segment"]
+    assert [name for name, *_ in rows] == steps
+    assert sum(float(share) for *_, share in rows[:-1]) == pytest.approx(100, abs=1)
+    assert rows[-1][2] == "100.0"
+    assert re.search(r"^network: .* GFLOP in .* matrix product: .* share \d+%$", text, re.MULTILINE)
+    assert len(re.findall(r"GB/s, share \d+%$", text, re.MULTILINE)) == 2
+
+
+def test_operations_are_two_for_each_weight_at_each_place(load: Any, tiny_network: nn.Module) -> None:
+    count = 0
+
+    def counted(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+        nonlocal count
+        assert isinstance(layer, nn.Conv2d)
+        count += 2 * layer.weight[0].numel() * output.numel()
+
+    handles = [
+        module.register_forward_hook(counted)
+        for module in tiny_network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    batch = torch.zeros(1, 1, 32, 48)
+    try:
+        with torch.no_grad():
+            tiny_network(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert load("hardware").flops(tiny_network, batch) == count > 0
+
+
+def test_affinities_are_timed_once_where_one_call_makes_another(load: Any) -> None:
+    embedding = np.random.default_rng(0).normal(size=(4, 30, 30)).astype(np.float32)
+    pairs = affinities(embedding, Neighborhood.from_ranges([1, 3], strides=2))
+    start = time.perf_counter()
+    with load("hardware").watched_affinities() as seconds:
+        found = pairs.pairs(0)
+        pairs.channel(1)
+    elapsed = time.perf_counter() - start
+    assert len(seconds) == 2
+    assert 0 < sum(seconds) <= elapsed
+    pairs.channel(0)
+    assert len(seconds) == 2
+    np.testing.assert_array_equal(found.affinity, pairs.pairs(0).affinity)
+
+
+@pytest.mark.usefixtures("tiny_models")
+def test_images_per_second_of_both_ways_are_printed(load: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    load("many").main(["--device", "cpu", "--count", "3", "--size", "48", "--runs", "1"])
+    text = capsys.readouterr().out
+    assert "3 images of 48 x 48 pixels" in text
+    ways = re.findall(r"^(\w[\w ]+?) +([\d.]+) images/s +([\d.]+)x$", text, re.MULTILINE)
+    assert [name for name, *_ in ways] == ["loop of segment", "segment_many"]
+    assert ways[0][2] == "1.00"
+    assert ("MB after the first 5" in text) is Path("/proc/self/statm").exists()
+
+
+def test_the_images_differ(load: Any) -> None:
+    images = load("many").fields(9, 64)
+    assert {image.shape for image in images} == {(64, 64)}
+    assert len({image.tobytes() for image in images}) == 9
+
+
+def test_ways_that_give_other_labels_are_not_compared(
+    load: Any, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Segmenter, "segment_many", lambda self, images: (np.zeros((48, 48)) for _ in images))
+    many = load("many")
+    with pytest.raises(AssertionError):
+        many.compare(segmenter, many.fields(2, 48), 1)
+
+
+@pytest.mark.usefixtures("tiny_models")
+def test_peers_that_are_there_are_timed_and_others_are_left_out_with_what_to_install(
+    load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers = load("peers")
+    layer = nn.Conv2d(2, 3, 1)
+    there = peers.Peer("numpy", "numpy", lambda: peers.Contender(layer, layer, 2))
+    missing = peers.Peer("no-such-package", "no-such-package<4", lambda: peers.Contender(layer, layer, 2))
+    monkeypatch.setattr(peers, "PEERS", {"There": there, "Missing": missing})
+    peers.main(["--size", "50", "--runs", "1"])
+    text = capsys.readouterr().out
+    assert "random weights, own architecture, network only" in text
+    assert re.search(r'^Missing is left out: .*; to have it: pip install "no-such-package<4"$', text, re.M)
+    rows = text.splitlines()[3:]
+    expected = ["bbbc039", "bbbc039-fast", f"There (numpy {np.__version__})"]
+    assert [row[:36].strip() for row in rows] == expected
+    assert "48 x 48 pixels" in text
+
+
+@pytest.mark.parametrize("name", ["Cellpose 3", "InstanSeg"])
+def test_the_network_of_a_peer_takes_the_field(load: Any, name: str) -> None:
+    peers = load("peers")
+    pytest.importorskip({"Cellpose 3": "cellpose.resnet_torch", "InstanSeg": "instanseg"}[name])
+    contender = peers.PEERS[name].build()
+    seconds = peers.measure({name: contender}, torch.zeros(24, 40), 1)
+    assert seconds[name] > 0
