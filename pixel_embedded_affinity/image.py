@@ -531,7 +531,8 @@ def _check_single(source: Any, axes: str | None, ndim: int) -> None:
 
 def _opened(source: Any, what: str) -> Any:
     """Return the source as an object with ``shape``; lazy arrays are loaded later, if their shape fits."""
-    if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
+    # Records have a mask of records; they are refused for their type.
+    if isinstance(source, np.ma.MaskedArray) and source.dtype.names is None and np.ma.is_masked(source):
         raise InputError(
             f"{what} is a masked array with {int(np.ma.getmaskarray(source).sum())} masked values; "
             "expected a value for every pixel; fill them, e.g. by .filled(0)"

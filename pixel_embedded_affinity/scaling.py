@@ -148,7 +148,10 @@ def _interpolated(
     after = np.minimum(before + 1, values.shape[axis] - 1)
     share = (positions - before).astype(np.float32)
     share = share.reshape([-1 if one == axis else 1 for one in range(values.ndim)])
-    return values.take(before, axis) * (1 - share) + values.take(after, axis) * share
+    between: npt.NDArray[np.float32] = (
+        values.take(before, axis) * (1 - share) + values.take(after, axis) * share
+    )
+    return between
 
 
 def _check_scaled(shape: Sequence[int], scale: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -764,7 +765,24 @@ def _clusterer_of(settings: ModelConfig, given: str | Clusterer | None) -> Clust
         return get_clusterer(settings.clusterer, **settings.clusterer_settings)
     if not callable(given) or isinstance(given, type):
         raise InputError(f"clusterer must be a name or a clusterer, got {given!r}; pass an instance")
+    if not _takes_affinities(given):
+        raise InputError(
+            f"clusterer {given!r} cannot be called as clusterer(affinities, foreground=mask); expected that signature"
+        )
     return given
+
+
+def _takes_affinities(clusterer: Callable[..., Any]) -> bool:
+    """Whether something can be called as clusterers are; True where Python cannot tell."""
+    try:
+        signature = inspect.signature(clusterer)
+    except ValueError:
+        return True
+    try:
+        signature.bind(None, foreground=None)
+    except TypeError:
+        return False
+    return True
 
 
 def _foreground_of_image(foreground: Any, picture: Image) -> npt.NDArray[np.bool_]:

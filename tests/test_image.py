@@ -171,6 +171,13 @@ def test_nested_lists_are_images() -> None:
     assert as_image([[0, 1], [2, 3]], channels=1).values.tolist() == [[[0, 1], [2, 3]]]
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_masked_records_are_refused_for_their_type(mask: bool) -> None:
+    source = np.ma.masked_array(np.zeros((2, 3), "?,?"), mask=mask)
+    with pytest.raises(InputError, match="image of dtype"):
+        as_image(source, channels=1)
+
+
 def test_masked_array_with_nothing_masked_is_an_image() -> None:
     source = np.ma.masked_array(ramp(2, 3), mask=False)
     assert type(as_image(source, channels=1).values) is np.ndarray

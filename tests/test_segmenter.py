@@ -248,6 +248,14 @@ def test_the_size_of_a_call_leaves_the_other_postprocessing_in_place(
     assert not border.any()
 
 
+@pytest.mark.parametrize("clusterer", [lambda: 0, lambda pairs: 0, lambda *, foreground: 0])
+def test_a_clusterer_that_cannot_be_called_as_one_is_refused(
+    segmenter: Segmenter, image: Array, clusterer: Any
+) -> None:
+    with pytest.raises(InputError, match=r"cannot be called as clusterer\(affinities, foreground=mask\)"):
+        segmenter.segment(image, clusterer=clusterer)
+
+
 # --- scale ------------------------------------------------------------------------------------------------
 
 
