@@ -58,14 +58,19 @@ def part() -> Array:
 
 
 def agree(labels: Array, golden: Array) -> bool:
-    return bool(labels.max() == golden.max() and adapted_rand_error(golden, labels) <= MOST_ERROR)
+    same = labels.shape == golden.shape and labels.max() == golden.max()
+    return bool(same and adapted_rand_error(golden, labels) <= MOST_ERROR)
 
 
 def test_the_bundled_field_has_the_stored_labels(shipped: Segmenter, golden: Array) -> None:
-    labels = shipped.segment(nuclei().image)
-    assert labels.shape == golden.shape
-    assert labels.max() == golden.max()
-    assert adapted_rand_error(golden, labels) <= MOST_ERROR
+    assert agree(shipped.segment(nuclei().image), golden)
+
+
+@pytest.mark.parametrize("tile", [256, (176, 400)])
+def test_tiles_of_any_size_give_the_stored_labels(
+    shipped: Segmenter, golden: Array, tile: int | tuple[int, int]
+) -> None:
+    assert agree(shipped.segment(nuclei().image, tile=tile), golden)
 
 
 def test_a_lost_a_merged_or_a_shifted_object_is_noticed(golden: Array) -> None:

@@ -229,8 +229,9 @@ def limits_of(values: Array, lower: float, upper: float) -> tuple[float, float]:
 def test_normalization_is_that_of_exact_percentiles(values: Array, percentiles: list[float]) -> None:
     before = snapshot(values)
     low, high = limits_of(values, *percentiles)
-    # Between percentiles that nearly coincide, the rounding of float32 is all that is left.
-    assume(high == low or high - low > 1e-3 * max(abs(low), abs(high), 1e-30))
+    # Between percentiles that nearly coincide, the rounding of float32 is all that is left; older NumPy (2.0) also
+    # rounds the place of a percentile among the values.
+    assume(high == low or high - low > 1e-3 * max(float(np.abs(values).max()), 1e-30))
     result = normalize(values, Normalization(lower=percentiles[0], upper=percentiles[1]))
     assert result.dtype == np.float32
     assert result.shape == values.shape
