@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.postprocess import relabel
 from pixel_embedded_affinity.tiling import Box
 
 _MAX_PIXELS = 2**31
@@ -99,6 +100,20 @@ def resize_labels(labels: npt.NDArray[T], shape: Sequence[int]) -> npt.NDArray[T
     if labels.shape == tuple(shape):
         return labels
     return labels[np.ix_(*(nearest(slice(0, new), old, new) for old, new in zip(labels.shape, shape)))]
+
+
+def labels_of_image(
+    labels: npt.NDArray[np.int32], shape: Sequence[int], foreground: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.int32]:
+    """Give consecutive labels of a resized image the image's shape, and keep them to the caller's foreground.
+
+    Resizing and the filling of holes may leave that foreground, and small objects vanish when labels shrink: what
+    remains is consecutive again.
+    """
+    full = resize_labels(labels, shape)
+    if foreground is not None:
+        full = np.where(foreground, full, 0)
+    return full if full is labels else relabel(full)
 
 
 def nearest(side: slice, old: int, new: int) -> npt.NDArray[np.intp]:

@@ -38,7 +38,7 @@ from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
 from pixel_embedded_affinity.prefetch import prefetched
 from pixel_embedded_affinity.progress import Progress, track
-from pixel_embedded_affinity.scaling import resize_image, resize_labels
+from pixel_embedded_affinity.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.settings import read_settings, write_settings
 from pixel_embedded_affinity.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.windows import WindowLabeler
@@ -500,7 +500,7 @@ class Segmenter:
         with cpu_threads(self.threads):
             pairs = affinities(embedding, settings.neighborhood).numpy()
             labels = _labels_of(run, pairs, inside, settings.postprocess)
-        return relabel(_within(resize_labels(labels, shape), given))
+        return labels_of_image(labels, shape, given)
 
     def segment_many(
         self,
@@ -810,12 +810,6 @@ def _labels_of(
     return postprocess(as_labels(run(pairs, foreground=inside), pairs.spatial_shape))
 
 
-def _within(labels: Labels, given: npt.NDArray[np.bool_] | None) -> Labels:
-    """Keep labels to the caller's foreground: resizing and the filling of holes may leave it."""
-    return labels if given is None else relabel(np.where(given, labels, 0))
-
-
 def _labels_of_image(labels: Labels, picture: Image, given: npt.NDArray[np.bool_] | None) -> Labels:
     """Labels in the image's size and order of axes; objects that vanish in resizing leave no gap."""
-    full = _within(resize_labels(labels, picture.spatial_shape), given)
-    return relabel(picture.to_source_order(full))
+    return relabel(picture.to_source_order(labels_of_image(labels, picture.spatial_shape, given)))

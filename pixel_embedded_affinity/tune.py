@@ -20,7 +20,7 @@ from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
 from pixel_embedded_affinity.progress import Progress, track
-from pixel_embedded_affinity.scaling import resize_labels
+from pixel_embedded_affinity.scaling import labels_of_image, resize_labels
 from pixel_embedded_affinity.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -386,10 +386,7 @@ class _Trials:
         return self._clustered[1]
 
     def _score(self, sample: _Sample, config: ModelConfig, labels: Labels) -> float:
-        prediction = relabel(resize_labels(config.postprocess(labels), sample.truth.shape))
-        if sample.given is not None:
-            # Filled holes may leave the foreground, as in Segmenter.segment.
-            prediction = relabel(np.where(sample.given, prediction, 0))
+        prediction = labels_of_image(config.postprocess(labels), sample.truth.shape, sample.given)
         score = self._measure(sample.truth, prediction)
         try:
             value = float(score)

@@ -15,8 +15,7 @@ from pixel_embedded_affinity.device import autocast
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.postprocess import relabel
-from pixel_embedded_affinity.scaling import resize_image, resize_labels
+from pixel_embedded_affinity.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.training.checks import require_one_of
 from pixel_embedded_affinity.training.config import Recipe
 from pixel_embedded_affinity.training.direct_affinity import predicted_affinities
@@ -77,8 +76,7 @@ class Pipeline:
         inside = self._foreground(output) if foreground is None else resize_labels(foreground, shape)
         pairs, clusterer = self._pairs(output.embedding[0].float(), clustering, inside)
         labels = self.recipe.model.postprocess(clusterer(pairs, foreground=inside))
-        labels = resize_labels(labels, image.shape[1:])
-        return relabel(labels if foreground is None else np.where(foreground, labels, 0))
+        return labels_of_image(labels, image.shape[1:], foreground)
 
     def _run(self, image: npt.NDArray[np.float32]) -> NetworkOutput:
         model = self.recipe.model
