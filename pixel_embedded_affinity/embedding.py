@@ -17,6 +17,7 @@ from pixel_embedded_affinity.device import autocast, survive_fork
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.memory import free_memory, is_out_of_memory
 from pixel_embedded_affinity.tiling import Box, Tile, Tiling, halved, outer_shape, rounded_up, shape_of, tiles
+from pixel_embedded_affinity.views import Geometry, checked_views, geometries
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +87,14 @@ def embed(
     precision: str = "auto",
     *,
     tiling: Tiling = WHOLE,
+    views: int = 1,
 ) -> Embedding:
     """Run the network on one normalized image.
+
+    With several views (test-time augmentation) the network also sees the image flipped, and with eight also
+    transposed. The embeddings, mapped back, lie one after the other in the channels, divided by the square root of
+    their number: of unit length together, and their cosine is the mean of the views' affinities. The probability of
+    the foreground is the mean of theirs.
 
     Parameters
     ----------
@@ -103,18 +110,31 @@ def embed(
     tiling : Tiling
         How the image is cut. Where memory does not suffice for a tile, tiles of half its size are taken, down
         to one coarsest pixel of the network; this is logged. An image that is to go through whole never is.
+    views : {1, 4, 8}
+        In how many views the network sees the image. More than one need an image with two spatial axes, and a network
+        that says its ``grid``.
 
     Returns
     -------
     Embedding
-        On `device`.
+        On `device`; with as many channels as those of the network times `views`.
 
     Raises
     ------
     InputError
         If the network's output is not finite: an image far outside the intensities that it was trained on;
-        or if tiles are asked for and the network does not say how they must lie.
+        or if tiles or several views are asked for and the network does not say how they must lie, or several views
+        of an image that has not two spatial axes.
     """
+    if checked_views(views) == 1:
+        return _one_view(network, image, device, precision, tiling)
+    return _several_views(network, image, device, precision, tiling, views)
+
+
+def _one_view(
+    network: nn.Module, image: npt.NDArray[np.float32], device: torch.device, precision: str, tiling: Tiling
+) -> Embedding:
+    """The network's output on the image as it is, in tiles where asked for or needed."""
     shape = image.shape[1:]
     size = _size(network, shape, device, tiling)
     if size is None:
@@ -133,6 +153,60 @@ def embed(
             size = smaller
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _several_views(
+    network: nn.Module,
+    image: npt.NDArray[np.float32],
+    device: torch.device,
+    precision: str,
+    tiling: Tiling,
+    views: int,
+) -> Embedding:
+    """The views' embeddings in one.
+
+    The image is extended to whole coarsest pixels of the network first, as the network itself would: these then lie
+    at the same places in every view, and a part of an image gives what it gives in the whole.
+    """
+    if image.ndim != 3:
+        raise InputError(
+            f"views={views} need an image (C, Y, X), got one of shape {image.shape}; use views=1"
+        )
+    grid, shape = grid_of(network), image.shape[1:]
+    extended = _padded(image, tuple(slice(0, rounded_up(length, grid)) for length in shape))
+    whole = tuple(slice(0, length) for length in shape)
+    for number, geometry in enumerate(geometries(views)):
+        seen = np.ascontiguousarray(geometry.apply(torch.from_numpy(extended)).numpy())
+        found = _one_view(network, seen, device, precision, tiling)
+        mapped = _mapped_back(found, geometry).crop(whole)
+        if number == 0:
+            result = _empty_views(mapped, views)
+        _add_view(result, mapped, number, views)
+    return result
+
+
+def _mapped_back(found: Embedding, geometry: Geometry) -> Embedding:
+    """A view's embedding on the pixels of the image."""
+    foreground = None if found.foreground is None else geometry.invert(found.foreground)
+    return Embedding(geometry.invert(found.values), foreground)
+
+
+def _empty_views(found: Embedding, views: int) -> Embedding:
+    """Room for the embeddings of all views, and a foreground to be summed up."""
+    with torch.inference_mode():
+        # Channels last in memory, as the network's: pairs of pixels are compared fastest there.
+        values = found.values.new_empty((*found.spatial_shape, len(found.values) * views)).movedim(-1, 0)
+        return Embedding(values, None if found.foreground is None else torch.zeros_like(found.foreground))
+
+
+def _add_view(result: Embedding, found: Embedding, number: int, views: int) -> None:
+    channels = len(found.values)
+    with torch.inference_mode():
+        torch.div(
+            found.values, math.sqrt(views), out=result.values[number * channels : (number + 1) * channels]
+        )
+        if result.foreground is not None and found.foreground is not None:
+            result.foreground.add_(found.foreground, alpha=1 / views)
 
 
 def _size(

@@ -255,6 +255,7 @@ class Segmenter:
         foreground_threshold: float | None = None,
         postprocess: Postprocess | None = None,
         scale: float | None = None,
+        views: int | None = None,
     ) -> Segmenter:
         """Return a segmenter of the same weights with other inference settings; this one stays as it is.
 
@@ -272,6 +273,9 @@ class Segmenter:
             What is done to the labels.
         scale : float, optional
             Factor by which images are resized for the network, where a call does not say otherwise.
+        views : {1, 4, 8}, optional
+            Views in which the network sees an image: as it is, also its flips, also these transposed
+            (test-time augmentation). The network takes so many times as long.
 
         Returns
         -------
@@ -292,6 +296,7 @@ class Segmenter:
             "foreground_threshold": foreground_threshold,
             "postprocess": postprocess,
             "scale": scale,
+            "views": views,
         }
         config = self.config.changed(**{name: value for name, value in settings.items() if value is not None})
         get_clusterer(config.clusterer, **config.clusterer_settings)
@@ -669,7 +674,9 @@ class Segmenter:
 
     def _embed(self, values: npt.NDArray[np.float32], tiling: Tiling) -> Embedding:
         with cpu_threads(self.threads):
-            return embed(self._network, values, self.device, self.precision, tiling=tiling)
+            return embed(
+                self._network, values, self.device, self.precision, tiling=tiling, views=self.config.views
+            )
 
     def _view(self, image: Any, axes: str | None, foreground: Any, scale: float, tiling: Tiling) -> _View:
         """Read an image and run the network."""

@@ -11,7 +11,15 @@ from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.models.config import ModelConfig
 
-SETTINGS = ("neighborhood", "clusterer", "clusterer_settings", "foreground_threshold", "postprocess", "scale")
+SETTINGS = (
+    "neighborhood",
+    "clusterer",
+    "clusterer_settings",
+    "foreground_threshold",
+    "postprocess",
+    "scale",
+    "views",
+)
 """The entries of a `ModelConfig` that may differ without other weights."""
 
 

@@ -23,7 +23,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` or ``--weights``, ``--device``, ``--precision``, ``--threads`` and ``--offline``."""
+    """Add ``--model`` or ``--weights``, where it computes, and ``--settings`` and ``--views``."""
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", metavar="NAME", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
@@ -38,16 +38,35 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", metavar="N", type=int, help="CPU threads for the network (default: torch's own number)"
     )
     parser.add_argument("--offline", action="store_true", help="never use the network to get the model")
+    parser.add_argument(
+        "--settings",
+        metavar="JSON",
+        help="file of pea tune, in the place of the model's settings; other options go before what it holds",
+    )
+    parser.add_argument(
+        "--views",
+        type=int,
+        metavar="N",
+        help="1: the network sees the image as it is; 4: also its flips; 8: also these transposed "
+        "(default: the model's)",
+    )
 
 
 def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
-    """Load the model that the arguments name.
+    """Load the model that the arguments name, with its settings or those that they give.
 
     Raises
     ------
     UnknownModelError, DownloadError, CheckpointError, DeviceError, InputError
-        As `Segmenter.pretrained` and `Segmenter.from_file` do.
+        As `Segmenter.pretrained`, `Segmenter.from_file` and `Segmenter.with_settings_from` do.
     """
+    segmenter = _load(arguments)
+    if arguments.settings is not None:
+        segmenter = segmenter.with_settings_from(arguments.settings)
+    return segmenter.with_settings(views=arguments.views)
+
+
+def _load(arguments: argparse.Namespace) -> Segmenter:
     from pixel_embedded_affinity.segmenter import Segmenter
 
     where: dict[str, Any] = {

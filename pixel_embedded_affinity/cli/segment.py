@@ -46,9 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings", "in the place of the model's own")
-    group.add_argument(
-        "--settings", metavar="JSON", help="file of pea tune; the options below go before what it holds"
-    )
     group.add_argument("--axes", help="a letter per axis: YX, YXC, CYX (default: what the file declares)")
     group.add_argument("--scale", type=float, help="factor by which images are resized for the network")
     group.add_argument(
@@ -121,8 +118,6 @@ def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
 
 
 def _with_settings(segmenter: Segmenter, arguments: argparse.Namespace) -> Segmenter:
-    if arguments.settings is not None:
-        segmenter = segmenter.with_settings_from(arguments.settings)
     postprocess = None
     if arguments.min_size is not None:
         postprocess = replace(segmenter.config.postprocess, min_size=arguments.min_size)

@@ -32,9 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", default="AJI", help="what is to be high: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
     )
     parser.add_argument(
-        "--settings", metavar="JSON", help="start from the settings of this file, not from the model's"
-    )
-    parser.add_argument(
         "--output", metavar="JSON", type=Path, required=True, help="the settings; a file there is replaced"
     )
     parser.add_argument(
@@ -64,8 +61,6 @@ def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
     from pixel_embedded_affinity.training.dataset import RAW, load
 
     segmenter = load_segmenter(arguments)
-    if arguments.settings is not None:
-        segmenter = segmenter.with_settings_from(arguments.settings)
     examples = load(pairs, RAW, segmenter.config.network.in_channels)
     labels = [example.labels for example in examples]
     return segmenter.tune(

@@ -13,6 +13,7 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.scaling import checked_scale
+from pixel_embedded_affinity.views import checked_views
 
 _MOST_CHANNELS = 65536
 """Far above any network; it bounds what a hostile file can make us allocate."""
@@ -90,6 +91,9 @@ class ModelConfig:
     scale : float
         Factor by which images are resized for the network and all that follows: ranges and sizes are in pixels
         of the resized image, labels come back in the image's size.
+    views : {1, 4, 8}
+        Views in which the network sees an image (test-time augmentation), see
+        `pixel_embedded_affinity.embedding.embed`.
     license, description : str
         Terms of the weights, and a sentence on what they are for.
     provenance : dict
@@ -98,7 +102,8 @@ class ModelConfig:
     Raises
     ------
     InputError
-        If a value is of another type, the threshold is not from 0 to 1, or the scale not positive.
+        If a value is of another type, the threshold is not from 0 to 1, the scale not positive, or there
+        cannot be so many views.
     """
 
     name: str = "unnamed"
@@ -113,6 +118,7 @@ class ModelConfig:
     foreground_threshold: float = 0.5
     postprocess: Postprocess = field(default_factory=Postprocess)
     scale: float = 1.0
+    views: int = 1
     license: str = ""
     description: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -132,6 +138,7 @@ class ModelConfig:
             raise InputError(f"foreground_threshold must be a number from 0 to 1, got {threshold!r}")
         object.__setattr__(self, "foreground_threshold", float(threshold))
         object.__setattr__(self, "scale", checked_scale(self.scale))
+        object.__setattr__(self, "views", checked_views(self.views))
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested JSON-compatible dictionaries; `from_dict` is the inverse."""

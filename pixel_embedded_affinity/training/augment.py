@@ -41,6 +41,9 @@ class Augmentation:
         Largest relative change of contrast, and largest shift in units of the normalized image.
     gamma : float
         Largest change of the logarithm of gamma.
+    color : float
+        Largest relative change of each channel on its own, beside that of the contrast, which all share; 0 keeps
+        the colors.
     noise : float
         Largest standard deviation of added Gaussian noise, in units of the normalized image.
     focus : float
@@ -62,6 +65,7 @@ class Augmentation:
     contrast: float = 0.2
     brightness: float = 0.1
     gamma: float = 0.2
+    color: float = 0.0
     noise: float = 0.02
     focus: float = 0.0
 
@@ -69,7 +73,7 @@ class Augmentation:
         low, high = self.scale
         if not 0 < low <= high < float("inf"):
             raise InputError(f"augmentation.scale must be two positive ascending numbers, got {self.scale}")
-        for name in ("rotation", "elastic", "contrast", "brightness", "gamma", "noise", "focus"):
+        for name in ("rotation", "elastic", "contrast", "brightness", "gamma", "color", "noise", "focus"):
             require_at_least(f"augmentation.{name}", getattr(self, name), 0)
         require_at_least("augmentation.elastic_spacing", self.elastic_spacing, 1)
         if self.focus > 1:
@@ -200,6 +204,9 @@ def _change_intensity(
     gamma = np.exp(generator.uniform(-settings.gamma, settings.gamma))
     deviation = generator.uniform(0, settings.noise)
     curved = np.sign(image) * np.abs(image) ** gamma
+    if settings.color:
+        gains = 1 + generator.uniform(-settings.color, settings.color, len(image))
+        curved = curved * gains.reshape(-1, *[1] * (image.ndim - 1)).astype(np.float32)
     noise = generator.standard_normal(image.shape, dtype=np.float32) * deviation
     changed: FloatArray = (curved * contrast + brightness + noise).astype(np.float32)
     return changed

@@ -23,7 +23,8 @@ from pixel_embedded_affinity.training.loss import (
     fused_affinity_loss,
     unit,
 )
-from pixel_embedded_affinity.training.views import Geometry, map_back, second_view
+from pixel_embedded_affinity.training.views import map_back, second_view
+from pixel_embedded_affinity.views import Geometry
 
 AffinityLoss = Callable[
     [torch.Tensor, Sequence[torch.Tensor], Sequence[tuple[int, ...]], Sequence[AffinityTarget | None]],

@@ -8,27 +8,7 @@ import numpy as np
 import torch
 
 from pixel_embedded_affinity.training.checks import require_at_least
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Flips along x and y, then a transposition; the geometric part of a view."""
-
-    flip_y: bool = False
-    flip_x: bool = False
-    transpose: bool = False
-
-    def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Transform the last two axes of a tensor."""
-        axes = [axis for axis, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]
-        flipped = images.flip(axes) if axes else images
-        return flipped.transpose(-1, -2) if self.transpose else flipped
-
-    def invert(self, images: torch.Tensor) -> torch.Tensor:
-        """Undo `apply` exactly."""
-        straight = images.transpose(-1, -2) if self.transpose else images
-        axes = [axis for axis, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]
-        return straight.flip(axes) if axes else straight
+from pixel_embedded_affinity.views import Geometry
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,22 @@ def read_rows(path: Path) -> dict[str, dict[str, str]]:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
+def test_settings_and_views_are_those_of_the_arguments(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, settings = tmp_path / "scores.csv", tmp_path / "settings.json"
+    segmenter = Segmenter.from_file(weights).with_settings(clusterer="connected_components", views=4)
+    segmenter.save_settings(settings)
+    more = ["--split", "all", "--settings", str(settings), "--views", "8", "--output", str(table)]
+    assert (
+        main(["evaluate", "--weights", str(weights), "--data", str(data), "--layout", "folders", *more]) == 0
+    )
+    labels = segmenter.with_settings(views=8).segment(data / "images" / "a.tif")
+    truth = tifffile.imread(data / "labels" / "a.tif")
+    expected = evaluate(truth, labels)["aggregated_jaccard_index"]
+    assert float(read_rows(table)["a"]["aggregated_jaccard_index"]) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("foreground", ["model", "truth"])
 def test_scores_are_printed_and_written_per_image(
     foreground: str, data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -103,14 +103,20 @@ def test_settings_reach_the_segmenter(segment: Batch, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Segmenter, "segment", recording)
     pairs = ["--ranges", "1,2,5", "--directions", "8", "--strides", "2"]
-    assert segment(*pairs, "--min-size", "7", "--scale", "1.5", "--axes", "YX", "--threads", "1") == 0
+    assert (
+        segment(*pairs, "--min-size", "7", "--scale", "1.5", "--axes", "YX", "--threads", "1", "--views", "4")
+        == 0
+    )
     assert set(threads) == {1}
     config = used[-1]
     assert config.neighborhood == Neighborhood.from_ranges([1, 2, 5], 8, strides=2)
     assert config.postprocess.min_size == 7
     assert config.scale == 1.5
-    expected = Segmenter.from_file(segment.weights).segment(
-        segment.images / "a.tif", scale=1.5, neighborhood=config.neighborhood, min_size=7
+    assert config.views == 4
+    expected = (
+        Segmenter.from_file(segment.weights)
+        .with_settings(views=4)
+        .segment(segment.images / "a.tif", scale=1.5, neighborhood=config.neighborhood, min_size=7)
     )
     np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), expected)
 
@@ -179,6 +185,7 @@ def test_color_is_measured_per_channel_and_gray_once(segment: Batch, color_weigh
         (["--min-size", "-1"], "min_size"),
         (["--scale", "0"], "scale"),
         (["--scale", "inf"], "scale"),
+        (["--views", "2"], "views must be 1, 4 or 8, got 2"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_once_and_not_for_every_file(

@@ -86,6 +86,7 @@ def test_what_lies_outside_the_image_is_marked_and_shown_as_a_mirror():
         {"contrast": 0.5},
         {"brightness": 0.5},
         {"gamma": 0.5},
+        {"color": 0.5},
         {"noise": 0.5},
     ],
 )
@@ -95,6 +96,16 @@ def test_each_setting_changes_the_crop(changes):
     geometric = set(changes) & {"scale", "rotation", "elastic", "flip"}
     assert not np.allclose(plain[0], changed[0])
     assert np.array_equal(plain[1], changed[1]) != bool(geometric)
+
+
+def test_color_changes_each_channel_by_a_factor_of_its_own():
+    image = np.ones((3, 40, 40), np.float32)
+    colored = Augmentation(**{**STILL.__dict__, "color": 0.3})
+    shown, _ = random_crop(image, np.ones((40, 40), np.int32), 16, colored, np.random.default_rng(0))
+    factors = shown[:, 0, 0]
+    np.testing.assert_allclose(shown, np.broadcast_to(factors[:, None, None], shown.shape), rtol=1e-6)
+    assert len(set(factors.tolist())) == 3
+    assert ((factors > 0.7) & (factors < 1.3)).all()
 
 
 def test_scale_magnifies():
@@ -115,6 +126,7 @@ def test_scale_magnifies():
         {"elastic": -1.0},
         {"elastic_spacing": 0},
         {"noise": np.nan},
+        {"color": -0.1},
         {"focus": -0.1},
         {"focus": 1.01},
         {"focus": np.nan},

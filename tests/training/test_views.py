@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.training.views import Geometry, ViewSettings, map_back, second_view
+from pixel_embedded_affinity.training.views import ViewSettings, map_back, second_view
+from pixel_embedded_affinity.views import Geometry
 
 OFF = {"flips": False, "transposition": False, "intensity": False, "cutout": False}
 
