@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pixel_embedded_affinity.embedding import Embedding
 
-    Array = Union[npt.NDArray[Any], torch.Tensor]
+    Array = npt.NDArray[Any] | torch.Tensor
 
 Box = tuple[slice, ...]
 

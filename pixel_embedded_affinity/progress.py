@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 from pixel_embedded_affinity.errors import InputError
 
 T = TypeVar("T")
-Progress = Union[bool, Callable[..., Iterable[Any]]]
+Progress = bool | Callable[..., Iterable[Any]]
 
 
 def track(items: Iterable[T], progress: Progress = False, **details: Any) -> Iterable[T]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from pixel_embedded_affinity.tune import Tuning
 
 Labels = npt.NDArray[np.int32]
-PathLike = Union[str, "os.PathLike[str]"]
-TileSize = Union[str, int, tuple[int, int], Tiling, None]
+PathLike = str | os.PathLike[str]
+TileSize = str | int | tuple[int, int] | Tiling | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Union
+from typing import Any
 
 from pixel_embedded_affinity.errors import InputError
 
 Box = tuple[slice, ...]
-Size = Union[str, int, tuple[int, ...], None]
+Size = str | int | tuple[int, ...] | None
 
 DEFAULT_HALO = 64
 """Pixels of context around a tile. Less than what the network reads, but what it reads farther away hardly counts."""

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Labels = npt.NDArray[np.int32]
 Metric = Callable[[Any, Any], float]
-Row = dict[str, Union[float, int, str, bool]]
+Row = dict[str, float | int | str | bool]
 
 _ROUNDS = 2
 _THRESHOLD = "foreground_threshold"
@@ -346,7 +346,7 @@ class _Trial(NamedTuple):
         return float(np.mean(self.scores))
 
 
-_Attempt = Callable[[ModelConfig, str], Union[_Trial, None]]
+_Attempt = Callable[[ModelConfig, str], _Trial | None]
 
 
 class _Trials:

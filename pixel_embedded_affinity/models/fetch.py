@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -258,12 +257,7 @@ def _fault(entry: ModelEntry, path: Path) -> str | None:
 
 
 def _sha256(file: BufferedReader) -> str:
-    if sys.version_info >= (3, 11):
-        return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for chunk in _chunks(file):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _chunks(file: BufferedReader) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import difflib
 import math
 import os
 import re
-import sys
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,11 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pixel_embedded_affinity.errors import InputError, UnknownModelError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: The registry that ships with the library; weights that ship too are in ``bundled`` next to it.
 REGISTRY_PATH = Path(__file__).with_name("registry.toml")

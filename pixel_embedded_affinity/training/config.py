@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
+import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,11 +16,6 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.training.augment import Augmentation
 from pixel_embedded_affinity.training.checks import require_above, require_at_least, require_one_of
 from pixel_embedded_affinity.training.views import ViewSettings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 
