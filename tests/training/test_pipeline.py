@@ -74,7 +74,11 @@ def test_the_network_sees_the_image_at_the_model_s_scale_and_labels_come_back(re
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_the_method_of_the_library_is_segmented_as_by_the_segmenter(tiny_network, tiny_config, recipe, given):
+def test_the_method_of_the_library_is_segmented_as_by_the_segmenter(
+    tiny_network, tiny_config, recipe, given, monkeypatch
+):
+    # In bfloat16, which a device may have natively, folded batch norms round a random network to other labels.
+    monkeypatch.setattr("pixel_embedded_affinity.device.has_fast_bfloat16", lambda device: False)
     same = replace(recipe, model=tiny_config)
     image = np.random.default_rng(0).random((1, 40, 50), dtype=np.float32)
     foreground = image[0] > 0.3 if given else None
