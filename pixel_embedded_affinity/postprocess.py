@@ -6,6 +6,7 @@ are consecutive from 1 and ordered by first pixel in C order. Two pixels are nei
 
 from __future__ import annotations
 
+import heapq
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -124,6 +125,44 @@ def merge_thin(labels: ArrayLike, radii: Sequence[float]) -> Labels:
     return merged
 
 
+def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> Labels:
+    """Merge neighboring objects whose embeddings are alike on the whole.
+
+    Objects that a few unlike pairs of pixels keep apart may still be two parts of one thing. Of all pairs of
+    neighbors, the one with the highest cosine of their mean embeddings is merged, and again, with the mean of the
+    two, as long as that is at least `similarity`. Of pairs that are equally alike, the one with the smaller
+    numbers goes first.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background. Nothing is merged across background.
+    embedding : array-like of float
+        Unit-length embedding ``(D, *spatial)`` of the labels' spatial shape. Not modified.
+    similarity : float
+        Cosine in [-1, 1] from which on two neighbors are one.
+
+    Returns
+    -------
+    ndarray of int32
+        Merged labels.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels, the embedding is not an array of numbers of that shape, or `similarity` is
+        not a number in [-1, 1].
+    """
+    least = _checked_similarity(similarity)
+    runs = _ordered_runs(labels)
+    ordered = _painted(runs)
+    count = len(_areas(runs))
+    sums = _summed_embeddings(ordered, _checked_embedding(embedding, ordered.shape), count)
+    borders = _object_borders(ordered, count)
+    target = _joined_alike(sums, borders.first.tolist(), borders.second.tolist(), least)
+    return _painted(_kept(runs, np.bincount(target, minlength=count) > 0, target))
+
+
 def remove_small(labels: ArrayLike, min_size: int) -> Labels:
     """Turn objects with fewer than `min_size` pixels into background.
 
@@ -207,7 +246,7 @@ def clear_border(labels: ArrayLike) -> Labels:
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Postprocessing steps, applied in the order of the parameters.
+    """Postprocessing steps, applied in the order of the parameters, but for the last one, which comes first.
 
     Parameters
     ----------
@@ -221,12 +260,14 @@ class Postprocess:
         Whether `fill_holes` is applied.
     clear_border : bool
         Whether `clear_border` is applied.
+    merge_similarity : float, optional
+        Cosine for `merge_alike`, before all else; it needs the embedding. Default None: nothing is merged by it.
 
     Raises
     ------
     InputError
-        If a size is not an integer of at least 0, a radius is not a finite number of at least 0, or a
-        switch is not a bool.
+        If a size is not an integer of at least 0, a radius is not a finite number of at least 0, the
+        similarity is not in [-1, 1], or a switch is not a bool.
 
     Examples
     --------
@@ -240,8 +281,11 @@ class Postprocess:
     min_size: int = 0
     fill_holes: bool = False
     clear_border: bool = False
+    merge_similarity: float | None = None
 
     def __post_init__(self) -> None:
+        if self.merge_similarity is not None:
+            object.__setattr__(self, "merge_similarity", _checked_similarity(self.merge_similarity))
         object.__setattr__(self, "merge_sizes", _checked_sizes(self.merge_sizes, "merge_sizes"))
         object.__setattr__(self, "merge_radii", _checked_radii(self.merge_radii))
         object.__setattr__(self, "min_size", _checked_sizes([self.min_size], "min_size")[0])
@@ -249,9 +293,22 @@ class Postprocess:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
 
-    def __call__(self, labels: ArrayLike) -> Labels:
-        """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel."""
-        result = merge_fragments(labels, self.merge_sizes)
+    def __call__(self, labels: ArrayLike, embedding: ArrayLike | None = None) -> Labels:
+        """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel.
+
+        Parameters
+        ----------
+        labels : array-like of int
+            2D or 3D labels of any integer dtype, 0 = background.
+        embedding : array-like of float, optional
+            Unit-length embedding ``(D, *spatial)``, for `merge_similarity`.
+
+        Raises
+        ------
+        InputError
+            If `labels` are not labels, or neighbors are to be merged by their embeddings and there are none.
+        """
+        result = merge_fragments(self._merged_alike(labels, embedding), self.merge_sizes)
         if self.merge_radii:
             result = merge_thin(result, self.merge_radii)
         if self.min_size:
@@ -261,6 +318,16 @@ class Postprocess:
         if self.clear_border:
             result = clear_border(result)
         return result
+
+    def _merged_alike(self, labels: ArrayLike, embedding: ArrayLike | None) -> ArrayLike:
+        if self.merge_similarity is None:
+            return labels
+        if embedding is None:
+            raise InputError(
+                f"merge_similarity is {self.merge_similarity}, but there is no embedding to compare objects by; give "
+                "affinities that were made from one, or set merge_similarity to None"
+            )
+        return merge_alike(labels, embedding, self.merge_similarity)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-compatible values; `from_dict` is the inverse."""
@@ -322,6 +389,69 @@ def _checked_radius(radius: Any) -> float:
     if not numeric or not 0 <= radius < float("inf"):
         raise InputError(f"merge_radii: a radius must be a number of at least 0, in pixels, got {radius!r}")
     return float(radius)
+
+
+def _checked_similarity(value: Any) -> float:
+    numeric = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not numeric or not -1 <= value <= 1:
+        raise InputError(f"merge_similarity must be a number from -1 to 1, got {value!r}")
+    return float(value)
+
+
+def _checked_embedding(embedding: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.asarray(embedding)
+    if array.dtype.kind != "f" or array.shape[1:] != shape or array.ndim != len(shape) + 1:
+        raise InputError(
+            f"embedding of dtype {array.dtype} and shape {array.shape} for labels of shape {shape}; "
+            "expected floating-point numbers (D, *spatial) with the same spatial shape"
+        )
+    return array
+
+
+def _summed_embeddings(ordered: Labels, embedding: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """Sum of the embeddings of each object's pixels, (count, D); that of background is 0."""
+    from scipy import sparse
+
+    inside = ordered > 0
+    objects = ordered[inside]
+    of_object = sparse.csr_array(
+        (np.ones(len(objects), np.float32), (objects, np.arange(len(objects)))), shape=(count, len(objects))
+    )
+    vectors = np.moveaxis(embedding, 0, -1)[inside]
+    sums: NDArray[np.float64] = (of_object @ vectors).astype(np.float64)
+    return sums
+
+
+def _joined_alike(sums: NDArray[np.float64], first: list[int], second: list[int], least: float) -> _Integers:
+    """Object that each object becomes part of; of those that become one, the one that comes first."""
+    neighbors: list[set[int]] = [set() for _ in sums]
+    for one, other in zip(first, second):
+        neighbors[one].add(other)
+        neighbors[other].add(one)
+    target, version = np.arange(len(sums)), [0] * len(sums)
+    queue = [(*_unlike(sums, one, other), 0, 0) for one, other in zip(first, second)]
+    heapq.heapify(queue)
+    while queue and -queue[0][0] >= least:
+        _, one, other, *versions = heapq.heappop(queue)
+        if versions != [version[one], version[other]]:
+            continue  # one of the two has become another object since
+        sums[one] += sums[other]
+        version[one], version[other] = version[one] + 1, -1
+        target[target == other] = one
+        joined = (neighbors[one] | neighbors[other]) - {one, other}
+        neighbors[one] = joined
+        for neighbor in joined:
+            neighbors[neighbor] = (neighbors[neighbor] - {other}) | {one}
+            negative, low, high = _unlike(sums, one, neighbor)
+            heapq.heappush(queue, (negative, low, high, version[low], version[high]))
+    return target
+
+
+def _unlike(sums: NDArray[np.float64], one: int, other: int) -> tuple[float, int, int]:
+    """The negative cosine of two sums of embeddings, and the two objects in ascending order."""
+    low, high = min(one, other), max(one, other)
+    lengths = np.linalg.norm(sums[low]) * np.linalg.norm(sums[high])
+    return -float(sums[low] @ sums[high] / lengths) if lengths else 0.0, low, high
 
 
 def _ordered_runs(labels: ArrayLike) -> _Runs:

@@ -814,7 +814,9 @@ def _labels_of(
     run: Clusterer, pairs: Affinities, inside: npt.NDArray[np.bool_] | None, postprocess: Postprocess
 ) -> Labels:
     """Cluster and postprocess; a plug-in's labels are checked."""
-    return postprocess(as_labels(run(pairs, foreground=inside), pairs.spatial_shape))
+    # Fetched only where it is used: it may be on another device.
+    embedding = None if postprocess.merge_similarity is None else pairs.embedding
+    return postprocess(as_labels(run(pairs, foreground=inside), pairs.spatial_shape), embedding)
 
 
 def _labels_of_image(labels: Labels, picture: Image, given: npt.NDArray[np.bool_] | None) -> Labels:

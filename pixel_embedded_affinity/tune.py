@@ -386,7 +386,9 @@ class _Trials:
         return self._clustered[1]
 
     def _score(self, sample: _Sample, config: ModelConfig, labels: Labels) -> float:
-        prediction = labels_of_image(config.postprocess(labels), sample.truth.shape, sample.given)
+        embedding = None if config.postprocess.merge_similarity is None else sample.embedding.numpy()
+        found = config.postprocess(labels, embedding)
+        prediction = labels_of_image(found, sample.truth.shape, sample.given)
         score = self._measure(sample.truth, prediction)
         try:
             value = float(score)

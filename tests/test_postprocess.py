@@ -10,6 +10,7 @@ from pixel_embedded_affinity.postprocess import (
     Postprocess,
     clear_border,
     fill_holes,
+    merge_alike,
     merge_fragments,
     merge_thin,
     relabel,
@@ -274,9 +275,56 @@ def test_sizes_may_be_numpy_integers_and_come_back_as_plain_ones():
 def test_settings_survive_a_round_trip_through_json():
     import json
 
-    steps = Postprocess((5, 20, 50), (2.5, 4.0), 25, True, False)
+    steps = Postprocess((5, 20, 50), (2.5, 4.0), 25, True, False, merge_similarity=0.75)
     assert Postprocess.from_dict(json.loads(json.dumps(steps.to_dict()))) == steps
     assert Postprocess.from_dict({}) == Postprocess()
+
+
+def along(labels, angles):
+    """A two-dimensional embedding in which each label points into a direction, in degrees."""
+    turned = np.deg2rad(np.array(angles, float))[labels]
+    return np.stack((np.cos(turned), np.sin(turned)))
+
+
+def test_neighbors_of_like_embeddings_merge_and_others_do_not():
+    labels = picture("1122 1122 0033 4433")
+    embedding = along(labels, [0, 0, 20, 90, 25])
+    np.testing.assert_array_equal(merge_alike(labels, embedding, 0.9), picture("1111 1111 0022 3322"))
+    np.testing.assert_array_equal(merge_alike(labels, embedding, 0.95), labels)
+    np.testing.assert_array_equal(merge_alike(labels, embedding, -1), picture("1111 1111 0011 1111"))
+
+
+def test_the_mean_of_merged_objects_decides_about_the_next_one():
+    """20 degrees apart each: the ends are 40 apart, and the third is 30 from the mean of the first two."""
+    labels = picture("123")
+    embedding = along(labels, [0, 0, 20, 40.1])
+    assert merge_alike(labels, embedding, np.cos(np.deg2rad(29))).max() == 2
+    assert merge_alike(labels, embedding, np.cos(np.deg2rad(31))).max() == 1
+
+
+def test_merging_by_similarity_needs_a_fitting_embedding_and_a_cosine():
+    labels = picture("12 12")
+    for embedding in (np.ones((2, 2)), np.ones((3, 2, 3)), np.ones((3, 2, 2), int), np.ones((1, 3, 2, 2))):
+        with pytest.raises(InputError, match="expected floating-point numbers"):
+            merge_alike(labels, embedding, 0.5)
+    for similarity in (1.1, -2, np.nan, "0.5", None, True, [0.5]):
+        with pytest.raises(InputError, match="merge_similarity must be a number from -1 to 1, got "):
+            merge_alike(labels, np.ones((3, 2, 2)), similarity)
+    with pytest.raises(InputError, match="merge_similarity must be a number from -1 to 1, got 2"):
+        Postprocess(merge_similarity=2)
+
+
+def test_similarity_comes_first_of_the_steps_and_needs_the_embedding():
+    labels, steps = picture("11233 11233"), Postprocess(min_size=5, merge_similarity=0.9)
+    embedding = along(labels, [0, 0, 10, 90])
+    np.testing.assert_array_equal(steps(labels, embedding), picture("11100 11100"))
+    with pytest.raises(InputError, match=r"merge_similarity is 0\.9, but there is no embedding"):
+        steps(labels)
+
+
+def test_objects_without_pixels_of_length_are_alike_nothing():
+    labels = picture("12")
+    assert merge_alike(labels, np.zeros((3, 1, 2)), 0.1).max() == 2
 
 
 def test_without_settings_no_step_is_taken_and_settings_cannot_be_changed():
@@ -287,6 +335,7 @@ def test_without_settings_no_step_is_taken_and_settings_cannot_be_changed():
         "min_size": 0,
         "fill_holes": False,
         "clear_border": False,
+        "merge_similarity": None,
     }
     labels = picture("111110 101200 111110")
     np.testing.assert_array_equal(steps(labels), labels)

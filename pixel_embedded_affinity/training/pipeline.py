@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,10 @@ class Pipeline:
         shape = output.embedding.shape[2:]
         inside = self._foreground(output) if foreground is None else resize_labels(foreground, shape)
         pairs, clusterer = self._pairs(output.embedding[0].float(), clustering, inside)
-        labels = self.recipe.model.postprocess(clusterer(pairs, foreground=inside))
+        postprocess = self.recipe.model.postprocess
+        if pairs.embedding is None:  # of predicted affinities
+            postprocess = replace(postprocess, merge_similarity=None)
+        labels = postprocess(clusterer(pairs, foreground=inside), pairs.embedding)
         return labels_of_image(labels, image.shape[1:], foreground)
 
     def _run(self, image: npt.NDArray[np.float32]) -> NetworkOutput:

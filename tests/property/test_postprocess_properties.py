@@ -14,6 +14,7 @@ from pixel_embedded_affinity.postprocess import (
     Postprocess,
     clear_border,
     fill_holes,
+    merge_alike,
     merge_fragments,
     merge_thin,
     relabel,
@@ -84,6 +85,39 @@ def slow_radius(labels, label):
     if not len(outside):
         return np.inf
     return np.sqrt(((inside[:, None] - outside[None]) ** 2).sum(-1)).min(1).max()
+
+
+def slow_merge_alike(labels, embedding, similarity):
+    """The most alike neighbors of all, found anew after each merging, pixel by pixel."""
+    labels = slow_relabel(labels)
+    while True:
+        touching = {
+            tuple(sorted((labels[pixel].item(), labels[other].item())))
+            for pixel in np.ndindex(labels.shape)
+            for other in face_neighbors(pixel, labels.shape)
+        }
+        means = {label: embedding[:, labels == label].mean(1) for label in np.unique(labels).tolist()}
+        alike = [
+            (-float(means[a] @ means[b] / np.linalg.norm(means[a]) / np.linalg.norm(means[b])), a, b)
+            for a, b in touching
+            if 0 < a < b
+        ]
+        if not alike or -min(alike)[0] < similarity:
+            return slow_relabel(labels)
+        _, kept, gone = min(alike)
+        labels[labels == gone] = kept
+
+
+@modest
+@given(labels=images, seed=st.integers(0, 2**32 - 1), similarity=st.floats(-1, 1, width=16))
+def test_alike_neighbors_merge_one_pair_after_the_other(labels, seed, similarity):
+    vectors = np.random.default_rng(seed).normal(size=(3, *labels.shape))
+    embedding = vectors / np.linalg.norm(vectors, axis=0)
+    expected = slow_merge_alike(labels, embedding, similarity)
+    before = labels.copy(), embedding.copy()
+    np.testing.assert_array_equal(merge_alike(labels, embedding, similarity), expected)
+    np.testing.assert_array_equal(labels, before[0])
+    np.testing.assert_array_equal(embedding, before[1])
 
 
 def slow_merge_thin(labels, radii):
