@@ -44,7 +44,10 @@ def components(values: Array) -> Array:
 
 
 def field(shape: tuple[int, int], cell: int, seed: int) -> Array:
-    """Rectangles, one in each cell of a grid, many touching; neighbors have different values from 1 to 9."""
+    """Arches, one in each cell of a grid, many touching; neighbors have different values from 1 to 9.
+
+    They open to any side: who does not see the whole of one may see two objects.
+    """
     generator = np.random.default_rng(seed)
     values = np.zeros(shape, np.uint8)
     for top in range(0, shape[0], cell):
@@ -54,7 +57,9 @@ def field(shape: tuple[int, int], cell: int, seed: int) -> Array:
                 top + generator.integers(0, cell - height + 1),
                 left + generator.integers(0, cell - width + 1),
             )
-            values[y : y + height, x : x + width] = top // cell % 3 * 3 + left // cell % 3 + 1
+            arch = np.rot90(values[y : y + height, x : x + width], generator.integers(4))
+            arch[...] = top // cell % 3 * 3 + left // cell % 3 + 1
+            arch[1:, 1:-1] = 0
     return values
 
 

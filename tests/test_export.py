@@ -84,6 +84,9 @@ def test_same_labels_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.tif", "b.tif"):
         write_labels(tmp_path / name, LABELS)
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    # A time in seconds is the same in two files that are written one after the other.
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert "DateTime" not in file.pages.first.tags
 
 
 @pytest.mark.parametrize(

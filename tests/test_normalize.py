@@ -103,10 +103,11 @@ def test_clip_bounds_the_result(kind: str) -> None:
     assert result.max() == 0.75
 
 
+@pytest.mark.parametrize("order", ["C", "K"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_input_of_any_strides_is_left_alone_and_the_result_is_contiguous(kind: str) -> None:
+def test_input_of_any_strides_is_left_alone_and_the_result_is_contiguous(kind: str, order: Any) -> None:
     statistics = {"mean": (2000, 1, 2), "std": (10, 1, 2)} if kind == "fixed" else {}
-    values = np.moveaxis(image(4, 5, 3), -1, 0)
+    values = np.moveaxis(image(4, 5, 3), -1, 0).copy(order=order)
     values.flags.writeable = False
     before = values.copy()
     result = normalize(values, Normalization(kind, **statistics))  # type: ignore[arg-type]

@@ -1,14 +1,30 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROMISES = (REPOSITORY / "docs" / "promises.rst").read_text(encoding="utf-8")
 NAMED = re.findall(r"^- ``(\S+?)::(\w+)``$", PROMISES, re.M)
+
+
+def broken_promises() -> ModuleType:
+    path = REPOSITORY / "tests" / "broken_promises.py"
+    spec = importlib.util.spec_from_file_location("broken_promises", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+BROKEN = broken_promises()
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
@@ -25,3 +41,26 @@ def test_every_promise_names_a_test() -> None:
 
 def test_every_line_of_the_list_is_understood() -> None:
     assert len(NAMED) == len(re.findall(r"^- ", PROMISES, re.M))
+
+
+def test_every_promise_is_broken_at_least_once_and_nothing_else_is() -> None:
+    headings = re.findall(r"^(.+)\n-{3,}$", PROMISES, re.M)
+    assert {one.promise for one in BROKEN.BREAKS} == set(headings)
+
+
+def test_the_tests_of_a_promise_are_those_of_its_section() -> None:
+    found = [test for tests in BROKEN.promised().values() for test in tests]
+    assert found == [f"{file}::{name}" for file, name in NAMED]
+
+
+@pytest.mark.parametrize("one", BROKEN.BREAKS, ids=lambda one: one.words)
+def test_what_is_to_be_broken_is_there_once_and_what_it_becomes_is_python(one: Any) -> None:
+    text = (REPOSITORY / BROKEN.PACKAGE / one.file).read_text(encoding="utf-8")
+    assert text.count(one.old) == 1
+    assert one.new != one.old
+    compile(text.replace(one.old, one.new), one.file, "exec")
+
+
+def test_no_two_breaks_are_told_alike() -> None:
+    words = [one.words for one in BROKEN.BREAKS]
+    assert len(set(words)) == len(words)
