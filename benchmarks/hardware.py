@@ -99,7 +99,7 @@ def step_seconds(segmenter: Segmenter, path: Path) -> dict[str, float]:
     with watched_affinities() as within:
         labels = get_clusterer(config.clusterer, **config.clusterer_settings)(pairs, foreground=inside)
     passed()
-    config.postprocess(labels)
+    config.postprocess(labels, pairs.embedding)
     passed()
     read, network, prepare, cluster, postprocess = np.diff(moments).tolist()
     return {
