@@ -90,18 +90,17 @@ def ours(segmenter: Segmenter, image: Any) -> dict[str, Callable[[Any], Any]]:
         values = normalize(as_image(image, channels=config.network.in_channels).values, config.normalization)
         return embed(segmenter._network, values, segmenter.device, segmenter.precision)
 
-    seen: list[Any] = []
-
     def pairs(embedding: Any) -> Any:
-        seen[:] = [embedding.numpy()]
         inside = (embedding.foreground > config.foreground_threshold).numpy()
         return affinities(embedding, config.neighborhood).numpy(), inside
 
     def cluster(result: Any) -> Any:
-        return get_clusterer(config.clusterer, **config.clusterer_settings)(result[0], foreground=result[1])
+        given, inside = result
+        run = get_clusterer(config.clusterer, **config.clusterer_settings)
+        return run(given, foreground=inside), given.embedding
 
-    def merge(labels: Any) -> Any:
-        return config.postprocess(labels, *seen)
+    def merge(result: Any) -> Any:
+        return config.postprocess(*result)
 
     return {"network": network, "affinities": pairs, "clustering": cluster, "postprocess": merge}
 
