@@ -4,23 +4,24 @@ Time of the forward pass on one field, in float32 on the CPU, on the same number
 architecture, network only. Nothing is said of the quality of labels, nor of what each package does around its network,
 such as resizing to a standard diameter, overlapping tiles, or finding objects in the output. Each network has its
 package's default size, and runs the way its package runs it on a CPU: Cellpose converts its network to oneDNN's layout,
-ours has its batch norms folded and its channels last. All networks take turns. Peers that are not installed are left
-out.
-
-StarDist is not here: its network needs TensorFlow.
+StarDist's is a compiled TensorFlow graph, ours has its batch norms folded and its channels last. All networks take
+turns. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from hardware import flops, seconds_of
 from torch import nn
+from torch.nn import functional
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.image import as_image
@@ -32,12 +33,21 @@ GRID = 8  # the peers halve their input three times; ours pads what it needs
 
 
 class Contender(NamedTuple):
-    """A network, and the one that runs in its place."""
+    """A network: how it runs on a batch (1, C, H, W), its parameters, and its arithmetic on such a batch."""
 
-    plain: nn.Module
-    running: nn.Module
+    run: Callable[[torch.Tensor], Any]
+    parameters: int
+    arithmetic: Callable[[torch.Tensor], float]
     channels: int
     channels_last: bool = False
+
+
+def of_torch(
+    plain: nn.Module, running: nn.Module, channels: int, *, channels_last: bool = False
+) -> Contender:
+    """A network of torch, and the one that runs in its place."""
+    parameters = sum(parameter.numel() for parameter in plain.parameters())
+    return Contender(running, parameters, partial(flops, plain), channels, channels_last)
 
 
 class Peer(NamedTuple):
@@ -56,9 +66,9 @@ def cellpose() -> Contender:
     levels, outputs = [2, 32, 64, 128, 256], 3
     plain = CPnet(levels, outputs, sz=3, mkldnn=False).eval()
     if not torch.backends.mkldnn.is_available():
-        return Contender(plain, plain, levels[0])
+        return of_torch(plain, plain, levels[0])
     running = CPnet(levels, outputs, sz=3, mkldnn=True).eval()
-    return Contender(plain, mkldnn.to_mkldnn(running), levels[0])
+    return of_torch(plain, mkldnn.to_mkldnn(running), levels[0])
 
 
 def instanseg() -> Contender:
@@ -66,12 +76,43 @@ def instanseg() -> Contender:
     from instanseg.utils.models.InstanSeg_UNet import InstanSeg_UNet
 
     network = InstanSeg_UNet(in_channels=1, out_channels=[[2, 2, 1]]).eval()
-    return Contender(network, network, 1)
+    return of_torch(network, network, 1)
+
+
+def stardist(grid: int) -> Contender:
+    """StarDist's U-Net of the package's default configuration, with its prediction on each pixel or on every second."""
+    import tensorflow
+    from stardist.models import Config2D, StarDist2D
+
+    tensorflow.config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())
+    network = StarDist2D(Config2D(n_channel_in=1, grid=(grid, grid)), basedir=None).keras_model
+    compiled = tensorflow.function(lambda batch: network(batch, training=False))
+
+    def padded(batch: torch.Tensor) -> torch.Tensor:
+        height, width = batch.shape[2:]
+        sides = (0, -width % (8 * grid), 0, -height % (8 * grid))
+        return functional.pad(batch, sides, mode="reflect").permute(0, 2, 3, 1)
+
+    def run(batch: torch.Tensor) -> list[Any]:
+        return [output.numpy() for output in compiled(padded(batch).numpy())]
+
+    def arithmetic(batch: torch.Tensor) -> float:
+        shape, total = tuple(padded(batch).shape), 0.0
+        for layer in network.layers:
+            if hasattr(layer, "kernel"):
+                through = type(network)(network.inputs, layer.output)
+                height, width = through.compute_output_shape(shape)[1:3]
+                total += 2.0 * math.prod(layer.kernel.shape) * height * width
+        return total
+
+    return Contender(run, network.count_params(), arithmetic, 1)
 
 
 PEERS = {
-    "Cellpose 3": Peer("cellpose", "cellpose<4", cellpose),
+    "Cellpose 3": Peer("cellpose", "'cellpose<4'", cellpose),
     "InstanSeg": Peer("instanseg-torch", "instanseg-torch", instanseg),
+    "StarDist": Peer("stardist", "stardist tensorflow", partial(stardist, 1)),
+    "StarDist, grid 2": Peer("stardist", "stardist tensorflow", partial(stardist, 2)),
 }
 
 
@@ -83,7 +124,7 @@ def installed(peers: dict[str, Peer]) -> dict[str, Contender]:
             version = importlib.metadata.version(peer.package)
             found[f"{name} ({peer.package} {version})"] = peer.build()
         except ImportError as error:
-            print(f'{name} is left out: {error}; to have it: pip install "{peer.requirement}"')
+            print(f"{name} is left out: {error}; to have it: pip install {peer.requirement}")
     return found
 
 
@@ -91,7 +132,7 @@ def own(name: str) -> Contender:
     """One of our models, as a segmenter runs it."""
     segmenter = Segmenter.pretrained(name, device="cpu", precision="float32")
     network = segmenter._network
-    return Contender(network, network, segmenter.config.network.in_channels, channels_last=True)
+    return of_torch(network, network, segmenter.config.network.in_channels, channels_last=True)
 
 
 def batch_for(contender: Contender, image: torch.Tensor) -> torch.Tensor:
@@ -118,7 +159,7 @@ def measure(contenders: dict[str, Contender], image: torch.Tensor, runs: int) ->
     with torch.inference_mode():
         for _ in range(runs + 1):
             for name, contender in contenders.items():
-                call: Any = lambda: contender.running(batches[name])  # noqa: B023, E731
+                call: Any = lambda: contender.run(batches[name])  # noqa: B023, E731
                 seconds[name].append(seconds_of(call, image.device))
     return {name: statistics.median(row[1:]) for name, row in seconds.items()}
 
@@ -142,10 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print(f"{'network':<36} {'parameters':>11} {'GFLOP':>7} {'time':>12} {'of ' + OURS[0]:>11}")
     for name, contender in contenders.items():
-        size_of = sum(parameter.numel() for parameter in contender.plain.parameters())
-        count = flops(contender.plain, batch_for(contender, image))
+        count = contender.arithmetic(batch_for(contender, image))
         print(
-            f"{name:<36} {size_of / 1e6:>9.1f} M {count / 1e9:>7.1f} {1e3 * seconds[name]:>9.1f} ms "
+            f"{name:<36} {contender.parameters / 1e6:>9.1f} M {count / 1e9:>7.1f} {1e3 * seconds[name]:>9.1f} ms "
             f"{seconds[name] / seconds[OURS[0]]:>10.2f}x"
         )
 
