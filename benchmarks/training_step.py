@@ -5,8 +5,8 @@ and for a whole training step of the same recipe with the network in float32 and
 ways and their ratio, and the most memory that is allocated at a time; for the losses also what is kept between the
 forward and the backward pass, for the whole step also how much of it are the losses. Both ways alternate in one
 process. Ratios are what counts: seconds depend on the machine. Where a device only emulates bfloat16 (it says
-so), its step is slow for a reason that has nothing to do with the losses; ``--precision float32`` leaves it out. On a
-CPU that other programs use as well, ``--clock cpu`` counts the time that the process itself has had.
+so), its step is slow for a reason that has nothing to do with the losses, and is left out unless ``--precision`` asks
+for it. On a CPU that other programs use as well, ``--clock cpu`` counts the time that the process itself has had.
 """
 
 from __future__ import annotations
@@ -180,8 +180,7 @@ def arguments_of_user() -> argparse.Namespace:
         "--precision",
         nargs="+",
         choices=("float32", "bfloat16"),
-        default=["float32", "bfloat16"],
-        help="what the network computes in (default: both, in turn)",
+        help="what the network computes in (default: float32, and bfloat16 where the device has it natively)",
     )
     parser.add_argument(
         "--clock",
@@ -233,7 +232,7 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, {arguments.clock} clock"
     )
     loss_seconds = report_losses(case, arguments.repeats)
-    for precision in arguments.precision:
+    for precision in arguments.precision or ["float32", "bfloat16"][: 1 + native]:
         report_step(case, precision, arguments.repeats, loss_seconds)
 
 

@@ -58,6 +58,7 @@ _USUAL_VALUES: dict[str, tuple[str, tuple[float, ...]]] = {
     "lifted_multicut": ("beta", (0.3, 0.4, 0.5, 0.6, 0.7)),
     "mean_shift": ("bandwidth", (1.0, 0.85, 0.75, 0.6, 0.45)),
     "multicut": ("beta", (0.3, 0.4, 0.5, 0.6, 0.7)),
+    "mutex_watershed": ("repulsion", (0.5, 0.6, 0.7, 0.85, 1.0)),
 }
 
 
@@ -85,8 +86,8 @@ class Search:
     fill_holes : sequence of bool
         Whether holes of objects are filled.
     clusterers : sequence of (str, dict), optional
-        Names and settings. Default: the model's clusterer with five values of its main setting, if it has one
-        (the mutex watershed has none). An empty sequence keeps the model's.
+        Names and settings. Default: the model's clusterer with five values of its main setting, if it is one
+        of this library's. An empty sequence keeps the model's.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,8 +31,8 @@ class MutexWatershed:
     """Mutex watershed on affinities.
 
     Ranges, roles and strides belong to the neighborhood. With a the affinity of a pair, negative ones taken
-    as 0, an attractive pair is an edge of weight a, a repulsive pair one of weight 1 - a, used only at pixels
-    on the neighborhood's strides. Pairs that leave the image or touch background are no edges. Edges are
+    as 0, an attractive pair is an edge of weight a, a repulsive pair one of weight ``repulsion * (1 - a)``, used
+    only at pixels on the neighborhood's strides. Pairs that leave the image or touch background are no edges. Edges are
     taken from the strongest to the weakest: an attractive one joins the clusters at its ends, unless these
     exclude each other; a repulsive one makes the clusters at its ends exclude each other, unless they are one
     already.
@@ -45,11 +46,14 @@ class MutexWatershed:
         Library that does the work. Both give the same partition where all weights are distinct; "mwatershed"
         takes edges of equal weight in an order of its own, computes all offsets densely, and is a check on
         the first.
+    repulsion : float
+        Factor of the repulsive weights, above 0. The published method has 1. Below, pairs must be more unlike to
+        keep two clusters apart: fewer slivers along borders, until objects run together.
 
     Raises
     ------
     InputError
-        If the engine is unknown.
+        If the engine is unknown, or `repulsion` is not a finite number above 0.
 
     References
     ----------
@@ -58,10 +62,15 @@ class MutexWatershed:
     """
 
     engine: str = ENGINES[0]
+    repulsion: float = 1.0
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise InputError(f"unknown engine {self.engine!r}; the valid ones are {list(ENGINES)}")
+        number = isinstance(self.repulsion, Real) and not isinstance(self.repulsion, bool)
+        if not number or not 0 < self.repulsion < math.inf:
+            raise InputError(f"repulsion must be a finite number above 0, got {self.repulsion!r}")
+        object.__setattr__(self, "repulsion", float(self.repulsion))
 
     def __call__(
         self,
@@ -105,8 +114,10 @@ class MutexWatershed:
         if inside is not None and not inside.any():
             return np.zeros(inside.shape, np.int32)
         if self.engine == "mwatershed":
-            return _by_mwatershed(given, inside, known)
-        return _by_pixels(given, inside) if known is None else _by_edges(given, inside, known)
+            return _by_mwatershed(given, self.repulsion, inside, known)
+        if known is None:
+            return _by_pixels(given, self.repulsion, inside)
+        return _by_edges(given, self.repulsion, inside, known)
 
 
 def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
@@ -131,7 +142,7 @@ def _checked_seeds(
     return np.where(known > 0, np.searchsorted(numbers, known) + 1, 0) if len(numbers) else None
 
 
-def _by_pixels(given: Affinities, inside: _Inside | None) -> NDArray[np.int32]:
+def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> NDArray[np.int32]:
     """The library's way for images; it takes the smallest box around the foreground."""
     from bioimage_cpp.segmentation import mutex_watershed
 
@@ -141,7 +152,7 @@ def _by_pixels(given: Affinities, inside: _Inside | None) -> NDArray[np.int32]:
     channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
     labels = np.zeros(shape, np.int32)
     clusters = mutex_watershed(
-        _edge_weights(given, channels, window),
+        _edge_weights(given, repulsion, channels, window),
         [neighborhood.offsets[channel] for channel in channels],
         sum(neighborhood.attractive),
         strides=neighborhood.strides,
@@ -162,7 +173,9 @@ def _window(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(window)
 
 
-def _edge_weights(given: Affinities, channels: list[int], window: tuple[slice, ...]) -> NDArray[np.float32]:
+def _edge_weights(
+    given: Affinities, repulsion: float, channels: list[int], window: tuple[slice, ...]
+) -> NDArray[np.float32]:
     """Weights in the order of `channels`; those that the strides leave out are never read, and stay 0."""
     strides = given.neighborhood.strides
     weights = _zeros((len(channels), *(part.stop - part.start for part in window)))
@@ -172,7 +185,13 @@ def _edge_weights(given: Affinities, channels: list[int], window: tuple[slice, .
         if given.neighborhood.attractive[channel]:
             np.maximum(given.channel(channel, window), 0, out=weight)
         else:
-            weight[grid] = 1 - np.maximum(given.channel(channel, sparse), 0)
+            weight[grid] = _repulsive(given.channel(channel, sparse), repulsion)
+    return weights
+
+
+def _repulsive(affinity: Any, repulsion: float) -> NDArray[np.float32]:
+    """Weights of repulsive edges."""
+    weights: NDArray[np.float32] = np.float32(repulsion) * (1 - np.maximum(affinity, 0))
     return weights
 
 
@@ -188,24 +207,27 @@ class _Edges(NamedTuple):
     weight: NDArray[np.float32]
 
 
-def _edges(given: Affinities, inside: _Inside | None, *, attractive: bool) -> _Edges:
+def _edges(given: Affinities, repulsion: float, inside: _Inside | None, *, attractive: bool) -> _Edges:
     """All edges of one role, by offset, then by pixel."""
     ends, weights = [np.zeros((0, 2), np.intp)], [np.zeros(0, np.float32)]
     for channel, attracts in enumerate(given.neighborhood.attractive):
         if attracts == attractive:
             pairs = given.pairs(channel, inside)
-            similarity = np.maximum(pairs.affinity, 0)
             ends.append(np.stack((pairs.first, pairs.second), axis=1))
-            weights.append(similarity if attractive else 1 - similarity)
+            weights.append(
+                np.maximum(pairs.affinity, 0) if attractive else _repulsive(pairs.affinity, repulsion)
+            )
     return _Edges(np.concatenate(ends), np.concatenate(weights))
 
 
-def _by_edges(given: Affinities, inside: _Inside | None, seeds: NDArray[np.intp]) -> NDArray[np.int32]:
+def _by_edges(
+    given: Affinities, repulsion: float, inside: _Inside | None, seeds: NDArray[np.intp]
+) -> NDArray[np.int32]:
     """The library's way for graphs, in which each seed is one node."""
     from bioimage_cpp.graph import UndirectedGraph
     from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
 
-    attraction, repulsion = (_edges(given, inside, attractive=role) for role in (True, False))
+    attraction, repulsion = (_edges(given, repulsion, inside, attractive=role) for role in (True, False))
     # Ranks in the place of weights: the library's order of equal ones is its own affair.
     order = np.argsort(-np.concatenate((attraction.weight, repulsion.weight)), kind="stable")
     ranks = np.empty(len(order))
@@ -246,7 +268,7 @@ def _strongest(
 
 
 def _by_mwatershed(
-    given: Affinities, inside: _Inside | None, seeds: NDArray[np.intp] | None
+    given: Affinities, repulsion: float, inside: _Inside | None, seeds: NDArray[np.intp] | None
 ) -> NDArray[np.int32]:
     """The other library's way: attraction above 0, repulsion below."""
     try:
@@ -257,7 +279,7 @@ def _by_mwatershed(
             'run: pip install "pixel-embedded-affinity[mwatershed]"'
         ) from error
     size = math.prod(given.spatial_shape)
-    weights, offsets = _signed_weights(given, inside)
+    weights, offsets = _signed_weights(given, repulsion, inside)
     # Clusters are named after their pixels, so that seeds need numbers beyond these.
     known = None if seeds is None else np.where(seeds, seeds + size, 0).astype(np.uint64)
     clusters = agglom(weights, offsets, seeds=known).astype(np.intp)
@@ -267,7 +289,9 @@ def _by_mwatershed(
     return relabel(clusters if inside is None else np.where(inside, clusters, 0))
 
 
-def _signed_weights(given: Affinities, inside: _Inside | None) -> tuple[NDArray[np.float64], list[list[int]]]:
+def _signed_weights(
+    given: Affinities, repulsion: float, inside: _Inside | None
+) -> tuple[NDArray[np.float64], list[list[int]]]:
     """Weights of the offsets that have pairs, which the library insists on; 0 where there is no edge."""
     shape, tiny = given.spatial_shape, np.finfo(np.float32).tiny
     offsets = given.neighborhood.offsets
@@ -277,7 +301,8 @@ def _signed_weights(given: Affinities, inside: _Inside | None) -> tuple[NDArray[
     weights = np.zeros((len(used), math.prod(shape)))
     for weight, channel in zip(weights, used, strict=True):
         pairs = given.pairs(channel, inside)
-        similarity = np.maximum(pairs.affinity, 0)
-        attracts = given.neighborhood.attractive[channel]
-        weight[pairs.first] = np.maximum(similarity, tiny) if attracts else -np.maximum(1 - similarity, tiny)
+        if given.neighborhood.attractive[channel]:
+            weight[pairs.first] = np.maximum(pairs.affinity, tiny)
+        else:
+            weight[pairs.first] = -np.maximum(_repulsive(pairs.affinity, repulsion), tiny)
     return weights.reshape(-1, *shape), [list(offsets[channel]) for channel in used]

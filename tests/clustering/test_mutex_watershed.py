@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -253,6 +254,21 @@ def test_seeds_that_are_no_labels_of_the_image_are_refused(seeds):
 def test_an_unknown_engine_is_refused_with_the_valid_ones():
     with pytest.raises(InputError, match=r"'affogato'.*bioimage_cpp.*mwatershed"):
         MutexWatershed("affogato")
+
+
+@pytest.mark.parametrize("repulsion", [0, -1, math.inf, math.nan, True, "1", None, 1j])
+def test_a_repulsion_that_is_no_positive_number_is_refused(repulsion):
+    with pytest.raises(InputError, match="repulsion must be a finite number above 0, got"):
+        MutexWatershed(repulsion=repulsion)
+
+
+def test_two_halves_are_apart_only_as_long_as_their_repulsion_outweighs_what_attracts_them():
+    neighborhood = Neighborhood([(0, -1), (0, -2)], attractive=[True, False])
+    values = np.ones((2, 1, 6), np.float32)
+    values[0, 0, 3], values[1, 0, 3:5] = 0.6, 0.2
+    given = Affinities(values, neighborhood)
+    counts = [MutexWatershed(repulsion=factor)(given).max() for factor in (2, 1, 0.76, 0.74, 0.01)]
+    assert counts == [2, 2, 2, 1, 1]
 
 
 def test_a_missing_engine_says_what_to_install(monkeypatch):

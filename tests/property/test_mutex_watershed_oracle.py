@@ -13,7 +13,7 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import neighborhoods
 
 
-def edges_of(values, neighborhood, foreground):
+def edges_of(values, neighborhood, foreground, repulsion):
     """All edges as (weight, attractive, channel, pixel, partner)."""
     shape = values.shape[1:]
     for channel, offset in enumerate(neighborhood.offsets):
@@ -27,13 +27,14 @@ def edges_of(values, neighborhood, foreground):
             if not attractive and any(p % s for p, s in zip(pixel, neighborhood.strides, strict=True)):
                 continue
             similarity = max(values[(channel, *pixel)], np.float32(0))
-            yield (similarity if attractive else 1 - similarity), attractive, channel, pixel, partner
+            weight = similarity if attractive else np.float32(repulsion) * (1 - similarity)
+            yield weight, attractive, channel, pixel, partner
 
 
-def brute_force(values, neighborhood, foreground, seeds=None):
+def brute_force(values, neighborhood, foreground, seeds=None, repulsion=1.0):
     """Labels by mutex watershed, as slowly and plainly as can be."""
     seeds = np.zeros(foreground.shape, int) if seeds is None else seeds
-    edges = list(edges_of(values, neighborhood, foreground))
+    edges = list(edges_of(values, neighborhood, foreground, repulsion))
     # Strongest first; of equal ones attractive before repulsive, then by channel, then by pixel in C order.
     edges.sort(key=lambda edge: (-edge[0], not edge[1], edge[2], edge[3]))
     cluster_of = {pixel: {pixel} for pixel in np.ndindex(foreground.shape) if foreground[pixel]}
@@ -64,7 +65,7 @@ def brute_force(values, neighborhood, foreground, seeds=None):
 
 
 def distinct_values(shape, generator):
-    """Random affinities of which no two are equal or add up to 1."""
+    """Random affinities whose edges all have distinct weights, with each of the `repulsions`."""
     count = int(np.prod(shape))
     return ((generator.permutation(count) + 1 / 3) / (count + 1)).reshape(shape).astype(np.float32)
 
@@ -95,6 +96,7 @@ def random_seeds(foreground, share, generator):
     return np.where(foreground & (generator.random(foreground.shape) < share), numbers, 0)
 
 
+repulsions = st.sampled_from([1.0, 0.7, 1.3])
 shares = st.sampled_from([1, 0.9, 0.6, 0.2])
 seeds = st.integers(0, 2**32 - 1)
 planes = st.tuples(st.integers(1, 8), st.integers(1, 8))
@@ -122,6 +124,17 @@ def test_ranges_of_the_method_equal_the_brute_force(shape, share, seed):
     assert_equals_brute_force(neighborhood, shape, distinct_values, share, seed)
 
 
+@pytest.mark.parametrize("draw_values", [distinct_values, tied_values])
+@settings(max_examples=60, deadline=None)
+@given(neighborhood=neighborhoods(ndim=2), shape=planes, share=shares, repulsion=repulsions, seed=seeds)
+def test_any_repulsion_equals_the_brute_force(draw_values, neighborhood, shape, share, repulsion, seed):
+    generator = np.random.default_rng(seed)
+    values = draw_values((len(neighborhood), *shape), generator)
+    foreground = random_foreground(shape, share, generator)
+    labels = MutexWatershed(repulsion=repulsion)(Affinities(values, neighborhood), foreground=foreground)
+    np.testing.assert_array_equal(labels, brute_force(values, neighborhood, foreground, repulsion=repulsion))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     neighborhood=neighborhoods(ndim=2, max_stride=4),
@@ -144,16 +157,18 @@ def test_a_foreground_far_from_the_origin_equals_the_brute_force(neighborhood, s
     neighborhood=st.one_of(neighborhoods(ndim=2), neighborhoods(ndim=3, max_range=2)),
     share=shares,
     seeded=st.sampled_from([0, 0.1, 0.4]),
+    repulsion=repulsions,
     seed=seeds,
 )
-def test_seeds_equal_the_brute_force(draw_values, neighborhood, share, seeded, seed):
+def test_seeds_equal_the_brute_force(draw_values, neighborhood, share, seeded, repulsion, seed):
     generator = np.random.default_rng(seed)
     shape = tuple(generator.integers(1, 9 - 2 * (neighborhood.ndim - 2) * 2, neighborhood.ndim).tolist())
     values = draw_values((len(neighborhood), *shape), generator)
     foreground = random_foreground(shape, share, generator)
     known = random_seeds(foreground, seeded, generator)
-    labels = MutexWatershed()(Affinities(values, neighborhood), foreground=foreground, seeds=known)
-    np.testing.assert_array_equal(labels, brute_force(values, neighborhood, foreground, known))
+    clusterer = MutexWatershed(repulsion=repulsion)
+    labels = clusterer(Affinities(values, neighborhood), foreground=foreground, seeds=known)
+    np.testing.assert_array_equal(labels, brute_force(values, neighborhood, foreground, known, repulsion))
     for number in np.unique(known[known > 0]):
         assert len(np.unique(labels[known == number])) == 1
     assert len(np.unique(labels[known > 0])) == len(np.unique(known[known > 0]))
@@ -164,14 +179,17 @@ def test_seeds_equal_the_brute_force(draw_values, neighborhood, share, seeded, s
     neighborhood=st.one_of(neighborhoods(ndim=2), neighborhoods(ndim=3, max_range=2)),
     share=shares,
     seeded=st.sampled_from([0, 0.1, 0.4]),
+    repulsion=repulsions,
     seed=seeds,
 )
-def test_both_engines_give_the_same_partition_of_distinct_weights(neighborhood, share, seeded, seed):
+def test_both_engines_give_the_same_partition_of_distinct_weights(
+    neighborhood, share, seeded, repulsion, seed
+):
     pytest.importorskip("mwatershed")
     generator = np.random.default_rng(seed)
     shape = tuple(generator.integers(1, 9 - 2 * (neighborhood.ndim - 2) * 2, neighborhood.ndim).tolist())
     given = Affinities(distinct_values((len(neighborhood), *shape), generator), neighborhood)
     foreground = random_foreground(shape, share, generator)
     known = random_seeds(foreground, seeded, generator) if seeded else None
-    labels = MutexWatershed("mwatershed")(given, foreground=foreground, seeds=known)
-    np.testing.assert_array_equal(labels, MutexWatershed()(given, foreground=foreground, seeds=known))
+    both = [MutexWatershed(engine, repulsion) for engine in ("mwatershed", "bioimage_cpp")]
+    np.testing.assert_array_equal(*(engine(given, foreground=foreground, seeds=known) for engine in both))
