@@ -227,17 +227,17 @@ def _by_edges(
     from bioimage_cpp.graph import UndirectedGraph
     from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
 
-    attraction, repulsion = (_edges(given, repulsion, inside, attractive=role) for role in (True, False))
+    attracting, repelling = (_edges(given, repulsion, inside, attractive=role) for role in (True, False))
     # Ranks in the place of weights: the library's order of equal ones is its own affair.
-    order = np.argsort(-np.concatenate((attraction.weight, repulsion.weight)), kind="stable")
+    order = np.argsort(-np.concatenate((attracting.weight, repelling.weight)), kind="stable")
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order), 0, -1)
     node = _nodes(seeds)
-    near, near_ranks = _strongest(node[attraction.ends], ranks[: len(attraction.ends)])
+    near, near_ranks = _strongest(node[attracting.ends], ranks[: len(attracting.ends)])
     seeded = np.unique(node[seeds.ravel() > 0])
     apart = np.stack(np.triu_indices(len(seeded), 1), axis=1)
-    far = np.concatenate((node[repulsion.ends], seeded[apart]))
-    far_ranks = np.concatenate((ranks[len(attraction.ends) :], np.full(len(apart), len(order) + 1.0)))
+    far = np.concatenate((node[repelling.ends], seeded[apart]))
+    far_ranks = np.concatenate((ranks[len(attracting.ends) :], np.full(len(apart), len(order) + 1.0)))
     different = far[:, 0] != far[:, 1]
     graph = UndirectedGraph.from_unique_edges(node.size, near)
     clusters = mutex_watershed_clustering(graph, near_ranks, far[different], far_ranks[different])
