@@ -122,23 +122,25 @@ def test_peers_that_are_there_are_timed_and_others_are_left_out_with_what_to_ins
 ) -> None:
     peers = load("peers")
     layer = nn.Conv2d(2, 3, 1)
-    there = peers.Peer("numpy", "numpy", lambda: peers.Contender(layer, layer, 2))
-    missing = peers.Peer("no-such-package", "no-such-package<4", lambda: peers.Contender(layer, layer, 2))
+    there = peers.Peer("numpy", "numpy", lambda: peers.of_torch(layer, layer, 2))
+    missing = peers.Peer("no-such-package", "'no-such-package<4'", lambda: peers.of_torch(layer, layer, 2))
     monkeypatch.setattr(peers, "PEERS", {"There": there, "Missing": missing})
     peers.main(["--size", "50", "--runs", "1"])
     text = capsys.readouterr().out
     assert "random weights, own architecture, network only" in text
-    assert re.search(r'^Missing is left out: .*; to have it: pip install "no-such-package<4"$', text, re.M)
+    assert re.search(r"^Missing is left out: .*; to have it: pip install 'no-such-package<4'$", text, re.M)
     rows = text.splitlines()[3:]
     expected = ["bbbc039", "bbbc039-fast", f"There (numpy {np.__version__})"]
     assert [row[:36].strip() for row in rows] == expected
     assert "48 x 48 pixels" in text
 
 
-@pytest.mark.parametrize("name", ["Cellpose 3", "InstanSeg"])
+@pytest.mark.parametrize("name", ["Cellpose 3", "InstanSeg", "StarDist", "StarDist, grid 2"])
 def test_the_network_of_a_peer_takes_the_field(load: Any, name: str) -> None:
     peers = load("peers")
-    pytest.importorskip({"Cellpose 3": "cellpose.resnet_torch", "InstanSeg": "instanseg"}[name])
+    modules = {"Cellpose 3": "cellpose.resnet_torch", "InstanSeg": "instanseg"}
+    pytest.importorskip(modules.get(name, "stardist.models"))
     contender = peers.PEERS[name].build()
-    seconds = peers.measure({name: contender}, torch.zeros(24, 40), 1)
-    assert seconds[name] > 0
+    image = torch.zeros(24, 40)
+    assert peers.measure({name: contender}, image, 1)[name] > 0
+    assert contender.arithmetic(peers.batch_for(contender, image)) > contender.parameters > 0
