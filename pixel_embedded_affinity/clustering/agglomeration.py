@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.clustering.base import is_number
 from pixel_embedded_affinity.clustering.region_graph import RegionGraph, checked_smoothing, region_graph
 from pixel_embedded_affinity.errors import InputError
 
@@ -53,8 +53,7 @@ class Agglomeration:
     smoothing: float | tuple[float, ...] = 1.0
 
     def __post_init__(self) -> None:
-        number = isinstance(self.threshold, Real) and not isinstance(self.threshold, bool)
-        if not number or not 0 <= self.threshold <= 1:
+        if not is_number(self.threshold) or not 0 <= self.threshold <= 1:
             raise InputError(f"threshold must be a number in [0, 1], got {self.threshold!r}")
         object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
 

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -190,6 +191,11 @@ def _check_values(values: NDArray[np.float32], neighborhood: Neighborhood) -> No
     low, high = values.min(), values.max()
     if not (low >= -1 - _ROUNDING and high <= 1 + _ROUNDING):
         raise InputError(_complaint(values))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a real number; a bool is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def refuse_no_attraction(affinities: Affinities) -> None:

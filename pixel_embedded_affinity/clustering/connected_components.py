@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.clustering.base import is_number, refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import as_foreground
 from pixel_embedded_affinity.postprocess import relabel
@@ -40,8 +39,7 @@ class ConnectedComponents:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        number = isinstance(self.threshold, Real) and not isinstance(self.threshold, bool)
-        if not number or not -1 <= self.threshold <= 1:
+        if not is_number(self.threshold) or not -1 <= self.threshold <= 1:
             raise InputError(f"threshold must be a number in [-1, 1], got {self.threshold!r}")
 
     def __call__(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.clustering.base import is_number
 from pixel_embedded_affinity.device import survive_fork
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import as_foreground
@@ -83,12 +84,12 @@ class MeanShift:
     spatial_split: bool = True
 
     def __post_init__(self) -> None:
-        if not _is_number(self.bandwidth) or not 0 < self.bandwidth < 2:
+        if not is_number(self.bandwidth) or not 0 < self.bandwidth < 2:
             raise InputError(
                 f"bandwidth must be a number above 0 and below 2, which is the largest distance of unit "
                 f"vectors, got {self.bandwidth!r}"
             )
-        if not _is_number(self.tolerance) or not 0 <= self.tolerance < 1:
+        if not is_number(self.tolerance) or not 0 <= self.tolerance < 1:
             raise InputError(f"tolerance must be a number of at least 0 and below 1, got {self.tolerance!r}")
         for name in ("seeds", "samples", "iterations"):
             value = getattr(self, name)
@@ -158,10 +159,6 @@ class MeanShift:
                 break
         modes = torch.unique(torch.cat((*resting, seeds)), dim=0)
         return modes, _means(modes, points, self.bandwidth)[1]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _embedding_of(affinities: Affinities) -> Array:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.clustering.base import is_number
 from pixel_embedded_affinity.clustering.region_graph import (
     Edges,
     RegionGraph,
@@ -161,8 +161,7 @@ class LiftedMulticut:
 
 
 def _check_settings(beta: Any, solver: Any) -> None:
-    number = isinstance(beta, Real) and not isinstance(beta, bool)
-    if not number or not 0 < beta < 1:
+    if not is_number(beta) or not 0 < beta < 1:
         raise InputError(f"beta must be a number between 0 and 1, both excluded, got {beta!r}")
     if solver not in SOLVERS:
         raise InputError(f"unknown solver {solver!r}; the valid ones are {list(SOLVERS)}")

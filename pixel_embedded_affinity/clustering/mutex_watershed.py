@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import mmap
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.clustering.base import is_number, refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.image import as_foreground, as_labels
 from pixel_embedded_affinity.postprocess import relabel
@@ -67,8 +66,7 @@ class MutexWatershed:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise InputError(f"unknown engine {self.engine!r}; the valid ones are {list(ENGINES)}")
-        number = isinstance(self.repulsion, Real) and not isinstance(self.repulsion, bool)
-        if not number or not 0 < self.repulsion < math.inf:
+        if not is_number(self.repulsion) or not 0 < self.repulsion < math.inf:
             raise InputError(f"repulsion must be a finite number above 0, got {self.repulsion!r}")
         object.__setattr__(self, "repulsion", float(self.repulsion))
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.clustering.base import is_number, refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import as_foreground
 from pixel_embedded_affinity.postprocess import relabel
@@ -184,8 +183,7 @@ _NO_EDGES = Edges(np.zeros((0, 2), np.intp), np.zeros(0), np.zeros(0, np.intp))
 
 
 def _is_width(value: Any) -> bool:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and 0 <= value < np.inf
+    return is_number(value) and 0 <= value < np.inf
 
 
 def _check_axes(smoothing: float | tuple[float, ...], ndim: int) -> None:

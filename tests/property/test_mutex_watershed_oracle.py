@@ -79,15 +79,16 @@ def random_foreground(shape, share, generator):
     return generator.random(shape) < share
 
 
-def assert_equals_brute_force(neighborhood, shape, draw_values, share, seed):
+def assert_equals_brute_force(neighborhood, shape, draw_values, share, seed, repulsion=1.0):
     generator = np.random.default_rng(seed)
     values = draw_values((len(neighborhood), *shape), generator)
     foreground = random_foreground(shape, share, generator)
-    expected = brute_force(values, neighborhood, foreground)
-    labels = MutexWatershed()(Affinities(values, neighborhood), foreground=foreground)
+    expected = brute_force(values, neighborhood, foreground, repulsion=repulsion)
+    clusterer = MutexWatershed(repulsion=repulsion)
+    labels = clusterer(Affinities(values, neighborhood), foreground=foreground)
     np.testing.assert_array_equal(labels, expected)
     if share == 1:
-        np.testing.assert_array_equal(MutexWatershed()(Affinities(values, neighborhood)), expected)
+        np.testing.assert_array_equal(clusterer(Affinities(values, neighborhood)), expected)
 
 
 def random_seeds(foreground, share, generator):
@@ -128,11 +129,7 @@ def test_ranges_of_the_method_equal_the_brute_force(shape, share, seed):
 @settings(max_examples=60, deadline=None)
 @given(neighborhood=neighborhoods(ndim=2), shape=planes, share=shares, repulsion=repulsions, seed=seeds)
 def test_any_repulsion_equals_the_brute_force(draw_values, neighborhood, shape, share, repulsion, seed):
-    generator = np.random.default_rng(seed)
-    values = draw_values((len(neighborhood), *shape), generator)
-    foreground = random_foreground(shape, share, generator)
-    labels = MutexWatershed(repulsion=repulsion)(Affinities(values, neighborhood), foreground=foreground)
-    np.testing.assert_array_equal(labels, brute_force(values, neighborhood, foreground, repulsion=repulsion))
+    assert_equals_brute_force(neighborhood, shape, draw_values, share, seed, repulsion)
 
 
 @settings(max_examples=60, deadline=None)
