@@ -26,6 +26,7 @@ BENCHMARKS = (
     "pipeline.py --model bbbc039-fast --runs 5",
     "hardware.py",
     "hardware.py --model bbbc039-fast",
+    "memory_reuse.py",
     "affinities.py --runs 3",
     "clusterers.py --runs 3",
     "many.py --model bbbc039-fast --runs 2 --count 8",

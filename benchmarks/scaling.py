@@ -104,7 +104,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--largest", type=int, default=2048)
     parser.add_argument("--block", type=int, default=2048)
     parser.add_argument("--overlap", type=int, default=128)
-    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--tile", type=int, default=1152)
     parser.add_argument("--way", choices=("in memory", "in blocks", "loop"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -28,6 +28,7 @@ from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.image import Image, as_foreground, as_image, as_labels
 from pixel_embedded_affinity.lazy_image import LazyImage, fixed_normalization, open_image
+from pixel_embedded_affinity.memory import memory_reused
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.models.fetch import resolve
@@ -502,7 +503,7 @@ class Segmenter:
         shape = embedding.image_shape or embedding.spatial_shape
         given = None if foreground is None else as_foreground(foreground, shape)
         inside = _foreground_of(embedding, given, settings)
-        with cpu_threads(self.threads):
+        with memory_reused(), cpu_threads(self.threads):
             pairs = affinities(embedding, settings.neighborhood).numpy()
             labels = _labels_of(run, pairs, inside, settings.postprocess)
         return labels_of_image(labels, shape, given)
@@ -563,7 +564,7 @@ class Segmenter:
         scale: float | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
-        tile: TileSize = 1024,
+        tile: TileSize = 1152,
         min_size: int | None = None,
         block: int = 2048,
         overlap: int = 128,
@@ -626,7 +627,7 @@ class Segmenter:
         plan = Plan(picture.spatial_shape, block, overlap, settings.neighborhood.strides)
         check_output(out, plan.shape)
         windows = self._windows(picture, foreground, run, settings, as_tiling(tile))
-        with block_folder(out, folder) as kept:
+        with memory_reused(), block_folder(out, folder) as kept:
             return label_blockwise(
                 plan,
                 windows,
@@ -673,7 +674,7 @@ class Segmenter:
         }
 
     def _embed(self, values: npt.NDArray[np.float32], tiling: Tiling) -> Embedding:
-        with cpu_threads(self.threads):
+        with memory_reused(), cpu_threads(self.threads):
             return embed(
                 self._network, values, self.device, self.precision, tiling=tiling, views=self.config.views
             )
@@ -687,7 +688,7 @@ class Segmenter:
         return _View(picture, given, embedding)
 
     def _found(self, view: _View, run: Clusterer, settings: ModelConfig) -> Segmentation:
-        with cpu_threads(self.threads):
+        with memory_reused(), cpu_threads(self.threads):
             return _segmentation(view, run, settings)
 
     def _settings(
@@ -731,7 +732,7 @@ def _labels_of_each(
     progress: Progress,
 ) -> Iterator[Labels]:
     """Labels of images, the network being one image ahead."""
-    with closing(prefetched(prepare, track(images, progress))) as views:
+    with memory_reused(), closing(prefetched(prepare, track(images, progress))) as views:
         for view in views:
             yield find(view).labels
 

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from pixel_embedded_affinity.errors import InputError
@@ -26,9 +26,10 @@ class Tiling:
     ----------
     size : "auto", int, sequence of int or None
         Height and width in pixels of what is kept of a tile; one number for both. The network sees each tile
-        with its halo around. Sizes are rounded up to multiples of the network's coarsest pixel, and evened
-        out, so that the last tile of a row is not a sliver. ``"auto"``: the whole image if there is memory
-        for it, else the largest tile for which there is. None: the whole image, whatever it takes.
+        with its halo around; where the image ends, that is kept as well. Sizes are rounded up to multiples of
+        the network's coarsest pixel, and evened out, so that the last tile of a row is not a sliver.
+        ``"auto"``: the whole image if there is memory for it, else the largest tile for which there is. None:
+        the whole image, whatever it takes.
     halo : int
         Context in pixels around a tile. From the network's receptive radius on (see
         `ResidualUNet.receptive_radius`), the tiled embedding equals the whole one but for rounding.
@@ -83,8 +84,8 @@ def tiles(shape: Sequence[int], size: Sequence[int], *, halo: int, grid: int) ->
     """Cut an image into tiles that the network sees as parts of it.
 
     Every tile starts on the grid, where the network's coarse pixels lie as in the whole image, and all are
-    of one shape, so that they form batches. Those at the image's borders get more context inward instead of
-    any outward: the network meets a border where the image has one.
+    of one shape, so that they form batches. Where the image ends no context is needed: the tiles there keep
+    more of what the network sees, which meets a border where the image has one.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def outer_shape(shape: Sequence[int], size: Sequence[int], *, halo: int, grid: i
     """Shape of what the network sees of each of the `tiles` of these parameters."""
     context = rounded_up(halo, grid)
     return tuple(
-        min(_even(length, part, grid) + 2 * context, rounded_up(length, grid))
+        min(_step(length, part, context, grid) + 2 * context, rounded_up(length, grid))
         for length, part in zip(shape, size)
     )
 
@@ -159,19 +160,21 @@ def rounded_up(length: int, grid: int) -> int:
     return -(-length // grid) * grid
 
 
-def _even(length: int, part: int, grid: int) -> int:
-    """Size of the tiles of one axis, all but the last one: as many as are needed, about equally long."""
-    count = math.ceil(length / rounded_up(part, grid))
-    return rounded_up(-(-length // count), grid)
+def _step(length: int, part: int, context: int, grid: int) -> int:
+    """What is kept of each tile of one axis but the first and the last: as many as are needed, evened out."""
+    inside = max(rounded_up(length, grid) - 2 * context, grid)
+    count = math.ceil(inside / rounded_up(part, grid))
+    return rounded_up(math.ceil(inside / count), grid)
 
 
 def _line(length: int, part: int, context: int, grid: int) -> list[tuple[slice, slice]]:
     """Outer and core interval of each tile along one axis."""
-    step, padded = _even(length, part, grid), rounded_up(length, grid)
+    step, padded = _step(length, part, context, grid), rounded_up(length, grid)
     outer = min(step + 2 * context, padded)
-    cores = [slice(start, min(start + step, length)) for start in range(0, length, step)]
-    starts = [min(max(0, core.start - context), padded - outer) for core in cores]
-    return [(slice(start, start + outer), core) for start, core in zip(starts, cores)]
+    last = padded - outer
+    starts = [*range(0, last, step), last]
+    ends = [0, *(start + context for start in starts[1:]), length]
+    return [(slice(start, start + outer), slice(*core)) for start, core in zip(starts, pairwise(ends))]
 
 
 def _checked_size(size: Any) -> Size:

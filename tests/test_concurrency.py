@@ -22,6 +22,7 @@ import torch
 from pixel_embedded_affinity import device as devices
 from pixel_embedded_affinity.errors import DeviceError, InputError
 from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.tiling import Tiling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -192,7 +193,9 @@ def call_cluster(counted: Counted, image: Array) -> None:
 
 CALLS: dict[str, Callable[[Counted, Array], Any]] = {
     "segment": lambda counted, image: counted.segmenter.segment(image, clusterer=counted.cluster),
-    "tiled": lambda counted, image: counted.segmenter.segment(image, tile=32, clusterer=counted.cluster),
+    "tiled": lambda counted, image: counted.segmenter.segment(
+        image, tile=Tiling(16, halo=0), clusterer=counted.cluster
+    ),
     "cluster": call_cluster,
     "segment_many": lambda counted, image: list(
         counted.segmenter.segment_many([image] * 3, clusterer=counted.cluster)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pixel_embedded_affinity import memory
-from pixel_embedded_affinity.memory import free_memory, is_out_of_memory
+from pixel_embedded_affinity.memory import free_memory, is_out_of_memory, memory_reused
 
 CPU = torch.device("cpu")
+needs_glibc = pytest.mark.skipif(
+    not memory._malloc.is_ours, reason="malloc is not that of glibc, or the environment tunes it"
+)
 
 
 def test_something_is_free_on_this_machine() -> None:
@@ -59,3 +67,140 @@ def test_errors_of_python_and_torch_that_mean_no_memory_are_known() -> None:
 )
 def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
     assert not is_out_of_memory(error)
+
+
+# --- using memory again -----------------------------------------------------------------------------------
+
+COUNTING = """
+import json, resource
+from pixel_embedded_affinity import memory
+
+SIZE = 2**26
+PAGES = SIZE / resource.getpagesize()
+
+def taken():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        b"x" * SIZE
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / PAGES
+
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) / PAGES
+
+found = {"outside": taken(), "before": held()}
+with memory.memory_reused():
+    found["first"] = taken()
+    with memory.memory_reused():
+        found["nested"] = taken()
+    found["still inside"] = taken()
+    found["inside"] = held()
+found["after"] = held()
+memory._KEPT = SIZE // 2
+with memory.memory_reused():
+    taken()
+found["after, too much"] = held()
+found["outside again"] = taken()
+print(json.dumps(found))
+"""
+"""Fills 64 MiB eight times; prints, in units of that, the memory that the system gave for it, and what is held."""
+
+
+def counted(**environment: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTING],
+        env={**os.environ, **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+@needs_glibc
+def test_memory_is_used_again_inside_and_as_by_default_outside() -> None:
+    found = counted()
+    assert found["outside"] == pytest.approx(8, abs=0.2)
+    assert found["first"] <= 1.2
+    assert found["nested"] <= 0.2
+    assert found["still inside"] <= 0.2
+    assert found["outside again"] == pytest.approx(8, abs=0.2)
+
+
+@needs_glibc
+def test_what_was_used_stays_for_the_next_image_unless_it_is_too_much() -> None:
+    found = counted()
+    assert found["inside"] - found["before"] == pytest.approx(1, abs=0.2)
+    assert found["after"] - found["before"] == pytest.approx(1, abs=0.2)
+    assert found["after, too much"] - found["before"] == pytest.approx(0, abs=0.2)
+
+
+@needs_glibc
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("GLIBC_TUNABLES", "glibc.malloc.arena_max=4"), ("MALLOC_MMAP_THRESHOLD_", "131072")],
+)
+def test_a_malloc_that_the_environment_tunes_is_left_alone(name: str, value: str) -> None:
+    found = counted(**{name: value})
+    assert found["first"] == pytest.approx(8, abs=0.2)
+
+
+class Recorded:
+    """In the place of the C library: keeps the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[int, ...]]] = []
+
+    def mallopt(self, *values: int) -> None:
+        self.calls.append(("mallopt", values))
+
+    def malloc_trim(self, *values: int) -> None:
+        self.calls.append(("malloc_trim", values))
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, *, ours: bool = True) -> Recorded:
+    malloc: Any = memory._Malloc()
+    library = Recorded()
+    malloc.__dict__ |= {"is_ours": ours, "_library": library}
+    monkeypatch.setattr(memory, "_malloc", malloc)
+    return library
+
+
+def test_overlapping_contexts_set_and_restore_once_and_an_old_glibc_gives_all_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = recorded(monkeypatch)
+    one, other = memory_reused(), memory_reused()
+    one.__enter__()
+    other.__enter__()
+    assert library.calls == [("mallopt", (-4, 0)), ("mallopt", (-1, -1))]
+    one.__exit__(None, None, None)
+    assert len(library.calls) == 2
+    other.__exit__(None, None, None)
+    assert [name for name, _ in library.calls[2:]] == ["mallopt"] * 3 + ["malloc_trim"]
+
+
+def test_an_error_inside_restores_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = recorded(monkeypatch)
+    with pytest.raises(KeyError), memory_reused():
+        raise KeyError
+    assert library.calls[-1] == ("malloc_trim", (0,))
+
+
+def test_another_malloc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = recorded(monkeypatch, ours=False)
+    with memory_reused():
+        pass
+    assert library.calls == []
+
+
+@pytest.mark.parametrize("error", [TypeError("no None on Windows"), OSError("no such library")])
+def test_a_system_without_a_c_library_of_that_kind_has_no_glibc(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(name: object) -> None:
+        raise error
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", refuse)
+    assert memory._Malloc().is_ours is False

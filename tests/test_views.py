@@ -124,7 +124,7 @@ def test_one_view_is_the_image_as_it_is(segmenter: Segmenter) -> None:
 def test_several_views_in_tiles_are_those_of_the_whole_image(segmenter: Segmenter, views: int) -> None:
     several, image = segmenter.with_settings(views=views), image_of(230, 197)
     whole = several.embed(image, tile=None)
-    tiled = several.embed(image, tile=Tiling(96, halo=96))
+    tiled = several.embed(image, tile=Tiling(16, halo=96))
     np.testing.assert_allclose(tiled.numpy(), whole.numpy(), atol=1e-5)
 
 
@@ -132,7 +132,7 @@ def test_a_large_image_in_several_views_is_that_of_segment(segmenter: Segmenter)
     several, image = segmenter.with_settings(views=4), image_of(150, 170)
     expected = several.segment(image)
     found = np.zeros(image.shape, np.int32)
-    several.segment_large(image, found, block=64, overlap=64, tile=Tiling(64, halo=96))
+    several.segment_large(image, found, block=64, overlap=64, tile=Tiling(16, halo=96))
     np.testing.assert_array_equal(found > 0, expected > 0)
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.device import resolve_device
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.memory import memory_reused
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.training.batches import Batch, BatchSource, view_generator
@@ -153,6 +154,7 @@ class Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         deadline = _Deadline(minutes)
         with ExitStack() as stack:
+            stack.enter_context(memory_reused())
             logs = open_logs(self.output / LOG_FILE, LOG_COLUMNS, self.step)
             for log in logs:
                 stack.enter_context(closing(log))

@@ -13,7 +13,7 @@ import tifffile
 import torch
 from torch import nn
 
-from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
+from pixel_embedded_affinity import Neighborhood, Segmenter, affinities, memory
 
 SIZE = (40, 56)
 
@@ -99,6 +99,28 @@ def test_images_per_second_of_both_ways_are_printed(load: Any, capsys: pytest.Ca
     assert [name for name, *_ in ways] == ["loop of segment", "segment_many"]
     assert ways[0][2] == "1.00"
     assert ("MB after the first 5" in text) is Path("/proc/self/statm").exists()
+
+
+@pytest.mark.skipif(
+    not memory._malloc.is_ours, reason="malloc is not that of glibc, or the environment tunes it"
+)
+def test_less_memory_comes_from_the_system_where_it_is_used_again(
+    load: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load("memory_reuse").main(["--models", "bbbc039-fast", "--runs", "1"])
+    rows = re.findall(
+        r"^bbbc039-fast +(without|used again) .* (\d+) MB +\d+ MB$", capsys.readouterr().out, re.M
+    )
+    assert [way for way, _ in rows] == ["without", "used again"]
+    assert int(rows[1][1]) < int(rows[0][1]) / 2
+
+
+def test_where_malloc_is_left_alone_nothing_is_compared(
+    load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory._malloc, "is_ours", False)
+    load("memory_reuse").main([])
+    assert "left alone" in capsys.readouterr().out
 
 
 def test_the_images_differ(load: Any) -> None:
