@@ -20,7 +20,8 @@ _SIGNS = ("allocate memory", "not enough memory", "out of memory")
 
 _KEPT = 2**30  # bytes that may stay with the process for the next image
 _TUNING = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_")
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as malloc.h numbers them
+_MAPPED, _USUALLY_MAPPED = 2**29, 2**25  # bytes from which on an array is given back as soon as it is freed
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
 def free_memory(device: torch.device) -> int:
@@ -53,6 +54,7 @@ def memory_reused() -> Iterator[None]:
 
     A network frees and allocates large arrays, layer by layer. By default malloc gives each of them back to the
     system and gets it again as new pages, which the system clears one by one: up to half of a network's time.
+    Arrays of 512 MiB and more go back all the same: the gaps that they leave would make the heap much larger.
 
     When the last of several contexts that overlap in time ends, up to 1 GiB stays with the process for the next
     image, and if more is free, all of it goes back. malloc has one setting per process: meanwhile arrays of other
@@ -98,21 +100,20 @@ class _Malloc:
         return ctypes.CDLL(None)
 
     def keep(self) -> None:
-        """Take everything from the heap, and never make the heap smaller."""
+        """Take all but the largest arrays from the heap, and never make the heap smaller."""
         with self._lock:
             self._users += 1
             if self._users == 1:
-                self._library.mallopt(_MMAP_MAX, 0)
+                self._library.mallopt(_MMAP_THRESHOLD, _MAPPED)  # an old glibc refuses more than its default
                 self._library.mallopt(_TRIM_THRESHOLD, -1)
 
     def release(self) -> None:
-        """Let large arrays be mapped again, as by default those that are as large as its threshold can become."""
+        """Let arrays be mapped again from the size on that the threshold has at most by default."""
         with self._lock:
             self._users -= 1
             last = self._users == 0
             if last:
-                self._library.mallopt(_MMAP_THRESHOLD, 2**25)
-                self._library.mallopt(_MMAP_MAX, 2**16)
+                self._library.mallopt(_MMAP_THRESHOLD, _USUALLY_MAPPED)
                 self._library.mallopt(_TRIM_THRESHOLD, _KEPT)
         if last and self._free() > _KEPT:
             self._library.malloc_trim(0)

@@ -627,7 +627,7 @@ class Segmenter:
         plan = Plan(picture.spatial_shape, block, overlap, settings.neighborhood.strides)
         check_output(out, plan.shape)
         windows = self._windows(picture, foreground, run, settings, as_tiling(tile))
-        with memory_reused(), block_folder(out, folder) as kept:
+        with block_folder(out, folder) as kept:
             return label_blockwise(
                 plan,
                 windows,
