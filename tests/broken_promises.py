@@ -118,8 +118,8 @@ BREAKS = [
     Break(
         "Tiled is whole",
         "tiling.py",
-        "return rounded_up(-(-length // count), grid)",
-        "return -(-length // count)",
+        "return rounded_up(math.ceil(inside / count), grid)",
+        "return math.ceil(inside / count)",
         "tiles do not start on the grid of the network",
     ),
     Break(
