@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
@@ -122,6 +123,9 @@ def test_blocks_of_a_resized_image_give_the_labels_of_the_whole(
     plain = perfect.with_settings(scale=scale, postprocess=Postprocess())
     count = plain.segment_large(image, found, block=block, overlap=40, tile=None, foreground=mask)
     expected = plain.segment(image, foreground=mask)
+    # Values between those of two discs may join some into an object longer than the overlap, of which nothing is said.
+    boxes = ndimage.find_objects(expected)
+    assume(all(side.stop - side.start <= 40 for box in boxes for side in box))
     np.testing.assert_array_equal(found, expected)
     assert count == expected.max()
     np.testing.assert_array_equal(plain.segment(image, foreground=mask, scale=scale), expected)
