@@ -93,11 +93,16 @@ class _Malloc:
     def is_ours(self) -> bool:
         """Whether it is there, and nobody else has tuned it."""
         tuned = any(name in os.environ for name in _TUNING)
-        return not tuned and "glibc.malloc." not in os.environ.get("GLIBC_TUNABLES", "") and _is_glibc()
+        tuned = tuned or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
+        return not tuned and hasattr(self._library, "gnu_get_libc_version")
 
     @cached_property
     def _library(self) -> Any:
-        return ctypes.CDLL(None)
+        """The C library of this process, None where there is none to be loaded."""
+        try:
+            return ctypes.CDLL(None)
+        except (OSError, TypeError):  # no such call on Windows
+            return None
 
     def keep(self) -> None:
         """Take all but the largest arrays from the heap, and never make the heap smaller."""
@@ -125,13 +130,6 @@ class _Malloc:
         self._library.mallinfo2.restype = _Counts
         counts: int = self._library.mallinfo2().fordblks
         return counts
-
-
-def _is_glibc() -> bool:
-    try:
-        return hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
-    except (OSError, TypeError):  # no such call on Windows
-        return False
 
 
 _malloc = _Malloc()
