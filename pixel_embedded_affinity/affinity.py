@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -222,11 +223,10 @@ class Affinities:
 
     def numpy(self) -> Affinities:
         """Return the same affinities as NumPy arrays in main memory; what was not computed yet is still not."""
-        given = None if self._given is None else _numpy_of(self._given)
-        result = Affinities(given, self.neighborhood, self._source)
+        result = copy.copy(self)  # not made anew: what was checked need not be checked again
+        result._given = None if self._given is None else _numpy_of(self._given)
         result._as_numpy = True
         result._computed = None if self._computed is None else _numpy_of(self._computed)
-        result._unit_vectors = self._unit_vectors
         return result
 
     @property

@@ -127,9 +127,9 @@ class Segmenter:
     precision : {"auto", "float32", "bfloat16"}
         What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
     threads : int, optional
-        CPU threads for the network and the affinities of this segmenter; the labels do not depend on it. Torch's
-        own number is as before after each call. That is one number per process: what other threads compute with
-        torch during a call may use it as well. Default: torch's own number.
+        CPU threads on which this segmenter computes; the labels do not depend on it. Torch's own number is as
+        before after each call. That is one number per process: what other threads compute with torch during a
+        call may use it as well. Default: torch's own number.
 
     Raises
     ------

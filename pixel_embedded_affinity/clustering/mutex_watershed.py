@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-import mmap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ ENGINES = ("bioimage_cpp", "mwatershed")
 """Libraries that take the edges one after the other; the second comes with the extra ``mwatershed``."""
 
 _Inside = NDArray[np.bool_]
+_Part = tuple[tuple[slice, ...], _Inside]  # a window of the image, and the foreground in it
 
 
 @dataclass(frozen=True)
@@ -141,24 +143,94 @@ def _checked_seeds(
 
 
 def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> NDArray[np.int32]:
-    """The library's way for images; it takes the smallest box around the foreground."""
+    """The library's way for images; it takes the smallest box around the foreground, or around each part of it."""
+    window = tuple(slice(0, n) for n in given.spatial_shape)
+    if inside is None:
+        return relabel(_clusters(given, repulsion, None, window))
+    window = _window(inside, given.neighborhood.strides)
+    labels = np.zeros(given.spatial_shape, np.int32)
+    found = np.zeros(given.spatial_shape, np.uint64)
+    used = np.uint64(0)
+    for (part, mask), clusters in _each_part(given, repulsion, inside):
+        np.copyto(found[part], clusters + used, where=mask)
+        used += clusters.max()
+    # With a mask, the library skips numbers.
+    labels[window] = relabel(found[window])
+    return labels
+
+
+def _each_part(
+    given: Affinities, repulsion: float, inside: _Inside
+) -> Iterator[tuple[_Part, NDArray[np.uint64]]]:
+    """Each part of the foreground with its clusters, found on as many threads as torch has."""
+    strides = given.neighborhood.strides
+    groups = _groups(inside, given.neighborhood, _threads())
+    parts = [(window, group[window]) for group in groups for window in [_window(group, strides)]]
+    given.channel(0, (slice(0, 0),) * inside.ndim)  # what it prepares at the first call, all threads share
+    with ThreadPoolExecutor(len(parts)) as pool:
+        yield from zip(
+            parts, pool.map(lambda part: _clusters(given, repulsion, part[1], part[0]), parts), strict=True
+        )
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _groups(inside: _Inside, neighborhood: Neighborhood, count: int) -> list[_Inside]:
+    """The foreground in up to so many groups of about as many pixels each, between which no pair attracts.
+
+    Clusters of different groups never join, so that what repels them does not matter: each group gives the clusters
+    that it has in the whole.
+    """
+    structure = _attraction(neighborhood)
+    if count == 1 or structure is None:
+        return [inside]
+    from scipy import ndimage
+
+    regions, number = ndimage.label(inside, structure)
+    sizes = np.bincount(regions.ravel(), minlength=number + 1)
+    sizes[0] = 0
+    # Regions are numbered in the order of their first pixels: successive ones lie near each other.
+    group = ((np.cumsum(sizes) - sizes / 2) * count // sizes.sum()).astype(np.int16)
+    group[0] = -1
+    groups = group[regions]
+    return [groups == k for k in np.unique(group[1:])]
+
+
+def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
+    """Which pixels next to one attract it, as `scipy.ndimage.label` takes it; None if pixels farther away do."""
+    structure = np.zeros((3,) * neighborhood.ndim, bool)
+    structure[(1,) * neighborhood.ndim] = True
+    for offset, attractive in zip(neighborhood.offsets, neighborhood.attractive, strict=True):
+        if attractive and max(map(abs, offset)) > 1:
+            return None
+        if attractive:
+            structure[tuple(1 + step for step in offset)] = structure[tuple(1 - step for step in offset)] = (
+                True
+            )
+    return structure
+
+
+def _clusters(
+    given: Affinities, repulsion: float, inside: _Inside | None, window: tuple[slice, ...]
+) -> NDArray[np.uint64]:
+    """What the library makes of a part of the image; background is 0."""
     from bioimage_cpp.segmentation import mutex_watershed
 
-    neighborhood, shape = given.neighborhood, given.spatial_shape
-    window = tuple(slice(0, n) for n in shape) if inside is None else _window(inside, neighborhood.strides)
+    neighborhood = given.neighborhood
     # The library takes the number of attractive channels, so these must come first.
     channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
-    labels = np.zeros(shape, np.int32)
-    clusters = mutex_watershed(
+    clusters: NDArray[np.uint64] = mutex_watershed(
         _edge_weights(given, repulsion, channels, window),
         [neighborhood.offsets[channel] for channel in channels],
         sum(neighborhood.attractive),
         strides=neighborhood.strides,
-        mask=None if inside is None else inside[window],
+        mask=inside,
     )
-    # With a mask, the library skips numbers.
-    labels[window] = relabel(clusters)
-    return labels
+    return clusters
 
 
 def _window(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
@@ -174,9 +246,9 @@ def _window(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
 def _edge_weights(
     given: Affinities, repulsion: float, channels: list[int], window: tuple[slice, ...]
 ) -> NDArray[np.float32]:
-    """Weights in the order of `channels`; those that the strides leave out are never read, and stay 0."""
+    """Weights in the order of `channels`; those that the strides leave out are never read, and are not set."""
     strides = given.neighborhood.strides
-    weights = _zeros((len(channels), *(part.stop - part.start for part in window)))
+    weights = np.empty((len(channels), *(part.stop - part.start for part in window)), np.float32)
     grid = tuple(slice(None, None, stride) for stride in strides)
     sparse = tuple(slice(part.start, part.stop, stride) for part, stride in zip(window, strides, strict=True))
     for weight, channel in zip(weights, channels, strict=True):
@@ -191,11 +263,6 @@ def _repulsive(affinity: Any, repulsion: float) -> NDArray[np.float32]:
     """Weights of repulsive edges."""
     weights: NDArray[np.float32] = np.float32(repulsion) * (1 - np.maximum(affinity, 0))
     return weights
-
-
-def _zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Zeros that take memory only where they are written: NumPy's come in pages that a coarse grid fills all."""
-    return np.frombuffer(mmap.mmap(-1, 4 * math.prod(shape)), np.float32).reshape(shape)
 
 
 class _Edges(NamedTuple):

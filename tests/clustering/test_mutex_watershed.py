@@ -11,6 +11,8 @@ import pytest
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import MutexWatershed
+from pixel_embedded_affinity.clustering.mutex_watershed import _groups
+from pixel_embedded_affinity.device import cpu_threads
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import check_clusterer, synthetic_embedding
@@ -161,6 +163,8 @@ def test_an_empty_foreground_does_not_need_the_library():
 import sys, numpy as np
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering import MutexWatershed
+from pixel_embedded_affinity.clustering.mutex_watershed import _groups
+from pixel_embedded_affinity.device import cpu_threads
 from pixel_embedded_affinity.neighborhood import Neighborhood
 given = Affinities(np.zeros((4, 5, 5), np.float32), Neighborhood.from_ranges([1, 3], 4))
 assert not MutexWatershed()(given, foreground=np.zeros((5, 5), bool)).any()
@@ -286,7 +290,57 @@ def test_only_attraction_is_computed_at_every_pixel(monkeypatch):
         Affinities, "channel", lambda self, k, where=None: asked.append((k, where)) or channel(self, k, where)
     )
     MutexWatershed()(given, foreground=boxes() > 0)
+    asked = [(k, where) for k, where in asked if where[1].stop > 0]
     assert {k: {part.step for part in where} for k, where in asked} == {
         k: {None if role else 5} for k, role in enumerate(neighborhood.attractive)
     }
-    assert all(where[1].start == 5 and where[1].stop == 40 for _, where in asked)
+    assert all(where[1].start >= 5 and where[1].stop <= 40 for _, where in asked)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, 1e30])
+def test_weights_that_the_strides_leave_out_are_never_read(monkeypatch, poison):
+    given = random_affinities(Neighborhood.from_ranges([1, 3, 9], 8, strides=(3, 2)), (30, 40))
+    expected = MutexWatershed()(given)
+    empty = np.empty
+
+    def poisoned(shape, dtype=float):
+        array = empty(shape, dtype)
+        if array.dtype == np.float32:
+            array.fill(poison)
+        return array
+
+    monkeypatch.setattr(np, "empty", poisoned)
+    np.testing.assert_array_equal(MutexWatershed()(given), expected)
+
+
+def test_parts_of_the_foreground_that_nothing_attracts_go_to_different_threads():
+    foreground = np.zeros((60, 10), bool)
+    foreground[[0, 20, 40], 1:9] = True  # 8 pixels each
+    foreground[50:54, 1:9] = True  # 32 pixels
+    neighborhood = Neighborhood.from_ranges([1, 3], 4)
+    groups = _groups(foreground, neighborhood, 2)
+    assert [group.sum() for group in groups] == [24, 32]
+    np.testing.assert_array_equal(sum(groups), foreground)
+    assert [group.sum() for group in _groups(foreground, neighborhood, 100)] == [8, 8, 8, 32]
+    assert len(_groups(foreground, neighborhood, 1)) == 1
+
+
+@pytest.mark.parametrize(("offset", "count"), [((-1, -1), 1), ((-1, 0), 2), ((-2, 0), 1)])
+def test_what_a_pair_attracts_stays_together(offset, count):
+    foreground = np.eye(4, dtype=bool)
+    neighborhood = Neighborhood([offset, (0, -3)], [True, False])
+    assert len(_groups(foreground, neighborhood, 2)) == count
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_labels_do_not_depend_on_the_number_of_threads(ndim):
+    shape = (6, 40, 50)[-ndim:]
+    generator = np.random.default_rng(3)
+    foreground = generator.random(shape) < 0.5
+    given = random_affinities(Neighborhood.from_ranges([1, 3], 2 * ndim, strides=2), shape)
+    found = []
+    for count in (1, 2, 5, 64):
+        with cpu_threads(count):
+            found.append(MutexWatershed()(given, foreground=foreground))
+    for labels in found[1:]:
+        np.testing.assert_array_equal(labels, found[0])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering import MutexWatershed
+from pixel_embedded_affinity.device import cpu_threads
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import neighborhoods
 
@@ -130,6 +131,20 @@ def test_ranges_of_the_method_equal_the_brute_force(shape, share, seed):
 @given(neighborhood=neighborhoods(ndim=2), shape=planes, share=shares, repulsion=repulsions, seed=seeds)
 def test_any_repulsion_equals_the_brute_force(draw_values, neighborhood, shape, share, repulsion, seed):
     assert_equals_brute_force(neighborhood, shape, draw_values, share, seed, repulsion)
+
+
+@pytest.mark.parametrize("draw_values", [distinct_values, tied_values])
+@settings(max_examples=100, deadline=None)
+@given(
+    neighborhood=st.one_of(neighborhoods(ndim=2), neighborhoods(ndim=3, max_range=2)),
+    share=st.sampled_from([0.6, 0.4, 0.2]),
+    threads=st.integers(1, 4),
+    seed=seeds,
+)
+def test_parts_on_several_threads_equal_the_brute_force(draw_values, neighborhood, share, threads, seed):
+    shape = (7, 8) if neighborhood.ndim == 2 else (3, 4, 5)
+    with cpu_threads(threads):
+        assert_equals_brute_force(neighborhood, shape, draw_values, share, seed)
 
 
 @settings(max_examples=60, deadline=None)
