@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import as_labels
+
+MERGE_RADII_BY = ("border", "similarity")
+"""How `Postprocess` chooses the neighbor that a thin object joins."""
 
 Labels = NDArray[np.int32]
 _Integers = NDArray[np.intp]
@@ -91,14 +94,15 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
     return _painted(_kept(runs, areas > 0, target))
 
 
-def merge_thin(labels: ArrayLike, radii: Sequence[float]) -> Labels:
-    """Merge thin objects into the neighboring object with which they share the longest border.
+def merge_thin(labels: ArrayLike, radii: Sequence[float], embedding: ArrayLike | None = None) -> Labels:
+    """Merge thin objects into a neighboring object: that of the longest common border, or the most alike one.
 
     Slivers along the border of two objects are often too large for `merge_fragments`, which would take small
     objects with them; but they are thin. The radii are taken in the given order, one pass each. In a pass,
-    every object of a smaller radius is a fragment, and goes where `merge_fragments` would send it. The radius
-    of an object is the distance from its innermost pixel to the nearest pixel of the image outside of it: 1
-    for a line that is one pixel wide.
+    every object of a smaller radius is a fragment, and goes where `merge_fragments` would send it; with an
+    embedding, to the neighbor of the highest cosine of the mean embeddings in the place of the longest border.
+    The radius of an object is the distance from its innermost pixel to the nearest pixel of the image outside of
+    it: 1 for a line that is one pixel wide.
 
     Parameters
     ----------
@@ -106,6 +110,8 @@ def merge_thin(labels: ArrayLike, radii: Sequence[float]) -> Labels:
         2D or 3D labels of any integer dtype, 0 = background. Nothing is merged across background.
     radii : sequence of float
         Radii in pixels, at least 0.
+    embedding : array-like of float, optional
+        Unit-length embedding ``(D, *spatial)`` of the labels' spatial shape. Not modified.
 
     Returns
     -------
@@ -115,13 +121,17 @@ def merge_thin(labels: ArrayLike, radii: Sequence[float]) -> Labels:
     Raises
     ------
     InputError
-        If `labels` are not labels, or a radius is not a finite number of at least 0.
+        If `labels` are not labels, a radius is not a finite number of at least 0, or the embedding is not an
+        array of numbers of that shape.
     """
     merged = relabel(labels)
+    sums = None
+    if embedding is not None:
+        sums = _summed_embeddings(merged, _checked_embedding(embedding, merged.shape), int(merged.max()) + 1)
     for radius in _checked_radii(radii):
         thin = _radii(merged) < radius
         if thin.any():
-            merged = _merged_where(merged, thin)
+            merged, sums = _merged_where(merged, thin, sums)
     return merged
 
 
@@ -246,7 +256,7 @@ def clear_border(labels: ArrayLike) -> Labels:
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Postprocessing steps, applied in the order of the parameters, but for the last one, which comes first.
+    """Postprocessing steps, applied in the order of the parameters, but for `merge_similarity`, which comes first.
 
     Parameters
     ----------
@@ -262,12 +272,15 @@ class Postprocess:
         Whether `clear_border` is applied.
     merge_similarity : float, optional
         Cosine for `merge_alike`, before all else; it needs the embedding. Default None: nothing is merged by it.
+    merge_radii_by : {"border", "similarity"}
+        The neighbor that a thin object joins: that of the longest common border, or the one of the most similar
+        embedding, which `merge_thin` then needs.
 
     Raises
     ------
     InputError
         If a size is not an integer of at least 0, a radius is not a finite number of at least 0, the
-        similarity is not in [-1, 1], or a switch is not a bool.
+        similarity is not in [-1, 1], a switch is not a bool, or `merge_radii_by` is neither of the two.
 
     Examples
     --------
@@ -282,6 +295,7 @@ class Postprocess:
     fill_holes: bool = False
     clear_border: bool = False
     merge_similarity: float | None = None
+    merge_radii_by: str = "border"
 
     def __post_init__(self) -> None:
         if self.merge_similarity is not None:
@@ -292,6 +306,23 @@ class Postprocess:
         for name in ("fill_holes", "clear_border"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        if self.merge_radii_by not in MERGE_RADII_BY:
+            raise InputError(
+                f"merge_radii_by must be one of {list(MERGE_RADII_BY)}, got {self.merge_radii_by!r}"
+            )
+
+    @property
+    def needs_embedding(self) -> bool:
+        """Whether objects are compared by their embeddings."""
+        return self.merge_similarity is not None or self._radii_by_similarity
+
+    @property
+    def _radii_by_similarity(self) -> bool:
+        return bool(self.merge_radii) and self.merge_radii_by == "similarity"
+
+    def without_embedding(self) -> Postprocess:
+        """Return the same steps for labels that come without an embedding."""
+        return replace(self, merge_similarity=None, merge_radii_by="border")
 
     def __call__(self, labels: ArrayLike, embedding: ArrayLike | None = None) -> Labels:
         """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel.
@@ -301,16 +332,20 @@ class Postprocess:
         labels : array-like of int
             2D or 3D labels of any integer dtype, 0 = background.
         embedding : array-like of float, optional
-            Unit-length embedding ``(D, *spatial)``, for `merge_similarity`.
+            Unit-length embedding ``(D, *spatial)``, where `needs_embedding`.
 
         Raises
         ------
         InputError
-            If `labels` are not labels, or neighbors are to be merged by their embeddings and there are none.
+            If `labels` are not labels, or objects are to be compared by their embeddings and there are none.
         """
-        result = merge_fragments(self._merged_alike(labels, embedding), self.merge_sizes)
+        self._check_embedding(embedding)
+        result = labels
+        if self.merge_similarity is not None and embedding is not None:
+            result = merge_alike(result, embedding, self.merge_similarity)
+        result = merge_fragments(result, self.merge_sizes)
         if self.merge_radii:
-            result = merge_thin(result, self.merge_radii)
+            result = merge_thin(result, self.merge_radii, embedding if self._radii_by_similarity else None)
         if self.min_size:
             result = remove_small(result, self.min_size)
         if self.fill_holes:
@@ -319,15 +354,14 @@ class Postprocess:
             result = clear_border(result)
         return result
 
-    def _merged_alike(self, labels: ArrayLike, embedding: ArrayLike | None) -> ArrayLike:
-        if self.merge_similarity is None:
-            return labels
-        if embedding is None:
+    def _check_embedding(self, embedding: ArrayLike | None) -> None:
+        if self.needs_embedding and embedding is None:
+            asking = "merge_similarity" if self.merge_similarity is not None else "merge_radii_by"
+            plain = {"merge_similarity": None, "merge_radii_by": "'border'"}[asking]
             raise InputError(
-                f"merge_similarity is {self.merge_similarity}, but there is no embedding to compare objects by; give "
-                "affinities that were made from one, or set merge_similarity to None"
+                f"{asking} is {getattr(self, asking)!r}, but there is no embedding to compare objects by; give "
+                f"affinities that were made from one, or set {asking} to {plain}"
             )
-        return merge_alike(labels, embedding, self.merge_similarity)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-compatible values; `from_dict` is the inverse."""
@@ -525,15 +559,18 @@ def _moved_borders(borders: _Borders, target: _Integers) -> _Borders:
 
 def _merge_pass(areas: _Integers, borders: _Borders, size: int) -> _Integers:
     """Object that each object becomes part of in a pass over those smaller than a size."""
-    return _targets(borders, areas < size)
+    return _targets(borders, areas < size, borders.length)
 
 
-def _targets(borders: _Borders, fragment: NDArray[np.bool_]) -> _Integers:
-    """Object that each object becomes part of when fragments merge: of those that do, the one that comes first."""
-    target = _choices(borders, fragment)
+def _targets(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[Any]) -> _Integers:
+    """Object that each object becomes part of when fragments merge: of those that do, the one that comes first.
+
+    A fragment joins the neighbor to which it is nearest; `nearness` has a number for each pair of `borders`.
+    """
+    target = _choices(borders, fragment, nearness)
     labels = np.arange(len(target))
     # Two fragments that chose each other would send a chain round in circles; longer circles cannot arise,
-    # since along one the borders could only grow, and of equal borders the smallest label is chosen.
+    # since along one the nearness could only grow, and of equal neighbors the smallest label is chosen.
     mutual = (target[target] == labels) & (labels < target)
     target[mutual] = labels[mutual]
     while not np.array_equal(target, target[target]):
@@ -559,19 +596,35 @@ def _radii(ordered: Labels) -> NDArray[np.float64]:
     return radii
 
 
-def _merged_where(ordered: Labels, fragment: NDArray[np.bool_]) -> Labels:
-    """Labels after one pass in which the given objects are the fragments."""
+def _merged_where(
+    ordered: Labels, fragment: NDArray[np.bool_], sums: NDArray[np.float64] | None
+) -> tuple[Labels, NDArray[np.float64] | None]:
+    """Labels, and sums of their embeddings, after one pass in which the given objects are the fragments."""
     runs = _ordered_runs(ordered)
-    target = _targets(_object_borders(ordered, len(fragment)), fragment)
-    return _painted(_kept(runs, np.bincount(target, minlength=len(target)) > 0, target))
+    borders = _object_borders(ordered, len(fragment))
+    nearness = borders.length if sums is None else _cosines(sums, borders)
+    target = _targets(borders, fragment, nearness)
+    kept = np.bincount(target, minlength=len(target)) > 0
+    if sums is not None:
+        merged = np.zeros_like(sums)
+        np.add.at(merged, target, sums)
+        sums = merged[kept]
+    return _painted(_kept(runs, kept, target)), sums
 
 
-def _choices(borders: _Borders, fragment: NDArray[np.bool_]) -> _Integers:
+def _cosines(sums: NDArray[np.float64], borders: _Borders) -> NDArray[np.float64]:
+    """Cosine of the summed embeddings of each pair of neighbors, 0 where one of them is zero."""
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    unit = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+    cosines: NDArray[np.float64] = np.einsum("ij,ij->i", unit[borders.first], unit[borders.second])
+    return cosines
+
+
+def _choices(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[Any]) -> _Integers:
     """Neighbor that each fragment joins; every other object stays with itself."""
     source = np.concatenate((borders.first, borders.second))
     neighbor = np.concatenate((borders.second, borders.first))
-    length = np.concatenate((borders.length, borders.length))
-    rank = np.lexsort((neighbor, -length, fragment[neighbor], source))
+    rank = np.lexsort((neighbor, -np.concatenate((nearness, nearness)), fragment[neighbor], source))
     rank = rank[fragment[source[rank]]]
     sources, best = np.unique(source[rank], return_index=True)
     target = np.arange(len(fragment))

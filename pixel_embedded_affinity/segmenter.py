@@ -816,7 +816,7 @@ def _labels_of(
 ) -> Labels:
     """Cluster and postprocess; a plug-in's labels are checked."""
     # Fetched only where it is used: it may be on another device.
-    embedding = None if postprocess.merge_similarity is None else pairs.embedding
+    embedding = pairs.embedding if postprocess.needs_embedding else None
     return postprocess(as_labels(run(pairs, foreground=inside), pairs.spatial_shape), embedding)
 
 

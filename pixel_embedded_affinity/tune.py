@@ -387,7 +387,7 @@ class _Trials:
         return self._clustered[1]
 
     def _score(self, sample: _Sample, config: ModelConfig, labels: Labels) -> float:
-        embedding = None if config.postprocess.merge_similarity is None else sample.embedding.numpy()
+        embedding = sample.embedding.numpy() if config.postprocess.needs_embedding else None
         found = config.postprocess(labels, embedding)
         prediction = labels_of_image(found, sample.truth.shape, sample.given)
         score = self._measure(sample.truth, prediction)

@@ -165,6 +165,63 @@ def test_a_sliver_joins_the_neighbor_with_the_longest_border():
     np.testing.assert_array_equal(merge_thin(labels, [1.5]), np.where(labels == 3, 1, labels))
 
 
+def test_with_an_embedding_a_sliver_joins_the_most_alike_neighbor():
+    labels = picture("1111222 1113222 1113222 1113222 1111222")
+    steps = Postprocess(merge_radii=(1.5,), merge_radii_by="similarity")
+    for angle, joined in ((10, 1), (70, 2)):
+        embedding = along(labels, [0, 0, 90, angle])
+        expected = np.where(labels == 3, joined, labels)
+        np.testing.assert_array_equal(merge_thin(labels, [1.5], embedding), expected)
+        np.testing.assert_array_equal(steps(labels, embedding), expected)
+
+
+def test_of_two_slivers_the_merged_one_is_compared_by_all_its_pixels():
+    """The thinner one turns the object that it joins towards the other side."""
+    labels = np.repeat([1, 1, 1, 1, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4], 14).reshape(14, 14)
+    for angle, joined in ((60, 2), (30, 1)):
+        embedding = along(labels, [0, 0, angle, 44, 90])
+        found = merge_thin(labels, [1.5, 2.5], embedding)
+        assert found[0, 0] == 1
+        assert found[6, 0] == joined
+        assert found.max() == 2
+
+
+def test_a_sliver_that_is_alike_nothing_joins_the_first_of_its_neighbors():
+    labels = picture("1111222 1113222 1113222 1113222 1111222")
+    embedding = np.where(labels == 3, 0, along(labels, [0, 0, 0, 0]))
+    assert (merge_thin(labels, [1.5], embedding) == np.where(labels == 3, 1, labels)).all()
+
+
+def test_thin_objects_by_similarity_need_a_fitting_embedding_and_a_known_word():
+    labels, steps = picture("12 12"), Postprocess(merge_radii=(2,), merge_radii_by="similarity")
+    with pytest.raises(InputError, match="expected floating-point numbers"):
+        merge_thin(labels, [2], np.ones((3, 2, 3)))
+    with pytest.raises(InputError, match=r"merge_radii_by is 'similarity', but there is no .*to 'border'"):
+        steps(labels)
+    for word in ("size", None, True, ["border"]):
+        with pytest.raises(
+            InputError, match=r"merge_radii_by must be one of \['border', 'similarity'\], got"
+        ):
+            Postprocess(merge_radii_by=word)
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs"),
+    [
+        ({}, False),
+        ({"merge_radii": (2,)}, False),
+        ({"merge_radii_by": "similarity"}, False),
+        ({"merge_radii": (2,), "merge_radii_by": "similarity"}, True),
+        ({"merge_similarity": 0.5}, True),
+    ],
+)
+def test_steps_say_whether_they_need_the_embedding(settings, needs):
+    steps = Postprocess(min_size=3, **settings)
+    assert steps.needs_embedding is needs
+    assert not steps.without_embedding().needs_embedding
+    assert steps.without_embedding().min_size == 3
+
+
 def test_an_object_as_thick_as_the_radius_stays():
     labels = np.full((15, 15), 2)
     labels[5:10, 5:10] = 1  # its innermost pixel is three pixels from the nearest one outside
@@ -275,7 +332,7 @@ def test_sizes_may_be_numpy_integers_and_come_back_as_plain_ones():
 def test_settings_survive_a_round_trip_through_json():
     import json
 
-    steps = Postprocess((5, 20, 50), (2.5, 4.0), 25, True, False, merge_similarity=0.75)
+    steps = Postprocess((5, 20, 50), (2.5, 4.0), 25, True, False, 0.75, "similarity")
     assert Postprocess.from_dict(json.loads(json.dumps(steps.to_dict()))) == steps
     assert Postprocess.from_dict({}) == Postprocess()
 
@@ -336,6 +393,7 @@ def test_without_settings_no_step_is_taken_and_settings_cannot_be_changed():
         "fill_holes": False,
         "clear_border": False,
         "merge_similarity": None,
+        "merge_radii_by": "border",
     }
     labels = picture("111110 101200 111110")
     np.testing.assert_array_equal(steps(labels), labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,7 +77,7 @@ class Pipeline:
         pairs, clusterer = self._pairs(output.embedding[0].float(), clustering, inside)
         postprocess = self.recipe.model.postprocess
         if pairs.embedding is None:  # of predicted affinities
-            postprocess = replace(postprocess, merge_similarity=None)
+            postprocess = postprocess.without_embedding()
         labels = postprocess(clusterer(pairs, foreground=inside), pairs.embedding)
         return labels_of_image(labels, image.shape[1:], foreground)
 

@@ -49,7 +49,14 @@ def face_neighbors(pixel, shape):
                 yield other
 
 
-def slow_merge_pass(labels, fragments):
+def slow_cosines(labels, embedding, fragment):
+    """Cosine of the mean embeddings of an object and of each other one."""
+    means = {label: embedding[:, labels == label].mean(1) for label in np.unique(labels).tolist()}
+    units = {label: mean / np.linalg.norm(mean) for label, mean in means.items()}
+    return {label: float(units[label] @ units[fragment]) for label in units}
+
+
+def slow_merge_pass(labels, fragments, embedding=None):
     """One pass of merging, from the wording of its documentation."""
     choice = {}
     for fragment in fragments:
@@ -57,8 +64,9 @@ def slow_merge_pass(labels, fragments):
         for pixel in np.argwhere(labels == fragment).tolist():
             shared.update(labels[other].item() for other in face_neighbors(pixel, labels.shape))
         neighbors = [label for label in shared if label not in (0, fragment)]
+        near = shared if embedding is None else slow_cosines(labels, embedding, fragment)
         if neighbors:
-            choice[fragment] = min(neighbors, key=lambda n: (n in fragments, -shared[n], n))
+            choice[fragment] = min(neighbors, key=lambda n: (n in fragments, -near[n], n))
     objects = set(labels[labels > 0].tolist())
     group = {label: {label} for label in objects}
     for fragment, target in choice.items():
@@ -120,13 +128,13 @@ def test_alike_neighbors_merge_one_pair_after_the_other(labels, seed, similarity
     np.testing.assert_array_equal(embedding, before[1])
 
 
-def slow_merge_thin(labels, radii):
+def slow_merge_thin(labels, radii, embedding=None):
     result = slow_relabel(labels)
     for radius in radii:
         thin = {
             label for label in np.unique(result[result > 0]).tolist() if slow_radius(result, label) < radius
         }
-        result = slow_merge_pass(result, thin)
+        result = slow_merge_pass(result, thin, embedding)
     return result
 
 
