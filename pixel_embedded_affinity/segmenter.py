@@ -36,8 +36,8 @@ from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.overlap import overlapped
 from pixel_embedded_affinity.postprocess import Postprocess, relabel
-from pixel_embedded_affinity.prefetch import prefetched
 from pixel_embedded_affinity.progress import Progress, track
 from pixel_embedded_affinity.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.settings import read_settings, write_settings
@@ -522,7 +522,7 @@ class Segmenter:
     ) -> Iterator[Labels]:
         """Segment images one after the other, lazily; the settings are checked at once.
 
-        While the labels of an image are being found, the network runs on the next one, in a thread.
+        While the labels of an image are being found, in a thread, the network runs on the next one.
 
         Parameters
         ----------
@@ -732,9 +732,9 @@ def _labels_of_each(
     progress: Progress,
 ) -> Iterator[Labels]:
     """Labels of images, the network being one image ahead."""
-    with memory_reused(), closing(prefetched(prepare, track(images, progress))) as views:
-        for view in views:
-            yield find(view).labels
+    with memory_reused(), closing(overlapped(prepare, find, track(images, progress))) as found:
+        for segmentation in found:
+            yield segmentation.labels
 
 
 def _digest(network: nn.Module) -> str:

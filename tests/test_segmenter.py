@@ -461,29 +461,27 @@ def test_the_images_before_a_bad_one_are_segmented(segmenter: Segmenter, image: 
 def test_the_network_runs_on_the_next_image_while_one_is_clustered(
     segmenter: Segmenter, image: Array
 ) -> None:
-    network_ran, clustered = threading.Semaphore(0), []
-
-    def images() -> Iterator[Array]:
-        yield from [image] * 3
+    network_ran = [threading.Event() for _ in range(3)]
+    seen_in: list[threading.Thread] = []
+    clustered_in: list[threading.Thread] = []
 
     def cluster(pairs: Affinities, *, foreground: Array | None = None) -> Array:
-        if len(clustered) < 2:  # behind the last image, no other one is being looked at
-            assert network_ran.acquire(timeout=60)
-        clustered.append(threading.current_thread())
+        clustered_in.append(threading.current_thread())
+        following = network_ran[len(clustered_in) :][:1]  # behind the last image there is none
+        assert all(ran.wait(timeout=60) for ran in following), "the network waited for the clusterer"
         return np.where(foreground, 1, 0)
 
     def count(*_: Any) -> None:
-        network_ran.release()
+        network_ran[len(seen_in)].set()
+        seen_in.append(threading.current_thread())
 
     hook = segmenter._network.register_forward_hook(count)
     try:
-        found = segmenter.segment_many(images(), clusterer=cluster)
-        next(found)
-        assert network_ran.acquire(timeout=60), "the network waited for the clusterer"
-        found.close()
+        assert len(list(segmenter.segment_many([image] * 3, clusterer=cluster))) == 3
     finally:
         hook.remove()
-    assert set(clustered) == {threading.current_thread()}
+    assert set(seen_in) == {threading.current_thread()}
+    assert len(set(clustered_in) - set(seen_in)) == 1
 
 
 @pytest.mark.parametrize("tile", ["whole", 0, -16, 2.5, (0, 16), True])

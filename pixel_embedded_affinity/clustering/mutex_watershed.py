@@ -165,12 +165,14 @@ def _each_part(
     """Each part of the foreground with its clusters, found on as many threads as torch has."""
     strides = given.neighborhood.strides
     groups = _groups(inside, given.neighborhood, _threads())
-    parts = [(window, group[window]) for group in groups for window in [_window(group, strides)]]
+    windows = [_window(group, strides) for group in groups]
+    first, *others = [(window, group[window]) for window, group in zip(windows, groups, strict=True)]
     given.channel(0, (slice(0, 0),) * inside.ndim)  # what it prepares at the first call, all threads share
-    with ThreadPoolExecutor(len(parts)) as pool:
-        yield from zip(
-            parts, pool.map(lambda part: _clusters(given, repulsion, part[1], part[0]), parts), strict=True
-        )
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        started = [pool.submit(_clusters, given, repulsion, mask, window) for window, mask in others]
+        yield first, _clusters(given, repulsion, first[1], first[0])
+        for part, found in zip(others, started, strict=True):
+            yield part, found.result()
 
 
 def _threads() -> int:
