@@ -123,7 +123,7 @@ def main(command: list[str] | None = None) -> int:
     """Run the benchmarks and write both files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--output", type=Path, default=FOLDER, help="existing folder (default: that of this script)"
+        "--output", type=Path, default=FOLDER, help="folder of the results (default: that of this script)"
     )
     parser.add_argument("--largest", type=int, default=2048, help="largest side of an image for scaling.py")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="names of scripts, such as pipeline.py")
@@ -131,6 +131,7 @@ def main(command: list[str] | None = None) -> int:
     chosen = [text.format(largest=options.largest) for text in BENCHMARKS]
     if options.only:
         chosen = [text for text in chosen if text.split()[0] in options.only]
+    options.output.mkdir(parents=True, exist_ok=True)
     results, failed = {}, []
     for text in chosen:
         print(f"python benchmarks/{text}", flush=True)

@@ -54,4 +54,5 @@ def test_what_was_printed_is_kept_and_a_failure_is_named(
     assert "so far\nno" in page
     assert "logical cores" in page
     assert (tmp_path / "results.png").read_bytes()[:4] == b"\x89PNG"
-    assert module.main(["--output", str(tmp_path), "--only", "pipeline.py"]) == 0
+    assert module.main(["--output", str(tmp_path / "new" / "folder"), "--only", "pipeline.py"]) == 0
+    assert (tmp_path / "new" / "folder" / "results.md").is_file()
