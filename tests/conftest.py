@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
@@ -16,6 +17,9 @@ from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.segmenter import Segmenter
 
 MakeNetwork = Callable[..., nn.Module]
+
+# A run that decides on a change tries the same examples each time; everyone's own runs try others.
+settings.register_profile("ci", derandomize=True, database=None, deadline=None, print_blob=True)
 
 
 @pytest.fixture(scope="session")
