@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import pairwise, product
@@ -126,6 +126,18 @@ class Store(NamedTuple):
             ) from error
         return labels
 
+    def finished(self) -> list[Path]:
+        """Files of the blocks that are done."""
+        return sorted(self.folder.glob("block_[0-9]*.npz"))
+
+    def remove(self) -> None:
+        """Delete the blocks and their plan, and the folder unless it holds anything else."""
+        killed = (*self.folder.glob(".block_[0-9]*.npz.*.part"), *self.folder.glob(f".{_PLAN}.*.part"))
+        for path in (*self.finished(), *killed, self.folder / _PLAN):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            self.folder.rmdir()
+
 
 def check_output(out: Any, shape: Sequence[int]) -> None:
     """Refuse an output before any work is done.
@@ -183,8 +195,8 @@ def label_blockwise(
     out : path or array
         See `check_output`. A path appears when all is done.
     folder : pathlib.Path
-        Where blocks are kept until all is done; those that it holds from an earlier run are not done again.
-        It is removed in the end.
+        Where blocks are kept until all is done; those that it holds from an earlier run are not done again. In the
+        end they are removed, and the folder with them if nothing else lies in it.
     settings : dict
         All that the labels depend on, as JSON holds it: blocks of other settings are refused.
     min_size, clear_border
@@ -204,7 +216,7 @@ def label_blockwise(
     InputError
         If `folder` holds blocks of other settings.
     """
-    store = Store(folder)
+    store = Store(folder.absolute())  # workers may run elsewhere
     _resume(store, plan, settings)
     work = partial(_finish, plan, label, store)
     todo = [index for index in range(len(plan.cores)) if not store.path(index).exists()]
@@ -212,7 +224,7 @@ def label_blockwise(
         pass
     tables = _tables(plan, store, min_size, clear_border)
     _write(plan, store, tables, out)
-    shutil.rmtree(folder)
+    store.remove()
     return max((int(table.max()) for table in tables), default=0)
 
 
@@ -254,6 +266,11 @@ def _resume(store: Store, plan: Plan, settings: dict[str, Any]) -> None:
         raise InputError(
             f"'{store.folder}' holds blocks of an image or of settings other than these; expected the same; "
             "delete the folder, or name another one"
+        )
+    if not path.exists() and (strange := store.finished()):
+        raise InputError(
+            f"'{store.folder}' holds '{strange[0].name}', but no {_PLAN} that says what it is a block of; expected a "
+            "new folder, or that of an earlier run; name another one"
         )
     with atomic_file(path) as file:
         file.write(text.encode())

@@ -36,11 +36,20 @@ class LazyImage:
         One of `AXES`.
     channels : int
         Channels of the model, to which those of the image are fitted as by `image.as_image`.
+    path : pathlib.Path or None
+        Where the image was opened: another process that gets it opens it there, instead of being sent all pixels.
     """
 
     source: Any
     axes: str
     channels: int
+    path: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a path in the place of what it holds."""
+        if self.path is None:
+            return type(self), (self.source, self.axes, self.channels)
+        return _reopened, (self.path, self.axes, self.channels)
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
@@ -80,7 +89,8 @@ def open_image(image: Any, *, axes: str | None = None, channels: int) -> LazyIma
     MissingDependencyError
         If the path is that of a zarr array, and zarr is not installed.
     """
-    source, declared = _opened(Path(image)) if isinstance(image, (str, os.PathLike)) else (image, None)
+    path = Path(image).absolute() if isinstance(image, (str, os.PathLike)) else None
+    source, declared = (image, None) if path is None else _opened(Path(image))
     missing = [name for name in ("shape", "dtype", "__getitem__") if not hasattr(source, name)]
     if missing:
         raise InputError(
@@ -89,7 +99,11 @@ def open_image(image: Any, *, axes: str | None = None, channels: int) -> LazyIma
         )
     letters = axes or declared or ("YX" if len(source.shape) == 2 else "YXC")
     _check_axes(letters, tuple(source.shape))
-    return LazyImage(source, letters, channels)
+    return LazyImage(source, letters, channels, path)
+
+
+def _reopened(path: Path, axes: str, channels: int) -> LazyImage:
+    return open_image(path, axes=axes, channels=channels)
 
 
 def fixed_normalization(image: LazyImage, normalization: Normalization) -> Normalization:

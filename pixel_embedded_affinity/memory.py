@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 _SIGNS = ("allocate memory", "not enough memory", "out of memory")
 
 _KEPT = 2**30  # bytes that may stay with the process for the next image
@@ -25,7 +26,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be taken on a device; on the CPU, what the machine and the container's limit leave.
+    """Bytes that can be taken on a device; on the CPU, what the machine and the limits of the container or job leave.
 
     Where neither the system nor the device says what is free, half of the main memory is taken as free.
     """
@@ -35,7 +36,7 @@ def free_memory(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + cached)
-    left = _left_in_group()
+    left = _left_in_groups()
     return _free_in_machine() if left is None else min(left, _free_in_machine())
 
 
@@ -153,14 +154,48 @@ def _main_memory() -> int:
         return 8 * 2**30
 
 
-def _left_in_group() -> int | None:
-    """What the limit of a Linux container leaves; None where there is no limit."""
+def _left_in_groups() -> int | None:
+    """What the limits of the process's control groups leave, as of a container or a job; None without limits."""
+    return min((left for left in map(_left_in, _groups()) if left is not None), default=None)
+
+
+class _Group(NamedTuple):
+    """A control group's folder, and what its files are called."""
+
+    folder: Path
+    limit: str
+    used: str
+    cached: str
+
+
+def _groups() -> Iterator[_Group]:
+    """The groups of both versions that this process is in, and those above them, whose limits count as well.
+
+    In a container the root of what is mounted there may be the group itself, whatever its path is called.
+    """
     try:
-        limit = int((_GROUPS / "memory.max").read_text(encoding="ascii"))
-        used = int((_GROUPS / "memory.current").read_text(encoding="ascii"))
-        entries = (_GROUPS / "memory.stat").read_text(encoding="ascii").splitlines()
+        lines = _MEMBERSHIP.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = ["0::/"]
+    for line in lines:
+        _, controllers, path = line.split(":", 2) if line.count(":") >= 2 else ("", "none", "/")
+        below = Path(path.lstrip("/"))
+        for part in (below, *below.parents):
+            if not controllers:
+                yield _Group(_GROUPS / part, "memory.max", "memory.current", "inactive_file")
+            elif "memory" in controllers.split(","):
+                names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+                yield _Group(_GROUPS / "memory" / part, *names)
+
+
+def _left_in(group: _Group) -> int | None:
+    """What a group's limit leaves; None where there is no such group, or no limit."""
+    try:
+        limit = int((group.folder / group.limit).read_text(encoding="ascii"))
+        used = int((group.folder / group.used).read_text(encoding="ascii"))
+        entries = (group.folder / "memory.stat").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
         return None
     # Cached files count as used, and are given up when memory is asked for.
-    cached = sum(int(line.split()[1]) for line in entries if line.startswith("inactive_file "))
+    cached = sum(int(line.split()[1]) for line in entries if line.startswith(f"{group.cached} "))
     return max(0, limit - used + cached)

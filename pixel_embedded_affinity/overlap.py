@@ -17,7 +17,8 @@ def overlapped(
     """Prepare and finish items in order, preparing each while the one before it is finished.
 
     Items are taken and prepared in the consumer's thread, one ahead of what is given, and finished in a thread
-    of its own, one at a time. Once the iterator is closed no further item is taken.
+    of its own, one at a time: what was prepared is in memory for two items at most. Once the iterator is closed, or
+    an item is known to have failed, no further item is taken.
 
     Parameters
     ----------
@@ -37,7 +38,9 @@ def overlapped(
     try:
         ahead = _started(pool, prepare, finish, iterator)
         while ahead is not None:
-            present, ahead = ahead, _started(pool, prepare, finish, iterator)
+            present = ahead
+            failed = present.done() and present.exception() is not None
+            ahead = None if failed else _started(pool, prepare, finish, iterator)
             yield present.result()
     finally:
         pool.shutdown(cancel_futures=True)

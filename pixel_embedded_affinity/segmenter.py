@@ -552,7 +552,8 @@ class Segmenter:
         prepare = partial(
             self._view, axes=axes, foreground=None, scale=settings.scale, tiling=as_tiling(tile)
         )
-        return _labels_of_each(prepare, partial(self._found, run=run, settings=settings), images, progress)
+        find = partial(self._labels_found, run=run, settings=settings)
+        return _labels_of_each(prepare, find, images, progress)
 
     def segment_large(
         self,
@@ -599,11 +600,12 @@ class Segmenter:
         overlap : int
             Pixels around a block that are labeled with it, at most `block`.
         folder : path, optional
-            Where finished blocks are kept until all is done. Default: `out` with ``.blocks`` at its end; for
-            an array a temporary folder, from which a killed run does not resume.
+            Where finished blocks are kept until all is done; then they are removed, and the folder with them if
+            nothing else lies in it. Default: `out` with ``.blocks`` at its end; for an array a temporary folder,
+            from which a killed run does not resume.
         client : dask.distributed.Client, optional
-            Its workers do the blocks; they must see `folder` and be able to read the image. Default: this
-            process does them one by one.
+            Its workers do the blocks; they must see `folder` and be able to read the image: a path is opened by
+            each of them, an array in memory is sent to them whole. Default: this process does them one by one.
         progress : bool or callable
             True shows a bar over the blocks; a callable is used as ``tqdm`` is.
 
@@ -691,6 +693,10 @@ class Segmenter:
         with memory_reused(), cpu_threads(self.threads):
             return _segmentation(view, run, settings)
 
+    def _labels_found(self, view: _View, run: Clusterer, settings: ModelConfig) -> Labels:
+        """The labels alone: what they were made from need not stay in memory."""
+        return self._found(view, run, settings).labels
+
     def _settings(
         self,
         neighborhood: Neighborhood | None = None,
@@ -727,14 +733,13 @@ def _segmentation(view: _View, run: Clusterer, settings: ModelConfig) -> Segment
 
 def _labels_of_each(
     prepare: Callable[[Any], _View],
-    find: Callable[[_View], Segmentation],
+    find: Callable[[_View], Labels],
     images: Iterable[Any],
     progress: Progress,
 ) -> Iterator[Labels]:
     """Labels of images, the network being one image ahead."""
     with memory_reused(), closing(overlapped(prepare, find, track(images, progress))) as found:
-        for segmentation in found:
-            yield segmentation.labels
+        yield from found
 
 
 def _digest(network: nn.Module) -> str:

@@ -154,10 +154,53 @@ def test_blocks_of_other_settings_or_another_cut_are_refused(tmp_path: Path) -> 
 
 
 def test_a_damaged_block_is_named(tmp_path: Path) -> None:
-    truth = field((40, 20), 9, 1)
+    truth = field((60, 20), 9, 1)
+    plan = Plan(truth.shape, 20, 9, (1, 1))
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, Looker(truth, 2), tmp_path)
     (tmp_path / "block_000001.npz").write_bytes(b"no block")
     with pytest.raises(InputError, match=r"block_000001\.npz' cannot be read"):
+        run(plan, Looker(truth), tmp_path)
+
+
+def test_what_else_lies_in_the_folder_stays_there(tmp_path: Path) -> None:
+    truth = field((40, 20), 9, 1)
+    plan, out = Plan(truth.shape, 20, 9, (1, 1)), tmp_path / "labels.tif"
+    (tmp_path / "image.tif").write_bytes(b"not ours")
+    (tmp_path / "block_of_flats.npz").write_bytes(b"not ours either")
+    (tmp_path / ".block_000000.npz.0123.part").write_bytes(b"ours, of a run that was killed")
+    label_blockwise(plan, Looker(truth), out, folder=tmp_path, settings={})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "block_of_flats.npz",
+        "image.tif",
+        "labels.tif",
+    ]
+    np.testing.assert_array_equal(tifffile.imread(out), components(truth))
+
+
+def test_blocks_of_nobody_knows_what_are_not_taken_for_ours(tmp_path: Path) -> None:
+    truth = field((40, 20), 9, 1)
+    (tmp_path / "block_000001.npz").write_bytes(b"of another program")
+    with pytest.raises(InputError, match=r"holds 'block_000001\.npz', but no plan\.json that says what"):
         run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth), tmp_path)
+    assert (tmp_path / "block_000001.npz").read_bytes() == b"of another program"
+
+
+def test_a_relative_folder_is_the_same_one_to_workers_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = field((40, 20), 9, 1)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    class Mover(Looker):
+        def __call__(self, window: Box) -> Array:
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            return super().__call__(window)
+
+    found, _ = run(Plan(truth.shape, 20, 9, (1, 1)), Mover(truth), Path("blocks"))
+    np.testing.assert_array_equal(found, components(truth))
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_labels_are_written_as_tiff_once_all_is_done(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,28 @@ def test_dask_arrays_are_read_in_parts() -> None:
     values = picture(20, 30)
     image = open_image(dask.from_array(values, chunks=8), channels=1)
     np.testing.assert_array_equal(image.read(BOX)[0], values[BOX])
+
+
+def test_another_process_gets_a_path_and_not_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = picture(200, 300)
+    tifffile.imwrite(tmp_path / "image.tif", values)
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(open_image("image.tif", axes="YX", channels=3))
+    assert len(sent) < 1000
+    monkeypatch.chdir("/")
+    found = pickle.loads(sent)
+    assert isinstance(found.source, np.memmap)
+    assert (found.axes, found.channels) == ("YX", 3)
+    np.testing.assert_array_equal(found.read(BOX)[0], values[BOX])
+
+
+def test_an_array_in_memory_is_sent_whole() -> None:
+    values = picture(20, 30, 3)
+    found = pickle.loads(pickle.dumps(open_image(values, axes="YXC", channels=3)))
+    assert (found.axes, found.channels, found.path) == ("YXC", 3, None)
+    np.testing.assert_array_equal(found.source, values)
 
 
 @pytest.mark.parametrize("clip", [None, (0.0, 1.0)])

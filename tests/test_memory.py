@@ -26,9 +26,13 @@ def test_something_is_free_on_this_machine() -> None:
 
 
 def write_group(folder: Path, limit: str) -> None:
-    (folder / "memory.max").write_text(f"{limit}\n", encoding="ascii")
-    (folder / "memory.current").write_text("700\n", encoding="ascii")
-    (folder / "memory.stat").write_text("anon 500\ninactive_file 200\n", encoding="ascii")
+    """Files of a control group, under the names of both versions."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        (folder / name).write_text(f"{limit}\n", encoding="ascii")
+    for name in ("memory.current", "memory.usage_in_bytes"):
+        (folder / name).write_text("700\n", encoding="ascii")
+    entries = "anon 500\ninactive_file 200\ntotal_inactive_file 200\n"
+    (folder / "memory.stat").write_text(entries, encoding="ascii")
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("1000", 500), ("100", 0), ("max", 2048000)])
@@ -39,6 +43,39 @@ def test_the_limit_of_a_container_counts_where_there_is_one(
     write_group(tmp_path, limit)
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    assert free_memory(CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("membership", "limits", "expected"),
+    [
+        ("0::/job/step", {"job/step": 1000}, 500),  # a group below the root
+        ("0::/job/step", {"job": 900, "job/step": 1000}, 400),  # the group above has less
+        ("0::/job/step", {"job": 2000, "job/step": 1000}, 500),
+        ("0::/host/path", {"": 1000}, 500),  # a container that does not see its own path
+        ("9:cpu:/other\n4:memory:/job\n0::/", {"memory/job": 1000}, 500),  # the first version of groups
+        ("4:cpu,memory:/job", {"memory": 800, "memory/job": 1000}, 300),
+        ("4:cpu:/job", {"job": 1000, "memory/job": 1000}, 2048000),  # groups of other things
+        ("nonsense\n", {}, 2048000),
+        (None, {"": 1000}, 500),  # no file that says it
+    ],
+)
+def test_the_least_that_a_job_or_a_group_above_it_leaves_counts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    membership: str | None,
+    limits: dict[str, int],
+    expected: int,
+) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable:    2000 kB\n", encoding="ascii")
+    if membership is not None:
+        (tmp_path / "membership").write_text(membership, encoding="ascii")
+    for name, limit in limits.items():
+        (tmp_path / "groups" / name).mkdir(parents=True, exist_ok=True)
+        write_group(tmp_path / "groups" / name, str(limit))
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
     assert free_memory(CPU) == expected
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,13 @@ from pixel_embedded_affinity.overlap import overlapped
 
 def same(item: Any) -> Any:
     return item
+
+
+class Prepared:
+    """What may be watched being forgotten."""
+
+    def __init__(self, item: int) -> None:
+        self.item = item
 
 
 def test_results_come_in_order() -> None:
@@ -64,6 +73,35 @@ def test_an_error_comes_where_its_result_would_have_come(step: str) -> None:
     with pytest.raises(ZeroDivisionError):
         next(found)
     assert list(found) == []
+
+
+def test_nothing_is_prepared_after_an_item_that_is_known_to_have_failed() -> None:
+    prepared = []
+
+    def prepare(item: int) -> float:
+        prepared.append(item)
+        return 1 / item
+
+    found = overlapped(prepare, same, [1, 0, 3])
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert prepared == [1, 0]
+
+
+def test_what_was_prepared_is_kept_for_two_items_at_most() -> None:
+    alive: weakref.WeakSet[Prepared] = weakref.WeakSet()
+
+    def prepare(item: int) -> Prepared:
+        until = time.monotonic() + 60  # the thread lets go of an item just after its result is there
+        while len(alive) > 1 and time.monotonic() < until:
+            time.sleep(0.001)
+        assert len(alive) <= 1
+        prepared = Prepared(item)
+        alive.add(prepared)
+        return prepared
+
+    assert list(overlapped(prepare, lambda prepared: prepared.item, range(20))) == list(range(20))
 
 
 def test_an_error_of_the_items_comes_after_all_that_was_before() -> None:

@@ -8,6 +8,8 @@ import inspect
 import logging
 import os
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -456,6 +458,27 @@ def test_the_images_before_a_bad_one_are_segmented(segmenter: Segmenter, image: 
     next(found)
     next(found)
     assert "1 axes" in refusal(next, found)
+
+
+def test_a_sequence_keeps_two_embeddings_at_most(
+    segmenter: Segmenter, image: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+    embed = segmenter._embed
+
+    def watched(*arguments: Any) -> Embedding:
+        until = time.monotonic() + 60  # the thread lets go of an embedding just after its labels are there
+        while sum(one() is not None for one in made) > 1 and time.monotonic() < until:
+            time.sleep(0.001)
+        assert sum(one() is not None for one in made) <= 1
+        embedding = embed(*arguments)
+        made.append(weakref.ref(embedding.values))
+        return embedding
+
+    monkeypatch.setattr(segmenter, "_embed", watched)
+    for labels in segmenter.segment_many([image] * 5):
+        assert labels.shape == image.shape
+    assert len(made) == 5
 
 
 def test_the_network_runs_on_the_next_image_while_one_is_clustered(

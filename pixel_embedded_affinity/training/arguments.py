@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the run; made if absent")
     parser.add_argument("--resume", action="store_true", help="continue the run in the output folder")
     parser.add_argument(
-        "--minutes", type=float, metavar="M", help="stop, with the state saved, within this time"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="save the state and stop when no further step may fit in this time",
     )
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps of the whole run, in place of the recipe's"

@@ -88,6 +88,9 @@ class LossSettings:
         ``"affinity"``: embeddings whose cosines are affinities, the method of this library (PEA). The others
         are baselines, which only ``pea compare`` trains: ``"direct_affinity"`` (AL) predicts the affinities of
         the training's pairs, ``"discriminative"`` (ML-De) learns embeddings around the means of objects.
+    self_correlation : bool
+        The self-correlation module (SCM): the pairs of the first view. Only beside the cross-correlation can it
+        be off: without both, and in a baseline, nothing would be learned at full resolution.
     cross_correlation : bool
         The cross-correlation module (CCM): a second view, compared with the first.
     pyramid : bool
@@ -112,6 +115,7 @@ class LossSettings:
     """
 
     kind: str = "affinity"
+    self_correlation: bool = True
     cross_correlation: bool = True
     pyramid: bool = True
     foreground: float = 1.0
@@ -129,6 +133,11 @@ class LossSettings:
                     f"loss.{name} is {getattr(self, name)}, which is not defined for loss.kind {self.kind!r}; "
                     "switch it off (false, or 0)"
                 )
+        if not self.self_correlation and not self.cross_correlation:
+            raise InputError(
+                "loss.self_correlation is false where there is no cross-correlation, so that nothing would be learned "
+                "at full resolution; switch one of them on"
+            )
         for name in ("foreground", "border_weight", "small_weight"):
             require_at_least(f"loss.{name}", getattr(self, name), 0)
         for name in ("foreground_weight", "border_width", "small_area"):

@@ -109,6 +109,14 @@ def require_objects(examples: Sequence[Example]) -> None:
         )
 
 
+_REMEDIES = {
+    "training": "leave some out of the recipe's data.validation and data.held_out",
+    "validation": "name some in the recipe's data.validation, or take the split 'all'",
+    "test": "name some in the recipe's data.held_out, or take the split 'all'",
+    "all": "expected images and their labels there",
+}
+
+
 def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> list[Pair]:
     """List the files of one split, sorted by name.
 
@@ -133,7 +141,9 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
         raise InputError(f"no data at {str(folder)!r}; give the folder that holds the images and labels")
     pairs = _LAYOUTS[settings.layout](folder, settings, split)
     if not pairs:
-        raise InputError(f"no {split} images in {str(folder)!r} (layout {settings.layout!r})")
+        raise InputError(
+            f"no {split} images in {str(folder)!r} (layout {settings.layout!r}); {_REMEDIES[split]}"
+        )
     for file in (file for pair in pairs for file in (pair.image, pair.labels)):
         if not file.is_file():
             raise InputError(f"no file {str(file)!r}; expected an image and a label file per example")

@@ -287,13 +287,16 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
     """What a resumed run shares with the one that it continues, as JSON gives it back."""
     tables = recipe.to_dict()
     model, schedule = tables["model"], tables["schedule"]
-    names = "\n".join(example.name for example in examples)
+    images = hashlib.sha256()
+    for example in examples:
+        images.update(f"{example.name} {example.labels.shape}\n".encode())
+        images.update(example.labels.tobytes())
     return {
         "steps": schedule["steps"],
-        "model": {name: model[name] for name in ("network", "normalization")},
+        "model": {name: model[name] for name in ("network", "normalization", "scale")},
         "schedule": {name: value for name, value in schedule.items() if name not in _FREE_TO_CHANGE},
         **{name: tables[name] for name in ("loss", "augmentation", "view", "neighborhood")},
-        "images": hashlib.sha256(names.encode("utf-8")).hexdigest(),
+        "images": images.hexdigest(),
     }
 
 

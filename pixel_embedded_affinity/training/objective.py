@@ -96,13 +96,13 @@ class Objective:
         loss, labels = self.recipe.loss, batch.labels
         output, geometries = self._run(network, batch, generator)
         zero = batch.images.new_zeros(())
-        affinity, parts = self._full_resolution(output.embedding, geometries, batch)
+        affinity, (within, across) = self._full_resolution(output.embedding, geometries, batch)
         pyramid = self._pyramid(output.pyramid, labels) if loss.pyramid else zero
         foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
         return Losses(
             total=affinity + pyramid + foreground,
-            self_correlation=parts[0],
-            cross_correlation=parts[1] if geometries else zero,
+            self_correlation=within,
+            cross_correlation=across,
             pyramid=pyramid.detach(),
             foreground=foreground.detach(),
         )
@@ -124,7 +124,7 @@ class Objective:
     def _full_resolution(
         self, output: torch.Tensor, geometries: list[Geometry], batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of the recipe's kind on the network's main output, and its parts."""
+        """The loss of the recipe's kind on the network's main output, and its parts within and across views."""
         kind = self.recipe.loss.kind
         if kind == "affinity":
             return self._affinity(unit(output).contiguous(), geometries, batch)
@@ -132,7 +132,7 @@ class Objective:
             loss = direct_affinity_loss(output, self.offsets, self._targets(batch))
         else:
             loss = discriminative_loss(output, batch.labels)
-        return loss, loss.detach()[None]
+        return loss, torch.stack((loss.detach(), torch.zeros_like(loss.detach())))
 
     def _targets(self, batch: Batch) -> list[AffinityTarget | None]:
         return [affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
@@ -142,9 +142,14 @@ class Objective:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Self-correlation of the first view, and its correlation with the second one mapped back."""
         first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
-        targets = self._targets(batch)
-        partners = [first, map_back(view, geometries)] if geometries else [first]
-        return self.affinity_loss(first, partners, self.offsets, targets)
+        partners: list[torch.Tensor | None] = [first if self.recipe.loss.self_correlation else None]
+        partners.append(map_back(view, geometries) if geometries else None)
+        present = [index for index, partner in enumerate(partners) if partner is not None]
+        used = [partner for partner in partners if partner is not None]
+        total, parts = self.affinity_loss(first, used, self.offsets, self._targets(batch))
+        return total, first.new_zeros(len(partners)).index_copy(
+            0, torch.tensor(present, device=first.device), parts
+        )
 
     def _pyramid(self, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
         """The first view's loss at 1/16 to 1/2, against nearest-neighbor subsampled labels."""

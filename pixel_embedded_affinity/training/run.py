@@ -58,8 +58,9 @@ def train(
     resume : bool
         Whether to continue the run in the output folder. The result is that of a run without interruption.
     minutes : float, optional
-        Wall-clock limit of the training, its periodic validations included: the last state is saved before.
-        The validation at the end takes extra time.
+        Wall-clock limit of the steps, and of the validations between them: after a step that may be the last one
+        to fit, the state is saved and the training ends. Reading the images before, a validation that begins within
+        the limit, and the one at the end take the time that they take.
     steps : int, optional
         Steps of the whole run, in place of the recipe's.
     device : str

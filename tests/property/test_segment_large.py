@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -15,11 +16,13 @@ from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
+from pixel_embedded_affinity.samples import nuclei
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.tiling import Tiling
 
@@ -167,3 +170,19 @@ def test_the_tiny_network_sees_in_blocks_what_it_sees_in_the_whole(segmenter: Se
     near = (inside - segmenter.config.foreground_threshold).abs() < 1e-4
     np.testing.assert_array_equal((found > 0) | near.numpy(), (inside > 0.5).numpy() | near.numpy())
     assert len(pieces) == 4
+
+
+def test_processes_of_dask_open_the_image_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="dask's distributed scheduler is not installed")
+    image = nuclei().image[:150, :200]
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("image.tif", image)
+    segmenter = Segmenter.pretrained("bbbc039-fast", device="cpu", precision="float32")
+    options: dict[str, Any] = {"block": 100, "overlap": 64, "tile": None}
+    cluster = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**cluster) as workers, distributed.Client(workers) as client:
+        count = segmenter.segment_large("image.tif", "labels.tif", client=client, **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "labels.tif"]
+    found, expected = tifffile.imread("labels.tif"), np.zeros(image.shape, np.int32)
+    assert count == found.max() == segmenter.segment_large(image, expected, **options) > 5
+    assert adapted_rand_error(expected, found) < 0.0005  # other processes may have other numbers of threads

@@ -111,6 +111,10 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
             '[loss]\nkind = "margin"\n',
             "loss.kind must be one of 'affinity', 'direct_affinity', 'discriminative'",
         ),
+        (
+            "[loss]\nself_correlation = false\ncross_correlation = false\n",
+            "self_correlation is false where there is no cross-correlation",
+        ),
         ('[loss]\nkind = "direct_affinity"\n', "loss.cross_correlation is True, which is not defined for"),
         ('[loss]\nkind = "discriminative"\ncross_correlation = false\n', "loss.pyramid is True"),
         (

@@ -86,8 +86,12 @@ def test_names_that_are_not_there_are_refused(data, settings):
 
 
 def test_an_empty_split_is_refused(data):
-    with pytest.raises(InputError, match="no validation images"):
+    with pytest.raises(InputError, match=r"no validation images.*data\.validation, or take the split 'all'"):
         find_pairs(data, DataSettings(), "validation")
+    with pytest.raises(InputError, match=r"no test images.*data\.held_out, or take the split 'all'"):
+        find_pairs(data, DataSettings(), "test")
+    with pytest.raises(InputError, match=r"no training images.*leave some out"):
+        find_pairs(data, DataSettings(validation=("a", "b", "c")), "training")
 
 
 def test_unknown_splits_and_missing_folders_are_refused(data, tmp_path):

@@ -115,6 +115,7 @@ def test_the_state_has_no_part_in_the_global_random_state(recipe, examples, tmp_
         (lambda recipe: recipe.scheduled(seed=7), "schedule"),
         (lambda recipe: replace(recipe, loss=replace(recipe.loss, pyramid=False)), "loss"),
         (lambda recipe: replace(recipe, view=replace(recipe.view, flips=False)), "view"),
+        (lambda recipe: replace(recipe, model=recipe.model.changed(scale=2)), "model"),
     ],
 )
 def test_another_recipe_is_not_resumed(recipe, examples, tmp_path, change, named):
@@ -127,6 +128,10 @@ def test_other_images_are_not_resumed(recipe, examples, tmp_path):
     trained(recipe, examples, tmp_path, until=1)
     with pytest.raises(InputError, match="started with another images"):
         Trainer(recipe, examples[:1], tmp_path, device="cpu").resume()
+    corrected = [replace(examples[0], labels=np.roll(examples[0].labels, 1, axis=0)), *examples[1:]]
+    with pytest.raises(InputError, match="started with another images"):
+        Trainer(recipe, corrected, tmp_path, device="cpu").resume()
+    Trainer(recipe, examples, tmp_path, device="cpu").resume()
 
 
 def test_a_run_may_be_resumed_with_more_steps_and_says_so(recipe, examples, tmp_path, caplog):

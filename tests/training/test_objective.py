@@ -98,6 +98,14 @@ def test_a_module_that_is_off_is_zero_and_leaves_the_others(recipe, network, bat
     assert without["self_correlation"] == pytest.approx(full["self_correlation"], rel=1e-4)
 
 
+def test_without_the_self_correlation_the_cross_correlation_is_as_it_was(recipe, network, batch):
+    full, without = (losses_of(r, network, batch) for r in (recipe, changed(recipe, self_correlation=False)))
+    assert full["self_correlation"] > 0
+    assert without["self_correlation"] == 0
+    assert without["cross_correlation"] == pytest.approx(full["cross_correlation"], rel=1e-4)
+    assert without["total"] == pytest.approx(full["total"] - full["self_correlation"], rel=1e-4)
+
+
 def test_weights_of_the_foreground_count(recipe, network, batch):
     once, twice, weighted = (
         losses_of(changed(recipe, **settings), network, batch)["foreground"]
