@@ -29,6 +29,7 @@ BENCHMARKS = (
     "memory_reuse.py",
     "affinities.py --runs 3",
     "clusterers.py --runs 3",
+    "halo.py",
     "many.py --model bbbc039-fast --runs 2 --count 8",
     "training_step.py",
     "scaling.py --model bbbc039-fast --largest {largest}",

@@ -89,7 +89,7 @@ def step_seconds(segmenter: Segmenter, path: Path) -> dict[str, float]:
 
     values = seen(segmenter, path)
     passed()
-    embedding = embed(segmenter._network, values, device, segmenter.precision)
+    embedding = embed(segmenter._network, values, device, segmenter.precision, views=config.views)
     passed()
     inside = None
     if embedding.foreground is not None:
@@ -201,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, help="default: torch's own number")
+    parser.add_argument("--views", type=int, help="in how many the image is seen (default: the model's)")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--matrix", type=int, default=2048, help="rows and columns of the matrices")
     parser.add_argument("--copied", type=int, default=256, help="MB of the copy")
@@ -208,12 +209,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     segmenter = Segmenter.pretrained(options.model, device=options.device, precision=options.precision)
+    segmenter = segmenter.with_settings(views=options.views)
     image = seen(segmenter, options.image)
     dtype = resolve_precision(segmenter.precision, segmenter.device)
     size = " x ".join(map(str, image.shape[1:]))
     print(
         f"{options.model}, {size} pixels, {segmenter.device}, {torch.get_num_threads()} threads, network in {dtype}, "
-        f"median of {options.runs}"
+        f"{segmenter.config.views} view(s), median of {options.runs}"
     )
     print_steps(segmenter, options.image, options.runs)
     print_network(segmenter, image, options.matrix, options.runs)

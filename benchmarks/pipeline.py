@@ -88,7 +88,7 @@ def ours(segmenter: Segmenter, image: Any) -> dict[str, Callable[[Any], Any]]:
 
     def network(_: Any) -> Any:
         values = normalize(as_image(image, channels=config.network.in_channels).values, config.normalization)
-        return embed(segmenter._network, values, segmenter.device, segmenter.precision)
+        return embed(segmenter._network, values, segmenter.device, segmenter.precision, views=config.views)
 
     def pairs(embedding: Any) -> Any:
         inside = (embedding.foreground > config.foreground_threshold).numpy()
@@ -127,9 +127,11 @@ def main() -> None:
     parser.add_argument("--image", help="path of an image (default: the bundled field)")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--views", type=int, help="in how many ours sees the image (default: the model's)")
     arguments = parser.parse_args()
     image = nuclei().image if arguments.image is None else read_image(Path(arguments.image))
     segmenter = Segmenter.pretrained(arguments.model, device="cpu", precision=arguments.precision)
+    segmenter = segmenter.with_settings(views=arguments.views)
     ways = {"published": Published(segmenter, arguments.model).steps(image), "ours": ours(segmenter, image)}
     times: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     labels = {}
@@ -140,7 +142,10 @@ def main() -> None:
                 times[name].append({**seconds, "end to end": sum(seconds.values())})
     precision = resolve_precision(arguments.precision, segmenter.device)
     size, threads = " x ".join(map(str, image.shape)), torch.get_num_threads()
-    print(f"{size} pixels, {threads} threads, ours in {precision}, median of {arguments.runs}")
+    print(
+        f"{size} pixels, {threads} threads, ours in {precision} and {segmenter.config.views} view(s), "
+        f"median of {arguments.runs}"
+    )
     print(f"{'step':<12} {'published':>12} {'ours':>12} {'ratio':>8}")
     for step in times["ours"][0]:
         theirs, mine = (statistics.median(row[step] for row in times[name]) for name in ("published", "ours"))

@@ -36,6 +36,16 @@ def field(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("tiny_models")
+def test_the_larger_the_halo_the_less_tiles_change(load: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    load("halo").main([])
+    embeddings, labels = (table.splitlines()[1:] for table in capsys.readouterr().out.split("\n\n"))
+    differences = [float(line.split()[1]) for line in embeddings]
+    assert len(differences) == len(labels) - 1 == 5
+    assert differences[0] > differences[2] > differences[4]
+    assert labels[0].split()[2] == "0"
+
+
+@pytest.mark.usefixtures("tiny_models")
 def test_shares_of_the_steps_and_of_the_hardware_are_printed(
     load: Any, field: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

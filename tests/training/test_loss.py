@@ -22,6 +22,7 @@ from pixel_embedded_affinity.training.loss import (
     unit,
 )
 
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))
 PLANE = ((-1, 0), (0, -1), (-1, 1), (-2, -2), (0, 3), (-50, 0), (0, 50))
 VOLUME = ((-1, 0, 0), (0, -1, 0), (1, -1, 2), (0, 0, -3), (-9, 0, 0))
 
@@ -103,8 +104,9 @@ def test_the_loss_of_any_labels_follows_the_definition(labels, offset):
 @pytest.mark.parametrize(("spatial", "offsets"), [((24, 20), PLANE), ((5, 9, 8), VOLUME)])
 @pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("scale", [1, -3])
-def test_fused_gradients_equal_those_of_plain_differentiation(spatial, offsets, cross, scale):
-    first, second, labels, weights = random_case(spatial, channels=8)
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_fused_gradients_equal_those_of_plain_differentiation(spatial, offsets, cross, scale, device):
+    first, second, labels, weights = (part.to(device) for part in random_case(spatial, channels=8))
     targets = targets_of(labels, offsets, weights)
     gradients = []
     for loss in (fused_affinity_loss, plain_affinity_loss):
