@@ -24,6 +24,7 @@ from pixel_embedded_affinity.device import has_fast_bfloat16
 BENCHMARKS = (
     "pipeline.py --runs 5",
     "pipeline.py --model bbbc039-fast --runs 5",
+    "network.py",
     "hardware.py",
     "hardware.py --model bbbc039-fast",
     "memory_reuse.py",

@@ -35,6 +35,24 @@ def field(tmp_path: Path) -> Path:
     return path
 
 
+def test_each_form_of_the_network_embeds_alike(
+    load: Any, checkpoint_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load("network")
+    monkeypatch.setattr(module, "resolve", lambda _: checkpoint_file)
+    monkeypatch.setattr(module, "has_fast_bfloat16", lambda _: False)
+    module.main(["--size", "30", "40", "--runs", "1", "--no-compile"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [" ".join(row[:-5]) for row in rows] == [
+        "published",
+        "parallel convolutions in one",
+        "batch norm folded",
+        "channels last",
+        "memory used again",
+    ]
+    assert all(float(row[-1]) < 1e-4 for row in rows)
+
+
 @pytest.mark.usefixtures("tiny_models")
 def test_the_larger_the_halo_the_less_tiles_change(load: Any, capsys: pytest.CaptureFixture[str]) -> None:
     load("halo").main([])
