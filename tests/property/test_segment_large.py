@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +173,48 @@ def test_the_tiny_network_sees_in_blocks_what_it_sees_in_the_whole(segmenter: Se
     near = (inside - segmenter.config.foreground_threshold).abs() < 1e-4
     np.testing.assert_array_equal((found > 0) | near.numpy(), (inside > 0.5).numpy() | near.numpy())
     assert len(pieces) == 4
+
+
+KILLED = """
+import os
+import signal
+from pixel_embedded_affinity import Segmenter
+
+def dies(items, **_):
+    for done, item in enumerate(items, start=1):
+        yield item
+        if done == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+segmenter = Segmenter.pretrained("bbbc039-fast", device="cpu", precision="float32")
+segmenter.segment_large("image.tif", "labels.tif", block=60, overlap=48, progress=dies)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_a_run_that_was_killed_goes_on_and_gives_the_labels_of_one_that_was_not(tmp_path: Path) -> None:
+    image, truth = tmp_path / "image.tif", np.zeros((150, 200), np.int32)
+    tifffile.imwrite(image, nuclei().image[:150, :200])
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "labels.tif.blocks"]
+    left = []
+
+    def bar(items: Any, *, total: int, desc: str) -> Any:
+        left.append(total)
+        return items
+
+    segmenter = Segmenter.pretrained("bbbc039-fast", device="cpu", precision="float32")
+    options: dict[str, Any] = {"block": 60, "overlap": 48}
+    count = segmenter.segment_large(image, tmp_path / "labels.tif", progress=bar, **options)
+    assert left == [12 - 3]
+    found = tifffile.imread(tmp_path / "labels.tif")
+    assert count == segmenter.segment_large(image, truth, **options) > 5
+    assert adapted_rand_error(truth, found) < 0.0005
+    whole = segmenter.segment(image)
+    assert count == whole.max()
+    assert adapted_rand_error(whole, found) < 0.0005
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "labels.tif"]
 
 
 def test_processes_of_dask_open_the_image_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
