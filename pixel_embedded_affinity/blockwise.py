@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.atomic import atomic_file, atomic_path
+from pixel_embedded_affinity.atomic import atomic_file
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.progress import Progress, track
 from pixel_embedded_affinity.stitching import Pairs, Pieces, matches, numbers, pieces
@@ -324,20 +324,34 @@ def _opened(out: Any, shape: tuple[int, ...]) -> Iterator[Any]:
         with _new_zarr(Path(out), shape) as array:
             yield array
     else:
-        import tifffile
-
-        with atomic_path(out, (".tif", ".tiff")) as path:
-            big = 4 * int(np.prod(shape, dtype=np.int64)) > _BIG_TIFF
-            array = tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, metadata={"axes": "YX"})
+        with _new_tiff(Path(out), shape) as array:
             yield array
-            array.flush()
+
+
+def _part_of(path: Path) -> Path:
+    """What an output is called until it is whole; always the same, so that none is left by a run that goes on."""
+    return path.with_name(f".{path.name}.part")
+
+
+@contextmanager
+def _new_tiff(path: Path, shape: tuple[int, ...]) -> Iterator[Any]:
+    import tifffile
+
+    part, big = _part_of(path), 4 * int(np.prod(shape, dtype=np.int64)) > _BIG_TIFF
+    try:
+        array = tifffile.memmap(part, shape=shape, dtype=np.int32, bigtiff=big, metadata={"axes": "YX"})
+        yield array
+        array.flush()
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
 def _new_zarr(path: Path, shape: tuple[int, ...]) -> Iterator[Any]:
     import zarr
 
-    part = path.with_name(f".{path.name}.part")
+    part = _part_of(path)
     shutil.rmtree(part, ignore_errors=True)
     chunks = tuple(min(_CHUNK, length) for length in shape)
     yield zarr.create_array(os.fspath(part), shape=shape, chunks=chunks, dtype="int32")

@@ -209,6 +209,7 @@ def test_labels_are_written_as_tiff_once_all_is_done(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         label_blockwise(plan, Looker(truth, 2), out, folder=tmp_path / "blocks", settings={})
     assert not out.exists()
+    (tmp_path / ".labels.tif.part").write_bytes(b"half, of a run that was killed while it wrote")
     label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", settings={})
     found = tifffile.imread(out)
     assert found.dtype == np.int32
