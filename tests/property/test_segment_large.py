@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -225,7 +227,11 @@ def test_processes_of_dask_open_the_image_themselves(tmp_path: Path, monkeypatch
     segmenter = Segmenter.pretrained("bbbc039-fast", device="cpu", precision="float32")
     options: dict[str, Any] = {"block": 100, "overlap": 64, "tile": None}
     cluster = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(**cluster) as workers, distributed.Client(workers) as client:
+    with (
+        patch.dict(os.environ),  # dask leaves in it what it tunes malloc by in its workers
+        distributed.LocalCluster(**cluster) as workers,
+        distributed.Client(workers) as client,
+    ):
         count = segmenter.segment_large("image.tif", "labels.tif", client=client, **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tif", "labels.tif"]
     found, expected = tifffile.imread("labels.tif"), np.zeros(image.shape, np.int32)
