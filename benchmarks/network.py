@@ -1,9 +1,10 @@
 """What each change to the network's forward pass brings: ``python benchmarks/network.py``.
 
 From the published form to the one that a `Segmenter` runs, one change after the other, each on top of those before: the
-two parallel convolutions of a block in one, batch norm folded, channels last, freed memory used again, bfloat16 where
-the device computes in it natively; and last torch.compile, which the library does not use. All forms take turns in one
-process. Printed are medians, ratios, and how far the unit embedding is from that of the first form.
+two parallel convolutions of a block in one, batch norm folded, channels last, bfloat16 where the device computes in it
+natively; and last torch.compile, which the library does not use. All forms take turns in one process. Printed are
+medians, ratios, and how far the unit embedding is from that of the first form. (That freed memory is used again is a
+setting of the process: ``memory_reuse.py`` measures it.)
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,6 @@ from torch.nn import functional
 
 from pixel_embedded_affinity.device import autocast, has_fast_bfloat16
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.memory import memory_reused
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.models.fetch import resolve
@@ -40,12 +39,11 @@ class Form:
 
     name: str
     network: nn.Module
-    memory: Callable[[], AbstractContextManager[None]] = nullcontext
     precision: str = "float32"
 
     def embedding(self, images: torch.Tensor) -> torch.Tensor:
         """Run the network once."""
-        with torch.inference_mode(), self.memory(), autocast(CPU, self.precision):
+        with torch.inference_mode(), autocast(CPU, self.precision):
             return self.network(images)[0]
 
 
@@ -61,12 +59,11 @@ def forms(model: str, compiled: bool) -> tuple[ModelConfig, list[Form]]:
     found.append(Form("batch norm folded", folded))
     last = copy.deepcopy(folded).to(memory_format=torch.channels_last)
     found.append(Form("channels last", last))
-    found.append(Form("memory used again", last, memory_reused))
     precision = "bfloat16" if has_fast_bfloat16(CPU) else "float32"
     if precision == "bfloat16":
-        found.append(Form("bfloat16", last, memory_reused, precision))
+        found.append(Form("bfloat16", last, precision))
     if compiled:
-        found.append(Form("torch.compile", torch.compile(last), memory_reused, precision))
+        found.append(Form("torch.compile", torch.compile(last), precision))
     return config, found
 
 
