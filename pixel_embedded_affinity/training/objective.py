@@ -123,7 +123,7 @@ class Objective:
 
     def _full_resolution(
         self, output: torch.Tensor, geometries: list[Geometry], batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """The loss of the recipe's kind on the network's main output, and its parts within and across views."""
         kind = self.recipe.loss.kind
         if kind == "affinity":
@@ -132,24 +132,25 @@ class Objective:
             loss = direct_affinity_loss(output, self.offsets, self._targets(batch))
         else:
             loss = discriminative_loss(output, batch.labels)
-        return loss, torch.stack((loss.detach(), torch.zeros_like(loss.detach())))
+        return loss, (loss.detach(), torch.zeros_like(loss))
 
     def _targets(self, batch: Batch) -> list[AffinityTarget | None]:
         return [affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
 
     def _affinity(
         self, embedding: torch.Tensor, geometries: list[Geometry], batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Self-correlation of the first view, and its correlation with the second one mapped back."""
         first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
-        partners: list[torch.Tensor | None] = [first if self.recipe.loss.self_correlation else None]
-        partners.append(map_back(view, geometries) if geometries else None)
-        present = [index for index, partner in enumerate(partners) if partner is not None]
-        used = [partner for partner in partners if partner is not None]
-        total, parts = self.affinity_loss(first, used, self.offsets, self._targets(batch))
-        return total, first.new_zeros(len(partners)).index_copy(
-            0, torch.tensor(present, device=first.device), parts
+        partners = (
+            first if self.recipe.loss.self_correlation else None,
+            map_back(view, geometries) if geometries else None,
         )
+        present = [partner for partner in partners if partner is not None]
+        total, parts = self.affinity_loss(first, present, self.offsets, self._targets(batch))
+        remaining = iter(parts)
+        within, across = (first.new_zeros(()) if partner is None else next(remaining) for partner in partners)
+        return total, (within, across)
 
     def _pyramid(self, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
         """The first view's loss at 1/16 to 1/2, against nearest-neighbor subsampled labels."""
