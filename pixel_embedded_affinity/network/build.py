@@ -9,6 +9,7 @@ from torch import nn
 
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.models.config import NetworkConfig
+from pixel_embedded_affinity.network.half_unet import LEVELS, HalfUNet
 from pixel_embedded_affinity.network.residual_unet import ResidualUNet
 
 
@@ -59,7 +60,16 @@ def _residual_unet(config: NetworkConfig) -> nn.Module:
     )
 
 
-_ARCHITECTURES: dict[str, Callable[[NetworkConfig], nn.Module]] = {"residual_unet": _residual_unet}
+def _half_unet(config: NetworkConfig) -> nn.Module:
+    if len(config.filters) != LEVELS:
+        raise InputError(f"half_unet takes {LEVELS} filters, one per level, got {len(config.filters)}")
+    return HalfUNet(config.in_channels, config.filters, config.embedding_channels, config.foreground_head)
+
+
+_ARCHITECTURES: dict[str, Callable[[NetworkConfig], nn.Module]] = {
+    "half_unet": _half_unet,
+    "residual_unet": _residual_unet,
+}
 
 
 def _check_fit(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:

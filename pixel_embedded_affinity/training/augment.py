@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import ndimage
+from torch.nn import functional
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.training.checks import require_at_least
@@ -15,6 +17,11 @@ from pixel_embedded_affinity.training.checks import require_at_least
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.int32]
 Coordinates = npt.NDArray[np.float64]
+
+_NOT_NEGATIVE = (
+    *("rotation", "elastic", "contrast", "brightness", "gamma", "color", "noise"),
+    *("blur", "shading", "invert", "focus"),
+)
 
 OUTSIDE = -1
 """Label of a crop's pixels that lie outside the image: the network sees them, the loss does not."""
@@ -46,6 +53,12 @@ class Augmentation:
         the colors.
     noise : float
         Largest standard deviation of added Gaussian noise, in units of the normalized image.
+    blur : float
+        Largest standard deviation, in pixels, of a Gaussian that blurs half of the crops.
+    shading : float
+        Largest relative change of brightness by a smooth, uneven illumination.
+    invert : float
+        Share of the crops whose intensities are inverted: dark objects on a bright ground.
     focus : float
         Share of the crops that are centered near a pixel of an object, each object of the image being as
         likely as any other; the remaining ones lie anywhere. Where background fills most of an image, crops
@@ -54,7 +67,7 @@ class Augmentation:
     Raises
     ------
     InputError
-        If a value is negative, `focus` is above 1, or the bounds of the scale are not positive and ascending.
+        If a value is negative, `focus` or `invert` is above 1, or the bounds of the scale are not positive and ascending.
     """
 
     scale: tuple[float, float] = (0.7, 1.3)
@@ -67,17 +80,21 @@ class Augmentation:
     gamma: float = 0.2
     color: float = 0.0
     noise: float = 0.02
+    blur: float = 0.0
+    shading: float = 0.0
+    invert: float = 0.0
     focus: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.scale
         if not 0 < low <= high < float("inf"):
             raise InputError(f"augmentation.scale must be two positive ascending numbers, got {self.scale}")
-        for name in ("rotation", "elastic", "contrast", "brightness", "gamma", "color", "noise", "focus"):
+        for name in _NOT_NEGATIVE:
             require_at_least(f"augmentation.{name}", getattr(self, name), 0)
         require_at_least("augmentation.elastic_spacing", self.elastic_spacing, 1)
-        if self.focus > 1:
-            raise InputError(f"augmentation.focus must be from 0 to 1, got {self.focus}")
+        for name in ("focus", "invert"):
+            if getattr(self, name) > 1:
+                raise InputError(f"augmentation.{name} must be from 0 to 1, got {getattr(self, name)}")
 
     def magnified(self, factor: float) -> Augmentation:
         """Return the same, of images that are resized by a factor first."""
@@ -112,16 +129,25 @@ def random_crop(
         and its mirror image are not the same object.
     """
     coordinates = _coordinates(labels, size, settings, generator)
-    crop = np.stack([_sample(channel, coordinates) for channel in image])
+    crop = _sample(image, coordinates)
     return _change_intensity(crop, settings, generator), _pick(labels, coordinates)
 
 
-def _sample(channel: FloatArray, coordinates: Coordinates) -> FloatArray:
-    """Interpolate linearly; float32 in, float32 out."""
-    sampled: FloatArray = ndimage.map_coordinates(
-        channel, coordinates, output=np.float32, order=1, mode="mirror", prefilter=False
+def _sample(image: FloatArray, coordinates: Coordinates) -> FloatArray:
+    """Interpolate linearly between the pixels of (C, H, W), which is mirrored at its outermost pixels."""
+    place = _places(coordinates, image.shape[1:])
+    sampled = functional.grid_sample(
+        torch.from_numpy(image)[None], place, mode="bilinear", padding_mode="reflection", align_corners=True
     )
-    return sampled
+    values: FloatArray = sampled[0].numpy()
+    return values
+
+
+def _places(coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
+    """Coordinates (2, H, W) in pixels, as `grid_sample` takes them: x first, from -1 to 1 over the pixels' centers."""
+    halves = [max(length - 1, 1) / 2 for length in shape]
+    scaled = [line / half - 1 for line, half in zip(coordinates, halves)]
+    return torch.from_numpy(np.stack(scaled[::-1], axis=-1).astype(np.float32))[None]
 
 
 def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
@@ -187,11 +213,13 @@ def _displacement(size: int, settings: Augmentation, generator: np.random.Genera
     if settings.elastic <= 0:
         return np.zeros((2, size, size))
     points = size // settings.elastic_spacing + 3
-    control = generator.normal(0, settings.elastic, (2, points, points))
+    control = generator.normal(0, settings.elastic, (2, points, points)).astype(np.float32)
     steps = np.linspace(1, points - 2, size)
-    grid = np.meshgrid(steps, steps, indexing="ij")
-    planes = [ndimage.map_coordinates(plane, grid, order=3, mode="nearest") for plane in control]
-    displacement: Coordinates = np.stack(planes)
+    place = _places(np.stack(np.meshgrid(steps, steps, indexing="ij")), (points, points))
+    bent = functional.grid_sample(
+        torch.from_numpy(control)[None], place, mode="bicubic", padding_mode="border", align_corners=True
+    )
+    displacement: Coordinates = bent[0].numpy().astype(np.float64)
     return displacement
 
 
@@ -199,6 +227,7 @@ def _change_intensity(
     image: FloatArray, settings: Augmentation, generator: np.random.Generator
 ) -> FloatArray:
     """Bend, stretch and shift the intensities, and add noise; values below 0 are bent as their opposites."""
+    image = _blurred(_shaded(image, settings, generator), settings, generator)
     contrast = 1 + generator.uniform(-settings.contrast, settings.contrast)
     brightness = generator.uniform(-settings.brightness, settings.brightness)
     gamma = np.exp(generator.uniform(-settings.gamma, settings.gamma))
@@ -209,4 +238,29 @@ def _change_intensity(
         curved = curved * gains.reshape(-1, *[1] * (image.ndim - 1)).astype(np.float32)
     noise = generator.standard_normal(image.shape, dtype=np.float32) * deviation
     changed: FloatArray = (curved * contrast + brightness + noise).astype(np.float32)
+    if settings.invert and generator.random() < settings.invert:
+        changed = 1 - changed
     return changed
+
+
+def _shaded(image: FloatArray, settings: Augmentation, generator: np.random.Generator) -> FloatArray:
+    """Make the illumination uneven, by a smooth factor for all channels."""
+    if not settings.shading:
+        return image
+    corners = generator.uniform(-1, 1, (1, 1, 3, 3)).astype(np.float32) * generator.uniform(0, settings.shading)
+    field = functional.interpolate(
+        torch.from_numpy(corners.astype(np.float32)), size=image.shape[1:], mode="bicubic", align_corners=True
+    )
+    shaded: FloatArray = image * (1 + field[0].numpy())
+    return shaded
+
+
+def _blurred(image: FloatArray, settings: Augmentation, generator: np.random.Generator) -> FloatArray:
+    """Blur every second crop, as out of focus."""
+    if not settings.blur:
+        return image
+    deviation = generator.uniform(-settings.blur, settings.blur)
+    if deviation <= 0:
+        return image
+    blurred: FloatArray = ndimage.gaussian_filter(image, (0, deviation, deviation), truncate=3)
+    return blurred

@@ -58,18 +58,23 @@ class DataSettings:
     held_out : sequence of str
         Names of images used for neither training nor validation; they are the split ``"test"`` of
         ``"folders"`` and ``"cvppp"``.
+    diameter : float
+        Each training image is resized so that its median object has this diameter in pixels, that of a disk of the same
+        area; 0 leaves the images as they are.
 
     Raises
     ------
     InputError
-        If the layout is unknown, a name is in both lists, or `validation` is given for BBBC039.
+        If the layout is unknown, a name is in both lists, `validation` is given for BBBC039, or the diameter is negative.
     """
 
     layout: str = "folders"
     validation: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    diameter: float = 0.0
 
     def __post_init__(self) -> None:
+        require_at_least("data.diameter", self.diameter, 0)
         require_one_of("data.layout", self.layout, LAYOUTS)
         both = sorted(set(self.validation) & set(self.held_out))
         if both:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.image import IMAGE_SUFFIXES, as_image, read_image
 from pixel_embedded_affinity.normalize import Normalization, normalize
 from pixel_embedded_affinity.postprocess import relabel
+from pixel_embedded_affinity.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.training.checks import require_one_of
 from pixel_embedded_affinity.training.config import DataSettings
 
@@ -27,6 +29,7 @@ RAW = Normalization(kind="none")
 """For `load`: images as they are stored, for a segmenter that normalizes them itself."""
 
 _EXACT_FLOATS = 2.0**53
+_RESIZING = 0.1, 4.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,16 @@ def load_pair(pair: Pair, normalization: Normalization, channels: int) -> Exampl
             f"{labels.shape}; expected the same size"
         )
     return Example(pair.name, values, labels)
+
+
+def of_diameter(example: Example, diameter: float) -> Example:
+    """Resize an example so that its median object has a diameter, in pixels; without objects it stays as it is."""
+    areas = np.bincount(example.labels.ravel())[1:]
+    if not areas.any():
+        return example
+    found = math.sqrt(float(np.median(areas[areas > 0])) * 4 / math.pi)
+    image = resize_image(example.image, float(np.clip(diameter / found, *_RESIZING)))
+    return replace(example, image=image, labels=relabel(resize_labels(example.labels, image.shape[1:])))
 
 
 def require_objects(examples: Sequence[Example]) -> None:

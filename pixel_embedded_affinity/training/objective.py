@@ -96,7 +96,8 @@ class Objective:
         loss, labels = self.recipe.loss, batch.labels
         output, geometries = self._run(network, batch, generator)
         zero = batch.images.new_zeros(())
-        affinity, (within, across) = self._full_resolution(output.embedding, geometries, batch)
+        seen = _at_embedding(batch, output.embedding, generator)
+        affinity, (within, across) = self._full_resolution(output.embedding, geometries, seen)
         pyramid = self._pyramid(output.pyramid, labels) if loss.pyramid else zero
         foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
         return Losses(
@@ -186,3 +187,18 @@ class Objective:
             parts.append(map_back(logits[len(labels) :], geometries))
         losses = [foreground_loss(part, labels, settings.foreground_weight) for part in parts]
         return settings.foreground * torch.stack(losses).mean()
+
+
+def _at_embedding(batch: Batch, embedding: torch.Tensor, generator: np.random.Generator) -> Batch:
+    """Labels and weights at the embedding's positions.
+
+    Where several pixels share a position, one of them is drawn for all positions of a step: a border in the midst of a
+    position then falls to either side as often.
+    """
+    step = batch.labels.shape[-1] // embedding.shape[-1]
+    if step == 1:
+        return batch
+    row, column = (int(draw) for draw in generator.integers(step, size=2))
+    taken = (slice(None), slice(row, None, step), slice(column, None, step))
+    weights = None if batch.weights is None else batch.weights[taken].contiguous()
+    return Batch(batch.images, batch.labels[taken].contiguous(), weights)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.progress import Progress, track
 from pixel_embedded_affinity.training.config import Recipe
-from pixel_embedded_affinity.training.dataset import RAW, Example, find_pairs, load
+from pixel_embedded_affinity.training.dataset import RAW, Example, find_pairs, load, of_diameter
 from pixel_embedded_affinity.training.loop import LOG_FILE, MODEL_FILE, STATE_FILE, StepResult, Trainer
 from pixel_embedded_affinity.training.validation import BEST_FILE, VALIDATION_FILE, Validation
 
@@ -129,6 +129,8 @@ def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example
     """Read the training images, normalized, and the validation images as they are."""
     channels = recipe.model.network.in_channels
     training = load(find_pairs(data, recipe.data, "training"), recipe.model.normalization, channels)
+    if recipe.data.diameter:
+        training = [of_diameter(example, recipe.data.diameter) for example in training]
     if recipe.data.layout != "bbbc039" and not recipe.data.validation:
         logger.warning("the recipe's data.validation names no image: the model will not be validated")
         return training, []

@@ -1,0 +1,188 @@
+"""A U-Net at half resolution: embeddings at every second pixel, the foreground at every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pixel_embedded_affinity.network.blocks import fold
+from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+
+STRIDE = 2
+"""Pixels of the image between two embedding vectors, along each axis."""
+
+LEVELS = 5
+GRID = STRIDE * 2 ** (LEVELS - 1)
+"""Height and width of the input are padded to multiples of this inside the network."""
+
+
+class ConvNorm(nn.Module):
+    """A convolution with batch norm, which inference folds into the convolution.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output; height and width stay.
+    size : {1, 3}
+        Height and width of the kernel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, size: int = 3) -> None:
+        super().__init__()
+        self.convolution: nn.Module = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
+        normed: torch.Tensor = self.norm(self.convolution(features))
+        return normed
+
+    def fold_batch_norm(self) -> None:
+        """Put the batch norm into the convolution; for evaluation only, and not to be undone."""
+        self.convolution, self.norm = fold(self.convolution, self.norm)
+
+
+class LeanBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, added to the input, then ReLU.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Where they differ, a 1x1 convolution fits the input to the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.enter = ConvNorm(in_channels, out_channels)
+        self.refine = ConvNorm(out_channels, out_channels)
+        self.fit = None if in_channels == out_channels else ConvNorm(in_channels, out_channels, 1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
+        refined: torch.Tensor = self.refine(torch.relu_(self.enter(features)))
+        return refined.add_(features if self.fit is None else self.fit(features)).relu_()
+
+
+class HalfUNet(nn.Module):
+    """U-Net whose finest level has half the image's height and width.
+
+    Each block of 2 x 2 pixels becomes the channels of one position, so that flips of the image are flips of the
+    positions. A position gets one embedding vector, and a foreground logit for each of its four pixels. Affinities and
+    clustering then cost a quarter as much as at full resolution.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the input image.
+    filters : sequence of five int
+        Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's resolution. Multiples of 32 are fastest.
+    embedding_channels : int
+        Length of an embedding vector.
+    foreground_head : bool
+        Whether to add a head that tells foreground from background.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        filters: Sequence[int] = (32, 32, 64, 64, 96),
+        embedding_channels: int = 16,
+        foreground_head: bool = True,
+    ) -> None:
+        super().__init__()
+        pixels = in_channels * STRIDE**2
+        finest = filters[0]
+        self.stem = ConvNorm(pixels, finest)
+        self.stem_refine = ConvNorm(finest, finest)
+        self.encoder = nn.ModuleList(LeanBlock(a, b) for a, b in zip(filters, filters[1:]))
+        upwards = list(zip(filters[:0:-1], filters[-2::-1]))
+        self.lift = nn.ModuleList(nn.Conv2d(below, above, 1) for below, above in upwards)
+        self.decoder = nn.ModuleList(LeanBlock(above, above) for _, above in upwards)
+        self.pyramid_heads = nn.ModuleList(nn.Conv2d(width, embedding_channels, 1) for width in filters[:0:-1])
+        self.embedding_head = nn.Conv2d(finest, embedding_channels, 1)
+        self.foreground_enter = ConvNorm(finest + pixels, 32) if foreground_head else None
+        self.foreground_head = nn.Conv2d(32, STRIDE**2, 1) if foreground_head else None
+
+    def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:
+        """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings.
+
+        The embedding has the shape (N, D, ceil(H / 2), ceil(W / 2)), the foreground (N, 1, H, W).
+        """
+        height, width = images.shape[-2:]
+        pixels = functional.pixel_unshuffle(_pad(images), STRIDE)
+        features, coarse = self._features(pixels, pyramid)
+        embedding = self.embedding_head(features)[..., : -(-height // STRIDE), : -(-width // STRIDE)]
+        if self.foreground_enter is None or self.foreground_head is None:
+            return NetworkOutput(embedding, None, tuple(coarse))
+        entered = torch.relu_(self.foreground_enter(torch.cat((features, pixels), dim=1)))
+        logits = functional.pixel_shuffle(self.foreground_head(entered), STRIDE)
+        return NetworkOutput(embedding, logits[..., :height, :width], tuple(coarse))
+
+    def _features(self, pixels: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Run encoder and decoder; return the features of the finest level and the coarse embeddings."""
+        features = torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels))))
+        skips = []
+        for block in self.encoder:
+            skips.append(features)
+            features = block(functional.max_pool2d(features, 2))
+        coarse = []
+        for level, (lift, block) in enumerate(zip(self.lift, self.decoder)):
+            if pyramid:
+                coarse.append(self.pyramid_heads[level](features))
+            raised = functional.interpolate(lift(features), scale_factor=2, mode="bilinear", align_corners=False)
+            features = block(raised.add_(skips[-1 - level]))
+        return features, coarse
+
+    @property
+    def grid(self) -> int:
+        """Pixels of the image in one coarsest pixel: tiles must start at multiples of it."""
+        return GRID
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the image between two embedding vectors, along each axis."""
+        return STRIDE
+
+    def receptive_radius(self) -> int:
+        """Distance in pixels, along an axis, of the farthest pixel that an output pixel reads."""
+        return _receptive_radius()
+
+    def memory_per_pixel(self) -> int:
+        """Bytes that a forward pass takes at its peak, per pixel of the image, in float32."""
+        widest = self.embedding_head.in_channels
+        return int(widest * 4 * 6 / STRIDE**2)
+
+    def fold_batch_norm(self) -> None:
+        """Fold every batch norm into its convolution; the network is then fit for evaluation only."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold_batch_norm()
+
+
+@lru_cache
+def _receptive_radius() -> int:
+    """Measure how far one pixel is seen, as `residual_unet` does."""
+    probe = HalfUNet(1, (1,) * LEVELS, 1, False).double().eval()
+    middle, length = 12 * GRID, 24 * GRID
+    impulses = torch.zeros(GRID, 1, GRID, length, dtype=torch.float64)
+    for position, image in enumerate(impulses):
+        image[:, :, middle + position] = 1
+    with torch.inference_mode():
+        for name, values in (*probe.named_parameters(), *probe.named_buffers()):
+            values.fill_(0.0 if name.endswith(("bias", "running_mean")) else 1.0)
+        seen = (probe(impulses).embedding[:, 0] > 0).any(dim=1)
+    distances = [abs(STRIDE * column + 0.5 - middle - position) for position, column in seen.nonzero().tolist()]
+    return int(max(distances) + 0.5)
+
+
+def _pad(images: torch.Tensor) -> torch.Tensor:
+    """Repeat the last row and column up to the next multiple of the grid."""
+    height, width = images.shape[-2:]
+    below, right = -height % GRID, -width % GRID
+    if not below and not right:
+        return images
+    return functional.pad(images, (0, right, 0, below), mode="replicate")
