@@ -23,11 +23,11 @@ from adaptive_picture import draw
 from data import add_arguments, is_given_foreground, load_model, pairs_of, read, recipe_of
 
 from pixel_embedded_affinity import Embedding, Neighborhood, Segmenter
-from pixel_embedded_affinity.atomic import atomic_path
+from pixel_embedded_affinity.data.layouts import Pair
 from pixel_embedded_affinity.export import write_table
+from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.metrics import evaluate
-from pixel_embedded_affinity.training.config import Recipe
-from pixel_embedded_affinity.training.dataset import Pair
+from pixel_embedded_affinity.training.recipe import Recipe
 
 Array = npt.NDArray[Any]
 

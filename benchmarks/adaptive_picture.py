@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from pixel_embedded_affinity import Embedding, Neighborhood, affinities
-from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.export import render_overlay
+from pixel_embedded_affinity.io.atomic import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from pixel_embedded_affinity import __version__
-from pixel_embedded_affinity.device import has_fast_bfloat16
+from pixel_embedded_affinity.runtime.device import has_fast_bfloat16
 
 BENCHMARKS = (
     "pipeline.py --runs 5",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.training.config import Recipe
-from pixel_embedded_affinity.training.dataset import RAW, Example, Pair, find_pairs, load
+from pixel_embedded_affinity.data.layouts import RAW, Example, Pair, find_pairs, load
+from pixel_embedded_affinity.training.recipe import Recipe
 
 T = TypeVar("T")
 

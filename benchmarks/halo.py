@@ -16,9 +16,9 @@ import numpy as np
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.embedding import Embedding
+from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.metrics import aggregated_jaccard_index
 from pixel_embedded_affinity.samples import nuclei
-from pixel_embedded_affinity.tiling import Tiling
 
 HALOS = (16, 32, 48, 64, 80)
 PART = (slice(384), slice(512))

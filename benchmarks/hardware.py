@@ -24,11 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixel_embedded_affinity import Affinities, Segmenter, affinities, samples
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.device import autocast, resolve_precision
 from pixel_embedded_affinity.embedding import embed
+from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.scaling import resize_image
+from pixel_embedded_affinity.runtime.device import autocast, resolve_precision
 
 FIELD = Path(samples.__file__).with_name("nuclei.tif")
 

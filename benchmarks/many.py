@@ -20,7 +20,7 @@ import torch
 from scaling import CALLS, WARM_UP, growth
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.device import resolve_precision
+from pixel_embedded_affinity.runtime.device import resolve_precision
 from pixel_embedded_affinity.samples import nuclei
 
 Images = list[npt.NDArray[Any]]

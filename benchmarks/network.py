@@ -21,13 +21,13 @@ from published import PlainResidualUNet, padded
 from torch import nn
 from torch.nn import functional
 
-from pixel_embedded_affinity.device import autocast, has_fast_bfloat16
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.runtime.device import autocast, has_fast_bfloat16
 from pixel_embedded_affinity.samples import nuclei
 
 CPU = torch.device("cpu")

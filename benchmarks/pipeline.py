@@ -25,14 +25,15 @@ from published import (
 
 from pixel_embedded_affinity import Segmenter, affinities
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.device import resolve_precision
 from pixel_embedded_affinity.embedding import embed
-from pixel_embedded_affinity.image import as_image, read_image
+from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.read import read_image
 from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.runtime.device import resolve_precision
 from pixel_embedded_affinity.samples import nuclei
 
 

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.device import has_fast_bfloat16
-from pixel_embedded_affinity.image import read_image
+from pixel_embedded_affinity.data.layouts import find_pairs
+from pixel_embedded_affinity.io.read import read_image
 from pixel_embedded_affinity.metrics import adapted_rand_error, evaluate
+from pixel_embedded_affinity.runtime.device import has_fast_bfloat16
 from pixel_embedded_affinity.samples import nuclei
-from pixel_embedded_affinity.training.config import Recipe
-from pixel_embedded_affinity.training.dataset import find_pairs
+from pixel_embedded_affinity.training.recipe import Recipe
 
 SCORES = ("aggregated_jaccard_index", "dice", "panoptic_quality", "f1_score")
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
-from pixel_embedded_affinity.models.config import NetworkConfig
+from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.network.residual_unet import DEEPEST_SCALE, ResidualUNet
 
 

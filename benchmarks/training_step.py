@@ -25,19 +25,19 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 
-from pixel_embedded_affinity.device import resolve_device, resolve_precision
+from pixel_embedded_affinity.data.layouts import Example
 from pixel_embedded_affinity.network.build import build_network
-from pixel_embedded_affinity.training.batches import Batch, BatchSource, view_generator
-from pixel_embedded_affinity.training.config import Recipe
-from pixel_embedded_affinity.training.dataset import Example
-from pixel_embedded_affinity.training.loss import (
+from pixel_embedded_affinity.runtime.device import resolve_device, resolve_precision
+from pixel_embedded_affinity.training.data.batches import Batch, BatchSource, view_generator
+from pixel_embedded_affinity.training.data.synthetic import synthetic_example
+from pixel_embedded_affinity.training.losses.affinity import (
     affinity_target,
     fused_affinity_loss,
     plain_affinity_loss,
     unit,
 )
-from pixel_embedded_affinity.training.objective import AffinityLoss, Objective
-from pixel_embedded_affinity.training.synthetic import synthetic_example
+from pixel_embedded_affinity.training.losses.objective import AffinityLoss, Objective
+from pixel_embedded_affinity.training.recipe import Recipe
 
 WAYS = {"plain": plain_affinity_loss, "fused": fused_affinity_loss}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from data import read, spread
 
 from pixel_embedded_affinity import Neighborhood, Postprocess, Segmenter
+from pixel_embedded_affinity.data.layouts import DataSettings, Pair, find_pairs
 from pixel_embedded_affinity.metrics import aggregated_jaccard_index
-from pixel_embedded_affinity.training.config import DataSettings
-from pixel_embedded_affinity.training.dataset import Pair, find_pairs
 
 
 def pairs_of(folder: str, split: str, count: int) -> list[Pair]:

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
-from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.export import render_overlay
+from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.samples import nuclei
 
 MODEL = "bbbc039"

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pixel_embedded_affinity import Neighborhood, Segmenter
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.export import write_labels
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint, write_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.models.fetch import download
 from pixel_embedded_affinity.samples import nuclei
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.device import survive_fork
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.runtime.device import survive_fork
 
 if TYPE_CHECKING:
     import torch

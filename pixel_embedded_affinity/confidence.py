@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.affinity import affinities, overlap
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_labels
+from pixel_embedded_affinity.geometry.scaling import resize_labels
+from pixel_embedded_affinity.labels import as_labels
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.scaling import resize_labels
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Array

@@ -13,11 +13,20 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pixel_embedded_affinity.device import autocast, survive_fork
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.memory import free_memory, is_out_of_memory
-from pixel_embedded_affinity.tiling import Box, Tile, Tiling, halved, outer_shape, rounded_up, shape_of, tiles
-from pixel_embedded_affinity.views import Geometry, checked_views, geometries
+from pixel_embedded_affinity.geometry.tiling import (
+    Box,
+    Tile,
+    Tiling,
+    halved,
+    outer_shape,
+    rounded_up,
+    shape_of,
+    tiles,
+)
+from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries
+from pixel_embedded_affinity.runtime.device import autocast, survive_fork
+from pixel_embedded_affinity.runtime.memory import free_memory, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +115,7 @@ def embed(
     device : torch.device
         Where to compute.
     precision : str
-        ``"auto"``, ``"float32"`` or ``"bfloat16"``, see `pixel_embedded_affinity.device`.
+        ``"auto"``, ``"float32"`` or ``"bfloat16"``, see `pixel_embedded_affinity.runtime.device`.
     tiling : Tiling
         How the image is cut. Where memory does not suffice for a tile, tiles of half its size are taken, down
         to one coarsest pixel of the network; this is logged. An image that is to go through whole never is.

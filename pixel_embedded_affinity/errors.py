@@ -17,6 +17,11 @@ def readable(text: str) -> str:
     return f"{shown[: _LONGEST * 2 // 3]} ... {shown[-(_LONGEST // 4) :]}"
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error of another library says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class PixelEmbeddedAffinityError(Exception):
     """Base class of all errors that the library raises on purpose; the message is one readable line."""
 

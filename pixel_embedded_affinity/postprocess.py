@@ -16,34 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_labels
+from pixel_embedded_affinity.labels import Labels, Runs, ordered_runs, painted
+from pixel_embedded_affinity.labels import relabel as relabel
 
 MERGE_RADII_BY = ("border", "similarity")
 """How `Postprocess` chooses the neighbor that a thin object joins."""
 
-Labels = NDArray[np.int32]
 _Integers = NDArray[np.intp]
-
-
-def relabel(labels: ArrayLike) -> Labels:
-    """Number the objects anew: consecutive from 1, in the order of their first pixels.
-
-    Parameters
-    ----------
-    labels : array-like of int
-        2D or 3D labels of any integer dtype, 0 = background.
-
-    Returns
-    -------
-    ndarray of int32
-        The same objects under new numbers. Background stays 0.
-
-    Raises
-    ------
-    InputError
-        If `labels` are not integers, negative, empty, or neither 2D nor 3D.
-    """
-    return _painted(_ordered_runs(labels))
 
 
 def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
@@ -80,18 +59,18 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
     the image once; the passes work on the graph of objects.
     """
     thresholds = _checked_sizes(sizes, "sizes")
-    runs = _ordered_runs(labels)
+    runs = ordered_runs(labels)
     areas = _areas(runs)
     if areas[1:].min(initial=max(thresholds, default=0)) >= max(thresholds, default=0):
-        return _painted(runs)
-    borders = _object_borders(_painted(runs), len(areas))
+        return painted(runs)
+    borders = _object_borders(painted(runs), len(areas))
     target = np.arange(len(areas))
     for size in thresholds:
         moved = _merge_pass(areas, borders, size)
         areas = np.bincount(moved, weights=areas, minlength=len(areas)).astype(np.intp)
         borders = _moved_borders(borders, moved)
         target = moved[target]
-    return _painted(_kept(runs, areas > 0, target))
+    return painted(_kept(runs, areas > 0, target))
 
 
 def merge_thin(labels: ArrayLike, radii: Sequence[float], embedding: ArrayLike | None = None) -> Labels:
@@ -164,13 +143,13 @@ def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> L
         not a number in [-1, 1].
     """
     least = _checked_similarity(similarity)
-    runs = _ordered_runs(labels)
-    ordered = _painted(runs)
+    runs = ordered_runs(labels)
+    ordered = painted(runs)
     count = len(_areas(runs))
     sums = _summed_embeddings(ordered, _checked_embedding(embedding, ordered.shape), count)
     borders = _object_borders(ordered, count)
     target = _joined_alike(sums, borders.first.tolist(), borders.second.tolist(), least)
-    return _painted(_kept(runs, np.bincount(target, minlength=count) > 0, target))
+    return painted(_kept(runs, np.bincount(target, minlength=count) > 0, target))
 
 
 def remove_small(labels: ArrayLike, min_size: int) -> Labels:
@@ -194,8 +173,8 @@ def remove_small(labels: ArrayLike, min_size: int) -> Labels:
         If `labels` are not labels, or `min_size` is not an integer of at least 0.
     """
     (smallest,) = _checked_sizes([min_size], "min_size")
-    runs = _ordered_runs(labels)
-    return _painted(_kept(runs, _areas(runs) >= smallest))
+    runs = ordered_runs(labels)
+    return painted(_kept(runs, _areas(runs) >= smallest))
 
 
 def fill_holes(labels: ArrayLike) -> Labels:
@@ -247,11 +226,11 @@ def clear_border(labels: ArrayLike) -> Labels:
     InputError
         If `labels` are not labels.
     """
-    runs = _ordered_runs(labels)
+    runs = ordered_runs(labels)
     inside = np.ones(len(_areas(runs)), bool)
-    for face in _faces(_painted(runs)):
+    for face in _faces(painted(runs)):
         inside[face] = False
-    return _painted(_kept(runs, inside))
+    return painted(_kept(runs, inside))
 
 
 @dataclass(frozen=True)
@@ -384,14 +363,6 @@ class Postprocess:
         return cls(**values)
 
 
-class _Runs(NamedTuple):
-    """Labels as runs of equal pixels in C order; they are far fewer than pixels, and quick to renumber."""
-
-    labels: Labels
-    lengths: _Integers
-    shape: tuple[int, ...]
-
-
 class _Borders(NamedTuple):
     """Touching objects, each pair once with ``first < second``, and how many pixel pairs they share."""
 
@@ -488,31 +459,14 @@ def _unlike(sums: NDArray[np.float64], one: int, other: int) -> tuple[float, int
     return -float(sums[low] @ sums[high] / lengths) if lengths else 0.0, low, high
 
 
-def _ordered_runs(labels: ArrayLike) -> _Runs:
-    """Runs of labels, numbered anew in the order of their first pixels."""
-    array = as_labels(labels)
-    flat = array.ravel()
-    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
-    # The first pixel of an object always starts a run.
-    values, first, inverse = np.unique(flat[starts], return_index=True, return_inverse=True)
-    objects = np.flatnonzero(values)
-    numbers = np.zeros(len(values), np.int32)
-    numbers[objects[np.argsort(first[objects])]] = np.arange(1, len(objects) + 1, dtype=np.int32)
-    return _Runs(numbers[inverse], np.diff(starts, append=flat.size), array.shape)
-
-
-def _painted(runs: _Runs) -> Labels:
-    return np.repeat(runs.labels, runs.lengths).reshape(runs.shape)
-
-
-def _areas(runs: _Runs) -> _Integers:
+def _areas(runs: Runs) -> _Integers:
     """Pixels of each label; the background has 0, since it is no object."""
     areas = np.bincount(runs.labels, weights=runs.lengths).astype(np.intp)
     areas[0] = 0
     return areas
 
 
-def _kept(runs: _Runs, kept: NDArray[np.bool_], target: _Integers | None = None) -> _Runs:
+def _kept(runs: Runs, kept: NDArray[np.bool_], target: _Integers | None = None) -> Runs:
     """Runs of the kept objects, numbered anew; each object becomes its `target` before."""
     numbers = np.cumsum(kept[1:], dtype=np.int32)
     table = np.concatenate((np.zeros(1, np.int32), np.where(kept[1:], numbers, np.int32(0))))
@@ -600,7 +554,7 @@ def _merged_where(
     ordered: Labels, fragment: NDArray[np.bool_], sums: NDArray[np.float64] | None
 ) -> tuple[Labels, NDArray[np.float64] | None]:
     """Labels, and sums of their embeddings, after one pass in which the given objects are the fragments."""
-    runs = _ordered_runs(ordered)
+    runs = ordered_runs(ordered)
     borders = _object_borders(ordered, len(fragment))
     nearness = borders.length if sums is None else _cosines(sums, borders)
     target = _targets(borders, fragment, nearness)
@@ -609,7 +563,7 @@ def _merged_where(
         merged = np.zeros_like(sums)
         np.add.at(merged, target, sums)
         sums = merged[kept]
-    return _painted(_kept(runs, kept, target)), sums
+    return painted(_kept(runs, kept, target)), sums
 
 
 def _cosines(sums: NDArray[np.float64], borders: _Borders) -> NDArray[np.float64]:

@@ -19,30 +19,38 @@ from torch import nn
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.affinity import Affinities, affinities
-from pixel_embedded_affinity.blockwise import Plan, block_folder, check_output, label_blockwise
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.confidence import object_confidence
-from pixel_embedded_affinity.device import checked_threads, cpu_threads, resolve_device, resolve_precision
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding, embed, grid_of
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.export.table import object_table
-from pixel_embedded_affinity.image import Image, as_foreground, as_image, as_labels
-from pixel_embedded_affinity.lazy_image import LazyImage, fixed_normalization, open_image
-from pixel_embedded_affinity.memory import memory_reused
+from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
+from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
+from pixel_embedded_affinity.image import Image, as_image
+from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
+from pixel_embedded_affinity.large.blockwise import label_blockwise
+from pixel_embedded_affinity.large.lazy import LazyImage, fixed_normalization, open_image
+from pixel_embedded_affinity.large.plan import Plan
+from pixel_embedded_affinity.large.store import block_folder, check_output
+from pixel_embedded_affinity.large.window import WindowLabeler
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.overlap import overlapped
-from pixel_embedded_affinity.postprocess import Postprocess, relabel
-from pixel_embedded_affinity.progress import Progress, track
-from pixel_embedded_affinity.scaling import labels_of_image, resize_image, resize_labels
-from pixel_embedded_affinity.settings import read_settings, write_settings
-from pixel_embedded_affinity.tiling import Tiling, as_tiling
-from pixel_embedded_affinity.windows import WindowLabeler
+from pixel_embedded_affinity.postprocess import Postprocess
+from pixel_embedded_affinity.runtime.ahead import overlapped
+from pixel_embedded_affinity.runtime.device import (
+    checked_threads,
+    cpu_threads,
+    resolve_device,
+    resolve_precision,
+)
+from pixel_embedded_affinity.runtime.memory import memory_reused
+from pixel_embedded_affinity.runtime.progress import Progress, track
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.tune import Tuning
@@ -390,7 +398,7 @@ class Segmenter:
             Name of a clusterer, with its default settings, or a clusterer itself. Default: the model's.
         tile : "auto", int, (int, int), Tiling or None
             Height and width in pixels of the parts in which the image goes through the network; the result
-            is that of the whole, see `pixel_embedded_affinity.tiling.Tiling`. ``"auto"``: the whole image if
+            is that of the whole, see `pixel_embedded_affinity.geometry.tiling.Tiling`. ``"auto"``: the whole image if
             there is memory for it, else the largest parts for which there is. None: the whole image.
         min_size : int, optional
             Objects of fewer pixels (of the scaled image) are removed. Default: the model's.

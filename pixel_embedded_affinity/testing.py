@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError, PixelEmbeddedAffinityError
-from pixel_embedded_affinity.image import as_labels
+from pixel_embedded_affinity.labels import as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.postprocess import relabel
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy

@@ -13,15 +13,16 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity import metrics
 from pixel_embedded_affinity.clustering import get_clusterer
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.settings import SETTINGS
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.export.table import write_table
-from pixel_embedded_affinity.image import as_foreground, as_image, as_labels
-from pixel_embedded_affinity.models.config import ModelConfig
+from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_labels
+from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.postprocess import Postprocess, relabel
-from pixel_embedded_affinity.progress import Progress, track
-from pixel_embedded_affinity.scaling import labels_of_image, resize_labels
-from pixel_embedded_affinity.settings import SETTINGS
+from pixel_embedded_affinity.postprocess import Postprocess
+from pixel_embedded_affinity.runtime.progress import Progress, track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ import torch
 from hypothesis import settings
 from torch import nn
 
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.segmenter import Segmenter

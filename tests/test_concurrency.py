@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import torch
 
-from pixel_embedded_affinity import device as devices
 from pixel_embedded_affinity.errors import DeviceError, InputError
+from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.runtime import device as devices
 from pixel_embedded_affinity.segmenter import Segmenter
-from pixel_embedded_affinity.tiling import Tiling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

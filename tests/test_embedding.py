@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from pixel_embedded_affinity.device import PRECISIONS
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import Embedding, embed, unit_length
 from pixel_embedded_affinity.errors import DeviceError, InputError
-from pixel_embedded_affinity.models.config import ModelConfig
-from pixel_embedded_affinity.tiling import Tiling
+from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.runtime.device import PRECISIONS
 
 CPU = torch.device("cpu")
 

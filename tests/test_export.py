@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as PillowImage
 
-from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import (
     object_table,
@@ -26,6 +25,7 @@ from pixel_embedded_affinity.export import (
     write_overlay,
     write_table,
 )
+from pixel_embedded_affinity.io.atomic import atomic_path
 
 Array = np.ndarray[Any, Any]
 LABELS = np.array([[1, 1, 0, 0], [1, 0, 0, 7], [0, 0, 7, 7]], dtype=np.int32)

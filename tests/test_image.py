@@ -13,14 +13,9 @@ import tifffile
 from PIL import Image as PillowImage
 
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
-from pixel_embedded_affinity.image import (
-    Image,
-    as_channels,
-    as_foreground,
-    as_image,
-    as_labels,
-    read_image,
-)
+from pixel_embedded_affinity.image import Image, as_channels, as_image
+from pixel_embedded_affinity.io.read import read_image
+from pixel_embedded_affinity.labels import as_foreground, as_labels
 
 without_imagecodecs = pytest.mark.skipif(
     importlib.util.find_spec("imagecodecs") is not None, reason="imagecodecs decodes every compression"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.postprocess import (
     Postprocess,
     clear_border,
@@ -13,7 +14,6 @@ from pixel_embedded_affinity.postprocess import (
     merge_alike,
     merge_fragments,
     merge_thin,
-    relabel,
     remove_small,
 )
 

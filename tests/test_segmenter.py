@@ -24,6 +24,7 @@ from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import ConnectedComponents
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import (
     CheckpointError,
@@ -33,14 +34,14 @@ from pixel_embedded_affinity.errors import (
     UnknownClustererError,
     UnknownModelError,
 )
+from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
-from pixel_embedded_affinity.postprocess import Postprocess, relabel
+from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.segmenter import Segmentation, Segmenter
-from pixel_embedded_affinity.tiling import Tiling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MakeNetwork = Callable[..., nn.Module]

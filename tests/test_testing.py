@@ -12,8 +12,8 @@ from pixel_embedded_affinity import testing
 from pixel_embedded_affinity.affinity import affinities
 from pixel_embedded_affinity.clustering import ConnectedComponents, MutexWatershed
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.postprocess import relabel
 from pixel_embedded_affinity.testing import (
     ConformanceError,
     check_clusterer,

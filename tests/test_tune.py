@@ -19,6 +19,7 @@ from torch import nn
 
 from pixel_embedded_affinity import Neighborhood, Postprocess, Segmenter
 from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError, UnknownClustererError
 from pixel_embedded_affinity.metrics import (
     aggregated_jaccard_index,
@@ -27,7 +28,6 @@ from pixel_embedded_affinity.metrics import (
     panoptic_quality,
     symmetric_best_dice,
 )
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.tune import Search, _surest, _Trial, tune
@@ -667,7 +667,7 @@ def test_a_limit_spreads_over_the_images(
         seen.extend(pair.name for pair in pairs)
         raise InputError("enough")
 
-    monkeypatch.setattr("pixel_embedded_affinity.training.dataset.load", note)
+    monkeypatch.setattr("pixel_embedded_affinity.data.layouts.load", note)
     command = ["tune", "--weights", str(checkpoint_file), "--data", str(data), "--layout", "folders"]
     assert main([*command, "--limit", "3", "--output", str(tmp_path / "s.json")]) == 2
     assert seen == ["a", "c", "f"]

@@ -35,9 +35,9 @@ _COMMANDS = {
     "info": _Command("pixel_embedded_affinity.cli.info", "show versions, devices and where models are kept"),
     "evaluate": _Command("pixel_embedded_affinity.cli.evaluate", "score a model against true labels"),
     "tune": _Command("pixel_embedded_affinity.cli.tune", "find better settings on a few labeled images"),
-    "train": _Command("pixel_embedded_affinity.training.arguments", "train a model on labeled images"),
+    "train": _Command("pixel_embedded_affinity.cli.train", "train a model on labeled images"),
     "compare": _Command(
-        "pixel_embedded_affinity.training.compare_arguments", "compare trainings with baselines and variants"
+        "pixel_embedded_affinity.cli.compare", "compare trainings with baselines and variants"
     ),
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import IMAGE_SUFFIXES
+from pixel_embedded_affinity.io.read import IMAGE_SUFFIXES
 
 _LABELS, _OVERLAY, _TABLE = "_labels.tif", "_overlay.png", "_objects.csv"
 _SHOWN = 3

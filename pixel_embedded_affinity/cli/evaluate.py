@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
     data = data_settings(arguments)
 
-    from pixel_embedded_affinity.training.dataset import find_pairs
-    from pixel_embedded_affinity.training.evaluate import evaluate_model, format_table, mean_row, write_rows
+    from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
+    from pixel_embedded_affinity.data.layouts import find_pairs
 
     pairs = find_pairs(arguments.data, data, arguments.split)
     rows = evaluate_model(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import aligned, say
-from pixel_embedded_affinity.device import has_fast_bfloat16
 from pixel_embedded_affinity.models.fetch import cache_folder, plan
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, get_entry, list_models
+from pixel_embedded_affinity.runtime.device import has_fast_bfloat16
 
 if TYPE_CHECKING:
     import torch

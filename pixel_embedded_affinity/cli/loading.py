@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.device import PRECISIONS
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.runtime.device import PRECISIONS
 
 if TYPE_CHECKING:
+    from pixel_embedded_affinity.data.layouts import DataSettings
     from pixel_embedded_affinity.segmenter import Segmenter
-    from pixel_embedded_affinity.training.config import DataSettings
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +110,8 @@ def data_settings(arguments: argparse.Namespace) -> DataSettings:
     InputError
         If none of them is given, or the recipe cannot be read.
     """
-    from pixel_embedded_affinity.training.config import DataSettings, Recipe
+    from pixel_embedded_affinity.data.layouts import DataSettings
+    from pixel_embedded_affinity.training.recipe import Recipe
 
     if arguments.layout is not None:
         return DataSettings(layout=arguments.layout)

@@ -20,9 +20,9 @@ from pixel_embedded_affinity.cli.batch import (
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
+from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.progress import track
-from pixel_embedded_affinity.tiling import Tiling
+from pixel_embedded_affinity.runtime.progress import track
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.segmenter import Segmenter

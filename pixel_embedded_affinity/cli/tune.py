@@ -17,7 +17,7 @@ from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned,
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
-    from pixel_embedded_affinity.training.dataset import Pair
+    from pixel_embedded_affinity.data.layouts import Pair
     from pixel_embedded_affinity.tune import Tuning
 
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_target("--table", arguments.table, ".csv")
     data = data_settings(arguments)
 
-    from pixel_embedded_affinity.training.dataset import find_pairs
+    from pixel_embedded_affinity.data.layouts import find_pairs
 
     pairs = _spread(find_pairs(arguments.data, data, arguments.split), arguments.limit)
     tuning = _tuned(arguments, pairs)
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
-    from pixel_embedded_affinity.training.dataset import RAW, load
+    from pixel_embedded_affinity.data.layouts import RAW, load
 
     segmenter = load_segmenter(arguments)
     examples = load(pairs, RAW, segmenter.config.network.in_channels)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from pixel_embedded_affinity.clustering.base import is_number, refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_foreground
-from pixel_embedded_affinity.postprocess import relabel
+from pixel_embedded_affinity.labels import as_foreground, relabel
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Affinities

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.clustering.base import is_number
-from pixel_embedded_affinity.device import survive_fork
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_foreground
-from pixel_embedded_affinity.postprocess import relabel
+from pixel_embedded_affinity.labels import as_foreground, relabel
+from pixel_embedded_affinity.runtime.device import survive_fork
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_channels, as_labels
+from pixel_embedded_affinity.image import as_channels
+from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.labels import as_labels
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
 # Bright on a dark image, and few: more than seven hues are no longer told apart in a thin line.

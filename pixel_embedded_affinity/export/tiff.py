@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pixel_embedded_affinity.atomic import atomic_path
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_labels
+from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.labels import as_labels
 
 
 def write_labels(path: str | os.PathLike[str], labels: Any) -> None:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.atomic import atomic_file
-from pixel_embedded_affinity.errors import CheckpointError
+from pixel_embedded_affinity.errors import CheckpointError, one_line
+from pixel_embedded_affinity.io.atomic import atomic_file
 
 if TYPE_CHECKING:
     import torch
@@ -123,7 +123,7 @@ def _encode(path: Path, checkpoint: Checkpoint) -> bytes:
         _check_finite(path, tensors)
         data, header = _with_metadata(safetensors.torch.save(tensors), checkpoint.config_json)
     except (RuntimeError, UnicodeError, KeyError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be written as safetensors ({_one_line(error)})") from error
+        raise CheckpointError(f"{path}: cannot be written as safetensors ({one_line(error)})") from error
     _check_header(path, header)
     return data
 
@@ -167,7 +167,7 @@ def _read(path: Path) -> tuple[str, bytes]:
             _check_header(path, header)
             return header["__metadata__"]["config"], start + text + file.read()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({_one_line(error)})") from error
+        raise CheckpointError(f"{path}: cannot be read ({one_line(error)})") from error
 
 
 def _check_digest(path: Path, data: bytes, expected: str) -> None:
@@ -199,7 +199,7 @@ def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: no safetensors file, bad header ({_one_line(error)})") from error
+        raise CheckpointError(f"{path}: no safetensors file, bad header ({one_line(error)})") from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: no safetensors file, header is no JSON object")
     return header
@@ -241,7 +241,7 @@ def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load(data)  # not torch's own load: a safetensors file holds no code
     except (safetensors.SafetensorError, RuntimeError, TypeError) as error:  # TypeError: a size above 2**63
-        raise CheckpointError(f"{path}: no safetensors file, or damaged ({_one_line(error)})") from error
+        raise CheckpointError(f"{path}: no safetensors file, or damaged ({one_line(error)})") from error
 
 
 def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -256,7 +256,3 @@ def _short(value: object) -> str:
     """Text of a value from an untrusted file, fit for one line of an error."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -25,8 +25,8 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from pixel_embedded_affinity.atomic import atomic_file
 from pixel_embedded_affinity.errors import DownloadError, InputError
+from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, ModelEntry, get_entry
 
 _logger = logging.getLogger(__name__)

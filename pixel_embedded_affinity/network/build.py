@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError
-from pixel_embedded_affinity.models.config import NetworkConfig
 from pixel_embedded_affinity.network.half_unet import LEVELS, HalfUNet
 from pixel_embedded_affinity.network.residual_unet import ResidualUNet
 

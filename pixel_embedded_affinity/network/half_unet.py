@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ STRIDE = 2
 """Pixels of the image between two embedding vectors, along each axis."""
 
 LEVELS = 5
-GRID = STRIDE * 2 ** (LEVELS - 1)
+GRID = STRIDE << (LEVELS - 1)
 """Height and width of the input are padded to multiples of this inside the network."""
 
 
@@ -33,7 +34,9 @@ class ConvNorm(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, size: int = 3) -> None:
         super().__init__()
-        self.convolution: nn.Module = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False)
+        self.convolution: nn.Module = nn.Conv2d(
+            in_channels, out_channels, size, padding=size // 2, bias=False
+        )
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -98,11 +101,13 @@ class HalfUNet(nn.Module):
         finest = filters[0]
         self.stem = ConvNorm(pixels, finest)
         self.stem_refine = ConvNorm(finest, finest)
-        self.encoder = nn.ModuleList(LeanBlock(a, b) for a, b in zip(filters, filters[1:]))
+        self.encoder = nn.ModuleList(LeanBlock(a, b) for a, b in pairwise(filters))
         upwards = list(zip(filters[:0:-1], filters[-2::-1]))
         self.lift = nn.ModuleList(nn.Conv2d(below, above, 1) for below, above in upwards)
         self.decoder = nn.ModuleList(LeanBlock(above, above) for _, above in upwards)
-        self.pyramid_heads = nn.ModuleList(nn.Conv2d(width, embedding_channels, 1) for width in filters[:0:-1])
+        self.pyramid_heads = nn.ModuleList(
+            nn.Conv2d(width, embedding_channels, 1) for width in filters[:0:-1]
+        )
         self.embedding_head = nn.Conv2d(finest, embedding_channels, 1)
         self.foreground_enter = ConvNorm(finest + pixels, 32) if foreground_head else None
         self.foreground_head = nn.Conv2d(32, STRIDE**2, 1) if foreground_head else None
@@ -133,7 +138,9 @@ class HalfUNet(nn.Module):
         for level, (lift, block) in enumerate(zip(self.lift, self.decoder)):
             if pyramid:
                 coarse.append(self.pyramid_heads[level](features))
-            raised = functional.interpolate(lift(features), scale_factor=2, mode="bilinear", align_corners=False)
+            raised = functional.interpolate(
+                lift(features), scale_factor=2, mode="bilinear", align_corners=False
+            )
             features = block(raised.add_(skips[-1 - level]))
         return features, coarse
 
@@ -153,8 +160,8 @@ class HalfUNet(nn.Module):
 
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per pixel of the image, in float32."""
-        widest = self.embedding_head.in_channels
-        return int(widest * 4 * 6 / STRIDE**2)
+        widest = int(self.embedding_head.in_channels)
+        return widest * 4 * 6 // STRIDE**2
 
     def fold_batch_norm(self) -> None:
         """Fold every batch norm into its convolution; the network is then fit for evaluation only."""
@@ -175,7 +182,9 @@ def _receptive_radius() -> int:
         for name, values in (*probe.named_parameters(), *probe.named_buffers()):
             values.fill_(0.0 if name.endswith(("bias", "running_mean")) else 1.0)
         seen = (probe(impulses).embedding[:, 0] > 0).any(dim=1)
-    distances = [abs(STRIDE * column + 0.5 - middle - position) for position, column in seen.nonzero().tolist()]
+    distances = [
+        abs(STRIDE * column + 0.5 - middle - position) for position, column in seen.nonzero().tolist()
+    ]
     return int(max(distances) + 0.5)
 
 

@@ -16,9 +16,9 @@ import tifffile
 from PIL import Image
 
 from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.metrics import aggregated_jaccard_index, symmetric_best_dice
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 
 NAMES = {"training": ("a", "b"), "validation": ("c", "d")}
 

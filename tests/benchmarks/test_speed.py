@@ -13,7 +13,8 @@ import tifffile
 import torch
 from torch import nn
 
-from pixel_embedded_affinity import Neighborhood, Segmenter, affinities, memory
+from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
+from pixel_embedded_affinity.runtime import memory
 
 SIZE = (40, 56)
 

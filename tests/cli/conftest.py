@@ -13,8 +13,8 @@ import pytest
 import tifffile
 from torch import nn
 
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image
 
 from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.metrics import evaluate
-from pixel_embedded_affinity.postprocess import relabel
 from pixel_embedded_affinity.samples import Sample, nuclei
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pixel_embedded_affinity import Neighborhood, Segmenter
 from pixel_embedded_affinity.cli import main
-from pixel_embedded_affinity.models.config import ModelConfig
+from pixel_embedded_affinity.config.model import ModelConfig
 
 
 def read(path: Path) -> npt.NDArray[Any]:

@@ -12,8 +12,8 @@ from skimage.measure import label
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import ConnectedComponents
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.postprocess import relabel
 from pixel_embedded_affinity.testing import check_clusterer, label_images, neighborhoods, synthetic_embedding
 
 

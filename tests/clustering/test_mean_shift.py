@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import MeanShift, get_clusterer, mean_shift
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.postprocess import relabel
 from pixel_embedded_affinity.testing import check_clusterer, label_images, synthetic_embedding
 
 PLANE = Neighborhood.from_ranges([1, 3], 4)

@@ -14,8 +14,8 @@ from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import Agglomeration, LiftedMulticut, Multicut, get_clusterer
 from pixel_embedded_affinity.clustering.region_graph import region_graph
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.postprocess import relabel
 from pixel_embedded_affinity.testing import check_clusterer, neighborhoods, synthetic_embedding
 
 PLANE = Neighborhood.from_ranges([1, 3, 9], 4, strides=3)

@@ -12,9 +12,9 @@ import pytest
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import MutexWatershed
 from pixel_embedded_affinity.clustering.mutex_watershed import _groups
-from pixel_embedded_affinity.device import cpu_threads
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.runtime.device import cpu_threads
 from pixel_embedded_affinity.testing import check_clusterer, synthetic_embedding
 
 PLANE = Neighborhood.from_ranges([1, 3, 9], 4)
@@ -164,7 +164,7 @@ import sys, numpy as np
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering import MutexWatershed
 from pixel_embedded_affinity.clustering.mutex_watershed import _groups
-from pixel_embedded_affinity.device import cpu_threads
+from pixel_embedded_affinity.runtime.device import cpu_threads
 from pixel_embedded_affinity.neighborhood import Neighborhood
 given = Affinities(np.zeros((4, 5, 5), np.float32), Neighborhood.from_ranges([1, 3], 4))
 assert not MutexWatershed()(given, foreground=np.zeros((5, 5), bool)).any()

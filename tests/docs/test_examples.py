@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from pixel_embedded_affinity import list_models
-from pixel_embedded_affinity.image import read_image
+from pixel_embedded_affinity.io.read import read_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))

@@ -160,7 +160,7 @@ def test_code_of_a_page_is_python_and_commands_have_the_options_they_use(
 
 
 def test_the_recipe_of_the_documentation_is_valid() -> None:
-    from pixel_embedded_affinity.training.config import Recipe
+    from pixel_embedded_affinity.training.recipe import Recipe
 
     recipe = Recipe.from_file(DOCS / "howto" / "recipe.toml")
     assert recipe.data.layout == "folders"

@@ -10,8 +10,8 @@ import pytest
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.cli import main
-from pixel_embedded_affinity.training.logs import read_rows
-from pixel_embedded_affinity.training.synthetic import write_synthetic_data
+from pixel_embedded_affinity.training.data.synthetic import write_synthetic_data
+from pixel_embedded_affinity.training.run.logs import read_rows
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "howto" / "own_weights.rst").read_text(encoding="utf-8")

@@ -17,11 +17,11 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["pixel_embedded_affinity", "safetensors"]):
+    from pixel_embedded_affinity.config.model import ModelConfig
+    from pixel_embedded_affinity.config.settings import read_settings
     from pixel_embedded_affinity.models import registry
     from pixel_embedded_affinity.models.checkpoint import read_checkpoint
-    from pixel_embedded_affinity.models.config import ModelConfig
-    from pixel_embedded_affinity.settings import read_settings
-    from pixel_embedded_affinity.training.config import Recipe
+    from pixel_embedded_affinity.training.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parent))
 from long_run import Bug, PixelEmbeddedAffinityError, trial_in  # type: ignore[import-not-found]

@@ -30,9 +30,9 @@ import tifffile
 import torch
 from PIL import Image as PillowImage
 
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, read_registry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import build_network

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
-from pixel_embedded_affinity.image import as_foreground, as_image, read_image
+from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.read import read_image
+from pixel_embedded_affinity.labels import as_foreground
 
 
 def refusal(source: Any, **arguments: Any) -> str:

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixel_embedded_affinity.atomic import atomic_file
 from pixel_embedded_affinity.errors import CheckpointError
+from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.models.checkpoint import (
     Checkpoint,
     read_checkpoint,

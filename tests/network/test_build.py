@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.network.residual_unet import ResidualUNet
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.network import residual_unet
 from pixel_embedded_affinity.network.blocks import ResidualBlock, fold
 from pixel_embedded_affinity.network.residual_unet import ResidualUNet

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pixel_embedded_affinity.postprocess import relabel
+from pixel_embedded_affinity.labels import relabel
 
 
 @dataclass(frozen=True)

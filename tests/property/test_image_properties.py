@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_foreground, as_image, read_image
+from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.read import read_image
+from pixel_embedded_affinity.labels import as_foreground
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
 Array = np.ndarray[Any, Any]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering import MutexWatershed
-from pixel_embedded_affinity.device import cpu_threads
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.runtime.device import cpu_threads
 from pixel_embedded_affinity.testing import neighborhoods
 
 

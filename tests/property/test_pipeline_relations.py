@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import Embedding
-from pixel_embedded_affinity.models.config import ModelConfig
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.testing import synthetic_embedding

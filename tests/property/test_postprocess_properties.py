@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.postprocess import (
     Postprocess,
     clear_border,
@@ -17,7 +18,6 @@ from pixel_embedded_affinity.postprocess import (
     merge_alike,
     merge_fragments,
     merge_thin,
-    relabel,
     remove_small,
 )
 from pixel_embedded_affinity.testing import label_images

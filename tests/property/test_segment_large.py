@@ -20,16 +20,16 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.metrics import adapted_rand_error
-from pixel_embedded_affinity.models.config import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.samples import nuclei
 from pixel_embedded_affinity.segmenter import Segmenter
-from pixel_embedded_affinity.tiling import Tiling
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
-from pixel_embedded_affinity.postprocess import Postprocess, relabel
+from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.testing import neighborhoods
 

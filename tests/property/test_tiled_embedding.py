@@ -14,7 +14,7 @@ from torch import nn
 
 from pixel_embedded_affinity import embedding as embedding_module
 from pixel_embedded_affinity.embedding import Embedding, embed
-from pixel_embedded_affinity.tiling import Tiling
+from pixel_embedded_affinity.geometry.tiling import Tiling
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,8 @@ import pytest
 import tifffile
 import torch
 
-from pixel_embedded_affinity.training.config import Recipe
-from pixel_embedded_affinity.training.dataset import Example
+from pixel_embedded_affinity.data.layouts import Example
+from pixel_embedded_affinity.training.recipe import Recipe
 
 RECIPE = """
 [model]

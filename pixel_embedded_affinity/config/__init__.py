@@ -1,0 +1,1 @@
+"""Configuration: what a model says about itself, and the settings of inference."""

@@ -1,0 +1,86 @@
+"""Files of inference settings: what a segmenter does after its network, without the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.atomic import atomic_path
+
+SETTINGS = (
+    "neighborhood",
+    "clusterer",
+    "clusterer_settings",
+    "foreground_threshold",
+    "postprocess",
+    "scale",
+    "views",
+)
+"""The entries of a `ModelConfig` that may differ without other weights."""
+
+
+def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
+    """Write the inference settings of a configuration as JSON; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A name ending in ``.json`` in an existing folder; a file there is replaced.
+    config : ModelConfig
+        Of which only the entries named in `SETTINGS` are written.
+
+    Raises
+    ------
+    InputError
+        If the path does not fit, or a setting of the clusterer cannot be written as JSON.
+    """
+    values = config.to_dict()
+    try:
+        text = json.dumps({name: values[name] for name in SETTINGS}, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"clusterer_settings {config.clusterer_settings} cannot be written as JSON: {error}; use plain "
+            "numbers, strings and lists"
+        ) from error
+    with atomic_path(path, (".json",)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a file of inference settings.
+
+    Parameters
+    ----------
+    path : str or path-like
+        From `write_settings`, or written by hand; a neighborhood may also be given as ``ranges``,
+        ``directions`` and ``strides``.
+
+    Returns
+    -------
+    dict of str to object
+        Arguments for `Segmenter.with_settings`: those that the file holds.
+
+    Raises
+    ------
+    InputError
+        If the file is not a JSON object, a key is unknown, or a value is not valid; the file is named.
+    OSError
+        If the file cannot be read.
+    """
+    content = Path(path).read_bytes()
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{os.fspath(path)!r} is not JSON: {error}") from error
+    if not isinstance(values, dict) or not set(values) <= set(SETTINGS):
+        found = sorted(values) if isinstance(values, dict) else type(values).__name__
+        raise InputError(f"{os.fspath(path)!r} holds {found}; expected a table of {', '.join(SETTINGS)}")
+    try:
+        config = ModelConfig.from_dict(values)
+    except InputError as error:
+        raise InputError(f"{os.fspath(path)!r}: {error}") from error
+    return {name: getattr(config, name) for name in values}

@@ -1,0 +1,1 @@
+"""Labeled images on disk, and scores of a model on them."""

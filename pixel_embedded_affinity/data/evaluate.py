@@ -1,0 +1,148 @@
+"""Evaluation: the whole pipeline on images with labels, as a table of scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.config.checks import require_one_of
+from pixel_embedded_affinity.data.layouts import RAW, Example, Pair, load_pair
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.table import write_table
+from pixel_embedded_affinity.metrics import evaluate
+from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.segmenter import Segmenter
+
+Row = dict[str, "float | str"]
+
+FOREGROUNDS = ("model", "truth")
+"""Where objects are looked for: the model's own foreground, or that of the labels."""
+
+_HEADINGS = {
+    "symmetric_best_dice": "SBD",
+    "best_dice_truth": "BD truth",
+    "best_dice_prediction": "BD pred",
+    "difference_in_count": "DiC",
+    "absolute_difference_in_count": "|DiC|",
+    "foreground_dice": "FG-Dice",
+    "aggregated_jaccard_index": "AJI",
+    "panoptic_quality": "PQ",
+    "f1_score": "F1",
+    "mean_average_precision": "mAP",
+    "voi_split": "VOI split",
+    "voi_merge": "VOI merge",
+    "adapted_rand_error": "ARAND",
+}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the pipeline made of one example."""
+
+    example: Example
+    labels: npt.NDArray[np.int32]
+
+    def row(self) -> Row:
+        """The example's name and all values of `metrics.evaluate`."""
+        return {"name": self.example.name, **evaluate(self.example.labels, self.labels)}
+
+
+def evaluate_model(
+    segmenter: Segmenter,
+    pairs: Iterable[Pair | Example],
+    *,
+    foreground: str = "model",
+    progress: Progress = False,
+) -> list[Row]:
+    """Segment images and compare the result with their labels.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        The model, with its settings.
+    pairs : iterable of Pair or Example
+        From `dataset.find_pairs`, read one at a time; or examples with raw images, loaded with `dataset.RAW`.
+    foreground : {"model", "truth"}
+        Whether the segmenter finds the foreground itself, as for a user, or is given that of the labels, as
+        in the paper's results on CVPPP.
+    progress : bool or callable
+        True shows a bar.
+
+    Returns
+    -------
+    list of dict
+        One row per image: ``"name"`` and the values of `metrics.evaluate`.
+
+    Raises
+    ------
+    InputError
+        If there is no pair, `foreground` is neither, or a file cannot be used.
+    """
+    rows = [prediction.row() for prediction in predict(segmenter, pairs, foreground, progress)]
+    if not rows:
+        raise InputError("nothing to evaluate: no image was given; expected at least one")
+    return rows
+
+
+def predict(
+    segmenter: Segmenter, pairs: Iterable[Pair | Example], foreground: str, progress: Progress = False
+) -> Iterator[Prediction]:
+    """Segment examples one after the other; parameters and errors as for `evaluate_model`."""
+    require_one_of("foreground", foreground, FOREGROUNDS)
+    for pair in track(pairs, progress, desc="evaluating"):
+        example = pair if isinstance(pair, Example) else _read(pair, segmenter)
+        given = example.labels > 0 if foreground == "truth" else None
+        yield Prediction(example, segmenter.segment(example.image, axes="CYX", foreground=given))
+
+
+def mean_row(rows: Sequence[Row]) -> Row:
+    """Mean of every column over the images, under the name ``"mean"``.
+
+    Raises
+    ------
+    InputError
+        If there is no row.
+    """
+    if not rows:
+        raise InputError("the mean of no rows is not defined; expected at least one")
+    columns = [name for name in rows[0] if name != "name"]
+    return {"name": "mean", **{name: float(np.mean([float(row[name]) for row in rows])) for name in columns}}
+
+
+def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
+    """Write rows as CSV, one image a line, with all digits; the file appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If there is no row, or the path is not that of a ``.csv`` file in an existing folder.
+    """
+    if not rows:
+        raise InputError(f"no rows to write to '{os.fspath(path)}'; expected at least one")
+    write_table(path, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """Lay out the common measures of some rows as text, one row a line, under a line of headings.
+
+    The headings are those of the papers: SBD, BD (best Dice over true, and over predicted objects), DiC
+    (difference in count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND.
+    """
+    cells = [["image", *_HEADINGS.values()]]
+    cells += [[str(row["name"]), *(f"{float(row[name]):.4f}" for name in _HEADINGS)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join(_line(line, widths) for line in cells)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """The name to the left, the numbers to the right."""
+    numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
+    return "  ".join([cells[0].ljust(widths[0]), *numbers])
+
+
+def _read(pair: Pair, segmenter: Segmenter) -> Example:
+    return load_pair(pair, RAW, segmenter.config.network.in_channels)

@@ -1,0 +1,181 @@
+"""Resizing an image for the network, and labels back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.labels import relabel
+
+_MAX_PIXELS = 2**31
+_TRUNCATE = 4.0  # standard deviations at which the smoothing ends
+
+T = TypeVar("T", bound=np.generic)
+
+
+def checked_scale(scale: Any) -> float:
+    """Return the scale as a number.
+
+    Raises
+    ------
+    InputError
+        If it is not a positive finite number.
+    """
+    number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
+    try:
+        factor = float(scale) if number else math.nan
+    except OverflowError:
+        factor = math.inf
+    if not 0 < factor < math.inf:
+        raise InputError(
+            f"scale must be a positive number, got {scale!r}; 0.5 halves the image for the network"
+        )
+    return factor
+
+
+def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
+    """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 it is the same array.
+
+    Raises
+    ------
+    InputError
+        If an axis of the result would be shorter than half a pixel, or there would be more than 2**31 pixels.
+    """
+    shape = values.shape[1:]
+    scaled = scaled_shape(shape, scale)
+    return resize_part(values, _whole(shape), _whole(scaled), shape, scaled)
+
+
+def scaled_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
+    """Shape of a resized image: each axis has at least one pixel.
+
+    Raises
+    ------
+    InputError
+        As for `resize_image`.
+    """
+    if scale == 1:
+        return tuple(shape)
+    _check_scaled(shape, scale)
+    return tuple(max(1, round(length * scale)) for length in shape)
+
+
+def source_box(box: Box, shape: Sequence[int], scaled: Sequence[int]) -> Box:
+    """Say which part of an image of `shape` must be known for a part of the same image, resized to `scaled`."""
+    return tuple(
+        side if old == new else _reach(_positions(side, old, new), _radius(_sigma(old, new)), old)
+        for side, old, new in zip(box, shape, scaled)
+    )
+
+
+def resize_part(
+    values: npt.NDArray[np.float32], source: Box, box: Box, shape: Sequence[int], scaled: Sequence[int]
+) -> npt.NDArray[np.float32]:
+    """Resize a part of an image, to what it would be in the whole image resized.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float32 (C, *spatial): the part `source` of the image.
+    source, box : tuple of slice
+        `source_box` of `box`, and `box`, the part of the resized image that is wanted.
+    shape, scaled : tuple of int
+        Spatial shape of the whole image, and of the whole image resized.
+    """
+    smoothed = _smoothed(values, [_sigma(old, new) for old, new in zip(shape, scaled)])
+    for axis, (there, side, old, new) in enumerate(zip(source, box, shape, scaled), start=1):
+        if old != new:
+            smoothed = _interpolated(smoothed, _positions(side, old, new) - there.start, axis)
+    return smoothed
+
+
+def resize_labels(labels: npt.NDArray[T], shape: Sequence[int]) -> npt.NDArray[T]:
+    """Give labels or a mask another shape by the nearest pixel; of that shape already, it is returned."""
+    if labels.shape == tuple(shape):
+        return labels
+    return labels[np.ix_(*(nearest(slice(0, new), old, new) for old, new in zip(labels.shape, shape)))]
+
+
+def labels_of_image(
+    labels: npt.NDArray[np.int32], shape: Sequence[int], foreground: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.int32]:
+    """Give consecutive labels of a resized image the image's shape, and keep them to the caller's foreground.
+
+    Resizing and the filling of holes may leave that foreground, and small objects vanish when labels shrink: what
+    remains is consecutive again.
+    """
+    full = resize_labels(labels, shape)
+    if foreground is not None:
+        full = np.where(foreground, full, 0)
+    return full if full is labels else relabel(full)
+
+
+def nearest(side: slice, old: int, new: int) -> npt.NDArray[np.intp]:
+    """Index of the pixel of an axis of `old` pixels at the center of each of some pixels of the axis resized."""
+    return np.minimum(((np.arange(side.start, side.stop) + 0.5) * old / new).astype(np.intp), old - 1)
+
+
+def _whole(shape: Sequence[int]) -> Box:
+    return tuple(slice(0, length) for length in shape)
+
+
+def _positions(side: slice, old: int, new: int) -> npt.NDArray[np.float64]:
+    """Where the centers of some pixels of a resized axis lie on the axis itself; beyond its ends, at them."""
+    return np.clip((np.arange(side.start, side.stop) + 0.5) * old / new - 0.5, 0, old - 1)
+
+
+def _reach(positions: npt.NDArray[np.float64], radius: int, length: int) -> slice:
+    return slice(max(0, int(positions[0]) - radius), min(length, int(positions[-1]) + 2 + radius))
+
+
+def _sigma(old: int, new: int) -> float:
+    """Standard deviation, in pixels, of what removes the detail that a smaller axis cannot hold."""
+    return max(0.0, (old / new - 1) / 2)
+
+
+def _radius(sigma: float) -> int:
+    return math.ceil(_TRUNCATE * sigma)
+
+
+def _smoothed(values: npt.NDArray[np.float32], sigmas: Sequence[float]) -> npt.NDArray[np.float32]:
+    if not any(sigmas):
+        return values
+    from scipy import ndimage
+
+    sigma = (0.0, *sigmas)
+    smoothed: npt.NDArray[np.float32] = ndimage.gaussian_filter(
+        values, sigma, mode="mirror", radius=[_radius(one) for one in sigma]
+    )
+    return smoothed
+
+
+def _interpolated(
+    values: npt.NDArray[np.float32], positions: npt.NDArray[np.float64], axis: int
+) -> npt.NDArray[np.float32]:
+    """Values between the pixels of one axis, linearly."""
+    before = positions.astype(np.intp)
+    after = np.minimum(before + 1, values.shape[axis] - 1)
+    share = (positions - before).astype(np.float32)
+    share = share.reshape([-1 if one == axis else 1 for one in range(values.ndim)])
+    between: npt.NDArray[np.float32] = (
+        values.take(before, axis) * (1 - share) + values.take(after, axis) * share
+    )
+    return between
+
+
+def _check_scaled(shape: Sequence[int], scale: float) -> None:
+    """Refuse a scale that leaves nothing of the image, or makes it larger than any memory."""
+    lengths = [length * scale for length in shape]
+    if min(lengths) >= 0.5 and math.prod(lengths) <= _MAX_PIXELS:
+        return
+    scaled = ", ".join(f"{np.floor(length + 0.5):.10g}" for length in lengths)
+    raise InputError(
+        f"scale {scale:g} makes an image of shape ({scaled}) of one of shape {tuple(shape)}; expected at least "
+        "one pixel along each axis and at most 2**31 pixels; use a scale nearer to 1"
+    )

@@ -1,0 +1,1 @@
+"""Files: reading images, and writing files that appear whole or not at all."""

@@ -1,0 +1,151 @@
+"""Labels and masks: checked arrays of integers and bools, and objects numbered consecutively."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numpy.typing import ArrayLike
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
+
+Labels = npt.NDArray[np.int32]
+"""int32, 0 = background, objects 1..n."""
+
+SPATIAL = {2: "YX", 3: "ZYX"}
+"""Letters of the spatial axes, by their number."""
+
+
+def relabel(labels: ArrayLike) -> Labels:
+    """Number the objects anew: consecutive from 1, in the order of their first pixels.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background.
+
+    Returns
+    -------
+    ndarray of int32
+        The same objects under new numbers. Background stays 0.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not integers, negative, empty, or neither 2D nor 3D.
+    """
+    return painted(ordered_runs(labels))
+
+
+def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Convert a foreground mask into a bool array of its own.
+
+    Parameters
+    ----------
+    foreground : array-like
+        Anything that `as_image` takes, files aside; bool, or integers of which all but 0 are foreground (a
+        label image, for example), or floating-point numbers that are all 0 or 1. Never modified.
+    spatial_shape : sequence of int
+        Shape that the mask must have, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, shape `spatial_shape`, C-contiguous.
+
+    Raises
+    ------
+    InputError
+        If the shape differs, the dtype is not a number or bool, a value is not finite, or a floating-point
+        value is neither 0 nor 1: a probability is no mask until it is thresholded.
+    """
+    source = opened(foreground, "foreground")
+    if tuple(source.shape) != tuple(spatial_shape):
+        raise InputError(
+            f"foreground of shape {tuple(source.shape)} for an image of spatial shape "
+            f"{tuple(spatial_shape)}; expected equal shapes; pass one value per pixel, without channels"
+        )
+    array = numeric(source, "foreground")
+    if not np.isfinite(array).all():
+        raise not_finite(array, "foreground")
+    _check_mask_values(array)
+    return np.array(array != 0, dtype=np.bool_, order="C")
+
+
+def _check_mask_values(array: npt.NDArray[Any]) -> None:
+    """Refuse floating-point values besides 0 and 1, whose threshold only the caller knows."""
+    if array.dtype.kind != "f" or bool(((array == 0) | (array == 1)).all()):
+        return
+    if array.min() >= 0 and array.max() <= 1:
+        found = "values between 0 and 1 (a probability?)"
+    else:
+        found = f"{array.dtype} values from {array.min():g} to {array.max():g}"
+    raise InputError(f"foreground holds {found}; expected a mask; threshold it, e.g. foreground > 0.5")
+
+
+def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.NDArray[np.integer[Any]]:
+    """Check a label image and return it as a NumPy array, without a copy where it is one.
+
+    Parameters
+    ----------
+    labels : array-like of integers
+        2D or 3D, 0 = background, positive = objects.
+    spatial_shape : sequence of int, optional
+        Shape that the labels must have, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        The labels in their own integer dtype.
+
+    Raises
+    ------
+    InputError
+        If they are not integers, negative, empty, neither 2D nor 3D, or of another shape.
+    """
+    array = numeric(opened(labels, "labels"), "labels")
+    if array.dtype.kind not in "iu":
+        raise InputError(
+            f"labels of dtype {array.dtype}; expected integers; convert them, e.g. by labels.astype('int32')"
+        )
+    if array.ndim not in SPATIAL or array.size == 0:
+        raise InputError(f"labels of shape {array.shape}; expected a 2D or 3D array with at least one pixel")
+    if spatial_shape is not None and array.shape != tuple(spatial_shape):
+        raise InputError(
+            f"labels of shape {array.shape} for an image of spatial shape {tuple(spatial_shape)}; expected "
+            "equal shapes; pass the labels of this image (an image with channels has shape (C, *spatial))"
+        )
+    if array.min() < 0:
+        raise InputError(
+            f"labels down to {array.min()}; expected 0 for background and positive numbers for objects"
+        )
+    return array
+
+
+class Runs(NamedTuple):
+    """Labels as runs of equal pixels in C order; they are far fewer than pixels, and quick to renumber."""
+
+    labels: Labels
+    lengths: npt.NDArray[np.intp]
+    shape: tuple[int, ...]
+
+
+def ordered_runs(labels: ArrayLike) -> Runs:
+    """Runs of labels, numbered anew in the order of their first pixels."""
+    array = as_labels(labels)
+    flat = array.ravel()
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    # The first pixel of an object always starts a run.
+    values, first, inverse = np.unique(flat[starts], return_index=True, return_inverse=True)
+    objects = np.flatnonzero(values)
+    numbers = np.zeros(len(values), np.int32)
+    numbers[objects[np.argsort(first[objects])]] = np.arange(1, len(objects) + 1, dtype=np.int32)
+    return Runs(numbers[inverse], np.diff(starts, append=flat.size), array.shape)
+
+
+def painted(runs: Runs) -> Labels:
+    """Labels of the shape that the runs were taken from."""
+    return np.repeat(runs.labels, runs.lengths).reshape(runs.shape)

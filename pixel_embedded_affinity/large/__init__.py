@@ -1,0 +1,1 @@
+"""Images larger than the memory: blocks, their store, and the stitching."""

@@ -1,0 +1,174 @@
+"""Images larger than the memory: blocks with overlap, each labeled on its own, kept as files, and stitched.
+
+An image is cut into cores that cover each pixel once; a block's window is its core with a margin around. Blocks are
+labeled in their windows. Each core takes the labels of its own block; objects of neighboring blocks become one where
+both blocks agree on them in the pixels that both windows hold (see `stitching.matches`). An object that is no
+longer than the margin along each axis lies within the window of every block whose core it reaches: all see it whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.tiling import Box, intersection, shifted
+from pixel_embedded_affinity.io.atomic import atomic_file
+from pixel_embedded_affinity.labels import Labels
+from pixel_embedded_affinity.large.plan import Plan
+from pixel_embedded_affinity.large.stitching import Pairs, Pieces, matches, numbers, pieces
+from pixel_embedded_affinity.large.store import PLAN_FILE, Store, opened_output
+from pixel_embedded_affinity.runtime.progress import Progress, track
+
+Labeler = Callable[[Box], Labels]
+
+_KEPT = 6  # a block and its neighbors in the next row, which the next block meets again
+
+
+def label_blockwise(
+    plan: Plan,
+    label: Labeler,
+    out: Any,
+    *,
+    folder: Path,
+    settings: dict[str, Any],
+    min_size: int = 0,
+    clear_border: bool = False,
+    client: Any = None,
+    progress: Progress = False,
+) -> int:
+    """Label an image block by block.
+
+    Parameters
+    ----------
+    plan : Plan
+        The blocks.
+    label : callable
+        Takes the window of a block and returns its labels, int32, consecutive from 1, 0 = background.
+    out : path or array
+        See `check_output`. A path appears when all is done.
+    folder : pathlib.Path
+        Where blocks are kept until all is done; those that it holds from an earlier run are not done again. In the
+        end they are removed, and the folder with them if nothing else lies in it.
+    settings : dict
+        All that the labels depend on, as JSON holds it: blocks of other settings are refused.
+    min_size, clear_border
+        What is done to the objects of the whole image, see `stitching.numbers`.
+    client : dask.distributed.Client, optional
+        Blocks are labeled by its workers, which must see `folder`. Default: one after the other, here.
+    progress : bool or callable
+        Over the blocks.
+
+    Returns
+    -------
+    int
+        Number of objects.
+
+    Raises
+    ------
+    InputError
+        If `folder` holds blocks of other settings.
+    """
+    store = Store(folder.absolute())  # workers may run elsewhere
+    _resume(store, plan, settings)
+    work = partial(_finish, plan, label, store)
+    todo = [index for index in range(len(plan.cores)) if not store.path(index).exists()]
+    for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
+        pass
+    tables = _tables(plan, store, min_size, clear_border)
+    _write(plan, store, tables, out)
+    store.remove()
+    return max((int(table.max()) for table in tables), default=0)
+
+
+def _finish(plan: Plan, label: Labeler, store: Store, index: int) -> None:
+    """Label one block and keep the result."""
+    store.write(index, label(plan.windows[index]))
+
+
+def _done(work: Callable[[int], None], todo: list[int], client: Any) -> Iterator[None]:
+    """Do the blocks, here or by the workers of dask."""
+    if client is None:
+        yield from map(work, todo)
+        return
+    import distributed
+
+    remote = client.scatter(work, broadcast=True)
+    futures = [client.submit(_called, remote, index, pure=False) for index in todo]
+    for future in distributed.as_completed(futures):  # type: ignore[no-untyped-call]
+        yield future.result()
+
+
+def _called(work: Callable[[int], None], index: int) -> None:
+    work(index)
+
+
+def _resume(store: Store, plan: Plan, settings: dict[str, Any]) -> None:
+    """Take up the work of a folder, if it is the same work."""
+    wanted = {
+        "shape": plan.shape,
+        "block": plan.block,
+        "overlap": plan.overlap,
+        "grid": plan.grid,
+        **settings,
+    }
+    text = json.dumps(wanted, indent=2, sort_keys=True)
+    path = store.folder / PLAN_FILE
+    store.folder.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise InputError(
+            f"'{store.folder}' holds blocks of an image or of settings other than these; expected the same; "
+            "delete the folder, or name another one"
+        )
+    if not path.exists() and (strange := store.finished()):
+        raise InputError(
+            f"'{store.folder}' holds '{strange[0].name}', but no {PLAN_FILE} that says what it is a block of; "
+            "expected a new folder, or that of an earlier run; name another one"
+        )
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def _tables(plan: Plan, store: Store, min_size: int, clear_border: bool) -> list[Labels]:
+    """Final label of each label of each block."""
+    found = [_described(plan, store, index) for index in range(len(plan.cores))]
+    starts = np.cumsum([0, *(len(piece.areas) for piece in found)])
+    read = lru_cache(maxsize=_KEPT)(store.read)
+    pairs = [
+        np.add(_shared(plan, read, one, other), [starts[one] - 1, starts[other] - 1])
+        for one, other in plan.neighbors()
+    ]
+    whole = Pieces(*map(np.concatenate, zip(*found)))
+    joined = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
+    final = numbers(whole, joined, min_size=min_size, clear_border=clear_border)
+    background = np.zeros(1, np.int32)
+    return [np.concatenate((background, final[a:b])) for a, b in pairwise(starts)]
+
+
+def _described(plan: Plan, store: Store, index: int) -> Pieces:
+    core, window = plan.cores[index], plan.windows[index]
+    labels = store.read(index)
+    begin = tuple(side.start for side in core)
+    return pieces(labels[shifted(core, window)], int(labels.max(initial=0)), begin, plan.shape)
+
+
+def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> Pairs:
+    """Objects that two blocks agree on in the pixels that both see."""
+    windows = plan.windows[one], plan.windows[other]
+    both = intersection(*windows)
+    if both is None:
+        return np.zeros((0, 2), np.int64)
+    views = (read(index)[shifted(both, window)] for index, window in zip((one, other), windows))
+    return matches(*views)
+
+
+def _write(plan: Plan, store: Store, tables: list[Labels], out: Any) -> None:
+    with opened_output(out, plan.shape) as target:
+        for index, (core, window) in enumerate(zip(plan.cores, plan.windows)):
+            target[core] = tables[index][store.read(index)[shifted(core, window)]]

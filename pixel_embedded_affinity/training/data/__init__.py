@@ -1,0 +1,1 @@
+"""What a training step sees: crops, second views, weights."""

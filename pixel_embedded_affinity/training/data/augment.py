@@ -1,0 +1,269 @@
+"""Random crops: scaled, rotated, bent, flipped, and changed in intensity, drawn from one generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch.nn import functional
+
+from pixel_embedded_affinity.config.checks import require_at_least
+from pixel_embedded_affinity.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+LabelArray = npt.NDArray[np.int32]
+Coordinates = npt.NDArray[np.float64]
+
+_NOT_NEGATIVE = (
+    *("rotation", "elastic", "contrast", "brightness", "gamma", "color", "noise"),
+    *("blur", "shading", "invert", "focus"),
+)
+
+OUTSIDE = -1
+"""Label of a crop's pixels that lie outside the image: the network sees them, the loss does not."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How a training crop is drawn from an image.
+
+    Parameters
+    ----------
+    scale : (float, float)
+        Bounds of the magnification, drawn uniformly in its logarithm; in a recipe, beside that of the model's
+        own ``scale``.
+    rotation : float
+        Largest rotation in degrees, either way.
+    elastic : float
+        Standard deviation of the elastic displacement in pixels; 0 switches it off.
+    elastic_spacing : int
+        Distance between the control points of the displacement, in pixels.
+    flip : bool
+        Whether to flip along each axis with probability 1/2.
+    contrast, brightness : float
+        Largest relative change of contrast, and largest shift in units of the normalized image.
+    gamma : float
+        Largest change of the logarithm of gamma.
+    color : float
+        Largest relative change of each channel on its own, beside that of the contrast, which all share; 0 keeps
+        the colors.
+    noise : float
+        Largest standard deviation of added Gaussian noise, in units of the normalized image.
+    blur : float
+        Largest standard deviation, in pixels, of a Gaussian that blurs half of the crops.
+    shading : float
+        Largest relative change of brightness by a smooth, uneven illumination.
+    invert : float
+        Share of the crops whose intensities are inverted: dark objects on a bright ground.
+    focus : float
+        Share of the crops that are centered near a pixel of an object, each object of the image being as
+        likely as any other; the remaining ones lie anywhere. Where background fills most of an image, crops
+        drawn anywhere show little else.
+
+    Raises
+    ------
+    InputError
+        If a value is negative, `focus` or `invert` is above 1, or the bounds of the scale are not positive and
+        ascending.
+    """
+
+    scale: tuple[float, float] = (0.7, 1.3)
+    rotation: float = 180.0
+    elastic: float = 2.0
+    elastic_spacing: int = 32
+    flip: bool = True
+    contrast: float = 0.2
+    brightness: float = 0.1
+    gamma: float = 0.2
+    color: float = 0.0
+    noise: float = 0.02
+    blur: float = 0.0
+    shading: float = 0.0
+    invert: float = 0.0
+    focus: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not 0 < low <= high < float("inf"):
+            raise InputError(f"augmentation.scale must be two positive ascending numbers, got {self.scale}")
+        for name in _NOT_NEGATIVE:
+            require_at_least(f"augmentation.{name}", getattr(self, name), 0)
+        require_at_least("augmentation.elastic_spacing", self.elastic_spacing, 1)
+        for name in ("focus", "invert"):
+            if getattr(self, name) > 1:
+                raise InputError(f"augmentation.{name} must be from 0 to 1, got {getattr(self, name)}")
+
+    def magnified(self, factor: float) -> Augmentation:
+        """Return the same, of images that are resized by a factor first."""
+        low, high = self.scale
+        return replace(self, scale=(low * factor, high * factor))
+
+
+def random_crop(
+    image: FloatArray, labels: LabelArray, size: int, settings: Augmentation, generator: np.random.Generator
+) -> tuple[FloatArray, LabelArray]:
+    """Draw one augmented crop.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Normalized image (C, H, W).
+    labels : numpy.ndarray
+        Labels (H, W).
+    size : int
+        Height and width of the crop in pixels.
+    settings : Augmentation
+        What may change.
+    generator : numpy.random.Generator
+        Source of all chance.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        float32 (C, size, size); what lies outside the image is its mirror.
+    labels : numpy.ndarray
+        int32 (size, size), sampled without mixing; `OUTSIDE` where the crop leaves the image, since an object
+        and its mirror image are not the same object.
+    """
+    coordinates = _coordinates(labels, size, settings, generator)
+    crop = _sample(image, coordinates)
+    return _change_intensity(crop, settings, generator), _pick(labels, coordinates)
+
+
+def _sample(image: FloatArray, coordinates: Coordinates) -> FloatArray:
+    """Interpolate linearly between the pixels of (C, H, W), which is mirrored at its outermost pixels."""
+    place = _places(coordinates, image.shape[1:])
+    sampled = functional.grid_sample(
+        torch.from_numpy(image)[None], place, mode="bilinear", padding_mode="reflection", align_corners=True
+    )
+    values: FloatArray = sampled[0].numpy()
+    return values
+
+
+def _places(coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
+    """Coordinates (2, H, W) in pixels, as `grid_sample` takes them: x first, from -1 to 1 over the pixels' centers."""
+    halves = [max(length - 1, 1) / 2 for length in shape]
+    scaled = [line / half - 1 for line, half in zip(coordinates, halves)]
+    return torch.from_numpy(np.stack(scaled[::-1], axis=-1).astype(np.float32))[None]
+
+
+def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
+    """Take the nearest label, and `OUTSIDE` beyond the image's outermost pixels."""
+    nearest = np.rint(coordinates).astype(np.intp)
+    shape = np.array(labels.shape)[:, None, None]
+    inside = ((nearest >= 0) & (nearest < shape)).all(axis=0)
+    row, column = np.clip(nearest, 0, shape - 1)
+    return np.where(inside, labels[row, column], OUTSIDE).astype(np.int32)
+
+
+def _coordinates(
+    labels: LabelArray, size: int, settings: Augmentation, generator: np.random.Generator
+) -> Coordinates:
+    """Where each pixel of the crop comes from: (2, size, size) in pixels of the image."""
+    scale = np.exp(generator.uniform(*np.log(settings.scale)))
+    angle = np.deg2rad(generator.uniform(-settings.rotation, settings.rotation))
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    matrix = np.array([[cos, -sin], [sin, cos]])
+    if settings.flip:
+        matrix = matrix * np.where(generator.random(2) < 0.5, -1.0, 1.0)
+    reach = size / scale / 2
+    center = _draw_center(labels, reach, settings.focus, generator)
+    grid = np.indices((size, size), dtype=np.float64) - (size - 1) / 2
+    coordinates = np.tensordot(matrix, grid, axes=1) + np.array(center)[:, None, None]
+    displaced: Coordinates = coordinates + _displacement(size, settings, generator)
+    return displaced
+
+
+def _draw_center(
+    labels: LabelArray, reach: float, focus: float, generator: np.random.Generator
+) -> list[float]:
+    """Draw a crop's center, in pixels of the image: near an object with the probability `focus`, else anywhere."""
+    near: Sequence[float | None] = [None] * labels.ndim
+    if focus and generator.random() < focus:
+        near = _pixel_of_an_object(labels, generator) or near
+    return [
+        _place(length, reach, wanted, generator) for length, wanted in zip(labels.shape, near, strict=True)
+    ]
+
+
+def _pixel_of_an_object(labels: LabelArray, generator: np.random.Generator) -> list[float] | None:
+    """Draw an object, then one of its pixels; None where the image shows background alone."""
+    objects = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
+    if not objects.size:
+        return None
+    pixels = np.flatnonzero(labels == generator.choice(objects))
+    return [float(position) for position in np.unravel_index(generator.choice(pixels), labels.shape)]
+
+
+def _place(length: int, reach: float, wanted: float | None, generator: np.random.Generator) -> float:
+    """Place the center along one axis: an unrotated crop stays inside, or is in the middle of a smaller image."""
+    if length <= 2 * reach:
+        return (length - 1) / 2
+    lowest, highest = reach - 0.5, length - reach - 0.5
+    if wanted is None:
+        return float(generator.uniform(lowest, highest))
+    return float(np.clip(wanted + generator.uniform(-reach / 2, reach / 2), lowest, highest))
+
+
+def _displacement(size: int, settings: Augmentation, generator: np.random.Generator) -> Coordinates:
+    """Smooth random displacement: cubic interpolation between control points."""
+    if settings.elastic <= 0:
+        return np.zeros((2, size, size))
+    points = size // settings.elastic_spacing + 3
+    control = generator.normal(0, settings.elastic, (2, points, points)).astype(np.float32)
+    steps = np.linspace(1, points - 2, size)
+    place = _places(np.stack(np.meshgrid(steps, steps, indexing="ij")), (points, points))
+    bent = functional.grid_sample(
+        torch.from_numpy(control)[None], place, mode="bicubic", padding_mode="border", align_corners=True
+    )
+    displacement: Coordinates = bent[0].numpy().astype(np.float64)
+    return displacement
+
+
+def _change_intensity(
+    image: FloatArray, settings: Augmentation, generator: np.random.Generator
+) -> FloatArray:
+    """Bend, stretch and shift the intensities, and add noise; values below 0 are bent as their opposites."""
+    image = _blurred(_shaded(image, settings, generator), settings, generator)
+    contrast = 1 + generator.uniform(-settings.contrast, settings.contrast)
+    brightness = generator.uniform(-settings.brightness, settings.brightness)
+    gamma = np.exp(generator.uniform(-settings.gamma, settings.gamma))
+    deviation = generator.uniform(0, settings.noise)
+    curved = np.sign(image) * np.abs(image) ** gamma
+    if settings.color:
+        gains = 1 + generator.uniform(-settings.color, settings.color, len(image))
+        curved = curved * gains.reshape(-1, *[1] * (image.ndim - 1)).astype(np.float32)
+    noise = generator.standard_normal(image.shape, dtype=np.float32) * deviation
+    changed: FloatArray = (curved * contrast + brightness + noise).astype(np.float32)
+    if settings.invert and generator.random() < settings.invert:
+        changed = 1 - changed
+    return changed
+
+
+def _shaded(image: FloatArray, settings: Augmentation, generator: np.random.Generator) -> FloatArray:
+    """Make the illumination uneven, by a smooth factor for all channels."""
+    if not settings.shading:
+        return image
+    corners = generator.uniform(-1, 1, (1, 1, 3, 3)).astype(np.float32) * generator.uniform(
+        0, settings.shading
+    )
+    field = functional.interpolate(
+        torch.from_numpy(corners.astype(np.float32)), size=image.shape[1:], mode="bicubic", align_corners=True
+    )
+    shaded: FloatArray = image * (1 + field[0].numpy())
+    return shaded
+
+
+def _blurred(image: FloatArray, settings: Augmentation, generator: np.random.Generator) -> FloatArray:
+    """Blur every second crop, as out of focus."""
+    if not settings.blur:
+        return image
+    deviation = generator.uniform(-settings.blur, settings.blur)
+    if deviation <= 0:
+        return image
+    blurred: FloatArray = ndimage.gaussian_filter(image, (0, deviation, deviation), truncate=3)
+    return blurred

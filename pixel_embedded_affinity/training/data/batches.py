@@ -1,0 +1,101 @@
+"""Batches of augmented crops: what a step sees depends on the recipe's seed and the step's number alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pixel_embedded_affinity.data.layouts import Example
+from pixel_embedded_affinity.training.data.augment import FloatArray, LabelArray, random_crop
+from pixel_embedded_affinity.training.data.weights import object_areas, pixel_weights
+from pixel_embedded_affinity.training.recipe import Recipe
+
+_CROPS, _VIEWS = 0, 1
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one step.
+
+    Attributes
+    ----------
+    images : torch.Tensor
+        float32 (N, C, H, W), normalized.
+    labels : torch.Tensor
+        int32 (N, H, W); `augment.OUTSIDE` where a crop leaves its image.
+    weights : torch.Tensor or None
+        float32 (N, H, W): factor per pixel of the affinity losses at full resolution; None for all alike.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor | None
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return Batch(self.images.to(device), self.labels.to(device), weights)
+
+
+def view_generator(seed: int, step: int) -> np.random.Generator:
+    """Return the source of chance of a step's second view."""
+    return np.random.default_rng((seed, step, _VIEWS))
+
+
+class BatchSource:
+    """Draws the batch of any step of a run.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Crops, augmentation, weights and seed.
+    examples : sequence of Example
+        The training images, each drawn with the same probability.
+    """
+
+    def __init__(self, recipe: Recipe, examples: Sequence[Example]) -> None:
+        self._recipe, self._examples = recipe, examples
+        self._augmentation = recipe.augmentation.magnified(recipe.model.scale)
+        self._areas = [object_areas(example.labels) for example in examples]
+
+    def draw(self, step: int) -> Batch:
+        """Draw the batch of a step; the same step always gives the same batch."""
+        schedule = self._recipe.schedule
+        generator = np.random.default_rng((schedule.seed, step, _CROPS))
+        chosen = generator.integers(len(self._examples), size=schedule.batch)
+        crops = [self._crop(self._examples[index], generator) for index in chosen]
+        labels = [crop_labels for _, crop_labels in crops]
+        weights = self._weigh(labels, [self._areas[index] for index in chosen])
+        images = np.stack([crop for crop, _ in crops])
+        return Batch(torch.from_numpy(images), torch.from_numpy(np.stack(labels)), weights)
+
+    def drawn_ahead(self, first: int, last: int) -> Generator[Batch, None, None]:
+        """Give the batches of steps `first` to `last - 1`, the next ones drawn in the background."""
+        with ThreadPoolExecutor(_AHEAD, thread_name_prefix="crops") as pool:
+            waiting: deque[Future[Batch]] = deque()
+            try:
+                for step in range(first, last):
+                    waiting.append(pool.submit(self.draw, step))
+                    if len(waiting) > _AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _crop(self, example: Example, generator: np.random.Generator) -> tuple[FloatArray, LabelArray]:
+        size = self._recipe.schedule.crop
+        return random_crop(example.image, example.labels, size, self._augmentation, generator)
+
+    def _weigh(self, labels: list[LabelArray], areas: list[npt.NDArray[np.int64]]) -> torch.Tensor | None:
+        settings = self._recipe.loss
+        if not settings.border_weight and not settings.small_weight:
+            return None
+        return torch.from_numpy(np.stack([pixel_weights(*pair, settings) for pair in zip(labels, areas)]))

@@ -1,0 +1,204 @@
+"""The whole training objective of one batch: self-correlation, cross-correlation, pyramid, foreground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.views import Geometry
+from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.runtime.device import autocast
+from pixel_embedded_affinity.training.data.batches import Batch
+from pixel_embedded_affinity.training.data.second_view import map_back, second_view
+from pixel_embedded_affinity.training.losses.affinity import (
+    AffinityTarget,
+    affinity_target,
+    foreground_loss,
+    fused_affinity_loss,
+    unit,
+)
+from pixel_embedded_affinity.training.losses.direct_affinity import direct_affinity_loss
+from pixel_embedded_affinity.training.losses.discriminative import discriminative_loss
+from pixel_embedded_affinity.training.recipe import Recipe
+
+AffinityLoss = Callable[
+    [torch.Tensor, Sequence[torch.Tensor], Sequence[tuple[int, ...]], Sequence[AffinityTarget | None]],
+    tuple[torch.Tensor, torch.Tensor],
+]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a batch came to.
+
+    Attributes
+    ----------
+    total : torch.Tensor
+        The sum of all parts, to be differentiated.
+    self_correlation, cross_correlation, pyramid, foreground : torch.Tensor
+        The parts, to look at; zero where one is switched off. Of a baseline, the loss at full resolution is
+        in the place of the self-correlation.
+    """
+
+    total: torch.Tensor
+    self_correlation: torch.Tensor
+    cross_correlation: torch.Tensor
+    pyramid: torch.Tensor
+    foreground: torch.Tensor
+
+    def named(self) -> dict[str, float]:
+        """The sum and the parts as numbers."""
+        return {name: float(getattr(self, name).detach()) for name in self.__dataclass_fields__}
+
+
+class Objective:
+    """Computes the losses of a network on a batch, as a recipe asks.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Which losses, at which pairs and weights.
+    affinity_loss : callable
+        `fused_affinity_loss`, or `plain_affinity_loss` to measure it by.
+    precision : {"auto", "float32", "bfloat16"}
+        What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
+    """
+
+    def __init__(
+        self, recipe: Recipe, affinity_loss: AffinityLoss = fused_affinity_loss, precision: str = "auto"
+    ) -> None:
+        self.recipe, self.affinity_loss, self.precision = recipe, affinity_loss, precision
+        self.offsets = recipe.neighborhood.offsets()
+        self.coarse_offsets = [recipe.neighborhood.offsets(count) for count in (1, 2, 3, 4)]
+
+    def __call__(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> Losses:
+        """Run the network on a batch and return the losses.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            A network of `pixel_embedded_affinity.network`, on the batch's device.
+        batch : Batch
+            Crops, labels and weights.
+        generator : numpy.random.Generator
+            Draws the second view.
+
+        Returns
+        -------
+        Losses
+            In single precision; only the network itself computes in the device's fast one.
+        """
+        loss, labels = self.recipe.loss, batch.labels
+        output, geometries = self._run(network, batch, generator)
+        zero = batch.images.new_zeros(())
+        seen = _at_embedding(batch, output.embedding, generator)
+        affinity, (within, across) = self._full_resolution(output.embedding, geometries, seen)
+        pyramid = self._pyramid(output.pyramid, labels) if loss.pyramid else zero
+        foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
+        return Losses(
+            total=affinity + pyramid + foreground,
+            self_correlation=within,
+            cross_correlation=across,
+            pyramid=pyramid.detach(),
+            foreground=foreground.detach(),
+        )
+
+    def _run(
+        self, network: nn.Module, batch: Batch, generator: np.random.Generator
+    ) -> tuple[NetworkOutput, list[Geometry]]:
+        """Run the network once on both views; without the second one, there are no geometries."""
+        images, geometries = batch.images, list[Geometry]()
+        if self.recipe.loss.cross_correlation:
+            view, geometries = second_view(images, batch.labels, self.recipe.view, generator)
+            images = torch.cat((images, view))
+        with autocast(images.device, self.precision):
+            output: NetworkOutput = network(
+                images.contiguous(memory_format=torch.channels_last), pyramid=self.recipe.loss.pyramid
+            )
+        return output, geometries
+
+    def _full_resolution(
+        self, output: torch.Tensor, geometries: list[Geometry], batch: Batch
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """The loss of the recipe's kind on the network's main output, and its parts within and across views."""
+        kind = self.recipe.loss.kind
+        if kind == "affinity":
+            return self._affinity(unit(output).contiguous(), geometries, batch)
+        if kind == "direct_affinity":
+            loss = direct_affinity_loss(output, self.offsets, self._targets(batch))
+        else:
+            loss = discriminative_loss(output, batch.labels)
+        return loss, (loss.detach(), torch.zeros_like(loss))
+
+    def _targets(self, batch: Batch) -> list[AffinityTarget | None]:
+        return [affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
+
+    def _affinity(
+        self, embedding: torch.Tensor, geometries: list[Geometry], batch: Batch
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Self-correlation of the first view, and its correlation with the second one mapped back."""
+        first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
+        partners = (
+            first if self.recipe.loss.self_correlation else None,
+            map_back(view, geometries) if geometries else None,
+        )
+        present = [partner for partner in partners if partner is not None]
+        total, parts = self.affinity_loss(first, present, self.offsets, self._targets(batch))
+        remaining = iter(parts)
+        within, across = (first.new_zeros(()) if partner is None else next(remaining) for partner in partners)
+        return total, (within, across)
+
+    def _pyramid(self, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
+        """The first view's loss at 1/16 to 1/2, against nearest-neighbor subsampled labels."""
+        total = labels.new_zeros((), dtype=torch.float32)
+        for coarse, offsets in zip(pyramid, self.coarse_offsets):
+            step = labels.shape[-1] // coarse.shape[-1]
+            small = labels[:, ::step, ::step]
+            targets = [affinity_target(small, offset) for offset in offsets]
+            total = total + self._of_scale(coarse[: len(labels)], offsets, targets)
+        return total
+
+    def _of_scale(
+        self,
+        output: torch.Tensor,
+        offsets: Sequence[tuple[int, ...]],
+        targets: Sequence[AffinityTarget | None],
+    ) -> torch.Tensor:
+        """Self-correlation, or the error of the affinities that the first channels predict."""
+        if self.recipe.loss.kind == "direct_affinity":
+            return direct_affinity_loss(output, offsets, targets)
+        embedding = unit(output).contiguous()
+        return self.affinity_loss(embedding, [embedding], offsets, targets)[0]
+
+    def _foreground(
+        self, logits: torch.Tensor | None, geometries: list[Geometry], labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Foreground of both views: the second one's is mapped back first."""
+        if logits is None:
+            raise InputError("the network has no foreground head; set loss.foreground to 0")
+        settings = self.recipe.loss
+        parts = [logits[: len(labels)]]
+        if geometries:
+            parts.append(map_back(logits[len(labels) :], geometries))
+        losses = [foreground_loss(part, labels, settings.foreground_weight) for part in parts]
+        return settings.foreground * torch.stack(losses).mean()
+
+
+def _at_embedding(batch: Batch, embedding: torch.Tensor, generator: np.random.Generator) -> Batch:
+    """Labels and weights at the embedding's positions.
+
+    Where several pixels share a position, one of them is drawn for all positions of a step: a border in the midst of a
+    position then falls to either side as often.
+    """
+    step = batch.labels.shape[-1] // embedding.shape[-1]
+    if step == 1:
+        return batch
+    row, column = (int(draw) for draw in generator.integers(step, size=2))
+    taken = (slice(None), slice(row, None, step), slice(column, None, step))
+    weights = None if batch.weights is None else batch.weights[taken].contiguous()
+    return Batch(batch.images, batch.labels[taken].contiguous(), weights)

@@ -1,0 +1,1 @@
+"""A training from the first step to the model file."""

@@ -1,0 +1,164 @@
+"""A whole training: from a recipe and a data folder to a model file."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from pixel_embedded_affinity.data.layouts import RAW, Example, find_pairs, load, of_diameter
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.run.loop import LOG_FILE, MODEL_FILE, STATE_FILE, StepResult, Trainer
+from pixel_embedded_affinity.training.run.validation import BEST_FILE, VALIDATION_FILE, Validation
+
+logger = logging.getLogger(__name__)
+
+_FILES_OF_A_RUN = (STATE_FILE, MODEL_FILE, LOG_FILE, VALIDATION_FILE, BEST_FILE)
+
+_SHORT_NAMES = {
+    "total": "loss",
+    "self_correlation": "self",
+    "cross_correlation": "cross",
+    "pyramid": "pyramid",
+    "foreground": "foreground",
+}
+
+
+def train(
+    recipe: Recipe | str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    resume: bool = False,
+    minutes: float | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    warm_start: str | Path | None = None,
+    progress: Progress = False,
+) -> Path:
+    """Train a model, or go on with a training that was interrupted.
+
+    The output folder receives ``model.safetensors`` (the averaged weights), ``best.safetensors`` (those of
+    the best validation), ``state.safetensors`` (to resume from), ``log.csv``, ``validation.csv``, the folder
+    ``validation`` with pictures of some results (the labels given on the left, those found on the right),
+    and, where TensorBoard is installed, ``tensorboard``.
+
+    Parameters
+    ----------
+    recipe : Recipe, str or Path
+        A recipe, its file, or the name of a shipped one.
+    data : str or Path
+        The data folder or list, in the recipe's layout. Training and validation images are read and checked
+        before the first step.
+    output : str or Path
+        Folder of the run; made if absent.
+    resume : bool
+        Whether to continue the run in the output folder. The result is that of a run without interruption.
+    minutes : float, optional
+        Wall-clock limit of the steps, and of the validations between them: after a step that may be the last one
+        to fit, the state is saved and the training ends. Reading the images before, a validation that begins within
+        the limit, and the one at the end take the time that they take.
+    steps : int, optional
+        Steps of the whole run, in place of the recipe's.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+    warm_start : str or Path, optional
+        A model file of the same network whose weights the run starts from; only the number of image channels
+        may differ, see `warm_start.read_start`.
+    progress : bool or callable
+        True shows a bar with the losses; a callable is used as ``tqdm`` is.
+
+    Returns
+    -------
+    Path
+        The model file.
+
+    Raises
+    ------
+    InputError
+        If the recipe or the data cannot be used, the output folder holds a run already, there is none to
+        resume, or the arguments contradict each other.
+    CheckpointError
+        If a state or the weights to start from cannot be used.
+    DeviceError
+        If the device is missing.
+    """
+    plan = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe)
+    plan = plan if steps is None else plan.scheduled(steps=steps)
+    folder = Path(output)
+    _check_kind(plan)
+    _check_arguments(folder, resume, minutes, warm_start)
+    examples, validated = _load(plan, data)
+    start = None if warm_start is None else Path(warm_start)
+    trainer = Trainer(plan, examples, folder, device=device, warm_start=start)
+    if resume:
+        trainer.resume()
+    _run(trainer, Validation(trainer, validated) if validated else None, minutes, progress)
+    return folder / MODEL_FILE
+
+
+def _check_kind(recipe: Recipe) -> None:
+    if recipe.loss.kind != "affinity":
+        raise InputError(
+            f"loss.kind {recipe.loss.kind!r} is a baseline, of which no model file is made; use pea compare, or "
+            "loss.kind 'affinity'"
+        )
+
+
+def _check_arguments(
+    folder: Path, resume: bool, minutes: float | None, warm_start: str | Path | None
+) -> None:
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"minutes must be a positive number, got {minutes}")
+    if resume and warm_start is not None:
+        raise InputError("a resumed run starts from its own state; give either resume or a warm start")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {str(folder)!r} is a file; expected a folder")
+    found = [name for name in _FILES_OF_A_RUN if (folder / name).exists()]
+    if found and not resume:
+        raise InputError(
+            f"the output folder {str(folder)!r} already holds a run ({', '.join(found)}); resume it, "
+            "or train into another folder"
+        )
+
+
+def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example]]:
+    """Read the training images, normalized, and the validation images as they are."""
+    channels = recipe.model.network.in_channels
+    training = load(find_pairs(data, recipe.data, "training"), recipe.model.normalization, channels)
+    if recipe.data.diameter:
+        training = [of_diameter(example, recipe.data.diameter) for example in training]
+    if recipe.data.layout != "bbbc039" and not recipe.data.validation:
+        logger.warning("the recipe's data.validation names no image: the model will not be validated")
+        return training, []
+    return training, load(find_pairs(data, recipe.data, "validation"), RAW, channels)
+
+
+def _run(trainer: Trainer, validation: Validation | None, minutes: float | None, progress: Progress) -> None:
+    schedule = trainer.recipe.schedule
+    if validation is not None and schedule.validates_after(trainer.step) and validation.is_missing():
+        validation.run()
+    results: Iterable[StepResult] = track(
+        trainer.steps(minutes),
+        progress,
+        desc="training",
+        unit="step",
+        total=schedule.steps,
+        initial=trainer.step,
+    )
+    for step, losses in results:
+        _show(results, losses)
+        if validation is not None and schedule.validates_after(step):
+            validation.run()
+    if validation is not None and validation.is_missing():
+        validation.run()
+
+
+def _show(bar: object, losses: dict[str, float]) -> None:
+    """Put the losses at the end of the bar, if it is one that can show them."""
+    show = getattr(bar, "set_postfix", None)
+    if callable(show):
+        show({short: f"{losses[name]:.3f}" for name, short in _SHORT_NAMES.items()}, refresh=False)

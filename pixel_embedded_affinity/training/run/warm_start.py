@@ -1,0 +1,104 @@
+"""Weights to start from: those of a model file, fitted to another number of image channels where asked for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
+from pixel_embedded_affinity.network.build import build_network
+
+logger = logging.getLogger(__name__)
+
+Tensors = dict[str, torch.Tensor]
+
+
+def read_start(path: Path, network: NetworkConfig) -> Tensors:
+    """Read the weights that a run starts from.
+
+    Where the model differs from the run's network in nothing but the number of image channels, each weight
+    that reads the image is summed over the model's channels and spread evenly over the network's: an image
+    whose channels are all alike gives what the one channel gave (Carreira and Zisserman, CVPR 2017, inflate
+    filters in the same way). This is logged. Weights that differ in any other way are returned as they are,
+    for `network.build.load_network` to refuse.
+
+    Parameters
+    ----------
+    path : Path
+        A model file.
+    network : NetworkConfig
+        The network of the run.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        The weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read.
+    """
+    checkpoint = read_checkpoint(path)
+    channels = _channels_of_same_network(checkpoint, network)
+    if channels is None:
+        return checkpoint.tensors
+    logger.info(
+        "%s takes images of %d channels, the run %d: the weights of the first convolution are spread evenly",
+        path,
+        channels,
+        network.in_channels,
+    )
+    return spread_channels(checkpoint.tensors, network)
+
+
+def spread_channels(weights: Tensors, network: NetworkConfig) -> Tensors:
+    """Fit weights to a network of another number of image channels: their sum over the channels stays.
+
+    Parameters
+    ----------
+    weights : dict of str to torch.Tensor
+        Weights of a network like `network` but for its ``in_channels``. Not modified.
+    network : NetworkConfig
+        What they shall fit.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        All weights; new ones are those that read the image, that is, whose shape differs in the number of
+        ``in_channels`` alone.
+    """
+    with torch.device("meta"):
+        expected = build_network(network).state_dict()
+    channels = network.in_channels
+    return {
+        name: _spread(value, channels) if name in expected and _reads_image(value, expected[name]) else value
+        for name, value in weights.items()
+    }
+
+
+def _reads_image(weight: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether two convolutions differ in their input channels alone, which only those of the image can."""
+    given, wanted = list(weight.shape), list(expected.shape)
+    return given != wanted and len(given) > 2 and given[:1] + given[2:] == wanted[:1] + wanted[2:]
+
+
+def _spread(weight: torch.Tensor, channels: int) -> torch.Tensor:
+    """Spread a convolution's weight (out, in, ...) over other input channels."""
+    repeats = (1, channels, *[1] * (weight.ndim - 2))
+    return (weight.sum(1, keepdim=True) / channels).repeat(repeats)
+
+
+def _channels_of_same_network(checkpoint: Checkpoint, network: NetworkConfig) -> int | None:
+    """Image channels of a model that is the network in all else; None where there is nothing to fit."""
+    try:
+        found = ModelConfig.from_json(checkpoint.config_json).network
+    except InputError:
+        return None  # no model: its tensors will be refused by name
+    same = replace(found, in_channels=network.in_channels) == network
+    return found.in_channels if same and found != network else None

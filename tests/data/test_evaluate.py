@@ -1,0 +1,99 @@
+"""Evaluation: rows are those of the metrics on what the segmenter gives, and the tables hold them."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from pixel_embedded_affinity import Neighborhood
+from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
+from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_pairs, load
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.metrics import evaluate
+
+
+@pytest.fixture
+def pairs(data):
+    return find_pairs(data, DataSettings(), "all")
+
+
+@pytest.fixture
+def rows(segmenter, pairs):
+    return evaluate_model(segmenter, pairs)
+
+
+def test_rows_are_the_metrics_of_what_the_segmenter_finds(segmenter, pairs, rows):
+    assert [row["name"] for row in rows] == ["a", "b", "c"]
+    for pair, row in zip(pairs, rows, strict=True):
+        found = segmenter.segment(pair.image)
+        assert row == {"name": pair.name, **evaluate(pair.read_labels(pair.labels), found)}
+
+
+def test_examples_with_raw_images_give_the_rows_of_their_files(segmenter, pairs, rows):
+    assert evaluate_model(segmenter, load(pairs, RAW, 1)) == rows
+
+
+def test_the_foreground_of_the_truth_can_be_given(segmenter, pairs):
+    rows = evaluate_model(segmenter, pairs, foreground="truth")
+    truth = pairs[0].read_labels(pairs[0].labels)
+    found = segmenter.segment(pairs[0].image, foreground=truth > 0)
+    assert rows[0] == {"name": "a", **evaluate(truth, found)}
+    assert rows[0]["foreground_dice"] == 1
+
+
+def test_settings_of_the_segmenter_are_used(segmenter, pairs):
+    other = segmenter.with_settings(neighborhood=Neighborhood.from_ranges([1, 9]), foreground_threshold=1.0)
+    assert {row["foreground_dice"] for row in evaluate_model(other, pairs)} == {0.0}
+
+
+def test_nothing_and_an_unknown_foreground_are_refused(segmenter, pairs):
+    with pytest.raises(InputError, match="nothing to evaluate"):
+        evaluate_model(segmenter, [])
+    with pytest.raises(InputError, match="foreground must be one of 'model', 'truth', got 'given'"):
+        evaluate_model(segmenter, pairs, foreground="given")
+
+
+def test_progress_is_told_to_a_callable(segmenter, pairs):
+    seen = []
+
+    def bar(items, **details):
+        seen.append(details)
+        return items
+
+    evaluate_model(segmenter, pairs[:1], progress=bar)
+    assert seen == [{"desc": "evaluating"}]
+
+
+def test_the_mean_row_is_the_mean_of_every_column(rows):
+    mean = mean_row(rows)
+    assert mean["name"] == "mean"
+    assert list(mean) == list(rows[0])
+    for column in list(mean)[1:]:
+        assert mean[column] == pytest.approx(np.mean([row[column] for row in rows]))
+    with pytest.raises(InputError, match="no rows"):
+        mean_row([])
+
+
+def test_the_csv_holds_every_value_with_all_its_digits(rows, tmp_path):
+    write_rows(tmp_path / "scores.csv", rows)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [{k: v if k == "name" else float(v) for k, v in row.items()} for row in read] == rows
+    with pytest.raises(InputError, match="no rows"):
+        write_rows(tmp_path / "empty.csv", [])
+    with pytest.raises(InputError, match=r"\.csv"):
+        write_rows(tmp_path / "scores.txt", rows)
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["scores.csv"]
+
+
+def test_the_table_is_aligned_and_rounded_to_four_digits(rows):
+    row = {**rows[0], "name": "a long name", "symmetric_best_dice": 0.98765432, "difference_in_count": -12.5}
+    heading, *lines = format_table([row, mean_row(rows)]).splitlines()
+    assert heading.split()[:2] == ["image", "SBD"]
+    assert {"DiC", "|DiC|", "FG-Dice", "AJI", "PQ", "F1", "ARAND"} <= set(heading.split())
+    assert lines[0].startswith("a long name  0.9877")
+    assert "-12.5000" in lines[0]
+    assert lines[1].startswith("mean ")
+    assert len({len(line) for line in (heading, *lines)}) == 1

@@ -1,0 +1,332 @@
+"""Files of images and labels: layouts, splits, label formats, and every way in which they can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from skimage.measure import label
+
+from pixel_embedded_affinity.data.layouts import (
+    RAW,
+    DataSettings,
+    Example,
+    find_pairs,
+    load,
+    read_labels,
+    require_objects,
+)
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.normalize import Normalization, normalize
+
+LABELS = np.array([[0, 0, 5, 5], [7, 7, 0, 5], [7, 0, 0, 0]])
+
+
+def names(folder, settings, split):
+    return [pair.name for pair in find_pairs(folder, settings, split)]
+
+
+def write_labels(path: Path, values: np.ndarray) -> Path:
+    tifffile.imwrite(path, values)
+    return path
+
+
+# --- layout "folders" -----------------------------------------------------------------------------------
+
+
+def test_folders_are_split_by_name(data):
+    settings = DataSettings(validation=("b",), held_out=("a",))
+    assert names(data, settings, "training") == ["c"]
+    assert names(data, settings, "validation") == ["b"]
+    assert names(data, settings, "test") == ["a"]
+    assert names(data, settings, "all") == ["a", "b", "c"]
+
+
+def test_loaded_examples_are_normalized_or_raw(data):
+    pairs = find_pairs(data, DataSettings(), "all")
+    percentile = Normalization()
+    example, raw = load(pairs[:1], percentile, 1)[0], load(pairs[:1], RAW, 1)[0]
+    stored = tifffile.imread(data / "images" / "a.tif")
+    assert (example.name, example.image.dtype, example.labels.dtype) == ("a", np.float32, np.int32)
+    assert np.array_equal(raw.image[0], stored.astype(np.float32))
+    assert np.array_equal(example.image, normalize(raw.image, percentile))
+    assert np.array_equal(example.labels, tifffile.imread(data / "labels" / "a.tif"))
+    assert load(pairs[:1], RAW, 3)[0].image.shape == (3, 40, 44)
+
+
+def test_image_and_label_files_may_be_of_different_formats_and_others_are_ignored(data):
+    labels = tifffile.imread(data / "labels" / "a.tif").astype(np.uint8)
+    (data / "labels" / "a.tif").unlink()
+    Image.fromarray(labels).save(data / "labels" / "a.PNG")
+    (data / "images" / "notes.txt").write_text("x")
+    (data / "labels" / "._a.tif").write_text("x")
+    assert names(data, DataSettings(), "training") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("part", "other"), [("images", "labels"), ("labels", "images")])
+def test_a_missing_partner_is_named(data, part, other):
+    (data / other / "b.tif").unlink()
+    with pytest.raises(InputError, match=rf"{part}.b\.tif.* has no "):
+        find_pairs(data, DataSettings(), "training")
+
+
+def test_two_files_of_one_name_are_refused(data):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(data / "images" / "a.png")
+    with pytest.raises(InputError, match=r"a\.tif.*a\.png.*share a name"):
+        find_pairs(data, DataSettings(), "training")
+
+
+@pytest.mark.parametrize("settings", [{"validation": ("z",)}, {"held_out": ("z",)}])
+def test_names_that_are_not_there_are_refused(data, settings):
+    with pytest.raises(InputError, match=r"\['z'\].*3 images"):
+        find_pairs(data, DataSettings(**settings), "training")
+
+
+def test_an_empty_split_is_refused(data):
+    with pytest.raises(InputError, match=r"no validation images.*data\.validation, or take the split 'all'"):
+        find_pairs(data, DataSettings(), "validation")
+    with pytest.raises(InputError, match=r"no test images.*data\.held_out, or take the split 'all'"):
+        find_pairs(data, DataSettings(), "test")
+    with pytest.raises(InputError, match=r"no training images.*leave some out"):
+        find_pairs(data, DataSettings(validation=("a", "b", "c")), "training")
+
+
+def test_unknown_splits_and_missing_folders_are_refused(data, tmp_path):
+    with pytest.raises(InputError, match=r"split must be one of 'training'.*'tset'"):
+        find_pairs(data, DataSettings(), "tset")
+    with pytest.raises(InputError, match="no data at"):
+        find_pairs(tmp_path / "none", DataSettings(), "training")
+    with pytest.raises(InputError, match=r"no folder.*images"):
+        find_pairs(tmp_path, DataSettings(), "training")
+
+
+def test_sizes_that_differ_are_refused_with_both_files(data):
+    write_labels(data / "labels" / "b.tif", np.ones((44, 40), np.uint8))
+    with pytest.raises(InputError, match=r"images.b\.tif.*\(40, 44\).*labels.b\.tif.*\(44, 40\)"):
+        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+
+
+def test_an_image_that_cannot_be_used_is_named(data):
+    (data / "images" / "b.tif").write_bytes(b"II*\x00 cut")
+    with pytest.raises(InputError, match=r"b\.tif"):
+        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+    tifffile.imwrite(data / "images" / "b.tif", np.full((40, 44), np.nan, np.float32))
+    with pytest.raises(InputError, match=r"b\.tif.*not finite"):
+        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+    tifffile.imwrite(data / "images" / "b.tif", np.zeros((40, 44, 3), np.uint8), photometric="rgb")
+    with pytest.raises(InputError, match=r"b\.tif"):
+        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+
+
+def test_some_images_without_objects_are_fine_but_not_all():
+    empty = Example("e", np.zeros((1, 4, 4), np.float32), np.zeros((4, 4), np.int32))
+    one = Example("o", np.zeros((1, 4, 4), np.float32), np.ones((4, 4), np.int32))
+    require_objects([empty, one])
+    with pytest.raises(InputError, match="none of the 2 training label images holds an object"):
+        require_objects([empty, empty])
+    with pytest.raises(InputError, match="none of the 0"):
+        require_objects([])
+
+
+# --- list files -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separator", [",", " , ", "\t"])
+def test_a_list_file_names_pairs_relative_to_itself(data, separator):
+    listed = data / "list.csv"
+    lines = [f"images/{name}.tif{separator}labels/{name}.tif" for name in "ba"]
+    listed.write_text("\ufeff" + "\n\n".join(lines) + "\n", encoding="utf-8")
+    assert names(listed, DataSettings(validation=("b",)), "training") == ["a"]
+    assert names(listed, DataSettings(validation=("b",)), "all") == ["a", "b"]
+    pair = find_pairs(listed, DataSettings(), "all")[0]
+    assert (pair.image, pair.labels) == (data / "images" / "a.tif", data / "labels" / "a.tif")
+
+
+def test_a_list_with_tabs_may_have_commas_in_names(data):
+    (data / "images" / "a.tif").rename(data / "images" / "a, b.tif")
+    listed = data / "list.txt"
+    listed.write_text("images/a, b.tif\tlabels/a.tif\n", encoding="utf-8")
+    assert names(listed, DataSettings(), "all") == ["a, b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("images/a.tif", "line 2: expected an image and a label path"),
+        ("images/a.tif,", "line 2: expected"),
+        ("images/a.tif,labels/a.tif,more", "line 2: expected"),
+        ("images/a.tif,labels/none.tif", r"line 2: no file.*none\.tif"),
+        ("images/b.tif,labels/b.tif", r"several images are named \['b'\]"),
+    ],
+)
+def test_a_wrong_line_of_a_list_is_named(data, line, expected):
+    listed = data / "list.csv"
+    listed.write_text(f"images/b.tif,labels/b.tif\n{line}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=expected):
+        find_pairs(listed, DataSettings(), "all")
+
+
+def test_a_file_that_is_no_list_is_refused(data):
+    (data / "a.tif").write_bytes(b"II*\x00\xff\xfe\xfd")
+    with pytest.raises(InputError, match=r"a\.tif.*is no text"):
+        find_pairs(data / "a.tif", DataSettings(), "all")
+
+
+# --- label images ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int16, np.uint16, ">u2", np.int32, np.uint32, np.int64, np.float32, np.float64]
+)
+def test_labels_of_every_type_become_consecutive_int32(tmp_path, dtype):
+    labels = read_labels(write_labels(tmp_path / "l.tif", LABELS.astype(dtype)))
+    assert labels.dtype == np.int32
+    assert labels.tolist() == [[0, 0, 1, 1], [2, 2, 0, 1], [2, 0, 0, 0]]
+
+
+def test_labels_beyond_32_bits_are_not_wrapped(tmp_path):
+    large = np.array([[0, 2**32 + 1], [1, 2**40]], np.int64)
+    assert read_labels(write_labels(tmp_path / "l.tif", large)).tolist() == [[0, 1], [2, 3]]
+
+
+def test_an_object_keeps_all_its_pieces(tmp_path):
+    pieces = np.array([[3, 0, 3], [0, 9, 0]], np.uint8)
+    assert read_labels(write_labels(tmp_path / "l.tif", pieces)).tolist() == [[1, 0, 1], [0, 2, 0]]
+
+
+def test_a_palette_png_gives_its_indices_not_its_colors(tmp_path):
+    picture = Image.fromarray(LABELS.astype(np.uint8)).convert("P")
+    picture.putdata(LABELS.flatten().tolist())
+    picture.putpalette([0, 0, 0] * 8)
+    picture.save(tmp_path / "l.png")
+    assert read_labels(tmp_path / "l.png").max() == 2
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "1"])
+def test_a_gray_png_gives_its_values(tmp_path, mode):
+    dtype = {"L": np.uint8, "I;16": np.uint16, "1": bool}[mode]
+    Image.fromarray((LABELS > 0 if mode == "1" else LABELS).astype(dtype)).save(tmp_path / "l.png")
+    assert read_labels(tmp_path / "l.png").max() == (1 if mode == "1" else 2)
+
+
+def test_a_label_image_without_objects_is_read(tmp_path):
+    assert not read_labels(write_labels(tmp_path / "l.tif", np.zeros((3, 3), np.uint8))).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (LABELS + 0.5, "fractions"),
+        (np.array([[0.0, np.nan]]), "fractions, NaN or infinite"),
+        (np.array([[0.0, np.inf]]), "fractions, NaN or infinite"),
+        (np.array([[0.0, 1e300]]), "fractions, NaN or infinite"),
+        (LABELS - 1, "down to -1"),
+        (-LABELS.astype(np.float32), "down to -7"),
+        (np.zeros((4, 5, 3), np.uint8), r"shape \(4, 5, 3\)"),
+    ],
+)
+def test_what_is_no_label_image_is_refused_with_its_name(tmp_path, values, expected):
+    with pytest.raises(InputError, match=rf"wrong\.tif.*{expected}"):
+        read_labels(write_labels(tmp_path / "wrong.tif", values))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colors_are_not_labels(tmp_path, mode):
+    Image.new(mode, (4, 4), (255, 0, 0)).save(tmp_path / "colors.png")
+    with pytest.raises(InputError, match=r"colors\.png.*colors are not labels"):
+        read_labels(tmp_path / "colors.png")
+
+
+def test_a_jpeg_is_refused_since_it_changes_values(tmp_path):
+    Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "l.jpg")
+    with pytest.raises(InputError, match=r"l\.jpg.*JPEG"):
+        read_labels(tmp_path / "l.jpg")
+
+
+def test_a_damaged_label_png_is_refused_with_its_name(tmp_path):
+    (tmp_path / "l.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    with pytest.raises(InputError, match=r"l\.png"):
+        read_labels(tmp_path / "l.png")
+
+
+# --- BBBC039 and CVPPP as published ---------------------------------------------------------------------
+
+CODES = np.array([[1, 1, 2, 2, 0, 1], [1, 1, 2, 2, 0, 1], [0, 0, 0, 0, 0, 0], [0, 3, 0, 0, 0, 0]], np.uint8)
+
+
+@pytest.fixture
+def bbbc039(tmp_path: Path) -> Path:
+    """Four fields in the arrangement of BBBC039: color codes in the red channel, split files."""
+    for part in ("images", "masks", "metadata"):
+        (tmp_path / part).mkdir()
+    for name in "abcd":
+        tifffile.imwrite(tmp_path / "images" / f"{name}.tif", CODES.astype(np.uint16) * 100)
+        colors = np.zeros((*CODES.shape, 4), np.uint8)
+        colors[..., 0] = CODES
+        Image.fromarray(colors).save(tmp_path / "masks" / f"{name}.png")
+    for split, fields in {"training": "b.png\na.png\n", "validation": "c.png\n", "test": "d.png\n"}.items():
+        (tmp_path / "metadata" / f"{split}.txt").write_text(fields)
+    return tmp_path
+
+
+def test_bbbc039_has_its_own_split(bbbc039):
+    settings = DataSettings(layout="bbbc039", held_out=("b",))
+    assert names(bbbc039, settings, "training") == ["a"]
+    assert names(bbbc039, settings, "validation") == ["c"]
+    assert names(bbbc039, settings, "test") == ["d"]
+    assert names(bbbc039, DataSettings(layout="bbbc039"), "all") == ["a", "b", "c"]
+
+
+def test_bbbc039_objects_are_the_connected_patches_of_one_code(bbbc039):
+    (example,) = load(find_pairs(bbbc039, DataSettings(layout="bbbc039"), "validation"), RAW, 1)
+    assert example.labels.max() == 4
+    assert len(set(zip(example.labels.flatten().tolist(), CODES.flatten().tolist(), strict=True))) == 5
+    assert np.array_equal(example.labels > 0, CODES > 0)
+    assert np.array_equal(example.labels, label(CODES))
+
+
+def test_bbbc039_without_a_mask_or_a_split_file_is_refused(bbbc039):
+    settings = DataSettings(layout="bbbc039")
+    (bbbc039 / "masks" / "a.png").unlink()
+    with pytest.raises(InputError, match=r"no file.*a\.png"):
+        find_pairs(bbbc039, settings, "training")
+    (bbbc039 / "metadata" / "test.txt").unlink()
+    with pytest.raises(InputError, match=r"no split file.*test\.txt"):
+        find_pairs(bbbc039, settings, "test")
+
+
+@pytest.fixture
+def cvppp(tmp_path: Path) -> Path:
+    """Three plants in the arrangement of CVPPP: RGB with alpha, palette labels."""
+    for index, name in enumerate(("plant001", "plant002", "plant003")):
+        Image.new("RGBA", (4, 3), (10 * index, 100, 20, 255)).save(tmp_path / f"{name}_rgb.png")
+        picture = Image.new("P", (4, 3))
+        picture.putdata(LABELS.flatten().tolist())
+        picture.putpalette([value for index in range(8) for value in (index * 30, 255 - index, 7)])
+        picture.save(tmp_path / f"{name}_label.png")
+        Image.new("L", (4, 3)).save(tmp_path / f"{name}_fg.png")
+    return tmp_path
+
+
+def test_cvppp_is_split_by_plant_and_gives_colors_and_palette_indices(cvppp):
+    settings = DataSettings(layout="cvppp", validation=("plant002",), held_out=("plant003",))
+    assert names(cvppp, settings, "training") == ["plant001"]
+    assert names(cvppp, settings, "test") == ["plant003"]
+    (example,) = load(find_pairs(cvppp, settings, "validation"), RAW, 3)
+    assert example.name == "plant002"
+    assert example.image[:, 0, 0].tolist() == [10, 100, 20]
+    assert example.labels.tolist() == [[0, 0, 1, 1], [2, 2, 0, 1], [2, 0, 0, 0]]
+
+
+def test_cvppp_without_a_partner_a_named_plant_or_any_plant_is_refused(cvppp, tmp_path):
+    with pytest.raises(InputError, match="plant009"):
+        find_pairs(cvppp, DataSettings(layout="cvppp", validation=("plant009",)), "training")
+    (cvppp / "plant001_label.png").unlink()
+    with pytest.raises(InputError, match=r"no file.*plant001_label\.png"):
+        find_pairs(cvppp, DataSettings(layout="cvppp"), "training")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no training images"):
+        find_pairs(tmp_path / "empty", DataSettings(layout="cvppp"), "training")

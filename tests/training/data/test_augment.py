@@ -1,0 +1,211 @@
+"""Random crops: what is inside the image stays what it was, the rest is marked, and the seed decides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.training.data.augment import OUTSIDE, Augmentation, random_crop
+
+STILL = Augmentation(
+    scale=(1.0, 1.0), rotation=0, elastic=0, flip=False, contrast=0, brightness=0, gamma=0, noise=0
+)
+
+
+def example(height=40, width=50, channels=1, seed=0):
+    generator = np.random.default_rng(seed)
+    image = generator.random((channels, height, width), dtype=np.float32)
+    return image, generator.integers(0, 4, (height, width)).astype(np.int32) * 10
+
+
+def crop(settings=None, *, size=16, seed=0, **shape):
+    return random_crop(*example(**shape), size, settings or Augmentation(), np.random.default_rng(seed))
+
+
+@given(seed=st.integers(0, 10**6), size=st.integers(1, 40), channels=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_a_crop_has_its_shape_and_types_and_only_labels_of_the_image(seed, size, channels):
+    image, labels = crop(size=size, seed=seed, channels=channels)
+    assert image.shape == (channels, size, size)
+    assert (image.dtype, labels.dtype) == (np.float32, np.int32)
+    assert labels.shape == (size, size)
+    assert np.isfinite(image).all()
+    assert set(np.unique(labels)) <= {OUTSIDE, 0, 10, 20, 30}
+
+
+def test_the_seed_decides_and_nothing_else():
+    for settings_ in (None, STILL):
+        first, again = crop(settings_, seed=3), crop(settings_, seed=3)
+        assert all(map(np.array_equal, first, again))
+        assert not np.array_equal(first[0], crop(settings_, seed=4)[0])
+
+
+def test_the_example_is_not_modified():
+    image, labels = example()
+    copies = image.copy(), labels.copy()
+    random_crop(image, labels, 16, Augmentation(), np.random.default_rng(0))
+    assert np.array_equal(image, copies[0])
+    assert np.array_equal(labels, copies[1])
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_without_augmentation_image_and_labels_move_together_inside_the_image(seed):
+    labels = np.arange(1, 40 * 50 + 1, dtype=np.int32).reshape(40, 50)
+    image = labels[None].astype(np.float32)
+    shown, picked = random_crop(image, labels, 16, STILL, np.random.default_rng(seed))
+    assert (picked != OUTSIDE).all()
+    # Each pixel has its own label and brightness: the two may differ by the interpolation within a pixel.
+    row, column = np.divmod(picked - 1, 50)
+    assert (np.diff(row, axis=0) == 1).all()
+    assert (np.diff(column, axis=1) == 1).all()
+    assert np.abs(shown[0] - picked).max() <= 25.5
+
+
+def test_what_lies_outside_the_image_is_marked_and_shown_as_a_mirror():
+    image, labels = example(height=10, width=10)
+    shown, picked = random_crop(image, labels, 30, STILL, np.random.default_rng(0))
+    inside = np.zeros((30, 30), bool)
+    inside[10:20, 10:20] = True
+    assert ((picked == OUTSIDE) == ~inside).all()
+    assert np.array_equal(picked[10:20, 10:20], labels)
+    np.testing.assert_allclose(shown[:, 10:20, 10:20], image, atol=1e-6)
+    np.testing.assert_allclose(shown[:, 9, 10:20], image[:, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scale": (2.0, 2.0)},
+        {"rotation": 180.0},
+        {"elastic": 3.0},
+        {"flip": True},
+        {"contrast": 0.5},
+        {"brightness": 0.5},
+        {"gamma": 0.5},
+        {"color": 0.5},
+        {"noise": 0.5},
+    ],
+)
+def test_each_setting_changes_the_crop(changes):
+    still = {**STILL.__dict__, **changes}
+    plain, changed = crop(STILL, size=32, seed=1), crop(Augmentation(**still), size=32, seed=1)
+    geometric = set(changes) & {"scale", "rotation", "elastic", "flip"}
+    assert not np.allclose(plain[0], changed[0])
+    assert np.array_equal(plain[1], changed[1]) != bool(geometric)
+
+
+def test_color_changes_each_channel_by_a_factor_of_its_own():
+    image = np.ones((3, 40, 40), np.float32)
+    colored = Augmentation(**{**STILL.__dict__, "color": 0.3})
+    shown, _ = random_crop(image, np.ones((40, 40), np.int32), 16, colored, np.random.default_rng(0))
+    factors = shown[:, 0, 0]
+    np.testing.assert_allclose(shown, np.broadcast_to(factors[:, None, None], shown.shape), rtol=1e-6)
+    assert len(set(factors.tolist())) == 3
+    assert ((factors > 0.7) & (factors < 1.3)).all()
+
+
+def test_scale_magnifies():
+    labels = np.zeros((60, 60), np.int32)
+    labels[20:40, 20:40] = 1
+    image = labels[None].astype(np.float32)
+    twice = Augmentation(**{**STILL.__dict__, "scale": (2.0, 2.0)})
+    _, picked = random_crop(image, labels, 120, twice, np.random.default_rng(0))
+    assert (picked == 1).sum() == 40 * 40
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [
+        {"scale": (1.3, 0.7)},
+        {"scale": (0.0, 1.0)},
+        {"scale": (1.0, np.inf)},
+        {"elastic": -1.0},
+        {"elastic_spacing": 0},
+        {"noise": np.nan},
+        {"color": -0.1},
+        {"focus": -0.1},
+        {"focus": 1.01},
+        {"focus": np.nan},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings_):
+    with pytest.raises(InputError, match=f"augmentation.{next(iter(settings_))}"):
+        Augmentation(**settings_)
+
+
+def sparse():
+    """A large and a small object in a corner each of a wide background."""
+    labels = np.zeros((200, 220), np.int32)
+    labels[10:60, 10:60], labels[150:153, 190:193] = 1, 2
+    return labels[None].astype(np.float32), labels
+
+
+def shown(focus, draws=200, **changes):
+    """How often each object is in a crop."""
+    image, labels = sparse()
+    settings_ = Augmentation(**{**STILL.__dict__, "focus": focus, **changes})
+    generator = np.random.default_rng(0)
+    crops = [random_crop(image, labels, 32, settings_, generator)[1] for _ in range(draws)]
+    return [sum((picked == index).any() for picked in crops) / draws for index in (1, 2)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"rotation": 180.0, "flip": True}, {"scale": (0.7, 1.4)}])
+def test_a_focused_crop_shows_an_object_and_small_ones_are_as_likely_as_large_ones(changes):
+    large, small = shown(1.0, **changes)
+    assert large + small >= 0.99
+    assert 0.4 < small < 0.6
+
+
+def test_crops_are_focused_as_often_as_the_setting_says():
+    anywhere, half = shown(0.0), shown(0.5)
+    assert anywhere[1] < 0.1
+    assert half[1] == pytest.approx((anywhere[1] + 0.5) / 2, abs=0.1)
+
+
+@given(seed=st.integers(0, 10**6), height=st.integers(20, 60), width=st.integers(20, 60))
+@settings(max_examples=30, deadline=None)
+def test_a_focused_crop_without_rotation_stays_inside_the_image(seed, height, width):
+    generator = np.random.default_rng(seed)
+    labels = np.zeros((height, width), np.int32)
+    labels[generator.integers(height), generator.integers(width)] = 5
+    focused = Augmentation(**{**STILL.__dict__, "focus": 1.0})
+    _, picked = random_crop(labels[None].astype(np.float32), labels, 16, focused, generator)
+    assert (picked != OUTSIDE).all()
+    assert (picked == 5).any()
+
+
+def test_the_focus_varies_where_the_object_lies_in_the_crop():
+    labels = np.zeros((100, 100), np.int32)
+    labels[50, 50] = 1
+    focused = Augmentation(**{**STILL.__dict__, "focus": 1.0})
+    generator = np.random.default_rng(0)
+    image = labels[None].astype(np.float32)
+    places = [np.argwhere(random_crop(image, labels, 32, focused, generator)[1] == 1)[0] for _ in range(60)]
+    assert np.min(places) < 12
+    assert np.max(places) > 19
+    assert 8 <= np.min(places)
+    assert np.max(places) <= 24
+
+
+def test_an_image_of_background_alone_is_cropped_anywhere():
+    labels = np.zeros((40, 50), np.int32)
+    focused = Augmentation(**{**STILL.__dict__, "focus": 1.0})
+    image = np.random.default_rng(0).random((1, 40, 50), dtype=np.float32)
+    crops = [random_crop(image, labels, 16, focused, np.random.default_rng(seed)) for seed in range(5)]
+    assert all((picked == 0).all() for _, picked in crops)
+    assert len({crop_.tobytes() for crop_, _ in crops}) == 5
+
+
+def test_without_focus_crops_are_those_of_a_recipe_that_does_not_name_it():
+    # Object pixels must not cost a draw: earlier runs would otherwise not be repeatable.
+    image, labels = sparse()
+    reach, expected = 16.0, np.random.default_rng(3)
+    expected.uniform(*np.log(STILL.scale)), expected.uniform(0, 0)
+    center = [expected.uniform(reach - 0.5, length - reach - 0.5) for length in labels.shape]
+    top, left = (int(np.rint(position - 15.5)) for position in center)
+    _, picked = random_crop(image, labels, 32, STILL, np.random.default_rng(3))
+    assert np.array_equal(picked, labels[top : top + 32, left : left + 32])

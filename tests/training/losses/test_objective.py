@@ -1,0 +1,185 @@
+"""The objective: each module is the loss that it says, and can be switched off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.network.build import build_network
+from pixel_embedded_affinity.training.data.batches import BatchSource
+from pixel_embedded_affinity.training.data.second_view import ViewSettings
+from pixel_embedded_affinity.training.losses.affinity import (
+    affinity_target,
+    foreground_loss,
+    plain_affinity_loss,
+    unit,
+)
+from pixel_embedded_affinity.training.losses.direct_affinity import direct_affinity_loss
+from pixel_embedded_affinity.training.losses.discriminative import discriminative_loss
+from pixel_embedded_affinity.training.losses.objective import Objective
+from pixel_embedded_affinity.training.studies.variants import variants_of
+
+UNCHANGED = ViewSettings(flips=False, transposition=False, intensity=False, cutout=False)
+
+
+@pytest.fixture
+def network(recipe):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_network(recipe.model.network).eval()
+
+
+@pytest.fixture
+def batch(recipe, examples):
+    return BatchSource(recipe, examples).draw(0)
+
+
+def losses_of(recipe, network, batch, **kwargs):
+    return Objective(recipe, **kwargs)(network, batch, np.random.default_rng(0)).named()
+
+
+def changed(recipe, **loss):
+    return replace(recipe, loss=replace(recipe.loss, **loss))
+
+
+def test_the_parts_are_those_of_their_definitions(recipe, network, batch):
+    losses = losses_of(recipe, network, batch)
+    output = network(batch.images, pyramid=True)
+    embedding = unit(output.embedding)
+    offsets = recipe.neighborhood.offsets()
+    targets = [affinity_target(batch.labels, offset) for offset in offsets]
+    expected, _ = plain_affinity_loss(embedding, [embedding], offsets, targets)
+    assert losses["self_correlation"] == pytest.approx(float(expected.detach()), rel=1e-4)
+    pyramid = 0.0
+    for count, (coarse, step) in enumerate(zip(output.pyramid, (16, 8, 4, 2), strict=True), start=1):
+        small = batch.labels[:, ::step, ::step]
+        some = recipe.neighborhood.offsets(count)
+        vectors = unit(coarse)
+        targets = [affinity_target(small, offset) for offset in some]
+        pyramid += float(plain_affinity_loss(vectors, [vectors], some, targets)[0].detach())
+    assert losses["pyramid"] == pytest.approx(pyramid, rel=1e-4)
+    parts = [losses[name] for name in ("self_correlation", "cross_correlation", "pyramid", "foreground")]
+    assert losses["total"] == pytest.approx(sum(parts))
+    assert all(part > 0 for part in parts)
+
+
+def test_with_an_unchanged_view_both_correlations_and_both_foregrounds_agree(recipe, network, batch):
+    losses = losses_of(replace(recipe, view=UNCHANGED), network, batch)
+    assert losses["cross_correlation"] == pytest.approx(losses["self_correlation"], rel=1e-4)
+    logits = network(batch.images).foreground
+    expected = float(foreground_loss(logits, batch.labels, 1.0).detach())
+    assert losses["foreground"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_flipped_view_alone_changes_little_of_a_network_of_1x1_reach(recipe, batch):
+    class Pointwise(torch.nn.Module):
+        def forward(self, images, pyramid=False):
+            from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+
+            return NetworkOutput(torch.cat((images, 1 - images), 1), images, ())
+
+    flipped = replace(changed(recipe, pyramid=False), view=replace(UNCHANGED, flips=True, transposition=True))
+    losses = losses_of(flipped, Pointwise(), batch)
+    assert losses["cross_correlation"] == pytest.approx(losses["self_correlation"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("switch", "name"),
+    [("cross_correlation", "cross_correlation"), ("pyramid", "pyramid"), ("foreground", "foreground")],
+)
+def test_a_module_that_is_off_is_zero_and_leaves_the_others(recipe, network, batch, switch, name):
+    full, without = (losses_of(r, network, batch) for r in (recipe, changed(recipe, **{switch: 0 * 1.0})))
+    assert full[name] > 0
+    assert without[name] == 0
+    assert without["self_correlation"] == pytest.approx(full["self_correlation"], rel=1e-4)
+
+
+def test_without_the_self_correlation_the_cross_correlation_is_as_it_was(recipe, network, batch):
+    full, without = (losses_of(r, network, batch) for r in (recipe, changed(recipe, self_correlation=False)))
+    assert full["self_correlation"] > 0
+    assert without["self_correlation"] == 0
+    assert without["cross_correlation"] == pytest.approx(full["cross_correlation"], rel=1e-4)
+    assert without["total"] == pytest.approx(full["total"] - full["self_correlation"], rel=1e-4)
+
+
+def test_weights_of_the_foreground_count(recipe, network, batch):
+    once, twice, weighted = (
+        losses_of(changed(recipe, **settings), network, batch)["foreground"]
+        for settings in ({}, {"foreground": 2.0}, {"foreground_weight": 5.0})
+    )
+    assert twice == pytest.approx(2 * once, rel=1e-5)
+    assert weighted > once
+
+
+def test_pixel_weights_count_at_full_resolution_only(recipe, network, batch):
+    weighted = replace(batch, weights=torch.full(batch.labels.shape, 3.0))
+    plain, changed_ = (losses_of(recipe, network, b) for b in (batch, weighted))
+    for name in ("self_correlation", "cross_correlation"):
+        assert changed_[name] == pytest.approx(3 * plain[name], rel=1e-4)
+    assert changed_["pyramid"] == pytest.approx(plain["pyramid"], rel=1e-5)
+
+
+def test_the_fused_and_the_plain_loss_train_the_network_alike(recipe, network, batch):
+    gradients = []
+    for kwargs in ({}, {"affinity_loss": plain_affinity_loss}):
+        network.zero_grad()
+        # In bfloat16, which a device may have natively, the two differ by its rounding.
+        objective = Objective(recipe, precision="float32", **kwargs)
+        objective(network, batch, np.random.default_rng(0)).total.backward()
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters()]))
+    fused, plain = gradients
+    assert float((fused - plain).norm()) < 1e-5 * float(plain.norm())
+
+
+def test_a_network_without_the_head_cannot_train_a_foreground(recipe, batch):
+    headless = build_network(replace(recipe.model.network, foreground_head=False))
+    with pytest.raises(InputError, match="no foreground head"):
+        losses_of(recipe, headless, batch)
+
+
+def test_a_baseline_that_predicts_affinities_does_so_at_every_scale(recipe, batch):
+    direct = variants_of("baselines", recipe)[1].recipe
+    network = build_network(direct.model.network).eval()
+    losses = losses_of(direct, network, batch)
+    output = network(batch.images, pyramid=True)
+    scales = [(output.embedding, 1, 2), *zip(output.pyramid, (16, 8, 4, 2), (1, 2, 3, 4), strict=True)]
+    expected = []
+    for logits, step, count in scales:
+        offsets = direct.neighborhood.offsets(count)
+        targets = [affinity_target(batch.labels[:, ::step, ::step], offset) for offset in offsets]
+        expected.append(float(direct_affinity_loss(logits, offsets, targets).detach()))
+    assert losses["self_correlation"] == pytest.approx(expected[0], rel=1e-4)
+    assert losses["pyramid"] == pytest.approx(sum(expected[1:]), rel=1e-4)
+    assert losses["cross_correlation"] == 0
+    parts = sum(losses[name] for name in ("self_correlation", "pyramid", "foreground"))
+    assert losses["total"] == pytest.approx(parts)
+
+
+def test_a_baseline_of_embeddings_around_means_has_its_loss_and_the_foreground(recipe, network, batch):
+    metric = variants_of("baselines", recipe)[0].recipe
+    losses = losses_of(metric, network, batch)
+    expected = float(discriminative_loss(network(batch.images).embedding, batch.labels).detach())
+    assert losses["self_correlation"] == pytest.approx(expected, rel=1e-4)
+    assert losses["foreground"] > 0
+    assert losses["total"] == pytest.approx(losses["self_correlation"] + losses["foreground"])
+    assert (losses["cross_correlation"], losses["pyramid"]) == (0, 0)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_baseline_learns(recipe, batch, index):
+    baseline = variants_of("baselines", recipe)[index].recipe
+    torch.manual_seed(0)
+    network = build_network(baseline.model.network).train()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
+    totals = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        total = Objective(baseline)(network, batch, np.random.default_rng(0)).total
+        total.backward()
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.8 * totals[0]

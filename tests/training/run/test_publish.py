@@ -1,0 +1,70 @@
+"""Publishing: the shipped file is half the size, segments, and is what its registry entry says."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.models.checkpoint import read_checkpoint
+from pixel_embedded_affinity.models.registry import read_toml
+from pixel_embedded_affinity.training.run.publish import publish, rounded
+
+
+def test_a_published_model_is_what_its_registry_entry_says(checkpoint_file, tmp_path):
+    config = ModelConfig.from_json(read_checkpoint(checkpoint_file).config_json).changed(license="CC0-1.0")
+    entry = publish(checkpoint_file, tmp_path, config=config, data="made up", scores={"dice": 0.5})
+    (tmp_path / "registry.toml").write_text(entry, encoding="utf-8")
+    table = read_toml(tmp_path / "registry.toml")["models"]["tiny"]
+    file = tmp_path / table["file"]
+    assert table["size"] == file.stat().st_size
+    assert table["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (table["license"], table["data"], table["scores"]) == ("CC0-1.0", "made up", {"dice": 0.5})
+    assert Segmenter.from_file(file, device="cpu").config == config
+    before, after = (read_checkpoint(path).tensors for path in (checkpoint_file, file))
+    assert after["stem.enter.weight"].dtype == torch.float16
+    torch.testing.assert_close(after["stem.enter.weight"], before["stem.enter.weight"].half())
+    assert after["stem.enter_norm.num_batches_tracked"].dtype == torch.int64
+
+
+@settings(deadline=None)
+@given(
+    values=hnp.arrays(np.float16, 20, elements=st.floats(allow_nan=False, allow_infinity=False, width=16)),
+    mantissa=st.integers(1, 10),
+)
+def test_rounded_weights_are_the_nearest_of_so_many_bits(values, mantissa):
+    found = rounded(torch.from_numpy(values), mantissa).numpy()
+    assert np.isfinite(found).all()
+    assert not (found.view(np.uint16) & ((1 << (10 - mantissa)) - 1)).any()
+    step = 2.0 ** (10 - mantissa) * np.spacing(np.abs(values)).astype(np.float64)
+    near_the_largest = np.abs(values.astype(np.float64)) + step / 2 >= 65504
+    error = np.abs(found.astype(np.float64) - values.astype(np.float64))
+    assert (error <= np.where(near_the_largest, step, step / 2)).all()
+    assert (np.signbit(found) == np.signbit(values)).all()
+
+
+def test_of_rounded_weights_less_is_left_when_they_are_packed(checkpoint_file, tmp_path):
+    config = ModelConfig.from_json(read_checkpoint(checkpoint_file).config_json)
+    sizes = []
+    for mantissa in (10, 5):
+        publish(checkpoint_file, tmp_path, config=config, data="", scores={}, mantissa=mantissa)
+        path = tmp_path / f"{config.name}-{config.version}.safetensors"
+        sizes.append((path.stat().st_size, len(zlib.compress(path.read_bytes()))))
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[1][1] < 0.9 * sizes[0][1]
+
+
+@pytest.mark.parametrize(("mantissa", "half"), [(0, True), (11, True), (9, False)])
+def test_bits_that_a_weight_does_not_have_are_refused(checkpoint_file, tmp_path, mantissa, half):
+    config = ModelConfig.from_json(read_checkpoint(checkpoint_file).config_json)
+    with pytest.raises(InputError, match=f"mantissa must be from 1 to 10.*got {mantissa}"):
+        publish(checkpoint_file, tmp_path, config=config, data="", scores={}, mantissa=mantissa, half=half)
