@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from pixel_embedded_affinity.embedding import Embedding
     from pixel_embedded_affinity.models.registry import list_models
     from pixel_embedded_affinity.neighborhood import Neighborhood
+    from pixel_embedded_affinity.pipeline import Segmentation
     from pixel_embedded_affinity.postprocess import Postprocess
-    from pixel_embedded_affinity.segmenter import Segmentation, Segmenter
+    from pixel_embedded_affinity.segmenter import Segmenter
 
 __all__ = [
     "Affinities",
@@ -33,7 +34,7 @@ _HOMES = {
     "Embedding": "embedding",
     "Neighborhood": "neighborhood",
     "Postprocess": "postprocess",
-    "Segmentation": "segmenter",
+    "Segmentation": "pipeline",
     "Segmenter": "segmenter",
     "affinities": "affinity",
     "list_models": "models.registry",

@@ -121,7 +121,7 @@ class Affinities:
         It is 0 where the pair leaves the image (see `valid`). Computed when first asked for, and then kept.
         """
         if self._given is not None:
-            return _numpy_of(self._given) if self._as_numpy else self._given
+            return numpy_of(self._given) if self._as_numpy else self._given
         if self._computed is None:
             self._computed = self._in_kind(_all_products(self._unit, self.neighborhood))
         return self._computed
@@ -129,7 +129,7 @@ class Affinities:
     @property
     def embedding(self) -> Array | None:
         """The unit-length embedding ``(D, *spatial)``, or None."""
-        return _numpy_of(self._source) if self._as_numpy and self._source is not None else self._source
+        return numpy_of(self._source) if self._as_numpy and self._source is not None else self._source
 
     @property
     def source(self) -> Array | None:
@@ -212,21 +212,21 @@ class Affinities:
         pixels = np.arange(np.prod(shape, dtype=np.intp), dtype=np.intp).reshape(shape)
         first, second = pixels[here], pixels[there]
         if foreground is None:
-            return Pairs(first.ravel(), second.ravel(), _numpy_of(self.channel(channel, here)).ravel())
+            return Pairs(first.ravel(), second.ravel(), numpy_of(self.channel(channel, here)).ravel())
         _check_foreground(foreground, shape)
         used = foreground[here] & foreground[there]
         first, second = first[used], second[used]
         known = self._given is not None or self._computed is not None
         if known or len(first) > _FEW * used.size:
-            return Pairs(first, second, _numpy_of(self.channel(channel, here))[used])
+            return Pairs(first, second, numpy_of(self.channel(channel, here))[used])
         return Pairs(first, second, _products_of_pairs(self._unit, first, second))
 
     def numpy(self) -> Affinities:
         """Return the same affinities as NumPy arrays in main memory; what was not computed yet is still not."""
         result = copy.copy(self)  # not made anew: what was checked need not be checked again
-        result._given = None if self._given is None else _numpy_of(self._given)
+        result._given = None if self._given is None else numpy_of(self._given)
         result._as_numpy = True
-        result._computed = None if self._computed is None else _numpy_of(self._computed)
+        result._computed = None if self._computed is None else numpy_of(self._computed)
         return result
 
     @property
@@ -242,7 +242,7 @@ class Affinities:
     def _in_kind(self, computed: Array) -> Array:
         """Turn computed values into the kind that this object gives."""
         if self._as_numpy or isinstance(self._source, np.ndarray):
-            return _numpy_of(computed)
+            return numpy_of(computed)
         if not isinstance(computed, np.ndarray):
             return computed
         import torch
@@ -357,7 +357,7 @@ def _check_unit(embedding: Array, neighborhood: Neighborhood) -> None:
     survive_fork()
     _check_dimensions(tuple(embedding.shape), neighborhood)
     # torch is slow where the channels are last.
-    values = _numpy_of(embedding) if _in_main_memory(embedding) else cast("torch.Tensor", embedding).detach()
+    values = numpy_of(embedding) if _in_main_memory(embedding) else cast("torch.Tensor", embedding).detach()
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise InputError("embedding holds NaN or infinite values; expected finite numbers")
@@ -421,7 +421,7 @@ def _usable(embedding: Array) -> _Unit | torch.Tensor:
     survive_fork()
     if not _in_main_memory(embedding):
         return cast("torch.Tensor", embedding).detach().float().contiguous()
-    vectors = _numpy_of(embedding).astype(np.float32, copy=False)
+    vectors = numpy_of(embedding).astype(np.float32, copy=False)
     if np.moveaxis(vectors, 0, -1).flags.c_contiguous:
         return _Unit(vectors, True)
     return _Unit(np.ascontiguousarray(vectors), False)
@@ -486,7 +486,7 @@ def _products_of_pairs(
 
     flat = unit.reshape(len(unit), -1)
     one, other = (flat[:, torch.from_numpy(numbers).to(flat.device)] for numbers in (first, second))
-    return _numpy_of(_products_on_device(one, other, (len(first),), (slice(None),)))
+    return numpy_of(_products_on_device(one, other, (len(first),), (slice(None),)))
 
 
 def _picked(unit: _Unit, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
@@ -527,7 +527,8 @@ def _in_main_memory(values: Array) -> bool:
     return isinstance(values, np.ndarray) or values.device.type == "cpu"
 
 
-def _numpy_of(values: Array) -> npt.NDArray[Any]:
+def numpy_of(values: Array) -> npt.NDArray[Any]:
+    """Return an array or a tensor on any device as a NumPy array in main memory."""
     if isinstance(values, np.ndarray):
         return values
     plain = values.detach().cpu()

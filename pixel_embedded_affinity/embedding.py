@@ -57,6 +57,12 @@ class Embedding:
     values: torch.Tensor
     foreground: torch.Tensor | None = None
     image_shape: tuple[int, ...] | None = None
+    stride: tuple[int, ...] | None = None
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Spatial shape of the image that the network saw."""
+        return self.spatial_shape
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:

@@ -1,121 +1,52 @@
-"""The segmenter: from an image to labels, readable as the list of its steps."""
+"""The segmenter: a facade over the pipeline. It loads a model, holds its settings, and has the verbs."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from pixel_embedded_affinity import __version__
-from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
-from pixel_embedded_affinity.embedding import Embedding, embed, grid_of
+from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import CheckpointError, InputError
-from pixel_embedded_affinity.export.table import object_table
-from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
-from pixel_embedded_affinity.image import Image, as_image
-from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
-from pixel_embedded_affinity.large.blockwise import label_blockwise
-from pixel_embedded_affinity.large.lazy import LazyImage, fixed_normalization, open_image
-from pixel_embedded_affinity.large.plan import Plan
-from pixel_embedded_affinity.large.store import block_folder, check_output
-from pixel_embedded_affinity.large.window import WindowLabeler
+from pixel_embedded_affinity.labels import Labels, as_foreground
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import load_network
-from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.pipeline import (
+    Embedder,
+    Labeler,
+    Seen,
+    analyzed,
+    checked_clusterer,
+    cluster,
+    see,
+    segmented,
+)
+from pixel_embedded_affinity.pipeline import Segmentation as Segmentation
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.ahead import overlapped
-from pixel_embedded_affinity.runtime.device import (
-    checked_threads,
-    cpu_threads,
-    resolve_device,
-    resolve_precision,
-)
+from pixel_embedded_affinity.runtime.device import checked_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.tune import Tuning
 
-Labels = npt.NDArray[np.int32]
 PathLike = str | os.PathLike[str]
-TileSize = str | int | tuple[int, int] | Tiling | None
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """All that `Segmenter.analyze` found in one image.
-
-    Attributes
-    ----------
-    labels : numpy.ndarray
-        int32, the image's spatial shape: 0 = background, objects 1..n.
-    foreground : numpy.ndarray or None
-        bool, the spatial shape of `labels`: where objects were looked for; None if everywhere.
-    embedding : Embedding
-        At the network's resolution, which differs from the image's where a scale was given; spatial axes in
-        the order ``YX``, whatever that of the image.
-    affinities : Affinities
-        NumPy arrays, at the network's resolution, axes as those of the embedding.
-    settings : ModelConfig
-        What the result was made with.
-    axes : str
-        Axes of `labels` in their order, such as ``"YX"``.
-    """
-
-    labels: Labels
-    foreground: npt.NDArray[np.bool_] | None
-    embedding: Embedding
-    affinities: Affinities
-    settings: ModelConfig
-    axes: str = "YX"
-
-    def table(self, intensity: npt.NDArray[Any] | None = None) -> dict[str, npt.NDArray[Any]]:
-        """Measure the objects: a dictionary of columns, one row per object.
-
-        Parameters
-        ----------
-        intensity : numpy.ndarray, optional
-            Image of the labels' shape, whose mean is taken in each object.
-
-        Returns
-        -------
-        dict of str to numpy.ndarray
-            See `pixel_embedded_affinity.export.table.object_table`; and ``confidence``, see
-            `pixel_embedded_affinity.confidence.object_confidence`.
-        """
-        table = object_table(self.labels, intensity)
-        labels = self.labels.transpose(
-            [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
-        )
-        table["confidence"] = object_confidence(labels, self.embedding, self.affinities.neighborhood)
-        return table
-
-
-class _View(NamedTuple):
-    """An image as the network sees it, with the caller's foreground in the network's order of axes."""
-
-    picture: Image
-    given: npt.NDArray[np.bool_] | None
-    embedding: Embedding
+TileSize = str | int | tuple[int, ...] | Tiling | None
 
 
 class Segmenter:
@@ -156,11 +87,35 @@ class Segmenter:
         precision: str = "auto",
         threads: int | None = None,
     ) -> None:
-        self.device = resolve_device(device)
-        resolve_precision(precision, self.device)
-        self.config, self.precision = config, precision
-        self.threads = checked_threads(threads)
-        self._network = _prepared(network).to(self.device)
+        place = resolve_device(device)
+        resolve_precision(precision, place)
+        count = checked_threads(threads)
+        self.config = config
+        self._embedder = Embedder(_prepared(network).to(place), place, precision, count)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The network on its device."""
+        return self._embedder
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self._embedder.device
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in, as it was asked for."""
+        return self._embedder.precision
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads on which this segmenter computes; None leaves torch's own number."""
+        return self._embedder.threads
+
+    @property
+    def _network(self) -> nn.Module:
+        return self._embedder.network
 
     @classmethod
     def pretrained(
@@ -237,23 +192,6 @@ class Segmenter:
     def __repr__(self) -> str:
         name, version, device = self.config.name, self.config.version, str(self.device)
         return f"Segmenter({name!r}, version={version!r}, device={device!r})"
-
-    def __copy__(self) -> Segmenter:
-        """Share the network, as `with_settings` does."""
-        copied = object.__new__(type(self))
-        copied.__dict__.update(self.__dict__)
-        return copied
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Give what another process needs: the weights are in it, in main memory whatever the device."""
-        network = self._network if self.device.type == "cpu" else copy.deepcopy(self._network).cpu()
-        return {**self.__dict__, "device": str(self.device), "_network": network}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Come back on the same device; where that is missing, raise `DeviceError`."""
-        self.__dict__.update(state)
-        self.device = resolve_device(state["device"])
-        self._network = state["_network"].to(self.device)
 
     def with_settings(
         self,
@@ -447,10 +385,11 @@ class Segmenter:
         Segmentation
             The labels, and what they were made from.
         """
-        settings = self._settings(neighborhood, clusterer, min_size, scale)
-        run = _clusterer_of(settings, clusterer)
-        view = self._view(image, axes, foreground, settings.scale, as_tiling(tile))
-        return self._found(view, run, settings)
+        labeler = self._labeler(neighborhood, clusterer, min_size, scale)
+        seen = see(
+            self._embedder, image, labeler.config, axes=axes, foreground=foreground, tiling=as_tiling(tile)
+        )
+        return analyzed(seen, labeler)
 
     def embed(
         self, image: Any, *, axes: str | None = None, scale: float | None = None, tile: TileSize = "auto"
@@ -472,7 +411,8 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        return self._view(image, axes, None, self._settings(scale=scale).scale, as_tiling(tile)).embedding
+        config = self._settings(scale=scale)
+        return see(self._embedder, image, config, axes=axes, tiling=as_tiling(tile)).embedding
 
     def cluster(
         self,
@@ -506,15 +446,10 @@ class Segmenter:
             raise InputError(
                 f"cluster takes what embed returns, an Embedding, got {type(embedding).__name__}"
             )
-        settings = self._settings(neighborhood, clusterer, min_size)
-        run = _clusterer_of(settings, clusterer)
-        shape = embedding.image_shape or embedding.spatial_shape
+        labeler = self._labeler(neighborhood, clusterer, min_size)
+        shape = embedding.image_shape or embedding.seen_shape
         given = None if foreground is None else as_foreground(foreground, shape)
-        inside = _foreground_of(embedding, given, settings)
-        with memory_reused(), cpu_threads(self.threads):
-            pairs = affinities(embedding, settings.neighborhood).numpy()
-            labels = _labels_of(run, pairs, inside, settings.postprocess)
-        return labels_of_image(labels, shape, given)
+        return cluster(embedding, given, labeler)
 
     def segment_many(
         self,
@@ -555,13 +490,9 @@ class Segmenter:
             If there is no clusterer of that name.
         """
         _check_sequence(images)
-        settings = self._settings(neighborhood, clusterer, min_size, scale)
-        run = _clusterer_of(settings, clusterer)
-        prepare = partial(
-            self._view, axes=axes, foreground=None, scale=settings.scale, tiling=as_tiling(tile)
-        )
-        find = partial(self._labels_found, run=run, settings=settings)
-        return _labels_of_each(prepare, find, images, progress)
+        labeler = self._labeler(neighborhood, clusterer, min_size, scale)
+        prepare = partial(see, self._embedder, config=labeler.config, axes=axes, tiling=as_tiling(tile))
+        return _labels_of_each(prepare, partial(segmented, labeler=labeler), images, progress)
 
     def segment_large(
         self,
@@ -631,79 +562,33 @@ class Segmenter:
         MissingDependencyError
             If a zarr array is named, and zarr is not installed.
         """
-        settings = self._settings(neighborhood, clusterer, min_size, scale)
-        run = _clusterer_of(settings, clusterer)
-        picture = open_image(image, axes=axes, channels=settings.network.in_channels)
-        plan = Plan(picture.spatial_shape, block, overlap, settings.neighborhood.strides)
-        check_output(out, plan.shape)
-        windows = self._windows(picture, foreground, run, settings, as_tiling(tile))
-        with block_folder(out, folder) as kept:
-            return label_blockwise(
-                plan,
-                windows,
-                out,
-                folder=kept,
-                settings=self._fingerprint(windows, run, settings),
-                # Of a resized image, objects are measured before their labels take the image's size.
-                min_size=settings.postprocess.min_size if settings.scale == 1 else 0,
-                clear_border=settings.postprocess.clear_border,
-                client=client,
-                progress=progress,
-            )
+        from pixel_embedded_affinity.large.segment import segment_large
 
-    def _windows(
-        self, picture: LazyImage, foreground: Any, run: Clusterer, settings: ModelConfig, tiling: Tiling
-    ) -> WindowLabeler:
-        """The pipeline on a part of an image, but for what can be decided on the whole only."""
-        inner = copy.copy(self)
-        inner.config = settings.changed(postprocess=replace(settings.postprocess, clear_border=False))
-        return WindowLabeler(
-            picture,
-            fixed_normalization(picture, settings.normalization),
-            foreground,
-            embed=partial(inner._embed, tiling=tiling),
-            cluster=partial(inner.cluster, clusterer=run),
-            halo=tiling.halo,
-            grid=grid_of(self._network),
-            strides=settings.neighborhood.strides,
-            scale=settings.scale,
+        return segment_large(
+            self._embedder,
+            self._labeler(neighborhood, clusterer, min_size, scale),
+            image,
+            out,
+            axes=axes,
+            foreground=foreground,
+            tiling=as_tiling(tile),
+            block=block,
+            overlap=overlap,
+            folder=folder,
+            client=client,
+            progress=progress,
         )
 
-    def _fingerprint(self, windows: WindowLabeler, run: Clusterer, settings: ModelConfig) -> dict[str, Any]:
-        """All that the labels of a block depend on, but for the pixels themselves."""
-        return {
-            "image": [windows.image.axes, str(windows.image.source.dtype)],
-            "config": settings.to_dict(),
-            "clusterer": repr(run) if is_dataclass(run) else type(run).__qualname__,
-            "weights": _digest(self._network),
-            "precision": str(resolve_precision(self.precision, self.device)),
-            "halo": windows.halo,
-            "normalization": windows.normalization.to_dict(),
-            "foreground": windows.foreground is not None,
-            "version": __version__,
-        }
-
-    def _embed(self, values: npt.NDArray[np.float32], tiling: Tiling) -> Embedding:
-        with memory_reused(), cpu_threads(self.threads):
-            return embed(
-                self._network, values, self.device, self.precision, tiling=tiling, views=self.config.views
-            )
-
-    def _view(self, image: Any, axes: str | None, foreground: Any, scale: float, tiling: Tiling) -> _View:
-        """Read an image and run the network."""
-        picture = as_image(image, axes=axes, channels=self.config.network.in_channels)
-        given = None if foreground is None else _foreground_of_image(foreground, picture)
-        values = resize_image(normalize(picture.values, self.config.normalization), scale)
-        embedding = replace(self._embed(values, tiling), image_shape=picture.spatial_shape)
-        return _View(picture, given, embedding)
-
-    def _found(self, view: _View, run: Clusterer, settings: ModelConfig) -> Segmentation:
-        with memory_reused(), cpu_threads(self.threads):
-            return _segmentation(view, run, settings)
-
-    def _labels_found(self, view: _View, run: Clusterer, settings: ModelConfig) -> Labels:
-        """The labels alone: what they were made from need not stay in memory."""
-        return self._found(view, run, settings).labels
+    def _labeler(
+        self,
+        neighborhood: Neighborhood | None,
+        clusterer: str | Clusterer | None,
+        min_size: int | None,
+        scale: float | None = None,
+    ) -> Labeler:
+        """Return the settings of a call, checked, with its clusterer."""
+        config = self._settings(neighborhood, clusterer, min_size, scale)
+        return Labeler(config, checked_clusterer(clusterer, config), self.threads)
 
     def _settings(
         self,
@@ -726,37 +611,15 @@ class Segmenter:
         return self.config.changed(**changes)
 
 
-def _segmentation(view: _View, run: Clusterer, settings: ModelConfig) -> Segmentation:
-    """Find the objects of an image that the network has seen."""
-    inside = _foreground_of(view.embedding, view.given, settings)
-    pairs = affinities(view.embedding, settings.neighborhood).numpy()
-    labels = _labels_of(run, pairs, inside, settings.postprocess)
-    if inside is not None:
-        inside = resize_labels(inside, view.picture.spatial_shape) if view.given is None else view.given
-        inside = view.picture.to_source_order(inside)
-    labels = _labels_of_image(labels, view.picture, view.given)
-    spatial_axes = view.picture.source_axes.replace("C", "")
-    return Segmentation(labels, inside, view.embedding, pairs, settings, spatial_axes)
-
-
 def _labels_of_each(
-    prepare: Callable[[Any], _View],
-    find: Callable[[_View], Labels],
+    prepare: Callable[[Any], Seen],
+    find: Callable[[Seen], Labels],
     images: Iterable[Any],
     progress: Progress,
 ) -> Iterator[Labels]:
     """Labels of images, the network being one image ahead."""
     with memory_reused(), closing(overlapped(prepare, find, track(images, progress))) as found:
         yield from found
-
-
-def _digest(network: nn.Module) -> str:
-    """Hash of the weights."""
-    found = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 def _prepared(network: nn.Module) -> nn.Module:
@@ -778,61 +641,3 @@ def _check_sequence(images: Any) -> None:
     else:
         return
     raise InputError(f"segment_many takes a sequence of images, got one {found}; put it in a list")
-
-
-def _clusterer_of(settings: ModelConfig, given: str | Clusterer | None) -> Clusterer:
-    """The caller's clusterer, or the one that the settings name."""
-    if given is None or isinstance(given, str):
-        return get_clusterer(settings.clusterer, **settings.clusterer_settings)
-    if not callable(given) or isinstance(given, type):
-        raise InputError(f"clusterer must be a name or a clusterer, got {given!r}; pass an instance")
-    if not _takes_affinities(given):
-        raise InputError(
-            f"clusterer {given!r} cannot be called as clusterer(affinities, foreground=mask); expected that signature"
-        )
-    return given
-
-
-def _takes_affinities(clusterer: Callable[..., Any]) -> bool:
-    """Whether something can be called as clusterers are; True where Python cannot tell."""
-    try:
-        signature = inspect.signature(clusterer)
-    except ValueError:
-        return True
-    try:
-        signature.bind(None, foreground=None)
-    except TypeError:
-        return False
-    return True
-
-
-def _foreground_of_image(foreground: Any, picture: Image) -> npt.NDArray[np.bool_]:
-    """The caller's foreground, which has the image's order of axes, in the network's order."""
-    source_shape = picture.to_source_order(np.empty(picture.spatial_shape, np.bool_)).shape
-    return picture.from_source_order(as_foreground(foreground, source_shape))
-
-
-def _foreground_of(
-    embedding: Embedding, given: npt.NDArray[np.bool_] | None, settings: ModelConfig
-) -> npt.NDArray[np.bool_] | None:
-    """The caller's foreground at the embedding's resolution, or the network's, or None for everywhere."""
-    if given is not None:
-        return resize_labels(given, embedding.spatial_shape)
-    if embedding.foreground is None:
-        return None
-    inside: npt.NDArray[np.bool_] = (embedding.foreground > settings.foreground_threshold).cpu().numpy()
-    return inside
-
-
-def _labels_of(
-    run: Clusterer, pairs: Affinities, inside: npt.NDArray[np.bool_] | None, postprocess: Postprocess
-) -> Labels:
-    """Cluster and postprocess; a plug-in's labels are checked."""
-    # Fetched only where it is used: it may be on another device.
-    embedding = pairs.embedding if postprocess.needs_embedding else None
-    return postprocess(as_labels(run(pairs, foreground=inside), pairs.spatial_shape), embedding)
-
-
-def _labels_of_image(labels: Labels, picture: Image, given: npt.NDArray[np.bool_] | None) -> Labels:
-    """Labels in the image's size and order of axes; objects that vanish in resizing leave no gap."""
-    return relabel(picture.to_source_order(labels_of_image(labels, picture.spatial_shape, given)))

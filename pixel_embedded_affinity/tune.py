@@ -6,33 +6,58 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity import metrics
+from pixel_embedded_affinity.affinity import affinities
 from pixel_embedded_affinity.clustering import get_clusterer
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.config.settings import SETTINGS
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.export.table import write_table
-from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_labels
-from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
+from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.labels import Labels, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.pipeline import (
+    Embedder,
+    Labeler,
+    Seen,
+    checked_clusterer,
+    positions_inside,
+    postprocessed,
+    restore,
+    see,
+)
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pixel_embedded_affinity.embedding import Embedding
-    from pixel_embedded_affinity.segmenter import Segmenter
-
-Labels = npt.NDArray[np.int32]
 Metric = Callable[[Any, Any], float]
 Row = dict[str, float | int | str | bool]
+
+
+class Tunable(Protocol):
+    """What can be tuned: a `Segmenter`."""
+
+    config: ModelConfig
+
+    @property
+    def embedder(self) -> Embedder:
+        """The network on its device."""
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads on which it computes."""
+
+    @property
+    def with_settings(self) -> Callable[..., Any]:
+        """Return the same with other settings."""
+
 
 _ROUNDS = 2
 _THRESHOLD = "foreground_threshold"
@@ -139,7 +164,7 @@ class Tuning:
         score of the chosen row.
     """
 
-    segmenter: Segmenter
+    segmenter: Any
     table: tuple[Row, ...]
     held_out_scores: tuple[float, ...]
 
@@ -233,7 +258,7 @@ def _draw_scores(axes: Any, table: Sequence[Row]) -> None:
 
 
 def tune(
-    segmenter: Segmenter,
+    segmenter: Tunable,
     images: Iterable[Any],
     labels: Iterable[Any],
     *,
@@ -320,20 +345,14 @@ def tune(
 
 
 class _Sample(NamedTuple):
-    """One image: what the network knows of it, in the size that it saw; the truth, and the caller's foreground."""
+    """One image: what the network saw of it, and the truth in the network's order of axes."""
 
-    embedding: Embedding
+    seen: Seen
     truth: Labels
-    given: npt.NDArray[np.bool_] | None
 
     @property
     def chooses_foreground(self) -> bool:
-        return self.given is None and self.embedding.foreground is not None
-
-    @property
-    def inside(self) -> npt.NDArray[np.bool_] | None:
-        """The caller's foreground, in the size that the network saw."""
-        return None if self.given is None else resize_labels(self.given, self.embedding.spatial_shape)
+        return self.seen.given is None and self.seen.embedding.foreground is not None
 
 
 class _Trial(NamedTuple):
@@ -354,10 +373,10 @@ _Attempt = Callable[[ModelConfig, str], _Trial | None]
 class _Trials:
     """Scores of settings, each worked out once; of clusterings, only the last one's labels are kept."""
 
-    def __init__(self, segmenter: Segmenter, samples: Sequence[_Sample], measure: Metric) -> None:
+    def __init__(self, segmenter: Tunable, samples: Sequence[_Sample], measure: Metric) -> None:
         self._segmenter, self._samples, self._measure = segmenter, samples, measure
         self._tried: dict[str, _Trial] = {}
-        self._clustered: tuple[str, list[Labels]] = ("", [])
+        self._clustered: tuple[str, list[npt.NDArray[np.integer[Any]]]] = ("", [])
 
     @property
     def all(self) -> list[_Trial]:
@@ -368,8 +387,8 @@ class _Trials:
         """Try settings, unless they were tried before."""
         key = _key(config)
         if key not in self._tried:
-            pairs = zip(self._samples, self._labels(config), strict=True)
-            scores = tuple(self._score(sample, config, labels) for sample, labels in pairs)
+            pairs = zip(self._samples, self._clusters(config), strict=True)
+            scores = tuple(self._score(sample, config, clusters) for sample, clusters in pairs)
             self._tried[key] = _Trial(config, varied, scores)
         return self._tried[key]
 
@@ -377,21 +396,18 @@ class _Trials:
         """What `of` gives, but None for settings that were not tried."""
         return self._tried.get(_key(config))
 
-    def _labels(self, config: ModelConfig) -> list[Labels]:
-        """Labels of every image before postprocessing."""
-        plain = _unprocessed(config)
-        key = _key(plain)
+    def _clusters(self, config: ModelConfig) -> list[npt.NDArray[np.integer[Any]]]:
+        """The clusterer's objects in every image, before the postprocessing."""
+        key = _key(_unprocessed(config))
         if key != self._clustered[0]:
-            run = _with_settings(self._segmenter, plain)
-            found = [run.cluster(sample.embedding, foreground=sample.inside) for sample in self._samples]
-            self._clustered = (key, found)
+            labeler = Labeler(config, checked_clusterer(None, config), self._segmenter.threads)
+            self._clustered = (key, [_clusters(sample.seen, labeler) for sample in self._samples])
         return self._clustered[1]
 
-    def _score(self, sample: _Sample, config: ModelConfig, labels: Labels) -> float:
-        embedding = sample.embedding.numpy() if config.postprocess.needs_embedding else None
-        found = config.postprocess(labels, embedding)
-        prediction = labels_of_image(found, sample.truth.shape, sample.given)
-        score = self._measure(sample.truth, prediction)
+    def _score(self, sample: _Sample, config: ModelConfig, clusters: npt.NDArray[np.integer[Any]]) -> float:
+        embedding, given = sample.seen.embedding, sample.seen.given
+        found = postprocessed(clusters, embedding.values, config)
+        score = self._measure(sample.truth, restore(found, embedding, given, config))
         try:
             value = float(score)
         except (TypeError, ValueError):
@@ -399,6 +415,12 @@ class _Trials:
         if not math.isfinite(value):
             raise InputError(f"the metric gave {score!r}; expected a finite number, higher being better")
         return value
+
+
+def _clusters(seen: Seen, labeler: Labeler) -> npt.NDArray[np.integer[Any]]:
+    """Return the clusterer's objects in an image, before the postprocessing."""
+    pairs = affinities(seen.embedding, labeler.config.neighborhood).numpy()
+    return labeler.clustered(pairs, positions_inside(seen.embedding, seen.given, labeler.config))
 
 
 def _start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -> _Trial:
@@ -552,7 +574,7 @@ def _measure(metric: str | Metric) -> Metric:
 
 
 def _samples(
-    segmenter: Segmenter,
+    segmenter: Tunable,
     images: Iterable[Any],
     labels: Iterable[Any],
     foregrounds: Iterable[Any] | None,
@@ -583,17 +605,14 @@ def _listed(values: Any, name: str) -> list[Any]:
 
 
 def _sample(
-    segmenter: Segmenter, number: int, image: Any, labels: Any, foreground: Any, axes: str | None
+    segmenter: Tunable, number: int, image: Any, labels: Any, foreground: Any, axes: str | None
 ) -> _Sample:
     try:
-        picture = as_image(image, axes=axes, channels=segmenter.config.network.in_channels)
-        shape = picture.to_source_order(np.empty(picture.spatial_shape, np.bool_)).shape
-        truth = relabel(picture.from_source_order(as_labels(labels, shape)))
-        given = None
-        if foreground is not None:
-            given = picture.from_source_order(as_foreground(foreground, shape))
-        embedding = segmenter.embed(picture.values, axes="CYX")
-        return _Sample(replace(embedding, image_shape=None), truth, given)
+        seen = see(
+            segmenter.embedder, image, segmenter.config, axes=axes, foreground=foreground, tiling=Tiling()
+        )
+        shape = seen.picture.to_source_order(np.empty(seen.picture.spatial_shape, np.bool_)).shape
+        return _Sample(seen, relabel(seen.picture.from_source_order(as_labels(labels, shape))))
     except InputError as error:
         raise InputError(f"image {number} of those to tune on: {error}") from error
 
@@ -607,12 +626,12 @@ def _unprocessed(config: ModelConfig) -> ModelConfig:
     return config.changed(postprocess=Postprocess())
 
 
-def _with_settings(segmenter: Segmenter, config: ModelConfig) -> Segmenter:
+def _with_settings(segmenter: Tunable, config: ModelConfig) -> Any:
     return segmenter.with_settings(**{name: getattr(config, name) for name in SETTINGS})
 
 
 def _tuning(
-    segmenter: Segmenter, trials: Sequence[_Trial], best: _Trial, held_out: tuple[float, ...]
+    segmenter: Tunable, trials: Sequence[_Trial], best: _Trial, held_out: tuple[float, ...]
 ) -> Tuning:
     rows = tuple({**_row(trial), "chosen": trial is best} for trial in trials)
     return Tuning(_with_settings(segmenter, best.config), rows, held_out)

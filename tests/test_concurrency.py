@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -21,6 +22,7 @@ import torch
 
 from pixel_embedded_affinity.errors import DeviceError, InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.pipeline import Embedder
 from pixel_embedded_affinity.runtime import device as devices
 from pixel_embedded_affinity.segmenter import Segmenter
 
@@ -92,20 +94,19 @@ def test_a_pickle_carries_the_weights_in_main_memory_and_names_the_device(segmen
             self.moved_to = "cpu"
             return self
 
-    original = copy.copy(segmenter)
-    original.device, original._network = torch.device("cuda:0"), Elsewhere()
+    original = dataclasses.replace(segmenter.embedder, device=torch.device("cuda:0"), network=Elsewhere())
     state = original.__getstate__()
     assert state["device"] == "cuda:0"
-    assert state["_network"].moved_to == "cpu"
-    assert original._network.moved_to == "gpu"
+    assert state["network"].moved_to == "cpu"
+    assert original.network.moved_to == "gpu"
 
 
 def test_a_pickle_of_a_device_that_is_missing_is_refused(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    state = {**segmenter.__getstate__(), "device": "cuda:0"}
-    restored = object.__new__(Segmenter)
+    state = {**segmenter.embedder.__getstate__(), "device": "cuda:0"}
+    restored = object.__new__(Embedder)
     with pytest.raises(DeviceError, match="no CUDA device is visible"):
         restored.__setstate__(state)
 

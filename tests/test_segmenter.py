@@ -40,6 +40,7 @@ from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
+from pixel_embedded_affinity.pipeline import Embedder
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.segmenter import Segmentation, Segmenter
 
@@ -465,7 +466,7 @@ def test_a_sequence_keeps_two_embeddings_at_most(
     segmenter: Segmenter, image: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[weakref.ref[torch.Tensor]] = []
-    embed = segmenter._embed
+    embed = Embedder.__call__
 
     def watched(*arguments: Any) -> Embedding:
         until = time.monotonic() + 60  # the thread lets go of an embedding just after its labels are there
@@ -476,7 +477,7 @@ def test_a_sequence_keeps_two_embeddings_at_most(
         made.append(weakref.ref(embedding.values))
         return embedding
 
-    monkeypatch.setattr(segmenter, "_embed", watched)
+    monkeypatch.setattr(Embedder, "__call__", watched)
     for labels in segmenter.segment_many([image] * 5):
         assert labels.shape == image.shape
     assert len(made) == 5

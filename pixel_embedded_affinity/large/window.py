@@ -1,23 +1,22 @@
-"""Windows: the whole pipeline on one part of an image, as it would run on all of it."""
+"""Windows: the pipeline on one part of an image, as it would run on all of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.embedding import grid_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import nearest, resize_part, scaled_shape, source_box
-from pixel_embedded_affinity.geometry.tiling import Box, grown, shape_of, shifted
-from pixel_embedded_affinity.labels import as_foreground
+from pixel_embedded_affinity.geometry.tiling import Box, Tiling, grown, shape_of, shifted
+from pixel_embedded_affinity.labels import Labels, as_foreground
 from pixel_embedded_affinity.large.lazy import LazyImage
 from pixel_embedded_affinity.normalize import Normalization, normalize
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.embedding import Embedding
+from pixel_embedded_affinity.pipeline import Embedder, Labeler, Mask, cluster
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,22 +28,15 @@ class WindowLabeler:
     image : LazyImage
         What the parts are read from.
     normalization : Normalization
-        That of the whole image, see `lazy_image.fixed_normalization`.
+        Fixed numbers for the whole image, see `lazy.fixed_normalization`.
     foreground : array-like or None
         Where objects may be, of the image's spatial shape.
-    embed : callable
-        Takes a normalized part and returns its `Embedding`.
-    cluster : callable
-        Takes an embedding and, as ``foreground``, a mask or None; returns labels.
-    halo : int
-        Pixels around a window that the network sees as well.
-    grid : int
-        What the network sees starts at multiples of it.
-    strides : tuple of int
-        What is clustered starts at multiples of them.
-    scale : float
-        Factor by which the image is resized for the network and the clusterer; `halo`, `grid` and `strides` are in
-        pixels of the resized image.
+    embedder : Embedder
+        The network.
+    labeler : Labeler
+        Clusterer and settings; the scale is the factor by which the image is resized.
+    tiling : Tiling
+        How a window is cut for the network, which also sees the halo around a window.
 
     Raises
     ------
@@ -55,12 +47,9 @@ class WindowLabeler:
     image: LazyImage
     normalization: Normalization
     foreground: Any
-    embed: Callable[[npt.NDArray[np.float32]], Embedding]
-    cluster: Callable[..., npt.NDArray[np.int32]]
-    halo: int
-    grid: int
-    strides: tuple[int, ...]
-    scale: float = 1.0
+    embedder: Embedder
+    labeler: Labeler
+    tiling: Tiling
 
     def __post_init__(self) -> None:
         shape = self.image.spatial_shape
@@ -71,44 +60,45 @@ class WindowLabeler:
                 "shape that can be sliced"
             )
 
-    def __call__(self, window: Box) -> npt.NDArray[np.int32]:
+    def __call__(self, window: Box) -> Labels:
         """Return the labels of a window."""
-        shape = self.image.spatial_shape
-        scaled = scaled_shape(shape, self.scale)
+        shape, config = self.image.spatial_shape, self.labeler.config
+        scaled = scaled_shape(shape, config.scale)
         pixels = [nearest(side, new, old) for side, new, old in zip(window, scaled, shape)]
-        seen = grown(_box(pixels), 0, scaled, self.strides)
-        region = grown(seen, self.halo, scaled, (self.grid,) * len(shape))
-        embedding = self.embed(self._values(region, scaled)).crop(shifted(seen, region))
-        labels = self.cluster(embedding, foreground=self._inside(seen, scaled))
+        grid = grid_of(self.embedder.network)
+        seen = grown(_box(pixels), 0, scaled, config.neighborhood.strides)
+        region = grown(seen, self.tiling.halo, scaled, (grid,) * len(shape))
+        embedding = self.embedder(self._values(region, scaled), config, self.tiling)
+        labels = cluster(embedding.crop(shifted(seen, region)), self._inside(seen, scaled), self.labeler)
         labels = labels[_index(pixels, seen)]
         # Labels of a resized image may leave the caller's foreground.
-        return labels if self.scale == 1 or self.foreground is None else labels * self._mask(window)
+        return labels if scaled == shape or self.foreground is None else labels * self._mask(window)
 
     def _values(self, region: Box, scaled: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """A part of the resized image, normalized."""
+        """Return a part of the resized image, normalized."""
         shape = self.image.spatial_shape
         source = source_box(region, shape, scaled)
         values = normalize(self.image.read(source), self.normalization)
         return resize_part(values, source, region, shape, scaled)
 
-    def _inside(self, seen: Box, scaled: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
-        """The caller's foreground in a part of the resized image."""
+    def _inside(self, seen: Box, scaled: tuple[int, ...]) -> Mask | None:
+        """Return the caller's foreground in a part of the resized image."""
         if self.foreground is None:
             return None
         pixels = [nearest(side, old, new) for side, old, new in zip(seen, self.image.spatial_shape, scaled)]
         box = _box(pixels)
         return self._mask(box)[_index(pixels, box)]
 
-    def _mask(self, box: Box) -> npt.NDArray[np.bool_]:
-        """The caller's foreground in a part of the image."""
+    def _mask(self, box: Box) -> Mask:
+        """Return the caller's foreground in a part of the image."""
         return as_foreground(self.foreground[box], shape_of(box))
 
 
 def _box(pixels: Sequence[npt.NDArray[np.intp]]) -> Box:
-    """The part of an image that some rows and columns, in ascending order, lie in."""
+    """Return the part of an image that some rows and columns, in ascending order, lie in."""
     return tuple(slice(int(side[0]), int(side[-1]) + 1) for side in pixels)
 
 
 def _index(pixels: Sequence[npt.NDArray[np.intp]], box: Box) -> tuple[npt.NDArray[np.intp], ...]:
-    """Index of some rows and columns in a part of the image."""
+    """Return the index of some rows and columns in a part of the image."""
     return np.ix_(*(side - there.start for side, there in zip(pixels, box)))

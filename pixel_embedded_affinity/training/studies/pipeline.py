@@ -1,4 +1,4 @@
-"""From a network that was trained with any kind of loss to labels: how a comparison segments images."""
+"""From a network that was trained with any kind of loss to labels: what a comparison hands to the pipeline."""
 
 from __future__ import annotations
 
@@ -9,24 +9,35 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from pixel_embedded_affinity.affinity import Affinities, affinities
-from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
+from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.clustering import get_clusterer
 from pixel_embedded_affinity.config.checks import require_one_of
-from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.embedding import Embedding
+from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.pipeline import Labeler, Mask, positions_inside, restore
 from pixel_embedded_affinity.runtime.device import autocast
+from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.losses.direct_affinity import predicted_affinities
 from pixel_embedded_affinity.training.losses.discriminative import DISTANCE_MARGIN, distance_affinities
 from pixel_embedded_affinity.training.recipe import Recipe
 
 CLUSTERINGS = ("mean-shift", "mutex", "adaptive mutex")
-"""Mean-shift on embeddings, the mutex watershed on the pairs of the training, and on those of the model."""
+"""Mean-shift on embeddings, the mutex watershed on the pairs of the training, and on the pairs of the model."""
+
+_CLUSTERERS = {"mean-shift": "mean_shift", "mutex": "mutex_watershed", "adaptive mutex": "mutex_watershed"}
 
 
 class Pipeline:
-    """Normalization, network, affinities, clustering and postprocessing, as a recipe and its kind of loss say.
+    """Segments as a recipe and its kind of loss say.
+
+    A network of the library's own kind of loss is segmented by `Segmenter`, with all settings of the recipe's model:
+    its views, its clusterer's settings, its postprocessing. The outputs of the baselines are no embeddings whose
+    cosines are affinities: their affinities are computed here, from one view, and go through the same clustering,
+    postprocessing and way back to the image.
 
     Parameters
     ----------
@@ -39,31 +50,28 @@ class Pipeline:
     """
 
     def __init__(self, recipe: Recipe, network: nn.Module, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        self._network = network.eval().to(device)
+        self.recipe = recipe
+        self._segmenter = Segmenter(network, recipe.model, device=str(device))
 
     def segment(
-        self,
-        image: npt.NDArray[np.float32],
-        clustering: str,
-        foreground: npt.NDArray[np.bool_] | None = None,
-    ) -> npt.NDArray[np.int32]:
+        self, image: npt.NDArray[np.float32], clustering: str, foreground: Mask | None = None
+    ) -> Labels:
         """Segment one image.
 
         Parameters
         ----------
         image : numpy.ndarray
-            float32 (C, H, W), not normalized.
+            float32 (C, *spatial), not normalized.
         clustering : {"mean-shift", "mutex", "adaptive mutex"}
             How pixels become objects. A baseline of loss kind ``"direct_affinity"`` has the mutex watershed
             alone, since its pairs are fixed and it has no embedding.
         foreground : numpy.ndarray, optional
-            bool (H, W). Default: the network's own.
+            bool (*spatial). Default: the network's own.
 
         Returns
         -------
         numpy.ndarray
-            int32 labels (H, W).
+            int32 labels (*spatial).
 
         Raises
         ------
@@ -71,54 +79,50 @@ class Pipeline:
             If the clustering is unknown, or not one of the recipe's kind of loss.
         """
         require_one_of("clustering", clustering, clusterings_of(self.recipe))
-        output = self._run(image)
-        shape = output.embedding.shape[2:]
-        inside = self._foreground(output) if foreground is None else resize_labels(foreground, shape)
-        pairs, clusterer = self._pairs(output.embedding[0].float(), clustering, inside)
-        postprocess = self.recipe.model.postprocess
-        if pairs.embedding is None:  # of predicted affinities
-            postprocess = postprocess.without_embedding()
-        labels = postprocess(clusterer(pairs, foreground=inside), pairs.embedding)
-        return labels_of_image(labels, image.shape[1:], foreground)
+        config = settings_of(self.recipe, clustering)
+        if self.recipe.loss.kind == "affinity":
+            return self._segmenter.with_settings(
+                neighborhood=config.neighborhood,
+                clusterer=config.clusterer,
+                clusterer_settings=config.clusterer_settings,
+            ).segment(image, axes="C" + "ZYX"[-config.neighborhood.ndim :], foreground=foreground)
+        return self._of_baseline(image, config, foreground)
 
-    def _run(self, image: npt.NDArray[np.float32]) -> NetworkOutput:
-        model = self.recipe.model
-        seen = resize_image(normalize(image, model.normalization), model.scale)
-        values = torch.from_numpy(seen).to(self.device)
-        with torch.inference_mode(), autocast(self.device):
-            output: NetworkOutput = self._network(values[None].contiguous(memory_format=torch.channels_last))
-        return output
-
-    def _foreground(self, output: NetworkOutput) -> npt.NDArray[np.bool_] | None:
-        if output.foreground is None:
-            return None
-        probability = output.foreground[0, 0].float().sigmoid()
-        inside: npt.NDArray[np.bool_] = (probability > self.recipe.model.foreground_threshold).cpu().numpy()
-        return inside
-
-    def _pairs(
-        self, output: torch.Tensor, clustering: str, inside: npt.NDArray[np.bool_] | None
-    ) -> tuple[Affinities, Clusterer]:
-        """What is clustered, and by what."""
-        neighborhood = self._neighborhood(clustering)
-        name = "mean_shift" if clustering == "mean-shift" else "mutex_watershed"
-        settings: dict[str, Any] = {}
-        kind = self.recipe.loss.kind
-        if kind == "affinity":
-            pairs = affinities(output, neighborhood)
-        elif kind == "direct_affinity":
-            pairs = Affinities(predicted_affinities(output, neighborhood.offsets), neighborhood)
+    def _of_baseline(self, image: npt.NDArray[np.float32], config: ModelConfig, given: Mask | None) -> Labels:
+        output = self._seen(image, config)
+        inside = positions_inside(output, given, config)
+        if self.recipe.loss.kind == "direct_affinity":
+            values = predicted_affinities(output.values, config.neighborhood.offsets)
+            pairs = Affinities(values, config.neighborhood)
+            config = config.changed(postprocess=config.postprocess.without_embedding())
         else:
-            scaled, scale = _within_unit_length(output, inside)
-            pairs = Affinities(distance_affinities(output, neighborhood.offsets), neighborhood, scaled)
-            settings = {"bandwidth": DISTANCE_MARGIN * scale} if name == "mean_shift" else {}
-        return pairs.numpy(), get_clusterer(name, **settings)
+            scaled, scale = _within_unit_length(output.values, inside)
+            values = distance_affinities(output.values, config.neighborhood.offsets)
+            pairs = Affinities(values, config.neighborhood, scaled)
+            if config.clusterer == "mean_shift":
+                config = config.changed(clusterer_settings={"bandwidth": DISTANCE_MARGIN * scale})
+        run = get_clusterer(config.clusterer, **config.clusterer_settings)
+        return restore(Labeler(config, run)(pairs.numpy(), inside), output, given, config)
 
-    def _neighborhood(self, clustering: str) -> Neighborhood:
-        """The pairs of the training with the model's strides, or the model's pairs."""
-        if clustering == "adaptive mutex":
-            return self.recipe.model.neighborhood
-        return training_pairs(self.recipe)
+    def _seen(self, image: npt.NDArray[np.float32], config: ModelConfig) -> Embedding:
+        """Run the network on one image; its output is not scaled to unit length."""
+        embedder = self._segmenter.embedder
+        values = resize_image(normalize(image, config.normalization), config.scale)
+        with torch.inference_mode(), autocast(embedder.device):
+            output = embedder.network(torch.from_numpy(values)[None].to(embedder.device))
+        foreground = None if output.foreground is None else output.foreground[0, 0].float().sigmoid()
+        return Embedding(output.embedding[0].float(), foreground, tuple(image.shape[1:]))
+
+
+def settings_of(recipe: Recipe, clustering: str) -> ModelConfig:
+    """Return the configuration of a recipe's model with the clusterer and the pairs of a clustering.
+
+    Where that is the model's own clusterer, it keeps the model's settings.
+    """
+    model, clusterer = recipe.model, _CLUSTERERS[clustering]
+    settings: dict[str, Any] = model.clusterer_settings if clusterer == model.clusterer else {}
+    pairs = model.neighborhood if clustering == "adaptive mutex" else training_pairs(recipe)
+    return model.changed(neighborhood=pairs, clusterer=clusterer, clusterer_settings=settings)
 
 
 def training_pairs(recipe: Recipe) -> Neighborhood:
@@ -131,10 +135,8 @@ def clusterings_of(recipe: Recipe) -> tuple[str, ...]:
     return ("mutex",) if recipe.loss.kind == "direct_affinity" else CLUSTERINGS
 
 
-def _within_unit_length(
-    embedding: torch.Tensor, inside: npt.NDArray[np.bool_] | None
-) -> tuple[torch.Tensor, float]:
-    """Shrink embeddings (D, H, W) by one factor so that mean-shift takes them, and return that factor."""
+def _within_unit_length(embedding: torch.Tensor, inside: Mask | None) -> tuple[torch.Tensor, float]:
+    """Shrink embeddings (D, *spatial) by one factor so that mean-shift takes them, and return that factor."""
     lengths = torch.linalg.vector_norm(embedding, dim=0)
     if inside is not None:
         lengths = lengths * torch.from_numpy(inside).to(lengths.device)

@@ -12,7 +12,12 @@ import torch
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 from pixel_embedded_affinity.segmenter import Segmenter
-from pixel_embedded_affinity.training.studies.pipeline import CLUSTERINGS, Pipeline, clusterings_of
+from pixel_embedded_affinity.training.studies.pipeline import (
+    CLUSTERINGS,
+    Pipeline,
+    clusterings_of,
+    settings_of,
+)
 from pixel_embedded_affinity.training.studies.variants import variants_of
 
 CPU = torch.device("cpu")
@@ -91,20 +96,37 @@ def test_the_method_of_the_library_is_segmented_as_by_the_segmenter(
     assert (found == expected).mean() > 0.99
 
 
-def test_the_adaptive_watershed_compares_the_pairs_of_the_model(variants, monkeypatch):
+def test_the_adaptive_watershed_compares_the_pairs_of_the_model(variants):
     recipe = variants["affinity"]
-    pipeline = Pipeline(recipe, Known("affinity"), CPU)
-    seen = []
-    from pixel_embedded_affinity.training import pipeline as module
-
-    original = module.affinities
-    monkeypatch.setattr(module, "affinities", lambda e, n: seen.append(n) or original(e, n))
     wide = recipe.model.changed(neighborhood=type(recipe.model.neighborhood).from_ranges([1, 7], 8))
-    pipeline.recipe = replace(recipe, model=wide)
-    for clustering in ("mutex", "adaptive mutex"):
-        pipeline.segment(np.zeros((1, *LABELS.shape), np.float32), clustering)
-    assert seen[0].offsets == recipe.neighborhood.offsets()
-    assert seen[1] == wide.neighborhood
+    recipe = replace(recipe, model=wide)
+    assert settings_of(recipe, "mutex").neighborhood.offsets == recipe.neighborhood.offsets()
+    assert settings_of(recipe, "adaptive mutex").neighborhood == wide.neighborhood
+
+
+def test_the_clusterer_of_the_model_keeps_its_settings_and_another_has_its_defaults(variants):
+    recipe = variants["affinity"]
+    strong = recipe.model.changed(clusterer="mutex_watershed", clusterer_settings={"repulsion": 0.7})
+    recipe = replace(recipe, model=strong)
+    assert settings_of(recipe, "mutex").clusterer_settings == {"repulsion": 0.7}
+    assert settings_of(recipe, "mean-shift").clusterer == "mean_shift"
+    assert settings_of(recipe, "mean-shift").clusterer_settings == {}
+
+
+def test_the_method_of_the_library_sees_as_many_views_as_its_model(variants):
+    seen = []
+
+    class Counting(Known):
+        grid = 1
+
+        def forward(self, images, pyramid=False):
+            seen.append(images.shape)
+            return super().forward(images, pyramid)
+
+    recipe = variants["affinity"]
+    four = replace(recipe, model=recipe.model.changed(views=4))
+    Pipeline(four, Counting("affinity"), CPU).segment(np.zeros((1, *LABELS.shape), np.float32), "mutex")
+    assert len(seen) == 4
 
 
 def test_clusterings_that_a_kind_does_not_have_are_refused(variants):
