@@ -15,7 +15,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pixel_embedded_affinity import Segmenter, memory
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.runtime import memory
 from pixel_embedded_affinity.samples import nuclei
 
 MODELS = ("bbbc039", "bbbc039-fast")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _LONGEST = 2000
+_LONGEST_OF_OTHERS = 200
 
 
 def readable(text: str) -> str:
@@ -18,8 +19,8 @@ def readable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error of another library says, on one line; its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return the beginning of what an error of another library says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split())[:_LONGEST_OF_OTHERS] or type(error).__name__
 
 
 class PixelEmbeddedAffinityError(Exception):

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import settings
 from torch import nn
 
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
+from pixel_embedded_affinity.data.layouts import Example
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.training.recipe import Recipe
 
 MakeNetwork = Callable[..., nn.Module]
 
@@ -83,3 +87,74 @@ def checkpoint_file(tmp_path: Path, tiny_network: nn.Module, tiny_config: ModelC
 def segmenter(make_network: MakeNetwork, tiny_config: ModelConfig) -> Segmenter:
     """The tiny model on the CPU, in float32."""
     return Segmenter(make_network(tiny_config.network), tiny_config, device="cpu", precision="float32")
+
+
+# --- training: a tiny recipe, and images of bright squares that it learns from in seconds ---------------------
+
+RECIPE = """
+[model]
+name = "tiny"
+[model.network]
+in_channels = 1
+filters = [4, 4, 4, 4, 4]
+embedding_channels = 4
+[model.neighborhood]
+ranges = [1, 3]
+strides = [2, 2]
+[data]
+validation = ["c"]
+[neighborhood]
+ranges = [1, 3]
+[schedule]
+steps = 6
+batch = 2
+crop = 32
+save_every = 4
+learning_rate = 1e-2
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    """The tiny recipe as a file."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def recipe(recipe_file: Path) -> Recipe:
+    """The tiny recipe."""
+    return Recipe.from_file(recipe_file)
+
+
+def squares(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image of 40 x 44 pixels with two touching squares and a single one, and its labels."""
+    labels = np.zeros((40, 44), np.uint16)
+    labels[4:16, 4:16], labels[4:16, 16:28], labels[22:36, 10:30] = 1, 2, 3
+    brightness = np.array([100, 800, 400, 600])[labels]
+    noisy = brightness + np.random.default_rng(seed).normal(0, 10, labels.shape)
+    return noisy.clip(0).astype(np.uint16), labels
+
+
+@pytest.fixture
+def examples() -> list[Example]:
+    """Two normalized examples."""
+    pairs = [squares(seed) for seed in range(2)]
+    return [
+        Example(f"e{index}", (image[None] / 800).astype(np.float32), labels.astype(np.int32))
+        for index, (image, labels) in enumerate(pairs)
+    ]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with the images a, b and c and their labels."""
+    folder = tmp_path / "data"
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for seed, name in enumerate("abc"):
+        image, labels = squares(seed)
+        tifffile.imwrite(folder / "images" / f"{name}.tif", image)
+        tifffile.imwrite(folder / "labels" / f"{name}.tif", labels)
+    return folder

@@ -43,12 +43,12 @@ def test_help_of_a_command_other_than_train_loads_neither_torch_nor_training(com
     assert not loaded & {"torch", "skimage", f"{PACKAGE}.training"}
 
 
-def test_train_is_the_module_of_the_training_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_is_a_module_of_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("recipe")
 
     fake = SimpleNamespace(add_arguments=add_arguments, run=lambda arguments: len(arguments.recipe))
-    monkeypatch.setitem(sys.modules, f"{PACKAGE}.training.arguments", fake)
+    monkeypatch.setitem(sys.modules, f"{PACKAGE}.cli.train", fake)
     assert main(["train", "12345"]) == 5
 
 

@@ -53,7 +53,10 @@ def test_every_setting_of_the_configuration_arrives() -> None:
 def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         build_network(replace(TINY, architecture="resnet"))
-    assert str(caught.value) == "architecture 'resnet' is unknown; expected one of ['residual_unet']"
+    assert (
+        str(caught.value)
+        == "architecture 'resnet' is unknown; expected one of ['half_unet', 'residual_unet']"
+    )
 
 
 @pytest.mark.parametrize("filters", [(), (4,), (4, 4, 4, 4), (4,) * 6])

@@ -80,7 +80,7 @@ def test_a_run_validates_draws_and_keeps_the_best(recipe, data, tmp_path):
 
 
 def test_the_best_is_chosen_by_the_recipes_measure(recipe, data, tmp_path, monkeypatch):
-    from pixel_embedded_affinity.training import validation
+    from pixel_embedded_affinity.training.run import validation
 
     scores = iter([0.1, 0.9, 0.9])
     original = validation.mean_row
@@ -278,7 +278,7 @@ def test_the_module_is_the_same_command():
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     for option in ("--data", "--output", "--resume", "--minutes", "--steps", "--device", "--warm-start"):
         assert option in result.stdout
-    assert "bbbc039, bbbc039-fast, cvppp, cvppp-finetune, quick" in " ".join(result.stdout.split())
+    assert "bbbc039, bbbc039-fast, cvppp, cvppp-finetune, nuclei, quick" in " ".join(result.stdout.split())
 
 
 def test_the_quick_recipe_runs_on_the_synthetic_images(tmp_path):
