@@ -23,7 +23,7 @@ from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
-from pixel_embedded_affinity.embedding import Embedding, embed, grid_of
+from pixel_embedded_affinity.embedding import Embedding, embed, grid_of, halo_of
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
@@ -663,7 +663,7 @@ class Segmenter:
             foreground,
             embed=partial(inner._embed, tiling=tiling),
             cluster=partial(inner.cluster, clusterer=run),
-            halo=tiling.halo,
+            halo=halo_of(self._network, tiling),
             grid=grid_of(self._network),
             strides=settings.neighborhood.strides,
             scale=settings.scale,

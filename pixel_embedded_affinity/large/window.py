@@ -36,9 +36,9 @@ class WindowLabeler:
         Takes a normalized part and returns its `Embedding`.
     cluster : callable
         Takes an embedding and, as ``foreground``, a mask or None; returns labels.
-    halo : int
-        Pixels around a window that the network sees as well.
-    grid : int
+    halo : tuple of int
+        Pixels around a window that the network sees as well, along each axis.
+    grid : tuple of int
         What the network sees starts at multiples of it.
     strides : tuple of int
         What is clustered starts at multiples of them.
@@ -57,8 +57,8 @@ class WindowLabeler:
     foreground: Any
     embed: Callable[[npt.NDArray[np.float32]], Embedding]
     cluster: Callable[..., npt.NDArray[np.int32]]
-    halo: int
-    grid: int
+    halo: tuple[int, ...]
+    grid: tuple[int, ...]
     strides: tuple[int, ...]
     scale: float = 1.0
 
@@ -76,8 +76,8 @@ class WindowLabeler:
         shape = self.image.spatial_shape
         scaled = scaled_shape(shape, self.scale)
         pixels = [nearest(side, new, old) for side, new, old in zip(window, scaled, shape)]
-        seen = grown(_box(pixels), 0, scaled, self.strides)
-        region = grown(seen, self.halo, scaled, (self.grid,) * len(shape))
+        seen = grown(_box(pixels), (0,) * len(shape), scaled, self.strides)
+        region = grown(seen, self.halo, scaled, self.grid)
         embedding = self.embed(self._values(region, scaled)).crop(shifted(seen, region))
         labels = self.cluster(embedding, foreground=self._inside(seen, scaled))
         labels = labels[_index(pixels, seen)]
