@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.per_axis import listed, per_axis
 from pixel_embedded_affinity.geometry.tiling import (
     Box,
     Tile,
@@ -24,7 +26,8 @@ from pixel_embedded_affinity.geometry.tiling import (
     shape_of,
     tiles,
 )
-from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries
+from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries, pixel_sizes
+from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.runtime.device import autocast, survive_fork
 from pixel_embedded_affinity.runtime.memory import free_memory, is_out_of_memory
 
@@ -45,34 +48,60 @@ class Embedding:
     Attributes
     ----------
     values : torch.Tensor
-        float32 ``(D, *spatial)``, of unit length at each pixel, on the network's device.
+        float32 ``(D, *spatial)``, of unit length at each position, on the network's device.
     foreground : torch.Tensor or None
-        float32 ``(*spatial)``: probability that a pixel belongs to an object; None for a network without a
-        foreground head.
+        float32, of the shape `seen_shape`: probability that a pixel belongs to an object; None for a network
+        without a foreground head.
     image_shape : tuple of int or None
-        Spatial shape of the image that it was made of, which `Segmenter.cluster` gives to the labels. None: that
-        of the embedding, the image not having been resized for the network.
+        Spatial shape of the image that it was made of, which `Segmenter.cluster` gives to the labels. None:
+        `seen_shape`, the image not having been resized for the network.
+    stride : tuple of int or None
+        Pixels of the image that the network saw between two embedding vectors, along each axis. None: 1.
+    seen : tuple of int or None
+        Value of `seen_shape` where neither the foreground nor the embedding tells it.
     """
 
     values: torch.Tensor
     foreground: torch.Tensor | None = None
     image_shape: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
-
-    @property
-    def seen_shape(self) -> tuple[int, ...]:
-        """Spatial shape of the image that the network saw."""
-        return self.spatial_shape
+    seen: tuple[int, ...] | None = None
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
-        """Height and width, or depth, height and width, in pixels."""
+        """Number of embedding vectors along each axis: height and width, or depth, height and width."""
         return tuple(self.values.shape[1:])
 
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Spatial shape, in pixels, of the image that the network saw."""
+        if self.foreground is not None:
+            return tuple(self.foreground.shape)
+        return self.seen or self.spatial_shape
+
     def crop(self, box: Box) -> Embedding:
-        """Return a part of it, which shares its memory; it is not that of a whole image."""
+        """Return a part of it, which shares its memory; it is not that of a whole image.
+
+        Parameters
+        ----------
+        box : tuple of slice
+            In pixels of the image that the network saw.
+
+        Raises
+        ------
+        InputError
+            If it does not start at an embedding vector.
+        """
+        sides = [range(length)[side] for side, length in zip(box, self.seen_shape)]
+        if self.stride and any(side.start % step or side.step != 1 for side, step in zip(sides, self.stride)):
+            raise InputError(
+                f"box {box} of an embedding with a vector at every {self.stride}-th pixel; expected a box without "
+                "gaps that starts at multiples of that; begin it earlier"
+            )
+        vectors = box if self.stride is None else _strided(sides, self.stride)
         foreground = None if self.foreground is None else self.foreground[box]
-        return Embedding(self.values[_channels_of(box)], foreground)
+        seen = tuple(map(len, sides))
+        return Embedding(self.values[_channels_of(vectors)], foreground, stride=self.stride, seen=seen)
 
     def numpy(self) -> npt.NDArray[np.float32]:
         """Return the embedding values as a NumPy array ``(D, *spatial)`` in main memory."""
@@ -103,19 +132,21 @@ def embed(
     *,
     tiling: Tiling = WHOLE,
     views: int = 1,
+    pixel_size: Sequence[float] | None = None,
 ) -> Embedding:
     """Run the network on one normalized image.
 
-    With several views (test-time augmentation) the network also sees the image flipped, and with eight also
-    transposed. The embeddings, mapped back, lie one after the other in the channels, divided by the square root of
-    their number: of unit length together, and their cosine is the mean of the views' affinities. The probability of
-    the foreground is the mean of theirs.
+    With several views (test-time augmentation) the network also sees the image flipped, and with axes of equal
+    pixel size swapped. The embeddings, mapped back, lie one after the other in the channels, divided by the square
+    root of their number: of unit length together, and their cosine is the mean of the views' affinities. The
+    probability of the foreground is the mean of theirs.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In evaluation mode, on `device`. To be run in tiles, it says its ``grid`` and ``memory_per_pixel()``,
-        as `ResidualUNet` does.
+        In evaluation mode, on `device`. It says its number of spatial axes, ``ndim`` (default 2), and the ``stride``
+        of its embedding (default 1). To be run in tiles, it says its ``grid``, ``receptive_radius()`` and
+        ``memory_per_pixel()``, as `ResidualUNet` does.
     image : numpy.ndarray
         float32 ``(C, *spatial)``, normalized.
     device : torch.device
@@ -124,10 +155,12 @@ def embed(
         ``"auto"``, ``"float32"`` or ``"bfloat16"``, see `pixel_embedded_affinity.runtime.device`.
     tiling : Tiling
         How the image is cut. Where memory does not suffice for a tile, tiles of half its size are taken, down
-        to one coarsest pixel of the network; this is logged. An image that is to go through whole never is.
-    views : {1, 4, 8}
-        In how many views the network sees the image. More than one need an image with two spatial axes, and a network
-        that says its ``grid``.
+        to one coarsest pixel of the network; this is logged. With ``Tiling(None)`` the image is never cut.
+    views : int
+        In how many views the network sees the image, see `pixel_embedded_affinity.geometry.views.geometries`. More
+        than one need a network that says its ``grid``.
+    pixel_size : sequence of float, optional
+        Size of a pixel along each axis. Axes are swapped where it is equal. Default: y and x are alike, z is not.
 
     Returns
     -------
@@ -138,12 +171,28 @@ def embed(
     ------
     InputError
         If the network's output is not finite: an image far outside the intensities that it was trained on;
-        or if tiles or several views are asked for and the network does not say how they must lie, or several views
-        of an image that has not two spatial axes.
+        if the image has another number of axes than those of the network; if tiles or several views are asked for
+        and the network does not say how they must lie; or if there are no such views.
     """
-    if checked_views(views) == 1:
+    ndim = ndim_of(network)
+    _check_axes(network, image, ndim)
+    if checked_views(views, ndim, pixel_size) == 1:
         return _one_view(network, image, device, precision, tiling)
-    return _several_views(network, image, device, precision, tiling, views)
+    seen = geometries(views, ndim, _alike(network, ndim, pixel_size))
+    return _several_views(network, image, device, precision, tiling, seen)
+
+
+def _check_axes(network: nn.Module, image: npt.NDArray[np.float32], ndim: int) -> None:
+    if image.ndim != ndim + 1:
+        raise InputError(
+            f"network {type(network).__name__} takes an image (C, {', '.join(SPATIAL[ndim])}), got one of shape "
+            f"{image.shape}; expected {ndim} spatial axes; pass one image with its channels first"
+        )
+
+
+def _alike(network: nn.Module, ndim: int, pixel_size: Sequence[float] | None) -> list[tuple[Any, ...]]:
+    """What must be equal for two axes to be swapped: the size of a pixel, and how the network treats it."""
+    return list(zip(pixel_sizes(ndim, pixel_size), grid_of(network), stride_of(network)))
 
 
 def _one_view(
@@ -157,7 +206,7 @@ def _one_view(
     grid = grid_of(network)
     while True:
         try:
-            return _tiled(network, image, device, precision, size, tiling.halo)
+            return _tiled(network, image, device, precision, size, halo_of(network, tiling))
         except (MemoryError, RuntimeError) as error:
             smaller = halved(tuple(map(min, size, shape)), grid)
             if not is_out_of_memory(error) or smaller == size:
@@ -176,34 +225,30 @@ def _several_views(
     device: torch.device,
     precision: str,
     tiling: Tiling,
-    views: int,
+    views: Sequence[Geometry],
 ) -> Embedding:
     """The views' embeddings in one.
 
     The image is extended to whole coarsest pixels of the network first, as the network itself would: these then lie
     at the same places in every view, and a part of an image gives what it gives in the whole.
     """
-    if image.ndim != 3:
-        raise InputError(
-            f"views={views} need an image (C, Y, X), got one of shape {image.shape}; use views=1"
-        )
-    grid, shape = grid_of(network), image.shape[1:]
-    extended = _padded(image, tuple(slice(0, rounded_up(length, grid)) for length in shape))
+    shape = image.shape[1:]
+    extended = _padded(image, tuple(slice(0, end) for end in map(rounded_up, shape, grid_of(network))))
     whole = tuple(slice(0, length) for length in shape)
-    for number, geometry in enumerate(geometries(views)):
+    for number, geometry in enumerate(views):
         seen = np.ascontiguousarray(geometry.apply(torch.from_numpy(extended)).numpy())
         found = _one_view(network, seen, device, precision, tiling)
-        mapped = _mapped_back(found, geometry).crop(whole)
+        mapped = _mapped_back(found, geometry, extended.shape[1:]).crop(whole)
         if number == 0:
-            result = _empty_views(mapped, views)
-        _add_view(result, mapped, number, views)
+            result = _empty_views(mapped, len(views))
+        _add_view(result, mapped, number, len(views))
     return result
 
 
-def _mapped_back(found: Embedding, geometry: Geometry) -> Embedding:
-    """A view's embedding on the pixels of the image."""
+def _mapped_back(found: Embedding, geometry: Geometry, shape: tuple[int, ...]) -> Embedding:
+    """A view's embedding on the pixels of the image, which has a shape."""
     foreground = None if found.foreground is None else geometry.invert(found.foreground)
-    return Embedding(geometry.invert(found.values), foreground)
+    return Embedding(geometry.invert(found.values), foreground, stride=found.stride, seen=shape)
 
 
 def _empty_views(found: Embedding, views: int) -> Embedding:
@@ -211,7 +256,8 @@ def _empty_views(found: Embedding, views: int) -> Embedding:
     with torch.inference_mode():
         # Channels last in memory, as the network's: pairs of pixels are compared fastest there.
         values = found.values.new_empty((*found.spatial_shape, len(found.values) * views)).movedim(-1, 0)
-        return Embedding(values, None if found.foreground is None else torch.zeros_like(found.foreground))
+        foreground = None if found.foreground is None else torch.zeros_like(found.foreground)
+        return replace(found, values=values, foreground=foreground)
 
 
 def _add_view(result: Embedding, found: Embedding, number: int, views: int) -> None:
@@ -231,22 +277,19 @@ def _size(
     if tiling.size is None:
         return None
     if isinstance(tiling.size, str):
-        return _fitting(network, shape, device, tiling.halo) if hasattr(network, "memory_per_pixel") else None
-    size = (tiling.size,) * len(shape) if isinstance(tiling.size, int) else tiling.size
-    if len(size) != len(shape):
-        raise InputError(
-            f"tile={size} has {len(size)} sizes for an image of {len(shape)} spatial axes; expected one per axis"
-        )
-    return size
+        return _fitting(network, shape, device, tiling) if hasattr(network, "memory_per_pixel") else None
+    return tiling.size_of(len(shape))
 
 
-def _fitting(network: nn.Module, shape: Sequence[int], device: torch.device, halo: int) -> tuple[int, ...]:
+def _fitting(
+    network: nn.Module, shape: Sequence[int], device: torch.device, tiling: Tiling
+) -> tuple[int, ...]:
     """The whole image if there is memory for it, else the largest tile for which there is."""
     grid, pixels = grid_of(network), _affordable(network, device)
-    if math.prod(rounded_up(length, grid) for length in shape) <= pixels:
+    if math.prod(map(rounded_up, shape, grid)) <= pixels:
         return tuple(shape)
-    size = (_LARGEST_TILE,) * len(shape)
-    while math.prod(outer_shape(shape, size, halo=halo, grid=grid)) > pixels and max(size) > grid:
+    size, halo = (_LARGEST_TILE,) * len(shape), halo_of(network, tiling)
+    while math.prod(outer_shape(shape, size, halo=halo, grid=grid)) > pixels and size != grid:
         size = halved(size, grid)
     logger.info("the image of %s pixels goes through the network in tiles of %s", tuple(shape), size)
     return size
@@ -258,8 +301,24 @@ def _affordable(network: nn.Module, device: torch.device) -> int:
     return int(_SHARE * free_memory(device)) // per_pixel
 
 
-def grid_of(network: nn.Module) -> int:
-    """Pixels in the coarsest pixel of a network, at multiples of which tiles must start.
+def ndim_of(network: nn.Module) -> int:
+    """Number of spatial axes of the images that a network takes; 2 where it does not say it.
+
+    Raises
+    ------
+    InputError
+        If it is neither 2 nor 3.
+    """
+    ndim = getattr(network, "ndim", 2)
+    if ndim not in SPATIAL:
+        raise InputError(
+            f"network {type(network).__name__} has ndim={ndim!r}; expected 2 or 3, the spatial axes of its images"
+        )
+    return int(ndim)
+
+
+def grid_of(network: nn.Module) -> tuple[int, ...]:
+    """Pixels, along each axis, in the coarsest pixel of a network, at multiples of which tiles must start.
 
     Raises
     ------
@@ -267,12 +326,42 @@ def grid_of(network: nn.Module) -> int:
         If the network does not say it.
     """
     grid = getattr(network, "grid", None)
-    if not isinstance(grid, int):
+    if not isinstance(grid, int) and listed(grid) is None:
         raise InputError(
             f"network {type(network).__name__} does not say how tiles must lie; expected an attribute `grid`, "
             "the pixels in its coarsest one; add it, or use tile=None"
         )
-    return grid
+    return per_axis(grid, ndim_of(network), f"grid of network {type(network).__name__}")
+
+
+def stride_of(network: nn.Module) -> tuple[int, ...]:
+    """Pixels of the image between two embedding vectors of a network, along each axis; 1 where it does not say it.
+
+    Raises
+    ------
+    InputError
+        If the network says something else than integers.
+    """
+    stride = getattr(network, "stride", 1)
+    return per_axis(stride, ndim_of(network), f"stride of network {type(network).__name__}")
+
+
+def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
+    """Context along each axis that tiles have around them in a network.
+
+    Raises
+    ------
+    InputError
+        If the tiling has not one halo per axis.
+    """
+    ndim, radius = ndim_of(network), getattr(network, "receptive_radius", None)
+    known = None if radius is None else per_axis(radius(), ndim, "receptive_radius()", least=0)
+    return tiling.halo_of(ndim, known)
+
+
+def memory_format(ndim: int) -> torch.memory_format:
+    """Order in memory in which convolutions over so many spatial axes are fastest."""
+    return torch.channels_last if ndim == 2 else torch.channels_last_3d
 
 
 def _whole(
@@ -289,7 +378,8 @@ def _of_batch(
     """The network's output on images (N, C, *spatial), scaled."""
     survive_fork()
     with torch.inference_mode(), autocast(device, precision):
-        batch = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
+        layout = memory_format(images.ndim - 2)
+        batch = torch.from_numpy(images).to(device).contiguous(memory_format=layout)
         output = network(batch)
         vectors = [vectors.float() for vectors in output.embedding]
         lengths = [_lengths(embedding) for embedding in vectors]
@@ -297,7 +387,11 @@ def _of_batch(
         logits = [None] * len(values) if output.foreground is None else output.foreground[:, 0]
         foregrounds = [None if logit is None else logit.float().sigmoid() for logit in logits]
     _refuse_overflow(images, *lengths, *foregrounds)
-    return [Embedding(*pair) for pair in zip(values, foregrounds)]
+    stride = stride_of(network)
+    return [
+        Embedding(one, inside, stride=stride if max(stride) > 1 else None, seen=images.shape[2:])
+        for one, inside in zip(values, foregrounds)
+    ]
 
 
 def _tiled(
@@ -306,11 +400,11 @@ def _tiled(
     device: torch.device,
     precision: str,
     size: Sequence[int],
-    halo: int,
+    halo: Sequence[int],
 ) -> Embedding:
     """The same, put together from tiles."""
-    shape, grid = image.shape[1:], grid_of(network)
-    parts = tiles(shape, size, halo=halo, grid=grid)
+    shape = image.shape[1:]
+    parts = tiles(shape, size, halo=halo, grid=grid_of(network))
     if len(parts) == 1:
         return _whole(network, image, device, precision)
     found = _of_tiles(network, image, device, precision, parts)
@@ -341,6 +435,12 @@ def _channels_of(box: Box) -> Box:
     return (slice(None), *box)
 
 
+def _strided(box: Iterable[slice | range], stride: Iterable[int] | None) -> Box:
+    """The embedding vectors in a box of pixels that starts at one of them."""
+    steps = repeat(1) if stride is None else stride
+    return tuple(slice(side.start // step, -(-side.stop // step)) for side, step in zip(box, steps))
+
+
 def _batch_size(network: nn.Module, device: torch.device, tile: Tile) -> int:
     """Tiles that go through the network together: they only pay where the device is wider than a tile."""
     if device.type != "cuda" or not hasattr(network, "memory_per_pixel"):
@@ -355,21 +455,22 @@ def _padded(image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]
     return np.pad(part, [(0, 0), *((0, count) for count in missing)], mode="edge") if any(missing) else part
 
 
-def _empty_like(found: Embedding, shape: Sequence[int]) -> Embedding:
-    """An embedding of another spatial shape, whose values are to be put in."""
+def _empty_like(found: Embedding, shape: tuple[int, ...]) -> Embedding:
+    """An embedding of an image of another shape, whose values are to be put in."""
+    whole = tuple(slice(0, length) for length in shape)
     with torch.inference_mode():
-        values = found.values.new_empty((len(found.values), *shape))
-        return Embedding(
-            values, None if found.foreground is None else found.foreground.new_empty(tuple(shape))
-        )
+        values = found.values.new_empty((len(found.values), *shape_of(_strided(whole, found.stride))))
+        foreground = None if found.foreground is None else found.foreground.new_empty(shape)
+    return replace(found, values=values, foreground=foreground, seen=shape)
 
 
 def _put(result: Embedding, tile: Tile, found: Embedding) -> None:
     """Write a tile's core to its place."""
+    part = found.crop(tile.inner)
     with torch.inference_mode():
-        result.values[_channels_of(tile.core)] = found.values[_channels_of(tile.inner)]
-        if result.foreground is not None and found.foreground is not None:
-            result.foreground[tile.core] = found.foreground[tile.inner]
+        result.values[_channels_of(_strided(tile.core, result.stride))] = part.values
+        if result.foreground is not None and part.foreground is not None:
+            result.foreground[tile.core] = part.foreground
 
 
 def _refuse_overflow(image: npt.NDArray[np.float32], *outputs: torch.Tensor | None) -> None:

@@ -23,7 +23,7 @@ from pixel_embedded_affinity.affinity import Affinities, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import ModelConfig
-from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed
+from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
@@ -74,7 +74,7 @@ class Embedder:
     @property
     def ndim(self) -> int:
         """Spatial axes of the images that the network takes, 2 or 3."""
-        return int(getattr(self.network, "ndim", 2))
+        return ndim_of(self.network)
 
     def __call__(
         self, values: npt.NDArray[np.float32], config: ModelConfig, tiling: Tiling = WHOLE

@@ -10,36 +10,35 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.per_axis import listed, numbers_per_axis
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.labels import relabel
 
 _MAX_PIXELS = 2**31
 _TRUNCATE = 4.0  # standard deviations at which the smoothing ends
 
+Scale = float | tuple[float, ...]
+"""Factor by which an image is resized, or one per axis."""
+
 T = TypeVar("T", bound=np.generic)
 
 
-def checked_scale(scale: Any) -> float:
-    """Return the scale as a number.
+def checked_scale(scale: Any, ndim: int = 2) -> Scale:
+    """Return a scale as a number, or as one number per axis, as it was given.
 
     Raises
     ------
     InputError
-        If it is not a positive finite number.
+        If it is neither a positive finite number nor `ndim` of them.
     """
-    number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
     try:
-        factor = float(scale) if number else math.nan
-    except OverflowError:
-        factor = math.inf
-    if not 0 < factor < math.inf:
-        raise InputError(
-            f"scale must be a positive number, got {scale!r}; 0.5 halves the image for the network"
-        )
-    return factor
+        factors = numbers_per_axis(scale, ndim, "scale")
+    except InputError as error:
+        raise InputError(f"{error}; 0.5 halves the image for the network") from None
+    return factors[0] if listed(scale) is None else factors
 
 
-def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
+def resize_image(values: npt.NDArray[np.float32], scale: Scale) -> npt.NDArray[np.float32]:
     """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 it is the same array.
 
     Raises
@@ -52,7 +51,7 @@ def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[n
     return resize_part(values, _whole(shape), _whole(scaled), shape, scaled)
 
 
-def scaled_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
+def scaled_shape(shape: Sequence[int], scale: Scale) -> tuple[int, ...]:
     """Shape of a resized image: each axis has at least one pixel.
 
     Raises
@@ -60,10 +59,12 @@ def scaled_shape(shape: Sequence[int], scale: float) -> tuple[int, ...]:
     InputError
         As for `resize_image`.
     """
-    if scale == 1:
+    factors = numbers_per_axis(scale, len(shape), "scale")
+    if all(factor == 1 for factor in factors):
         return tuple(shape)
-    _check_scaled(shape, scale)
-    return tuple(max(1, round(length * scale)) for length in shape)
+    lengths = [length * factor for length, factor in zip(shape, factors)]
+    _check_scaled(shape, scale, lengths)
+    return tuple(max(1, round(length)) for length in lengths)
 
 
 def source_box(box: Box, shape: Sequence[int], scaled: Sequence[int]) -> Box:
@@ -169,13 +170,13 @@ def _interpolated(
     return between
 
 
-def _check_scaled(shape: Sequence[int], scale: float) -> None:
+def _check_scaled(shape: Sequence[int], scale: Scale, lengths: Sequence[float]) -> None:
     """Refuse a scale that leaves nothing of the image, or makes it larger than any memory."""
-    lengths = [length * scale for length in shape]
     if min(lengths) >= 0.5 and math.prod(lengths) <= _MAX_PIXELS:
         return
     scaled = ", ".join(f"{np.floor(length + 0.5):.10g}" for length in lengths)
+    factors = f"({', '.join(f'{one:g}' for one in scale)})" if isinstance(scale, tuple) else f"{scale:g}"
     raise InputError(
-        f"scale {scale:g} makes an image of shape ({scaled}) of one of shape {tuple(shape)}; expected at least "
+        f"scale {factors} makes an image of shape ({scaled}) of one of shape {tuple(shape)}; expected at least "
         "one pixel along each axis and at most 2**31 pixels; use a scale nearer to 1"
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.per_axis import integer, listed, per_axis
 
 Box = tuple[slice, ...]
 Size = str | int | tuple[int, ...] | None
+Halo = str | int | tuple[int, ...]
 
 DEFAULT_HALO = 64
 """Pixels of context around a tile. Less than what the network reads, but what it reads farther away hardly counts."""
@@ -25,14 +26,15 @@ class Tiling:
     Parameters
     ----------
     size : "auto", int, sequence of int or None
-        Height and width in pixels of what is kept of a tile; one number for both. The network sees each tile
+        Length in pixels, along each axis, of what is kept of a tile; one number for all. The network sees each tile
         with its halo around; where the image ends, that is kept as well. Sizes are rounded up to multiples of
         the network's coarsest pixel, and evened out, so that the last tile of a row is not a sliver.
         ``"auto"``: the whole image if there is memory for it, else the largest tile for which there is. None:
         the whole image, whatever it takes.
-    halo : int
-        Context in pixels around a tile. From the network's receptive radius on (see
-        `ResidualUNet.receptive_radius`), the tiled embedding equals the whole one but for rounding.
+    halo : "auto", int or sequence of int
+        Context in pixels around a tile, along each axis; one number for all. From the network's receptive radius on
+        (see `ResidualUNet.receptive_radius`), the tiled embedding equals the whole one but for rounding.
+        ``"auto"``: `DEFAULT_HALO`, or the receptive radius where that is less.
 
     Raises
     ------
@@ -41,11 +43,35 @@ class Tiling:
     """
 
     size: Size = "auto"
-    halo: int = DEFAULT_HALO
+    halo: Halo = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _checked_size(self.size))
-        object.__setattr__(self, "halo", _integer(self.halo, 0, "halo"))
+        if self.size is not None:
+            object.__setattr__(self, "size", _checked(self.size, 1, "tile", "'auto', None,"))
+        object.__setattr__(self, "halo", _checked(self.halo, 0, "halo", "'auto',"))
+
+    def size_of(self, ndim: int) -> tuple[int, ...] | None:
+        """Length along each axis of what is kept of a tile; None where the size is no number.
+
+        Raises
+        ------
+        InputError
+            If there is not one size per axis.
+        """
+        return None if self.size is None or isinstance(self.size, str) else per_axis(self.size, ndim, "tile")
+
+    def halo_of(self, ndim: int, radius: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Context along each axis for a network of a receptive radius; None: not known.
+
+        Raises
+        ------
+        InputError
+            If there is not one halo per axis.
+        """
+        if not isinstance(self.halo, str):
+            return per_axis(self.halo, ndim, "halo", least=0)
+        default = (DEFAULT_HALO,) * ndim
+        return default if radius is None else tuple(map(min, default, radius))
 
 
 @dataclass(frozen=True)
@@ -80,7 +106,9 @@ def as_tiling(tile: Any) -> Tiling:
     return tile if isinstance(tile, Tiling) else Tiling(tile)
 
 
-def tiles(shape: Sequence[int], size: Sequence[int], *, halo: int, grid: int) -> list[Tile]:
+def tiles(
+    shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int], grid: Sequence[int]
+) -> list[Tile]:
     """Cut an image into tiles that the network sees as parts of it.
 
     Every tile starts on the grid, where the network's coarse pixels lie as in the whole image, and all are
@@ -93,33 +121,30 @@ def tiles(shape: Sequence[int], size: Sequence[int], *, halo: int, grid: int) ->
         Spatial shape of the image in pixels.
     size : sequence of int
         Pixels to keep of a tile along each axis, see `Tiling`.
-    halo : int
-        Pixels of context, rounded up to a multiple of `grid`.
-    grid : int
-        Pixels of the image in one coarsest pixel of the network.
+    halo : sequence of int
+        Pixels of context along each axis, rounded up to a multiple of `grid`.
+    grid : sequence of int
+        Pixels of the image in one coarsest pixel of the network, along each axis.
 
     Returns
     -------
     list of Tile
         In C order.
     """
-    context = rounded_up(halo, grid)
-    lines = [_line(length, part, context, grid) for length, part in zip(shape, size)]
+    lines = [_line(*axis) for axis in zip(shape, size, map(rounded_up, halo, grid), grid)]
     return [Tile(*map(tuple, zip(*parts))) for parts in product(*lines)]
 
 
-def outer_shape(shape: Sequence[int], size: Sequence[int], *, halo: int, grid: int) -> tuple[int, ...]:
+def outer_shape(
+    shape: Sequence[int], size: Sequence[int], *, halo: Sequence[int], grid: Sequence[int]
+) -> tuple[int, ...]:
     """Shape of what the network sees of each of the `tiles` of these parameters."""
-    context = rounded_up(halo, grid)
-    return tuple(
-        min(_step(length, part, context, grid) + 2 * context, rounded_up(length, grid))
-        for length, part in zip(shape, size)
-    )
+    return tuple(_seen(*axis) for axis in zip(shape, size, map(rounded_up, halo, grid), grid))
 
 
-def halved(size: Sequence[int], grid: int) -> tuple[int, ...]:
+def halved(size: Sequence[int], grid: Sequence[int]) -> tuple[int, ...]:
     """Half of a tile's size on the grid, at least one coarsest pixel."""
-    return tuple(max(grid, rounded_up(-(-length // 2), grid)) for length in size)
+    return tuple(max(step, rounded_up(-(-length // 2), step)) for length, step in zip(size, grid))
 
 
 def blocks(shape: Sequence[int], size: Sequence[int]) -> list[Box]:
@@ -131,11 +156,11 @@ def blocks(shape: Sequence[int], size: Sequence[int]) -> list[Box]:
     return list(product(*lines))
 
 
-def grown(box: Box, margin: int, shape: Sequence[int], grid: Sequence[int]) -> Box:
+def grown(box: Box, margin: Sequence[int], shape: Sequence[int], grid: Sequence[int]) -> Box:
     """A box with a margin around it, whose start lies on a grid; both within the image."""
     return tuple(
-        slice(max(0, side.start - margin) // step * step, min(side.stop + margin, length))
-        for side, length, step in zip(box, shape, grid)
+        slice(max(0, side.start - more) // step * step, min(side.stop + more, length))
+        for side, more, length, step in zip(box, margin, shape, grid)
     )
 
 
@@ -167,26 +192,29 @@ def _step(length: int, part: int, context: int, grid: int) -> int:
     return rounded_up(math.ceil(inside / count), grid)
 
 
+def _seen(length: int, part: int, context: int, grid: int) -> int:
+    """What the network sees of each tile of one axis."""
+    return min(_step(length, part, context, grid) + 2 * context, rounded_up(length, grid))
+
+
 def _line(length: int, part: int, context: int, grid: int) -> list[tuple[slice, slice]]:
     """Outer and core interval of each tile along one axis."""
     step, padded = _step(length, part, context, grid), rounded_up(length, grid)
-    outer = min(step + 2 * context, padded)
+    outer = _seen(length, part, context, grid)
     last = padded - outer
     starts = [*range(0, last, step), last]
     ends = [0, *(start + context for start in starts[1:]), length]
     return [(slice(start, start + outer), slice(*core)) for start, core in zip(starts, pairwise(ends))]
 
 
-def _checked_size(size: Any) -> Size:
-    if size is None or (isinstance(size, str) and size == "auto"):
-        return size
-    if isinstance(size, (tuple, list)) and size:
-        return tuple(_integer(length, 1, "tile") for length in size)
-    return _integer(size, 1, "tile")
-
-
-def _integer(value: Any, least: int, name: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < least:
-        also = "'auto', None or " if name == "tile" else ""
-        raise InputError(f"{name} must be {also}an integer of at least {least}, in pixels, got {value!r}")
-    return operator.index(value)
+def _checked(value: Any, least: int, name: str, also: str) -> str | int | tuple[int, ...]:
+    """A size or a halo, whose number of axes is not known yet."""
+    if isinstance(value, str) and value == "auto":
+        return value
+    if (number := integer(value, least)) is not None:
+        return number
+    if items := listed(value):
+        return per_axis(items, len(items), name, least=least)
+    raise InputError(
+        f"{name} must be {also} an integer of at least {least}, or one per axis, in pixels, got {value!r}"
+    )

@@ -1,58 +1,126 @@
-"""Views of an image: flipped and transposed, and the way back to its pixels."""
+"""Views of an image: flipped, its axes swapped, and the way back to its pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.per_axis import integer
 
 if TYPE_CHECKING:
     import torch
 
-VIEW_COUNTS = (1, 4, 8)
-"""Views in which a network may see an image: as it is, its flips, or these and their transpositions."""
+_MEANINGS = {
+    1: "1 shows the network the image as it is",
+    4: "4 also its flips along y and x",
+    8: "8 also along z",
+}
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Flips along x and y, then a transposition; the geometric part of a view."""
+    """Flips of axes, then another order of them; the geometric part of a view.
 
-    flip_y: bool = False
-    flip_x: bool = False
-    transpose: bool = False
+    Attributes
+    ----------
+    flips : tuple of bool
+        Whether each spatial axis is flipped.
+    order : tuple of int
+        Which axis of the image becomes each axis of the view.
+    """
+
+    flips: tuple[bool, ...]
+    order: tuple[int, ...]
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Transform the last two axes of a tensor."""
-        axes = [axis for axis, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]
-        flipped = images.flip(axes) if axes else images
-        return flipped.transpose(-1, -2) if self.transpose else flipped
+        """Transform the last axes of a tensor, as many as there are flips."""
+        return _permuted(self._flipped(images), self.order)
 
     def invert(self, images: torch.Tensor) -> torch.Tensor:
         """Undo `apply` exactly."""
-        straight = images.transpose(-1, -2) if self.transpose else images
-        axes = [axis for axis, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]
-        return straight.flip(axes) if axes else straight
+        axes = range(len(self.order))
+        return self._flipped(_permuted(images, sorted(axes, key=self.order.__getitem__)))
+
+    def _flipped(self, images: torch.Tensor) -> torch.Tensor:
+        axes = [axis - len(self.flips) for axis, flip in enumerate(self.flips) if flip]
+        return images.flip(axes) if axes else images
 
 
-def checked_views(views: Any) -> int:
-    """Return a number of views as an int.
+def checked_views(views: Any, ndim: int = 2, pixel_size: Sequence[Any] | None = None) -> int:
+    """Return a number of views as an int; parameters as for `geometries`.
 
     Raises
     ------
     InputError
-        If it is not one of `VIEW_COUNTS`.
+        If there are no such views of an image of so many axes.
     """
-    if isinstance(views, bool) or not hasattr(views, "__index__") or views not in VIEW_COUNTS:
+    count = integer(views, 1)
+    valid = _counts(ndim, pixel_size)
+    if count not in valid:
+        *rest, last = map(str, valid)
         raise InputError(
-            f"views must be 1, 4 or 8, got {views!r}; 1 shows the network the image as it is, 4 also its flips, "
-            "8 also these transposed"
+            f"views must be {', '.join(rest)} or {last}, got {views!r}; {_explained(valid, ndim)}"
         )
-    return int(views)
+    return count
 
 
-def geometries(views: int) -> tuple[Geometry, ...]:
-    """Return the views of which there are so many, the image as it is first."""
-    every = product((False, True), repeat=3)
-    return tuple(Geometry(flip_y, flip_x, transpose) for transpose, flip_y, flip_x in every)[:views]
+def geometries(views: int, ndim: int = 2, pixel_size: Sequence[Any] | None = None) -> tuple[Geometry, ...]:
+    """Return the first views of an image, the image as it is before all.
+
+    First come the flips along y and x, then those along z, then all of them with axes swapped.
+
+    Parameters
+    ----------
+    views : int
+        Their number: 1, 4, or 8; in 3D also 16, and 48 where all axes are alike.
+    ndim : {2, 3}
+        Number of spatial axes.
+    pixel_size : sequence, optional
+        Size of a pixel along each axis; only axes of equal size are swapped. Default: y and x are alike, z is not.
+
+    Raises
+    ------
+    InputError
+        If there are no such views of an image of so many axes.
+    """
+    flips = product((False, True), repeat=ndim)
+    every = [Geometry(flip, order) for order, flip in product(_orders(ndim, pixel_size), flips)]
+    return tuple(every[: checked_views(views, ndim, pixel_size)])
+
+
+def pixel_sizes(ndim: int, pixel_size: Sequence[Any] | None) -> Sequence[Any]:
+    """Sizes of a pixel, to be compared only; where they are unknown, y and x are alike, and z is another."""
+    return ("z", "yx", "yx")[-ndim:] if pixel_size is None else pixel_size
+
+
+def _orders(ndim: int, pixel_size: Sequence[Any] | None) -> list[tuple[int, ...]]:
+    """Orders of the axes in which each has the size of the axis whose place it takes; the present one first."""
+    sizes = pixel_sizes(ndim, pixel_size)
+    return [
+        order
+        for order in permutations(range(ndim))
+        if all(sizes[axis] == size for axis, size in zip(order, sizes))
+    ]
+
+
+def _counts(ndim: int, pixel_size: Sequence[Any] | None) -> list[int]:
+    flips, orders = 2**ndim, len(_orders(ndim, pixel_size))
+    return sorted({1, 4, flips, *(flips * count for count in (2, orders) if count <= orders)})
+
+
+def _explained(valid: list[int], ndim: int) -> str:
+    """What the numbers of views mean."""
+    flips = [text for count, text in _MEANINGS.items() if count <= 2**ndim]
+    swapped = [f"{count} also with axes of equal pixel size swapped" for count in valid if count > 2**ndim]
+    return ", ".join(flips + swapped)
+
+
+def _permuted(images: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
+    """A tensor with another order of its last axes."""
+    if list(order) == sorted(order):
+        return images
+    first = images.ndim - len(order)
+    return images.permute(*range(first), *(first + axis for axis in order))

@@ -2,57 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-import numpy as np
-
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.per_axis import per_axis
 from pixel_embedded_affinity.geometry.tiling import Box, blocks, grown
 
+Sizes = int | Sequence[int]
+"""One length for all axes, or one per axis."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Plan:
     """How an image is cut into blocks.
 
     Parameters
     ----------
-    shape : tuple of int
+    shape : sequence of int
         Spatial shape of the image in pixels.
-    block : int
-        Length of a core in pixels along each axis; those at the end of the image are shorter.
-    overlap : int
-        Pixels around a core that its block sees as well: no more than `block`.
-    grid : tuple of int
+    block : int or sequence of int
+        Length of a core in pixels along each axis, one for all axes or one per axis; cores at the end of the image
+        are shorter.
+    overlap : int or sequence of int
+        Pixels around a core that its block sees as well, along each axis: no more than `block`.
+    grid : int or sequence of int
         Windows start at multiples of it along each axis: the strides of the neighborhood, so that the same
         pixels take part in the clustering in each block.
 
     Raises
     ------
     InputError
-        If `block` or `overlap` is not an integer in its range.
+        If `block`, `overlap` or `grid` is neither an integer in its range nor one per axis.
     """
 
     shape: tuple[int, ...]
-    block: int
-    overlap: int
+    block: tuple[int, ...]
+    overlap: tuple[int, ...]
     grid: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        for name, least in (("block", 1), ("overlap", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise InputError(f"{name} must be an integer of at least {least}, in pixels, got {value!r}")
-        if self.overlap > self.block:
+    def __init__(self, shape: Sequence[int], block: Sizes, overlap: Sizes, grid: Sizes) -> None:
+        object.__setattr__(self, "shape", tuple(shape))
+        for name, value in (("block", block), ("overlap", overlap), ("grid", grid)):
+            object.__setattr__(self, name, per_axis(value, len(shape), name))
+        if any(more > length for more, length in zip(self.overlap, self.block)):
             raise InputError(
-                f"overlap {self.overlap} is more than block {self.block}; expected at most that; take larger blocks"
+                f"overlap {overlap} is more than block {block}; expected at most that along each axis; take "
+                "larger blocks"
             )
 
     @cached_property
     def cores(self) -> list[Box]:
         """The part of the image that each block is to label, in C order."""
-        return blocks(self.shape, (self.block,) * len(self.shape))
+        return blocks(self.shape, self.block)
 
     @cached_property
     def windows(self) -> list[Box]:
@@ -61,7 +65,7 @@ class Plan:
 
     def neighbors(self) -> list[tuple[int, int]]:
         """Blocks that touch at a side, an edge or a corner: indices of each pair once."""
-        counts = [-(-length // self.block) for length in self.shape]
+        counts = [-(-length // part) for length, part in zip(self.shape, self.block)]
         steps = [step for step in product((-1, 0, 1), repeat=len(counts)) if step > (0,) * len(counts)]
         places = list(product(*map(range, counts)))
         index = {place: position for position, place in enumerate(places)}

@@ -13,12 +13,13 @@ from torch import nn
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.clustering import Clusterer
+from pixel_embedded_affinity.embedding import halo_of
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.lazy import fixed_normalization, open_image
 from pixel_embedded_affinity.large.plan import Plan
 from pixel_embedded_affinity.large.store import block_folder, check_output
-from pixel_embedded_affinity.large.window import WindowLabeler
+from pixel_embedded_affinity.large.window import WindowLabeler, clustering_grid
 from pixel_embedded_affinity.pipeline import Embedder, Labeler
 from pixel_embedded_affinity.runtime.device import resolve_precision
 from pixel_embedded_affinity.runtime.progress import Progress
@@ -42,7 +43,7 @@ def segment_large(
     """Segment an image block by block; see `Segmenter.segment_large` for the arguments, errors and result."""
     config = labeler.config
     picture = open_image(image, axes=axes, channels=config.network.in_channels)
-    plan = Plan(picture.spatial_shape, block, overlap, config.neighborhood.strides)
+    plan = Plan(picture.spatial_shape, block, overlap, clustering_grid(embedder.network, config))
     check_output(out, plan.shape)
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False))
     normalization = fixed_normalization(picture, config.normalization)
@@ -73,7 +74,7 @@ def _fingerprint(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
         "clusterer": clusterer_identity(labeler.clusterer),
         "weights": _digest(embedder.network),
         "precision": str(resolve_precision(embedder.precision, embedder.device)),
-        "halo": windows.tiling.halo,
+        "halo": halo_of(embedder.network, windows.tiling),
         "normalization": windows.normalization.to_dict(),
         "foreground": windows.foreground is not None,
         "version": __version__,

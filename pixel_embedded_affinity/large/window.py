@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
-from pixel_embedded_affinity.embedding import grid_of
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.embedding import grid_of, halo_of, stride_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import nearest, resize_part, scaled_shape, source_box
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling, grown, shape_of, shifted
@@ -65,9 +68,9 @@ class WindowLabeler:
         shape, config = self.image.spatial_shape, self.labeler.config
         scaled = scaled_shape(shape, config.scale)
         pixels = [nearest(side, new, old) for side, new, old in zip(window, scaled, shape)]
-        grid = grid_of(self.embedder.network)
-        seen = grown(_box(pixels), 0, scaled, config.neighborhood.strides)
-        region = grown(seen, self.tiling.halo, scaled, (grid,) * len(shape))
+        network = self.embedder.network
+        seen = grown(_box(pixels), (0,) * len(shape), scaled, clustering_grid(network, config))
+        region = grown(seen, halo_of(network, self.tiling), scaled, grid_of(network))
         embedding = self.embedder(self._values(region, scaled), config, self.tiling)
         labels = cluster(embedding.crop(shifted(seen, region)), self._inside(seen, scaled), self.labeler)
         labels = labels[_index(pixels, seen)]
@@ -92,6 +95,11 @@ class WindowLabeler:
     def _mask(self, box: Box) -> Mask:
         """Return the caller's foreground in a part of the image."""
         return as_foreground(self.foreground[box], shape_of(box))
+
+
+def clustering_grid(network: nn.Module, config: ModelConfig) -> tuple[int, ...]:
+    """Return the pixels between two positions, along each axis, at which repulsive pairs start."""
+    return tuple(map(operator.mul, config.neighborhood.strides, stride_of(network)))
 
 
 def _box(pixels: Sequence[npt.NDArray[np.intp]]) -> Box:

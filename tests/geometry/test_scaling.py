@@ -13,7 +13,6 @@ from skimage import transform
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import (
-    _check_scaled,
     checked_scale,
     resize_image,
     resize_labels,
@@ -50,7 +49,8 @@ def test_a_positive_number_of_any_type_is_a_scale(scale: Any) -> None:
         "2",
         True,
         [2],
-        (1, 2),
+        (1, 0),
+        (1, 2, 3),
         np.array([2.0]),
         1j,
         Fraction(1, 2),
@@ -60,9 +60,15 @@ def test_a_positive_number_of_any_type_is_a_scale(scale: Any) -> None:
 def test_what_is_no_positive_number_is_refused(scale: Any) -> None:
     with pytest.raises(InputError) as caught:
         checked_scale(scale)
-    assert str(caught.value).startswith("scale must be a positive number, got ")
+    assert str(caught.value).startswith("scale must be a positive number, or 2 of them, one per axis, got ")
     assert str(caught.value).endswith("; 0.5 halves the image for the network")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", [(1, 0.5, 2), [1, 0.5, 2], np.array([1, 0.5, 2])])
+def test_a_scale_may_be_one_number_per_axis(scale: Any) -> None:
+    assert checked_scale(scale, 3) == (1.0, 0.5, 2.0)
+    assert scaled_shape((7, 10, 20), checked_scale(scale, 3)) == (7, 5, 40)
 
 
 def test_at_scale_one_nothing_happens() -> None:
@@ -81,10 +87,12 @@ def test_at_scale_one_nothing_happens() -> None:
         ((1, 1), 3, (3, 3)),
         ((1, 500), 0.5, (1, 250)),
         ((3, 4, 5), 2, (6, 8, 10)),
+        ((3, 4, 5), (1, 2, 2), (3, 8, 10)),
+        ((10, 20), (0.5, 3), (5, 60)),
     ],
 )
 def test_each_axis_is_scaled_to_at_least_one_pixel(
-    shape: tuple[int, ...], scale: float, expected: tuple[int, ...]
+    shape: tuple[int, ...], scale: Any, expected: tuple[int, ...]
 ) -> None:
     values = np.random.default_rng(0).random((2, *shape), np.float32)
     before = values.copy()
@@ -103,10 +111,11 @@ def test_each_axis_is_scaled_to_at_least_one_pixel(
         ((3, 4, 5), 1e3, "(3000, 4000, 5000)"),
         ((10, 20), 1e308, "(inf, inf)"),
         ((10, 20), 5e-324, "(0, 0)"),
+        ((10, 20), (0.01, 1), "(0, 20)"),
     ],
 )
 def test_a_scale_that_leaves_nothing_or_too_much_is_refused_naming_the_shape(
-    shape: tuple[int, ...], scale: float, scaled: str
+    shape: tuple[int, ...], scale: Any, scaled: str
 ) -> None:
     with pytest.raises(InputError) as caught:
         resize_image(np.zeros((1, *shape), np.float32), scale)
@@ -115,19 +124,24 @@ def test_a_scale_that_leaves_nothing_or_too_much_is_refused_naming_the_shape(
 
 def test_half_a_pixel_is_enough_and_2_to_the_31_pixels_are_not_too_many() -> None:
     assert resize_image(np.zeros((1, 1, 9), np.float32), 0.5).shape[1] == 1
-    _check_scaled((2**15, 2**14), 2)
+    assert scaled_shape((2**15, 2**14), 2) == (2**16, 2**15)
     with pytest.raises(InputError):
-        _check_scaled((2**15, 2**14), 2.001)
+        scaled_shape((2**15, 2**14), 2.001)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    scale=st.sampled_from([0.3, 0.5, 0.77, 1, 1.01, 1.5, 3]),
+    axes=st.lists(
+        st.tuples(st.integers(1, 40), st.sampled_from([0.3, 0.5, 0.77, 1, 1.01, 1.5, 3])),
+        min_size=2,
+        max_size=3,
+    ),
     data=st.data(),
 )
-def test_a_part_is_resized_as_in_the_whole(shape: tuple[int, int], scale: float, data: st.DataObject) -> None:
-    assume(min(shape) * scale >= 0.5)
+def test_a_part_is_resized_as_in_the_whole(axes: list[tuple[int, float]], data: st.DataObject) -> None:
+    shape, scale = zip(*axes, strict=True)
+    assume(all(length * factor >= 0.5 for length, factor in axes))
+    assume(np.prod(shape) <= 20_000)
     values = np.random.default_rng(0).random((2, *shape), np.float32)
     whole = resize_image(values, scale)
     scaled = scaled_shape(shape, scale)

@@ -17,7 +17,7 @@ from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.embedding import embed
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling
-from pixel_embedded_affinity.geometry.views import checked_views, geometries
+from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.segmenter import Segmenter
 
@@ -32,27 +32,69 @@ def image_of(height: int, width: int, seed: int = 0) -> Array:
 # --- geometry ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("views", [1, 4, 8])
-def test_the_views_differ_and_lead_back(views: int) -> None:
-    image = torch.arange(6.0).reshape(1, 2, 3)
-    seen = [geometry.apply(image) for geometry in geometries(views)]
-    assert len({str(view.tolist()) for view in seen}) == views
+def turned(array: Array, geometry: Geometry) -> Array:
+    """What `Geometry.apply` does, by NumPy."""
+    steps = tuple(slice(None, None, -1 if flip else 1) for flip in geometry.flips)
+    return array[(..., *steps)].transpose(0, *(1 + axis for axis in geometry.order))
+
+
+@pytest.mark.parametrize(
+    ("views", "ndim", "sizes"),
+    [
+        *((1, 2, None), (4, 2, None), (8, 2, None), (4, 2, (2, 1))),
+        *((1, 3, None), (4, 3, None), (8, 3, None), (16, 3, None)),
+        *((16, 3, (1, 1, 2)), (48, 3, (0.5, 0.5, 0.5)), (16, 3, (1, 1, 1)), (8, 3, (1, 2, 3))),
+    ],
+)
+def test_the_views_differ_and_lead_back(views: int, ndim: int, sizes: Any) -> None:
+    shape = range(5 - ndim, 5)
+    image = torch.arange(float(np.prod(shape))).reshape(1, *shape)
+    found = geometries(views, ndim, sizes)
+    assert found == geometries(48 if ndim == 3 else 8, ndim, (1,) * ndim)[:views] or sizes == (1, 1, 2)
+    seen = [geometry.apply(image) for geometry in found]
+    assert len({str(view.tolist()) for view in seen}) == len(seen) == views
     assert torch.equal(seen[0], image)
-    assert [view.shape == image.shape for view in seen] == [True] * min(views, 4) + [False] * (views - 4)
-    for geometry, view in zip(geometries(views), seen):
+    flips = 2**ndim
+    assert [view.shape == image.shape for view in seen] == [number < flips for number in range(views)]
+    for geometry, view in zip(found, seen):
+        np.testing.assert_array_equal(view, turned(image.numpy(), geometry))
         assert torch.equal(geometry.invert(view), image)
 
 
-@pytest.mark.parametrize("given", [1, 4, 8, np.int64(4), np.uint8(8)])
-def test_one_four_and_eight_are_numbers_of_views(given: Any) -> None:
-    assert checked_views(given) == int(given)
-    assert type(checked_views(given)) is int
+def test_the_first_views_of_a_volume_are_those_of_its_planes() -> None:
+    for plane, volume in zip(geometries(4), geometries(4, 3), strict=True):
+        assert volume == Geometry((False, *plane.flips), (0, 1, 2))
+    assert [geometry.flips[0] for geometry in geometries(8, 3)] == [False] * 4 + [True] * 4
+    assert {geometry.order for geometry in geometries(16, 3)[8:]} == {(0, 2, 1)}
+    assert {geometry.order for geometry in geometries(16, 3, (1, 1, 2))[8:]} == {(1, 0, 2)}
+
+
+@pytest.mark.parametrize(
+    ("given", "ndim"), [(1, 2), (4, 2), (8, 2), (np.int64(4), 2), (np.uint8(8), 3), (16, 3)]
+)
+def test_one_four_and_eight_are_numbers_of_views_and_sixteen_of_a_volume(given: Any, ndim: int) -> None:
+    assert checked_views(given, ndim) == int(given)
+    assert type(checked_views(given, ndim)) is int
 
 
 @pytest.mark.parametrize("given", [0, 2, 16, -1, 4.0, True, "4", None, [4]])
 def test_any_other_number_of_views_is_refused(given: Any) -> None:
     with pytest.raises(InputError, match="views must be 1, 4 or 8, got "):
         checked_views(given)
+
+
+def test_axes_of_other_pixel_sizes_are_not_swapped() -> None:
+    with pytest.raises(
+        InputError, match="views must be 1 or 4, got 8; 1 shows the network the image as it is, 4"
+    ):
+        checked_views(8, 2, (1, 2))
+    with pytest.raises(
+        InputError, match=r"views must be 1, 4, 8 or 16, got 48; .* 16 also with axes of equal"
+    ):
+        checked_views(48, 3)
+    with pytest.raises(InputError, match="views must be 1, 4 or 8, got 16"):
+        geometries(16, 3, (3, 2, 1))
+    assert checked_views(48, 3, (2, 2, 2)) == 48
 
 
 # --- embedding --------------------------------------------------------------------------------------------
@@ -145,9 +187,9 @@ def test_several_views_without_a_foreground_head(make_network: Callable[..., nn.
     assert found.values.shape == (16, 20, 30)
 
 
-def test_several_views_need_two_spatial_axes_and_a_grid(segmenter: Segmenter) -> None:
+def test_several_views_need_the_axes_of_the_network_and_a_grid(segmenter: Segmenter) -> None:
     with pytest.raises(
-        InputError, match=r"views=4 need an image \(C, Y, X\), got one of shape \(1, 2, 16, 16\)"
+        InputError, match=r"takes an image \(C, Y, X\), got one of shape \(1, 2, 16, 16\); expected 2 spatial"
     ):
         embed(segmenter._network, np.zeros((1, 2, 16, 16), np.float32), CPU, views=4)
     with pytest.raises(InputError, match="does not say how tiles must lie"):

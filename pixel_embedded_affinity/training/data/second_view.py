@@ -87,11 +87,8 @@ def map_back(embedding: torch.Tensor, geometries: list[Geometry]) -> torch.Tenso
 
 def _draw_geometry(settings: ViewSettings, generator: np.random.Generator) -> Geometry:
     flip_y, flip_x, transpose = (bool(draw) for draw in generator.random(3) < 0.5)
-    return Geometry(
-        flip_y=flip_y and settings.flips,
-        flip_x=flip_x and settings.flips,
-        transpose=transpose and settings.transposition,
-    )
+    flips = (flip_y and settings.flips, flip_x and settings.flips)
+    return Geometry(flips, (1, 0) if transpose and settings.transposition else (0, 1))
 
 
 def _cut(

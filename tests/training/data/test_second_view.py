@@ -12,6 +12,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.views import Geometry
 from pixel_embedded_affinity.training.data.second_view import ViewSettings, map_back, second_view
 
+KEPT, SWAPPED = (0, 1), (1, 0)
 OFF = {"flips": False, "transposition": False, "intensity": False, "cutout": False}
 
 
@@ -31,7 +32,7 @@ def views(images, labels, switches, draws=20):
 @given(flip_y=st.booleans(), flip_x=st.booleans(), transpose=st.booleans(), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_map_back_undoes_the_geometry_exactly(flip_y, flip_x, transpose, seed):
-    geometry = Geometry(flip_y, flip_x, transpose)
+    geometry = Geometry((flip_y, flip_x), (1, 0) if transpose else (0, 1))
     image = torch.rand((2, 5, 7), generator=torch.Generator().manual_seed(seed))
     assert torch.equal(geometry.invert(geometry.apply(image)), image)
     assert torch.equal(map_back(geometry.apply(image)[None], [geometry])[0], image)
@@ -39,17 +40,17 @@ def test_map_back_undoes_the_geometry_exactly(flip_y, flip_x, transpose, seed):
 
 def test_the_geometry_flips_first_and_transposes_then():
     image = torch.arange(6).reshape(2, 3)
-    assert Geometry(flip_y=True).apply(image).tolist() == [[3, 4, 5], [0, 1, 2]]
-    assert Geometry(flip_x=True).apply(image).tolist() == [[2, 1, 0], [5, 4, 3]]
-    assert Geometry(transpose=True).apply(image).tolist() == [[0, 3], [1, 4], [2, 5]]
-    assert Geometry(flip_y=True, transpose=True).apply(image).tolist() == [[3, 0], [4, 1], [5, 2]]
+    assert Geometry((True, False), KEPT).apply(image).tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert Geometry((False, True), KEPT).apply(image).tolist() == [[2, 1, 0], [5, 4, 3]]
+    assert Geometry((False, False), SWAPPED).apply(image).tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert Geometry((True, False), SWAPPED).apply(image).tolist() == [[3, 0], [4, 1], [5, 2]]
 
 
 def test_without_any_change_the_view_is_the_image():
     images, labels = image_and_labels()
     for view, geometries in views(images, labels, OFF, draws=3):
         assert torch.equal(view, images)
-        assert geometries == [Geometry()] * 3
+        assert geometries == [Geometry((False, False), KEPT)] * 3
 
 
 def test_flips_and_transposition_alone_are_undone_by_mapping_back():
@@ -64,8 +65,8 @@ def test_flips_and_transposition_alone_are_undone_by_mapping_back():
 @pytest.mark.parametrize(
     ("switch", "allowed"),
     [
-        ("flips", {Geometry(y, x) for y in (False, True) for x in (False, True)}),
-        ("transposition", {Geometry(), Geometry(transpose=True)}),
+        ("flips", {Geometry((y, x), KEPT) for y in (False, True) for x in (False, True)}),
+        ("transposition", {Geometry((False, False), KEPT), Geometry((False, False), SWAPPED)}),
     ],
 )
 def test_each_geometric_switch_switches_its_part_only(switch, allowed):
