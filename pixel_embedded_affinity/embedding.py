@@ -25,6 +25,7 @@ from pixel_embedded_affinity.geometry.tiling import (
     tiles,
 )
 from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries
+from pixel_embedded_affinity.network.base import channels_last, check_ndim
 from pixel_embedded_affinity.runtime.device import autocast, survive_fork
 from pixel_embedded_affinity.runtime.memory import free_memory, is_out_of_memory
 
@@ -261,10 +262,12 @@ def grid_of(network: nn.Module) -> int:
         If the network does not say it.
     """
     grid = getattr(network, "grid", None)
+    if isinstance(grid, tuple):
+        grid = grid[0]  # all axes alike, until tiles take one number per axis
     if not isinstance(grid, int):
         raise InputError(
             f"network {type(network).__name__} does not say how tiles must lie; expected an attribute `grid`, "
-            "the pixels in its coarsest one; add it, or use tile=None"
+            "the pixels in its coarsest one per axis; add it, or use tile=None"
         )
     return grid
 
@@ -282,8 +285,9 @@ def _of_batch(
 ) -> list[Embedding]:
     """The network's output on images (N, C, *spatial), scaled."""
     survive_fork()
+    check_ndim(network, images.ndim - 2, "the image")
     with torch.inference_mode(), autocast(device, precision):
-        batch = torch.from_numpy(images).to(device).contiguous(memory_format=torch.channels_last)
+        batch = channels_last(torch.from_numpy(images).to(device))
         output = network(batch)
         vectors = [vectors.float() for vectors in output.embedding]
         lengths = [_lengths(embedding) for embedding in vectors]

@@ -152,7 +152,7 @@ class Registry(Generic[T]):
         wanted = name.replace("_", "")
         for attribute, value in vars(module).items():
             if attribute.lower() == wanted and inspect.isclass(value):
-                return value
+                return value  # type: ignore[return-value]
         raise self._unknown(
             f"{self.room}.{name} holds no class for the {self.kind} {name!r}; call it the same in CamelCase"
         )

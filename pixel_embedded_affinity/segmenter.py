@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from pixel_embedded_affinity import __version__
@@ -39,6 +38,7 @@ from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.base import check_ndim, weights_channels_last
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.postprocess import Postprocess
@@ -160,6 +160,7 @@ class Segmenter:
         resolve_precision(precision, self.device)
         self.config, self.precision = config, precision
         self.threads = checked_threads(threads)
+        check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
         self._network = _prepared(network).to(self.device)
 
     @classmethod
@@ -765,8 +766,7 @@ def _prepared(network: nn.Module) -> nn.Module:
     fold_batch_norm = getattr(network, "fold_batch_norm", None)
     if callable(fold_batch_norm):
         fold_batch_norm()
-    prepared: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return prepared
+    return weights_channels_last(network)
 
 
 def _check_sequence(images: Any) -> None:

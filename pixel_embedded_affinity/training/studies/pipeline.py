@@ -14,7 +14,7 @@ from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.config.checks import require_one_of
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.network.base import NetworkOutput, channels_last
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.device import autocast
 from pixel_embedded_affinity.training.losses.direct_affinity import predicted_affinities
@@ -86,7 +86,7 @@ class Pipeline:
         seen = resize_image(normalize(image, model.normalization), model.scale)
         values = torch.from_numpy(seen).to(self.device)
         with torch.inference_mode(), autocast(self.device):
-            output: NetworkOutput = self._network(values[None].contiguous(memory_format=torch.channels_last))
+            output: NetworkOutput = self._network(channels_last(values[None]))
         return output
 
     def _foreground(self, output: NetworkOutput) -> npt.NDArray[np.bool_] | None:
