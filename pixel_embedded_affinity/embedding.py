@@ -28,6 +28,7 @@ from pixel_embedded_affinity.geometry.tiling import (
 )
 from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries, pixel_sizes
 from pixel_embedded_affinity.labels import SPATIAL
+from pixel_embedded_affinity.network.base import channels_last
 from pixel_embedded_affinity.runtime.device import autocast, survive_fork
 from pixel_embedded_affinity.runtime.memory import free_memory, is_out_of_memory
 
@@ -329,7 +330,7 @@ def grid_of(network: nn.Module) -> tuple[int, ...]:
     if not isinstance(grid, int) and listed(grid) is None:
         raise InputError(
             f"network {type(network).__name__} does not say how tiles must lie; expected an attribute `grid`, "
-            "the pixels in its coarsest one; add it, or use tile=None"
+            "the pixels in its coarsest one per axis; add it, or use tile=None"
         )
     return per_axis(grid, ndim_of(network), f"grid of network {type(network).__name__}")
 
@@ -359,11 +360,6 @@ def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
     return tiling.halo_of(ndim, known)
 
 
-def memory_format(ndim: int) -> torch.memory_format:
-    """Order in memory in which convolutions over so many spatial axes are fastest."""
-    return torch.channels_last if ndim == 2 else torch.channels_last_3d
-
-
 def _whole(
     network: nn.Module, image: npt.NDArray[np.float32], device: torch.device, precision: str
 ) -> Embedding:
@@ -378,8 +374,7 @@ def _of_batch(
     """The network's output on images (N, C, *spatial), scaled."""
     survive_fork()
     with torch.inference_mode(), autocast(device, precision):
-        layout = memory_format(images.ndim - 2)
-        batch = torch.from_numpy(images).to(device).contiguous(memory_format=layout)
+        batch = channels_last(torch.from_numpy(images).to(device))
         output = network(batch)
         vectors = [vectors.float() for vectors in output.embedding]
         lengths = [_lengths(embedding) for embedding in vectors]

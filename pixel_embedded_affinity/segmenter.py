@@ -24,6 +24,7 @@ from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.base import check_ndim, weights_channels_last
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.pipeline import (
     Embedder,
@@ -91,6 +92,7 @@ class Segmenter:
         resolve_precision(precision, place)
         count = checked_threads(threads)
         self.config = config
+        check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
         self._embedder = Embedder(_prepared(network).to(place), place, precision, count)
 
     @property
@@ -628,8 +630,7 @@ def _prepared(network: nn.Module) -> nn.Module:
     fold_batch_norm = getattr(network, "fold_batch_norm", None)
     if callable(fold_batch_norm):
         fold_batch_norm()
-    prepared: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return prepared
+    return weights_channels_last(network)
 
 
 def _check_sequence(images: Any) -> None:

@@ -150,7 +150,7 @@ def test_tiles_are_halved_where_memory_runs_out_which_is_logged_and_changes_noth
     image = picture(16, 330)
     exact = copy.deepcopy(tiny_network).double()  # in float32, rounding would depend on the shape of a tile
     greedy = Greedy(exact, 16 * 300, error)
-    tiling = Tiling(280, halo=tiny_network.receptive_radius())
+    tiling = Tiling(280, halo=tiny_network.receptive_radius()[0])
     with caplog.at_level(logging.WARNING):
         found = embed(greedy, image, CPU, "float32", tiling=tiling)
     assert "memory does not suffice for tiles of (280, 280); going on with tiles of" in caplog.text

@@ -518,7 +518,7 @@ def test_a_tile_is_auto_none_or_pixels(segmenter: Segmenter, image: Array, tile:
 
 def test_labels_of_tiles_are_those_of_the_whole(segmenter: Segmenter) -> None:
     wide = np.random.default_rng(0).integers(0, 4000, (40, 300)).astype(np.uint16)
-    tiling = Tiling((16, 48), halo=segmenter._network.receptive_radius())
+    tiling = Tiling((16, 48), halo=segmenter._network.receptive_radius()[0])
     expected = segmenter.segment(wide, tile=None)
     assert expected.max() > 3
     error = adapted_rand_error(expected, segmenter.segment(wide, tile=tiling))

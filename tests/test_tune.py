@@ -28,7 +28,7 @@ from pixel_embedded_affinity.metrics import (
     panoptic_quality,
     symmetric_best_dice,
 )
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.network.base import NetworkOutput
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.tune import Search, _surest, _Trial, tune
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import logging
 from collections.abc import Callable
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -13,21 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
-from pixel_embedded_affinity.errors import (
-    InputError,
-    MissingDependencyError,
-    PixelEmbeddedAffinityError,
-    UnknownClustererError,
-)
+from pixel_embedded_affinity.errors import InputError, UnknownClustererError
+from pixel_embedded_affinity.registry import Registry
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
     from pixel_embedded_affinity.neighborhood import Neighborhood
-
-logger = logging.getLogger(__name__)
-
-ENTRY_POINT_GROUP = "pixel_embedded_affinity.clusterers"
 
 # Cosines of vectors that were brought to unit length in bfloat16 leave [-1, 1] by up to this.
 _ROUNDING = 0.01
@@ -66,18 +53,13 @@ class Clusterer(Protocol):
 
 ClustererFactory = Callable[..., Clusterer]
 
-_BUILT_IN = {
-    "agglomeration": ("pixel_embedded_affinity.clustering.agglomeration", "Agglomeration"),
-    "connected_components": (
-        "pixel_embedded_affinity.clustering.connected_components",
-        "ConnectedComponents",
-    ),
-    "lifted_multicut": ("pixel_embedded_affinity.clustering.multicut", "LiftedMulticut"),
-    "mean_shift": ("pixel_embedded_affinity.clustering.mean_shift", "MeanShift"),
-    "multicut": ("pixel_embedded_affinity.clustering.multicut", "Multicut"),
-    "mutex_watershed": ("pixel_embedded_affinity.clustering.mutex_watershed", "MutexWatershed"),
-}
-_registered: dict[str, ClustererFactory] = {}
+CLUSTERERS: Registry[Clusterer] = Registry(
+    "clusterer",
+    "pixel_embedded_affinity.clustering",
+    helpers=("base", "region_graph"),
+    group="pixel_embedded_affinity.clusterers",
+    unknown=UnknownClustererError,
+)
 
 
 def register(name: str, factory: ClustererFactory) -> None:
@@ -98,20 +80,12 @@ def register(name: str, factory: ClustererFactory) -> None:
     InputError
         If the name is empty or taken, or the factory cannot be called.
     """
-    if not isinstance(name, str) or not name:
-        raise InputError(f"the name of a clusterer must be a non-empty string, got {name!r}")
-    if not callable(factory):
-        raise InputError(
-            f"the factory of clusterer {name!r} must be callable, got {type(factory).__name__}; pass a class"
-        )
-    if name in list_clusterers():
-        raise InputError(f"a clusterer named {name!r} exists already; choose another name")
-    _registered[name] = factory
+    CLUSTERERS.register(name, factory)
 
 
 def list_clusterers() -> list[str]:
     """Return the names of all clusterers: built in, registered, or of plug-ins, which this does not load."""
-    return sorted({*_BUILT_IN, *_registered, *_plugins()})
+    return CLUSTERERS.names()
 
 
 def get_clusterer(name: str, /, **settings: Any) -> Clusterer:
@@ -138,14 +112,7 @@ def get_clusterer(name: str, /, **settings: Any) -> Clusterer:
     MissingDependencyError
         If the plug-in that provides it cannot be loaded, or two plug-ins provide the same name.
     """
-    factory = _factory(name)
-    _refuse_unknown_settings(name, factory, settings)
-    try:
-        clusterer = factory(**settings)
-    except PixelEmbeddedAffinityError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"clusterer {name!r} refuses its settings {settings}: {error}") from error
+    clusterer = CLUSTERERS.build(name, **settings)
     if not callable(clusterer):
         raise InputError(
             f"clusterer {name!r} must be callable, got {type(clusterer).__name__}; report this to its authors"
@@ -225,58 +192,3 @@ def _complaint(values: NDArray[np.float32]) -> str:
         f"affinities must be similarities in [-1, 1], got values from {values.min():g} to {values.max():g}; "
         "pass cosines, not distances or raw network outputs"
     )
-
-
-def _plugins() -> dict[str, list[EntryPoint]]:
-    """Entry points of installed packages by name; more than one where packages disagree."""
-    from importlib.metadata import entry_points
-
-    found: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name in _BUILT_IN:
-            logger.warning(
-                "plug-in clusterer %s = %s is ignored: that name is built in", entry.name, entry.value
-            )
-        else:
-            found.setdefault(entry.name, []).append(entry)
-    return found
-
-
-def _factory(name: str) -> ClustererFactory:
-    if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name]
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-    if name in _registered:
-        return _registered[name]
-    entries = _plugins().get(name, [])
-    if not entries:
-        valid = ", ".join(list_clusterers())
-        raise UnknownClustererError(f"unknown clusterer {name!r}; the valid ones are {valid}")
-    return _loaded(entries)
-
-
-def _loaded(entries: list[EntryPoint]) -> ClustererFactory:
-    """Load the factory that a plug-in provides."""
-    entry = entries[0]
-    if len(entries) > 1:
-        values = sorted(entry.value for entry in entries)
-        raise MissingDependencyError(
-            f"several plug-ins provide clusterer {entry.name!r}: {values}; uninstall all but one"
-        )
-    try:
-        return entry.load()  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        raise MissingDependencyError(
-            f"the plug-in of clusterer {entry.name!r} ({entry.value}) cannot be loaded: {error}; "
-            "install what it needs"
-        ) from error
-
-
-def _refuse_unknown_settings(name: str, factory: ClustererFactory, settings: dict[str, Any]) -> None:
-    parameters = inspect.signature(factory).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    unknown = sorted(set(settings) - set(parameters))
-    if unknown:
-        valid = f"the valid ones are {sorted(parameters)}" if parameters else "it has none"
-        raise InputError(f"unknown settings {unknown} of clusterer {name!r}; {valid}")

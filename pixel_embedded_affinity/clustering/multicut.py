@@ -1,4 +1,4 @@
-"""Multicut and lifted multicut: cut a graph of small regions where the evidence is for a border."""
+"""Multicut: cut a graph of small regions where the evidence is for a border."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Multicut:
     solver: str = SOLVERS[0]
 
     def __post_init__(self) -> None:
-        _check_settings(self.beta, self.solver)
+        check_settings(self.beta, self.solver)
         object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
 
     def __call__(
@@ -87,7 +87,7 @@ class Multicut:
     def _cut(self, graph: RegionGraph) -> NDArray[Any]:
         from bioimage_cpp.graph import multicut
 
-        problem = multicut.MulticutObjective(graph.adjacency(), _costs(graph.borders, self.beta))
+        problem = multicut.MulticutObjective(graph.adjacency(), cut_costs(graph.borders, self.beta))
         solvers = {
             "kernighan_lin": multicut.KernighanLinMulticut,
             "greedy_additive": multicut.GreedyAdditiveMulticut,
@@ -95,80 +95,22 @@ class Multicut:
         return solvers[self.solver]().optimize(problem)  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class LiftedMulticut:
-    """Lifted multicut of a watershed over-segmentation: a `Multicut` that also hears the repulsive pairs.
-
-    Two regions with repulsive pairs between them, touching or not, have a lifted edge, which costs, if they
-    end up in different objects, the same as a border of these pairs. Lifted edges join nothing by themselves:
-    objects stay connected through borders. Of the repulsive pairs, those on the neighborhood's strides vote:
-    the smaller the strides, the more lifted edges weigh against borders.
-
-    Parameters
-    ----------
-    beta, smoothing, solver
-        As of `Multicut`.
+def check_settings(beta: Any, solver: Any) -> None:
+    """Refuse settings that neither multicut takes.
 
     Raises
     ------
     InputError
-        If a setting is not as described.
-
-    References
-    ----------
-    M. Keuper et al., "Efficient Decomposition of Image and Mesh Graphs by Lifted Multicuts", ICCV 2015.
+        If `beta` is not between 0 and 1, or there is no such solver.
     """
-
-    beta: float = 0.5
-    smoothing: float | tuple[float, ...] = 1.0
-    solver: str = SOLVERS[0]
-
-    def __post_init__(self) -> None:
-        _check_settings(self.beta, self.solver)
-        object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
-
-    def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
-    ) -> NDArray[np.int32]:
-        """Cluster pixels; see `Clusterer` for parameters and result.
-
-        Raises
-        ------
-        InputError
-            As by `Multicut`; also if the neighborhood has no repulsive offset.
-        """
-        if not any(affinities.neighborhood.repulsive):
-            raise InputError(
-                f"{affinities.neighborhood!r} has no repulsive offset to lift; add longer ranges, "
-                "or use the clusterer 'multicut'"
-            )
-        return region_graph(affinities, foreground, self.smoothing, lifted=True).clustered(self._cut)
-
-    def _cut(self, graph: RegionGraph) -> NDArray[Any]:
-        from bioimage_cpp.graph import lifted_multicut
-
-        problem = lifted_multicut.LiftedMulticutObjective(
-            graph.adjacency(),
-            _costs(graph.borders, self.beta),
-            lifted_uvs=graph.lifted.regions,
-            lifted_costs=_costs(graph.lifted, self.beta),
-        )
-        solvers = {
-            "kernighan_lin": lifted_multicut.LiftedKernighanLinMulticut,
-            "greedy_additive": lifted_multicut.LiftedGreedyAdditiveMulticut,
-        }
-        return solvers[self.solver]().optimize(problem)  # type: ignore[no-any-return]
-
-
-def _check_settings(beta: Any, solver: Any) -> None:
     if not is_number(beta) or not 0 < beta < 1:
         raise InputError(f"beta must be a number between 0 and 1, both excluded, got {beta!r}")
     if solver not in SOLVERS:
         raise InputError(f"unknown solver {solver!r}; the valid ones are {list(SOLVERS)}")
 
 
-def _costs(edges: Edges, beta: float) -> NDArray[np.float64]:
-    """Cost of cutting each edge."""
+def cut_costs(edges: Edges, beta: float) -> NDArray[np.float64]:
+    """Return the cost of cutting each edge."""
     probability = _LEAST_PROBABILITY + (1 - 2 * _LEAST_PROBABILITY) * edges.affinity
     odds = np.log(probability / (1 - probability)) + np.log((1 - beta) / beta)
     costs: NDArray[np.float64] = edges.length * odds

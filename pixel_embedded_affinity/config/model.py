@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Any
 
@@ -18,52 +18,73 @@ from pixel_embedded_affinity.postprocess import Postprocess
 _MOST_CHANNELS = 65536
 """Far above any network; it bounds what a hostile file can make us allocate."""
 
+_MOST_PARTS = 64
+"""The same for the list of an option."""
 
-@dataclass(frozen=True)
+
+_RESIDUAL_UNET = {"filters": (16, 32, 64, 128, 256), "full_resolution_skip": False}
+"""Options that format 1 of the checkpoint always writes of a residual_unet."""
+
+
+@dataclass(frozen=True, init=False)
 class NetworkConfig:
     """Which network, and how wide.
 
     Parameters
     ----------
-    architecture : {"residual_unet"}
-        Name in `pixel_embedded_affinity.network.build`.
+    architecture : str
+        Name of the architecture: ``"residual_unet"``, ``"half_unet"``, or one of another package.
     in_channels : int
         Channels of the image.
-    filters : sequence of int
-        Channels per level, finest first.
     embedding_channels : int
         Length of a pixel's embedding.
     foreground_head : bool
         Whether the network tells foreground from background.
-    full_resolution_skip : bool
-        Whether the last decoder block sees the encoder's features at full resolution.
+    options : mapping of str to object, optional
+        Options of the architecture, as its constructor takes them; it checks them when the network is built.
+    **more
+        The same, one by one, such as ``filters``; they come before those of `options`.
 
     Raises
     ------
     InputError
-        If a value is of another type, or a number of channels is below 1 or above 65536.
+        If a value is of another type, or a number is above 65536.
     """
 
-    architecture: str = "residual_unet"
-    in_channels: int = 3
-    filters: tuple[int, ...] = (16, 32, 64, 128, 256)
-    embedding_channels: int = 16
-    foreground_head: bool = True
-    full_resolution_skip: bool = False
+    architecture: str
+    in_channels: int
+    embedding_channels: int
+    foreground_head: bool
+    options: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.architecture, str):
-            raise InputError(f"architecture must be a string, got {self.architecture!r}")
-        if not isinstance(self.filters, (list, tuple)):
-            raise InputError(f"filters must be a list of integers, got {self.filters!r}")
-        object.__setattr__(self, "filters", tuple(self.filters))
-        if not all(map(_is_channel_count, (self.in_channels, self.embedding_channels, *self.filters))):
+    def __init__(
+        self,
+        architecture: str = "residual_unet",
+        in_channels: int = 3,
+        embedding_channels: int = 16,
+        foreground_head: bool = True,
+        options: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        defaults = _RESIDUAL_UNET if architecture == "residual_unet" else {}
+        merged = {**defaults, **_table({} if options is None else options, "network options"), **more}
+        values = (architecture, in_channels, embedding_channels, foreground_head, _checked_options(merged))
+        for entry, value in zip(fields(self), values):
+            object.__setattr__(self, entry.name, value)
+        if not isinstance(architecture, str):
+            raise InputError(f"architecture must be a string, got {architecture!r}")
+        if not (_is_channel_count(in_channels) and _is_channel_count(embedding_channels)):
             raise InputError(
-                f"channels and filters must be positive integers of at most {_MOST_CHANNELS}, got {self}"
+                "in_channels and embedding_channels must be positive integers of at most "
+                f"{_MOST_CHANNELS}, got {in_channels!r} and {embedding_channels!r}"
             )
-        flags = (self.foreground_head, self.full_resolution_skip)
-        if not all(isinstance(flag, bool) for flag in flags):
-            raise InputError(f"foreground_head and full_resolution_skip must be true or false, got {self}")
+        if not isinstance(foreground_head, bool):
+            raise InputError(f"foreground_head must be true or false, got {foreground_head!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a flat JSON-compatible dictionary, the options among the others."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "options"}
+        return values | {name: _as_list(value) for name, value in self.options.items()}
 
 
 @dataclass(frozen=True)
@@ -143,8 +164,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return nested JSON-compatible dictionaries; `from_dict` is the inverse."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        values["network"] = {**asdict(self.network), "filters": list(self.network.filters)}
-        for part in ("normalization", "neighborhood", "postprocess"):
+        for part in ("network", "normalization", "neighborhood", "postprocess"):
             values[part] = getattr(self, part).to_dict()
         return values
 
@@ -222,5 +242,29 @@ def _refuse_unknown(kind: Any, values: Mapping[str, Any], name: str) -> None:
 
 
 def _network(values: Mapping[str, Any]) -> NetworkConfig:
-    _refuse_unknown(NetworkConfig, values, "network")
-    return NetworkConfig(**values)
+    common = {entry.name for entry in fields(NetworkConfig)} - {"options"}
+    options = {name: value for name, value in values.items() if name not in common}
+    # Early files say this of an architecture that has no such option.
+    if values.get("architecture") == "half_unet" and options.get("full_resolution_skip") is False:
+        del options["full_resolution_skip"]
+    return NetworkConfig(**{name: values[name] for name in common & set(values)}, options=options)
+
+
+def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as numbers, texts, and tuples of them; none can make a network of any size."""
+    for name, value in options.items():
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if not isinstance(name, str) or len(parts) > _MOST_PARTS or not all(map(_is_plain, parts)):
+            raise InputError(
+                f"network option {name!r} must be a number of at most {_MOST_CHANNELS}, a string, true or false, or a "
+                f"list of at most {_MOST_PARTS} of them, got {value!r}"
+            )
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) <= _MOST_CHANNELS)
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

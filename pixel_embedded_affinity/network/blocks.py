@@ -1,10 +1,12 @@
-"""Building blocks of the two-dimensional networks."""
+"""Building blocks of networks."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class ResidualBlock(nn.Module):
@@ -42,6 +44,6 @@ class ResidualBlock(nn.Module):
 
 def fold(convolution: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
     """Return the convolution with the batch norm folded in, and an identity in the norm's place."""
-    if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+    if not isinstance(convolution, (nn.Conv2d, nn.Conv3d)) or not isinstance(norm, _NORMS):
         return convolution, norm
     return fuse_conv_bn_eval(convolution, norm), nn.Identity().eval()

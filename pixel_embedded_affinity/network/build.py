@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from inspect import Parameter, signature
 
 import torch
-from torch import nn
 
 from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError
-from pixel_embedded_affinity.network.half_unet import LEVELS, HalfUNet
-from pixel_embedded_affinity.network.residual_unet import ResidualUNet
+from pixel_embedded_affinity.network.base import NETWORKS, Network
 
 
-def build_network(config: NetworkConfig) -> nn.Module:
+def build_network(config: NetworkConfig) -> Network:
     """Build a network with random weights.
 
     Raises
@@ -21,14 +21,32 @@ def build_network(config: NetworkConfig) -> nn.Module:
     InputError
         If the architecture is unknown, or its settings do not fit it.
     """
-    if config.architecture not in _ARCHITECTURES:
-        raise InputError(
-            f"architecture {config.architecture!r} is unknown; expected one of {sorted(_ARCHITECTURES)}"
-        )
-    return _ARCHITECTURES[config.architecture](config)
+    return NETWORKS.build(
+        config.architecture,
+        in_channels=config.in_channels,
+        embedding_channels=config.embedding_channels,
+        foreground_head=config.foreground_head,
+        **config.options,
+    )
 
 
-def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+def completed(config: NetworkConfig) -> NetworkConfig:
+    """Return the configuration with all options that its architecture has, the absent ones at their defaults.
+
+    Raises
+    ------
+    InputError
+        If the architecture is unknown.
+    """
+    parameters = signature(NETWORKS.get(config.architecture)).parameters.values()
+    defaults = {entry.name: entry.default for entry in parameters if entry.default is not Parameter.empty}
+    common = {entry.name for entry in fields(config)}
+    return replace(
+        config, **{name: value for name, value in defaults.items() if name not in common} | config.options
+    )
+
+
+def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> Network:
     """Build a network and put weights into it, in single precision; they must fit in name and shape.
 
     Raises
@@ -46,30 +64,6 @@ def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> 
     own = {name: tensor.to("cpu", expected[name].dtype, copy=True) for name, tensor in weights.items()}
     network.load_state_dict(own, strict=True, assign=True)
     return network
-
-
-def _residual_unet(config: NetworkConfig) -> nn.Module:
-    if len(config.filters) != 5:
-        raise InputError(f"residual_unet takes 5 filters, one per level, got {len(config.filters)}")
-    return ResidualUNet(
-        in_channels=config.in_channels,
-        filters=config.filters,
-        embedding_channels=config.embedding_channels,
-        foreground_head=config.foreground_head,
-        full_resolution_skip=config.full_resolution_skip,
-    )
-
-
-def _half_unet(config: NetworkConfig) -> nn.Module:
-    if len(config.filters) != LEVELS:
-        raise InputError(f"half_unet takes {LEVELS} filters, one per level, got {len(config.filters)}")
-    return HalfUNet(config.in_channels, config.filters, config.embedding_channels, config.foreground_head)
-
-
-_ARCHITECTURES: dict[str, Callable[[NetworkConfig], nn.Module]] = {
-    "half_unet": _half_unet,
-    "residual_unet": _residual_unet,
-}
 
 
 def _check_fit(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:

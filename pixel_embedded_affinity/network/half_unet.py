@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from pixel_embedded_affinity.network.base import (
+    Network,
+    NetworkOutput,
+    checked_filters,
+    cropped,
+    measured_radius,
+    padded,
+)
 from pixel_embedded_affinity.network.blocks import fold
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 
 STRIDE = 2
 """Pixels of the image between two embedding vectors, along each axis."""
 
 LEVELS = 5
-GRID = STRIDE << (LEVELS - 1)
-"""Height and width of the input are padded to multiples of this inside the network."""
 
 
 class ConvNorm(nn.Module):
@@ -70,7 +74,7 @@ class LeanBlock(nn.Module):
         return refined.add_(features if self.fit is None else self.fit(features)).relu_()
 
 
-class HalfUNet(nn.Module):
+class HalfUNet(Network):
     """U-Net whose finest level has half the image's height and width.
 
     Each block of 2 x 2 pixels becomes the channels of one position, so that flips of the image are flips of the
@@ -87,7 +91,17 @@ class HalfUNet(nn.Module):
         Length of an embedding vector.
     foreground_head : bool
         Whether to add a head that tells foreground from background.
+
+    Raises
+    ------
+    InputError
+        If the filters are no five positive integers.
     """
+
+    ndim = 2
+    grid = (STRIDE << (LEVELS - 1),) * 2
+    stride = (STRIDE, STRIDE)
+    pyramid_strides = ((32, 32), (16, 16), (8, 8), (4, 4))
 
     def __init__(
         self,
@@ -97,6 +111,7 @@ class HalfUNet(nn.Module):
         foreground_head: bool = True,
     ) -> None:
         super().__init__()
+        filters = checked_filters(filters, LEVELS, "half_unet")
         pixels = in_channels * STRIDE**2
         finest = filters[0]
         self.stem = ConvNorm(pixels, finest)
@@ -117,15 +132,15 @@ class HalfUNet(nn.Module):
 
         The embedding has the shape (N, D, ceil(H / 2), ceil(W / 2)), the foreground (N, 1, H, W).
         """
-        height, width = images.shape[-2:]
-        pixels = functional.pixel_unshuffle(_pad(images), STRIDE)
+        shape = images.shape[2:]
+        pixels = functional.pixel_unshuffle(padded(images, self.grid), STRIDE)
         features, coarse = self._features(pixels, pyramid)
-        embedding = self.embedding_head(features)[..., : -(-height // STRIDE), : -(-width // STRIDE)]
+        embedding = cropped(self.embedding_head(features), [-(-length // STRIDE) for length in shape])
         if self.foreground_enter is None or self.foreground_head is None:
             return NetworkOutput(embedding, None, tuple(coarse))
         entered = torch.relu_(self.foreground_enter(torch.cat((features, pixels), dim=1)))
         logits = functional.pixel_shuffle(self.foreground_head(entered), STRIDE)
-        return NetworkOutput(embedding, logits[..., :height, :width], tuple(coarse))
+        return NetworkOutput(embedding, cropped(logits, shape), tuple(coarse))
 
     def _features(self, pixels: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features of the finest level and the coarse embeddings."""
@@ -144,54 +159,14 @@ class HalfUNet(nn.Module):
             features = block(raised.add_(skips[-1 - level]))
         return features, coarse
 
-    @property
-    def grid(self) -> int:
-        """Pixels of the image in one coarsest pixel: tiles must start at multiples of it."""
-        return GRID
-
-    @property
-    def stride(self) -> int:
-        """Pixels of the image between two embedding vectors, along each axis."""
-        return STRIDE
-
-    def receptive_radius(self) -> int:
-        """Distance in pixels, along an axis, of the farthest pixel that an output pixel reads."""
-        return _receptive_radius()
+    def receptive_radius(self) -> tuple[int, ...]:
+        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
+        head = self.foreground_head is not None
+        return measured_radius(
+            HalfUNet, in_channels=1, filters=(1,) * LEVELS, embedding_channels=1, foreground_head=head
+        )
 
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per pixel of the image, in float32."""
         widest = int(self.embedding_head.in_channels)
         return widest * 4 * 6 // STRIDE**2
-
-    def fold_batch_norm(self) -> None:
-        """Fold every batch norm into its convolution; the network is then fit for evaluation only."""
-        for module in self.modules():
-            if isinstance(module, ConvNorm):
-                module.fold_batch_norm()
-
-
-@lru_cache
-def _receptive_radius() -> int:
-    """Measure how far one pixel is seen, as `residual_unet` does."""
-    probe = HalfUNet(1, (1,) * LEVELS, 1, False).double().eval()
-    middle, length = 12 * GRID, 24 * GRID
-    impulses = torch.zeros(GRID, 1, GRID, length, dtype=torch.float64)
-    for position, image in enumerate(impulses):
-        image[:, :, middle + position] = 1
-    with torch.inference_mode():
-        for name, values in (*probe.named_parameters(), *probe.named_buffers()):
-            values.fill_(0.0 if name.endswith(("bias", "running_mean")) else 1.0)
-        seen = (probe(impulses).embedding[:, 0] > 0).any(dim=1)
-    distances = [
-        abs(STRIDE * column + 0.5 - middle - position) for position, column in seen.nonzero().tolist()
-    ]
-    return int(max(distances) + 0.5)
-
-
-def _pad(images: torch.Tensor) -> torch.Tensor:
-    """Repeat the last row and column up to the next multiple of the grid."""
-    height, width = images.shape[-2:]
-    below, right = -height % GRID, -width % GRID
-    if not below and not right:
-        return images
-    return functional.pad(images, (0, right, 0, below), mode="replicate")

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from pixel_embedded_affinity.network.blocks import ResidualBlock, fold
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.network.base import (
+    Network,
+    NetworkOutput,
+    checked_filters,
+    cropped,
+    measured_radius,
+    padded,
+)
+from pixel_embedded_affinity.network.blocks import ResidualBlock
 
 DEEPEST_SCALE = 16
 """Height and width of the input are padded to multiples of this inside the network."""
 
 
-class NetworkOutput(NamedTuple):
-    """What the network makes of a batch of images (N, C, H, W).
-
-    Attributes
-    ----------
-    embedding : torch.Tensor
-        (N, D, H, W), not normalized.
-    foreground : torch.Tensor or None
-        (N, 1, H, W) logits of the foreground, None for a network without this head.
-    pyramid : tuple of torch.Tensor
-        Embeddings at 1/16, 1/8, 1/4 and 1/2 of the padded size, coarsest first; empty unless asked for.
-    """
-
-    embedding: torch.Tensor
-    foreground: torch.Tensor | None
-    pyramid: tuple[torch.Tensor, ...]
-
-
-class ResidualUNet(nn.Module):
+class ResidualUNet(Network):
     """Residual U-Net with embedding heads at five scales (Huang et al., AAAI 2022).
 
     It has 4.7 million parameters by default.
@@ -52,7 +41,17 @@ class ResidualUNet(nn.Module):
     full_resolution_skip : bool
         Whether the last decoder block also sees the encoder's features at full resolution. The published
         network has no such connection; it sharpens the borders at 0.4 % more parameters.
+
+    Raises
+    ------
+    InputError
+        If the filters are no five positive integers, or `full_resolution_skip` is no bool.
     """
+
+    ndim = 2
+    grid = (DEEPEST_SCALE, DEEPEST_SCALE)
+    stride = (1, 1)
+    pyramid_strides = ((16, 16), (8, 8), (4, 4), (2, 2))
 
     def __init__(
         self,
@@ -63,7 +62,9 @@ class ResidualUNet(nn.Module):
         full_resolution_skip: bool = False,
     ) -> None:
         super().__init__()
-        stem, *levels = filters
+        if not isinstance(full_resolution_skip, bool):
+            raise InputError(f"full_resolution_skip must be true or false, got {full_resolution_skip!r}")
+        stem, *levels = filters = checked_filters(filters, 5, "residual_unet")
         deepest = levels[-1]
         skip = levels[0] if full_resolution_skip else 0
         self.full_resolution_skip = full_resolution_skip
@@ -79,13 +80,13 @@ class ResidualUNet(nn.Module):
 
     def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:
         """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings."""
-        height, width = images.shape[-2:]
-        features, coarse = self._features(_pad(images), pyramid)
+        shape = images.shape[2:]
+        features, coarse = self._features(padded(images, self.grid), pyramid)
         # Heads before the crop: convolutions read dense memory faster than a window of it.
-        embedding = self.embedding_head(features)[..., :height, :width]
+        embedding = cropped(self.embedding_head(features), shape)
         if self.foreground_head is None:
             return NetworkOutput(embedding, None, tuple(coarse))
-        return NetworkOutput(embedding, self.foreground_head(features)[..., :height, :width], tuple(coarse))
+        return NetworkOutput(embedding, cropped(self.foreground_head(features), shape), tuple(coarse))
 
     def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution and the coarse embeddings."""
@@ -110,14 +111,12 @@ class ResidualUNet(nn.Module):
             features = block(features)
         return features, coarse
 
-    @property
-    def grid(self) -> int:
-        """Pixels of the image in one coarsest pixel: tiles must start at multiples of it."""
-        return DEEPEST_SCALE
-
-    def receptive_radius(self) -> int:
-        """Distance in pixels, along an axis, of the farthest pixel that an output pixel reads."""
-        return _receptive_radius(self.full_resolution_skip)
+    def receptive_radius(self) -> tuple[int, ...]:
+        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
+        skip = self.full_resolution_skip
+        return measured_radius(
+            ResidualUNet, in_channels=1, filters=(1,) * 5, embedding_channels=1, full_resolution_skip=skip
+        )
 
     def memory_per_pixel(self) -> int:
         """Bytes of main or device memory that a forward pass takes at its peak, per pixel, in float32.
@@ -128,37 +127,6 @@ class ResidualUNet(nn.Module):
         widest = next(module for module in self.decoder[-1].modules() if isinstance(module, nn.Conv2d))
         return int(widest.in_channels) * 4 * 5 // 2
 
-    def fold_batch_norm(self) -> None:
-        """Fold every batch norm into its convolution; the network is then fit for evaluation only."""
-        for module in self.modules():
-            if isinstance(module, ResidualBlock):
-                module.fold_batch_norm()
-        if self.foreground_head is not None:
-            head = self.foreground_head
-            head[0], head[1] = fold(head[0], head[1])
-
-
-@lru_cache
-def _receptive_radius(full_resolution_skip: bool) -> int:
-    """Measure how far one pixel is seen, from each position within the coarsest pixel.
-
-    In a network of the same connections whose weights are all positive nothing cancels: where the input is
-    zero but for one pixel, the output is above zero exactly at the pixels that read it.
-    """
-    with torch.device("meta"):  # no random numbers for weights that are replaced anyway
-        probe = ResidualUNet(1, (1,) * 5, 1, False, full_resolution_skip).double().eval()
-    probe = probe.to_empty(device="cpu")
-    middle, length = 12 * DEEPEST_SCALE, 24 * DEEPEST_SCALE
-    impulses = torch.zeros(DEEPEST_SCALE, 1, DEEPEST_SCALE, length, dtype=torch.float64)
-    for position, image in enumerate(impulses):
-        image[:, :, middle + position] = 1
-    with torch.inference_mode():
-        for name, values in (*probe.named_parameters(), *probe.named_buffers()):
-            values.fill_(0.0 if name.endswith(("bias", "running_mean")) else 1.0)
-        seen = (probe(impulses).embedding[:, 0] > 0).any(dim=1)
-    distances = [abs(column - middle - position) for position, column in seen.nonzero().tolist()]
-    return int(max(distances))
-
 
 def _foreground_head(channels: int) -> nn.Sequential:
     return nn.Sequential(
@@ -167,12 +135,3 @@ def _foreground_head(channels: int) -> nn.Sequential:
         nn.ReLU(),
         nn.Conv2d(channels, 1, 1),
     )
-
-
-def _pad(images: torch.Tensor) -> torch.Tensor:
-    """Repeat the last row and column up to the next multiple of the deepest scale."""
-    height, width = images.shape[-2:]
-    below, right = -height % DEEPEST_SCALE, -width % DEEPEST_SCALE
-    if not below and not right:
-        return images
-    return functional.pad(images, (0, right, 0, below), mode="replicate")

@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from pixel_embedded_affinity.config.checks import require_above, require_at_least, require_one_of
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation
 from pixel_embedded_affinity.training.data.second_view import ViewSettings
 
@@ -38,8 +41,6 @@ _UNDEFINED = {
 
 LOSS_KINDS = ("affinity", "direct_affinity", "discriminative")
 """What the network learns: the library's method, and the two baselines of `training.compare`."""
-
-_CROP_MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Schedule:
     steps : int
         Optimizer steps of the whole run.
     batch, crop : int
-        Crops per step, and their height and width in pixels, a multiple of 16.
+        Crops per step, and their height and width in pixels, a multiple of the network's grid.
     learning_rate : float
         The highest one.
     decay : {"cosine", "constant"}
@@ -161,7 +162,7 @@ class Schedule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "save_every"):
+        for name in ("steps", "batch", "crop", "save_every"):
             require_at_least(f"schedule.{name}", getattr(self, name), 1)
         for name in ("warm_up", "weight_decay", "average", "validate_every", "validation_images", "seed"):
             require_at_least(f"schedule.{name}", getattr(self, name), 0)
@@ -170,10 +171,6 @@ class Schedule:
         for name in ("warm_up", "average"):
             if getattr(self, name) > 1:
                 raise InputError(f"schedule.{name} must be from 0 to 1, got {getattr(self, name)}")
-        if self.crop < _CROP_MULTIPLE or self.crop % _CROP_MULTIPLE:
-            raise InputError(
-                f"schedule.crop must be a positive multiple of {_CROP_MULTIPLE}, got {self.crop}"
-            )
         require_one_of("schedule.decay", self.decay, ("cosine", "constant"))
         require_one_of("schedule.best_by", self.best_by, SELECTION_METRICS)
 
@@ -235,8 +232,9 @@ class Recipe:
     Raises
     ------
     InputError
-        If the foreground is to be trained and the network has no head for it, or the network does not have as
-        many outputs as the pairs that ``loss.kind`` ``"direct_affinity"`` predicts.
+        If the network cannot be built, or crops are no multiples of its grid; if the foreground is to be trained and
+        the network has no head for it, or the network does not have as many outputs as the pairs that ``loss.kind``
+        ``"direct_affinity"`` predicts.
     """
 
     model: ModelConfig
@@ -258,6 +256,17 @@ class Recipe:
             raise InputError(
                 f"loss.kind 'direct_affinity' predicts {pairs} affinities, but model.network.embedding_channels "
                 f"is {outputs}; set it to {pairs}"
+            )
+        self._check_crop()
+
+    def _check_crop(self) -> None:
+        """Refuse crops that the network would pad."""
+        with torch.device("meta"):
+            step = math.lcm(*build_network(self.model.network).grid)
+        if self.schedule.crop % step:
+            raise InputError(
+                f"schedule.crop must be a positive multiple of {step}, got {self.schedule.crop}; the network "
+                f"{self.model.network.architecture} would pad other crops"
             )
 
     @classmethod

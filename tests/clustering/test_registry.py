@@ -46,7 +46,7 @@ class Careful:
 @pytest.fixture(autouse=True)
 def empty_registry(monkeypatch):
     """Keep what a test registers to that test."""
-    monkeypatch.setattr(base, "_registered", {})
+    monkeypatch.setattr(base.CLUSTERERS, "_registered", {})
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def install(tmp_path, monkeypatch):
         (folder / f"{package}.py").write_text(source)
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         lines = [f"{name} = {value}" for name, value in entries.items()]
-        (metadata / "entry_points.txt").write_text("\n".join([f"[{base.ENTRY_POINT_GROUP}]", *lines]))
+        (metadata / "entry_points.txt").write_text("\n".join([f"[{base.CLUSTERERS.group}]", *lines]))
         monkeypatch.syspath_prepend(folder)
         monkeypatch.delitem(sys.modules, package, raising=False)
 

@@ -93,7 +93,31 @@ def test_text_names_every_setting() -> None:
     assert values["neighborhood"]["strides"] == [2, 3]
     assert values["clusterer_settings"] == {"threshold": 0.25}
     assert set(values) == set(ModelConfig.__dataclass_fields__)
-    assert set(values["network"]) == set(NetworkConfig.__dataclass_fields__)
+    assert set(values["network"]) == {
+        "architecture",
+        "embedding_channels",
+        "filters",
+        "foreground_head",
+        "full_resolution_skip",
+        "in_channels",
+    }
+
+
+def test_options_of_an_architecture_are_keys_among_the_others() -> None:
+    config = NetworkConfig("vit", in_channels=1, depth=12, kinds=["a", "b"], rate=0.5, wide=True)
+    assert config.options == {"depth": 12, "kinds": ("a", "b"), "rate": 0.5, "wide": True}
+    assert config == NetworkConfig("vit", 1, options=config.options)
+    assert replace(config, depth=3).options["depth"] == 3
+    text = ModelConfig(network=config).to_json()
+    assert json.loads(text)["network"]["kinds"] == ["a", "b"]
+    assert ModelConfig.from_json(text).network == config
+
+
+def test_an_early_file_of_a_half_unet_is_read_without_the_option_that_it_does_not_have() -> None:
+    early = {"architecture": "half_unet", "filters": [8, 8, 8, 8, 8], "full_resolution_skip": False}
+    assert ModelConfig.from_dict({"network": early}).network.options == {"filters": (8, 8, 8, 8, 8)}
+    early["full_resolution_skip"] = True
+    assert "full_resolution_skip" in ModelConfig.from_dict({"network": early}).network.options
 
 
 def test_absent_keys_keep_their_defaults() -> None:
@@ -111,7 +135,6 @@ def test_absent_keys_keep_their_defaults() -> None:
     ("values", "message"),
     [
         ({"nam": 1}, r"unknown keys ['nam'] in the model configuration; the valid ones are ['clusterer', "),
-        ({"network": {"filter": 1}}, "unknown keys ['filter'] in the network configuration; the valid ones"),
         ({"normalization": {"low": 1}}, "unknown normalization setting"),
         ({"neighborhood": {"range": [1]}}, "unknown neighborhood keys ['range']"),
         ({"postprocess": {"min": 1}}, "unknown postprocessing keys ['min']"),
@@ -136,24 +159,29 @@ def test_absent_keys_keep_their_defaults() -> None:
         ({"foreground_threshold": np.nan}, "foreground_threshold must be a number from 0 to 1, got nan"),
         ({"network": {"architecture": 5}}, "architecture must be a string, got 5"),
         ({"network": {"architecture": ["x"]}}, "architecture must be a string, got ['x']"),
-        ({"network": {"filters": 5}}, "filters must be a list of integers, got 5"),
-        ({"network": {"filters": "12345"}}, "filters must be a list of integers, got '12345'"),
-        ({"network": {"filters": {"a": 1}}}, "filters must be a list of integers"),
         (
-            {"network": {"filters": [1, 2.0]}},
-            "must be positive integers of at most 65536",
+            {"network": {"filters": {"a": 1}}},
+            "network option 'filters' must be a number of at most 65536, a string",
         ),
-        ({"network": {"filters": [[1]]}}, "channels and filters must be positive integers"),
-        ({"network": {"in_channels": 0}}, "channels and filters must be positive integers"),
-        ({"network": {"in_channels": True}}, "channels and filters must be positive integers"),
-        ({"network": {"in_channels": None}}, "channels and filters must be positive integers"),
-        ({"network": {"embedding_channels": -1}}, "channels and filters must be positive integers"),
-        ({"network": {"embedding_channels": 10**30}}, "channels and filters must be positive integers"),
+        ({"network": {"filters": [[1]]}}, "network option 'filters' must be"),
+        ({"network": {"filters": [65537]}}, "network option 'filters' must be"),
+        ({"network": {"filters": [1] * 65}}, "or a list of at most 64 of them"),
+        ({"network": {"depth": 10**30}}, "network option 'depth' must be"),
+        ({"network": {"depth": -(10**30)}}, "network option 'depth' must be"),
+        ({"network": {"depth": None}}, "network option 'depth' must be"),
+        ({"network": {"options": {"depth": 1}}}, "network option 'options' must be"),
+        ({"network": {"in_channels": 0}}, "in_channels and embedding_channels must be positive integers"),
+        ({"network": {"in_channels": True}}, "in_channels and embedding_channels must be positive integers"),
+        ({"network": {"in_channels": None}}, "in_channels and embedding_channels must be positive integers"),
         (
-            {"network": {"foreground_head": 1}},
-            "foreground_head and full_resolution_skip must be true",
+            {"network": {"embedding_channels": -1}},
+            "in_channels and embedding_channels must be positive integers",
         ),
-        ({"network": {"full_resolution_skip": "no"}}, "full_resolution_skip must be true or false"),
+        (
+            {"network": {"embedding_channels": 10**30}},
+            "must be positive integers of at most 65536, got 3 and 10000",
+        ),
+        ({"network": {"foreground_head": 1}}, "foreground_head must be true or false, got 1"),
     ],
 )
 def test_wrong_values_are_refused(values: dict[str, Any], message: str) -> None:

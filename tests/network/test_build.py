@@ -11,7 +11,7 @@ from torch import nn
 
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError
-from pixel_embedded_affinity.network.build import build_network, load_network
+from pixel_embedded_affinity.network.build import build_network, completed, load_network
 from pixel_embedded_affinity.network.residual_unet import ResidualUNet
 
 Weights = dict[str, torch.Tensor]
@@ -53,10 +53,7 @@ def test_every_setting_of_the_configuration_arrives() -> None:
 def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         build_network(replace(TINY, architecture="resnet"))
-    assert (
-        str(caught.value)
-        == "architecture 'resnet' is unknown; expected one of ['half_unet', 'residual_unet']"
-    )
+    assert str(caught.value) == "unknown architecture 'resnet'; the valid ones are half_unet, residual_unet"
 
 
 @pytest.mark.parametrize("filters", [(), (4,), (4, 4, 4, 4), (4,) * 6])
@@ -64,6 +61,40 @@ def test_another_number_of_levels_is_refused(filters: tuple[int, ...]) -> None:
     with pytest.raises(InputError) as caught:
         build_network(replace(TINY, filters=filters))
     assert str(caught.value) == f"residual_unet takes 5 filters, one per level, got {len(filters)}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"filters": 5}, "filters must be a list of positive integers, got 5"),
+        ({"filters": "12345"}, "filters must be a list of positive integers, got '12345'"),
+        (
+            {"filters": [1, 2.0, 3, 4, 5]},
+            "filters must be a list of positive integers, got (1, 2.0, 3, 4, 5)",
+        ),
+        ({"filters": [1, 2, 3, 4, True]}, "filters must be a list of positive integers"),
+        ({"filters": [1, 2, 3, 4, 0]}, "filters must be a list of positive integers"),
+        ({"full_resolution_skip": "no"}, "full_resolution_skip must be true or false, got 'no'"),
+        (
+            {"filter": 1},
+            "unknown settings ['filter'] of architecture 'residual_unet'; the valid ones are ['embedding_",
+        ),
+    ],
+)
+def test_options_that_the_architecture_does_not_take_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        build_network(replace(TINY, **options))
+    assert message in str(caught.value)
+
+
+def test_options_that_are_not_given_are_completed_from_the_constructor() -> None:
+    config = NetworkConfig("half_unet", in_channels=1)
+    assert config.options == {}
+    assert completed(config).options == {"filters": (32, 32, 64, 64, 96)}
+    chosen = replace(config, filters=(8,) * 5)
+    assert completed(chosen) == chosen
 
 
 # --- loading ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
-from pixel_embedded_affinity.network import residual_unet
+from pixel_embedded_affinity.network.base import measured_radius
 from pixel_embedded_affinity.network.blocks import ResidualBlock, fold
 from pixel_embedded_affinity.network.residual_unet import ResidualUNet
 
@@ -253,12 +253,18 @@ def reached(position: int) -> tuple[int, int]:
 def test_the_measured_receptive_radius_is_that_of_the_layers(skip: bool) -> None:
     with torch.device("meta"):
         network = ResidualUNet(full_resolution_skip=skip)
-    expected = max(max(p - reached(p)[0], reached(p)[1] - p) for p in range(network.grid))
-    assert network.receptive_radius() == expected == 92
+    expected = max(max(p - reached(p)[0], reached(p)[1] - p) for p in range(network.grid[0]))
+    assert network.receptive_radius() == (expected, expected) == (92, 92)
 
 
 def test_measuring_the_receptive_field_leaves_random_numbers_alone() -> None:
-    residual_unet._receptive_radius.cache_clear()
+    measured_radius.cache_clear()
     before = torch.get_rng_state()
-    residual_unet._receptive_radius(False)
+    ResidualUNet(filters=(1,) * 5)
+    drawn = torch.get_rng_state()
+    assert not torch.equal(drawn, before)
+    torch.set_rng_state(before)
+    with torch.device("meta"):
+        network = ResidualUNet()
+    network.receptive_radius()
     assert torch.equal(torch.get_rng_state(), before)

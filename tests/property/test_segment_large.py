@@ -25,7 +25,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.network.base import NetworkOutput
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.samples import nuclei
@@ -159,7 +159,7 @@ def test_settings_of_the_call_are_used_and_belong_to_the_blocks(perfect: Segment
 
 def test_the_tiny_network_sees_in_blocks_what_it_sees_in_the_whole(segmenter: Segmenter) -> None:
     image = np.random.default_rng(0).integers(0, 4000, (60, 400)).astype(np.uint16)
-    radius = segmenter._network.receptive_radius()  # type: ignore[operator]
+    radius = segmenter._network.receptive_radius()[0]  # type: ignore[operator]
     pieces: list[float] = []
 
     def compare(pairs: Any, *, foreground: Array | None = None) -> Array:

@@ -131,7 +131,7 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
         ('[data]\nvalidation = ["a"]\nheld_out = ["a"]\n', r"share \['a'\]"),
         ('[data]\nlayout = "bbbc039"\nvalidation = ["a"]\n', "brings its own split"),
         ("[model.network]\nforeground_head = false\n", "loss.foreground is 1.0"),
-        ("[model.network]\nfilter = [1]\n", r"unknown keys \['filter'\]"),
+        ("[model.network]\nfilter = [1]\n", r"unknown settings \['filter'\]"),
     ],
 )
 def test_what_is_not_valid_is_refused_with_the_key(recipe_of, text, expected):

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.views import Geometry
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.network.base import Network, NetworkOutput, channels_last
 from pixel_embedded_affinity.runtime.device import autocast
 from pixel_embedded_affinity.training.data.batches import Batch
 from pixel_embedded_affinity.training.data.second_view import map_back, second_view
@@ -74,15 +73,14 @@ class Objective:
     ) -> None:
         self.recipe, self.affinity_loss, self.precision = recipe, affinity_loss, precision
         self.offsets = recipe.neighborhood.offsets()
-        self.coarse_offsets = [recipe.neighborhood.offsets(count) for count in (1, 2, 3, 4)]
 
-    def __call__(self, network: nn.Module, batch: Batch, generator: np.random.Generator) -> Losses:
+    def __call__(self, network: Network, batch: Batch, generator: np.random.Generator) -> Losses:
         """Run the network on a batch and return the losses.
 
         Parameters
         ----------
-        network : torch.nn.Module
-            A network of `pixel_embedded_affinity.network`, on the batch's device.
+        network : Network
+            On the batch's device.
         batch : Batch
             Crops, labels and weights.
         generator : numpy.random.Generator
@@ -96,9 +94,9 @@ class Objective:
         loss, labels = self.recipe.loss, batch.labels
         output, geometries = self._run(network, batch, generator)
         zero = batch.images.new_zeros(())
-        seen = _at_embedding(batch, output.embedding, generator)
+        seen = _at_embedding(batch, network.stride, generator)
         affinity, (within, across) = self._full_resolution(output.embedding, geometries, seen)
-        pyramid = self._pyramid(output.pyramid, labels) if loss.pyramid else zero
+        pyramid = self._pyramid(network, output.pyramid, labels) if loss.pyramid else zero
         foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
         return Losses(
             total=affinity + pyramid + foreground,
@@ -109,7 +107,7 @@ class Objective:
         )
 
     def _run(
-        self, network: nn.Module, batch: Batch, generator: np.random.Generator
+        self, network: Network, batch: Batch, generator: np.random.Generator
     ) -> tuple[NetworkOutput, list[Geometry]]:
         """Run the network once on both views; without the second one, there are no geometries."""
         images, geometries = batch.images, list[Geometry]()
@@ -117,9 +115,7 @@ class Objective:
             view, geometries = second_view(images, batch.labels, self.recipe.view, generator)
             images = torch.cat((images, view))
         with autocast(images.device, self.precision):
-            output: NetworkOutput = network(
-                images.contiguous(memory_format=torch.channels_last), pyramid=self.recipe.loss.pyramid
-            )
+            output: NetworkOutput = network(channels_last(images), pyramid=self.recipe.loss.pyramid)
         return output, geometries
 
     def _full_resolution(
@@ -153,12 +149,14 @@ class Objective:
         within, across = (first.new_zeros(()) if partner is None else next(remaining) for partner in partners)
         return total, (within, across)
 
-    def _pyramid(self, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor) -> torch.Tensor:
-        """The first view's loss at 1/16 to 1/2, against nearest-neighbor subsampled labels."""
+    def _pyramid(
+        self, network: Network, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor
+    ) -> torch.Tensor:
+        """The first view's loss at each coarse scale, of one more range each, with labels by nearest neighbor."""
         total = labels.new_zeros((), dtype=torch.float32)
-        for coarse, offsets in zip(pyramid, self.coarse_offsets):
-            step = labels.shape[-1] // coarse.shape[-1]
-            small = labels[:, ::step, ::step]
+        for count, (coarse, strides) in enumerate(zip(pyramid, network.pyramid_strides), start=1):
+            offsets = self.recipe.neighborhood.offsets(count)
+            small = labels[_every(strides, (0,) * len(strides))]
             targets = [affinity_target(small, offset) for offset in offsets]
             total = total + self._of_scale(coarse[: len(labels)], offsets, targets)
         return total
@@ -189,16 +187,19 @@ class Objective:
         return settings.foreground * torch.stack(losses).mean()
 
 
-def _at_embedding(batch: Batch, embedding: torch.Tensor, generator: np.random.Generator) -> Batch:
+def _at_embedding(batch: Batch, strides: Sequence[int], generator: np.random.Generator) -> Batch:
     """Labels and weights at the embedding's positions.
 
     Where several pixels share a position, one of them is drawn for all positions of a step: a border in the midst of a
     position then falls to either side as often.
     """
-    step = batch.labels.shape[-1] // embedding.shape[-1]
-    if step == 1:
+    if set(strides) == {1}:
         return batch
-    row, column = (int(draw) for draw in generator.integers(step, size=2))
-    taken = (slice(None), slice(row, None, step), slice(column, None, step))
+    taken = _every(strides, [int(generator.integers(step)) for step in strides])
     weights = None if batch.weights is None else batch.weights[taken].contiguous()
     return Batch(batch.images, batch.labels[taken].contiguous(), weights)
+
+
+def _every(strides: Sequence[int], first: Sequence[int]) -> tuple[slice, ...]:
+    """Index of every so many pixels along each axis of a batch."""
+    return (slice(None), *(slice(start, None, step) for start, step in zip(first, strides)))

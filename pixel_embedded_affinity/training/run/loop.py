@@ -18,6 +18,7 @@ from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.data.layouts import Example, require_objects
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
+from pixel_embedded_affinity.network.base import Network, weights_channels_last
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.runtime.device import resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
@@ -97,7 +98,7 @@ class Trainer:
         self.recipe, self.output = recipe, output
         self.device = resolve_device(device)
         self.network = _started(recipe, warm_start).to(self.device).train()
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights_channels_last(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         schedule = recipe.schedule
         self.optimizer = torch.optim.AdamW(
@@ -300,7 +301,7 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def _started(recipe: Recipe, warm_start: Path | None) -> nn.Module:
+def _started(recipe: Recipe, warm_start: Path | None) -> Network:
     """A network with the weights of a model file, or random ones by the recipe's seed alone."""
     if warm_start is not None:
         return load_network(recipe.model.network, read_start(warm_start, recipe.model.network))

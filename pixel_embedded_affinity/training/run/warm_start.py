@@ -11,7 +11,7 @@ import torch
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
-from pixel_embedded_affinity.network.build import build_network
+from pixel_embedded_affinity.network.build import build_network, completed
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _channels_of_same_network(checkpoint: Checkpoint, network: NetworkConfig) ->
     """Image channels of a model that is the network in all else; None where there is nothing to fit."""
     try:
         found = ModelConfig.from_json(checkpoint.config_json).network
+        same = completed(replace(found, in_channels=network.in_channels)) == completed(network)
     except InputError:
         return None  # no model: its tensors will be refused by name
-    same = replace(found, in_channels=network.in_channels) == network
-    return found.in_channels if same and found != network else None
+    return found.in_channels if same and found.in_channels != network.in_channels else None

@@ -17,6 +17,7 @@ from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.base import channels_last
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.pipeline import Labeler, Mask, positions_inside, restore
 from pixel_embedded_affinity.runtime.device import autocast
@@ -109,7 +110,7 @@ class Pipeline:
         embedder = self._segmenter.embedder
         values = resize_image(normalize(image, config.normalization), config.scale)
         with torch.inference_mode(), autocast(embedder.device):
-            output = embedder.network(torch.from_numpy(values)[None].to(embedder.device))
+            output = embedder.network(channels_last(torch.from_numpy(values)[None].to(embedder.device)))
         foreground = None if output.foreground is None else output.foreground[0, 0].float().sigmoid()
         return Embedding(output.embedding[0].float(), foreground, tuple(image.shape[1:]))
 

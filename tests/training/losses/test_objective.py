@@ -77,8 +77,10 @@ def test_with_an_unchanged_view_both_correlations_and_both_foregrounds_agree(rec
 
 def test_a_flipped_view_alone_changes_little_of_a_network_of_1x1_reach(recipe, batch):
     class Pointwise(torch.nn.Module):
+        stride = (1, 1)
+
         def forward(self, images, pyramid=False):
-            from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+            from pixel_embedded_affinity.network.base import NetworkOutput
 
             return NetworkOutput(torch.cat((images, 1 - images), 1), images, ())
 

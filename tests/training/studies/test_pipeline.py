@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
+from pixel_embedded_affinity.network.base import NetworkOutput
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.studies.pipeline import (
     CLUSTERINGS,

@@ -1,0 +1,235 @@
+"""What an architecture is: what a network gives, and what it says of itself to the rest of the library."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.network.blocks import fold
+from pixel_embedded_affinity.registry import Registry
+
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+_FARTHEST = 1000
+"""Coarsest positions, along an axis, within which a network must have its receptive field."""
+
+
+class NetworkOutput(NamedTuple):
+    """What the network makes of a batch of images (N, C, *spatial).
+
+    Attributes
+    ----------
+    embedding : torch.Tensor
+        (N, D, *positions), not normalized. Along each axis there is a position for every `Network.stride` pixels.
+    foreground : torch.Tensor or None
+        (N, 1, *spatial) logits of the foreground, None for a network without this head.
+    pyramid : tuple of torch.Tensor
+        Embeddings at `Network.pyramid_strides` of the padded image, coarsest first; empty unless asked for.
+    """
+
+    embedding: torch.Tensor
+    foreground: torch.Tensor | None
+    pyramid: tuple[torch.Tensor, ...]
+
+
+class Network(nn.Module, ABC):
+    """An architecture: a module that embeds images, and says how it reads them.
+
+    The constructor takes the keywords ``in_channels``, ``embedding_channels`` and ``foreground_head``, and the
+    architecture's own options, all with defaults; it refuses bad values by an `InputError`, and builds on any
+    device, also on ``"meta"``. ``forward(images, pyramid=False)`` takes (N, in_channels, *spatial) of any size and
+    returns a `NetworkOutput`. `pixel_embedded_affinity.testing.check_network` checks all of it.
+
+    Attributes
+    ----------
+    ndim : {2, 3}
+        Number of spatial axes.
+    grid : tuple of int
+        Pixels of the image in one coarsest position, per axis: tiles must start at multiples of it.
+    stride : tuple of int
+        Pixels of the image between two embedding vectors, per axis.
+    pyramid_strides : tuple of tuple of int
+        The same for each coarse embedding, coarsest first.
+    """
+
+    ndim: int
+    grid: tuple[int, ...]
+    stride: tuple[int, ...]
+    pyramid_strides: tuple[tuple[int, ...], ...] = ()
+
+    @abstractmethod
+    def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:
+        """Embed a batch of images (N, C, *spatial) of any size; `pyramid` also gives the coarse embeddings."""
+
+    @abstractmethod
+    def receptive_radius(self) -> tuple[int, ...]:
+        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads: `measured_radius`."""
+
+    @abstractmethod
+    def memory_per_pixel(self) -> int:
+        """Bytes of main or device memory that a forward pass takes at its peak, per pixel, in float32."""
+
+    def fold_batch_norm(self) -> None:
+        """Fold every batch norm into its convolution; the network is then fit for evaluation only.
+
+        This asks each block that has a method of this name, and looks at neighbors in an `nn.Sequential`.
+        """
+        for module in list(self.modules())[1:]:
+            if isinstance(module, nn.Sequential):
+                for index in range(len(module) - 1):
+                    module[index], module[index + 1] = fold(module[index], module[index + 1])
+            elif callable(folding := getattr(module, "fold_batch_norm", None)):
+                folding()
+
+
+NETWORKS: Registry[Network] = Registry(
+    "architecture",
+    "pixel_embedded_affinity.network",
+    helpers=("base", "blocks", "build"),
+    group="pixel_embedded_affinity.networks",
+)
+
+
+def checked_filters(filters: Any, levels: int, architecture: str) -> tuple[int, ...]:
+    """Return the channels per level, checked.
+
+    Raises
+    ------
+    InputError
+        If they are no integers of at least 1, or not one per level.
+    """
+    if not isinstance(filters, (list, tuple)) or not all(
+        type(width) is int and width > 0 for width in filters
+    ):
+        raise InputError(f"filters must be a list of positive integers, got {filters!r}")
+    if len(filters) != levels:
+        raise InputError(f"{architecture} takes {levels} filters, one per level, got {len(filters)}")
+    return tuple(filters)
+
+
+def padded(images: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
+    """Repeat the last pixels of images (N, C, *spatial) up to the next multiple of the grid along each axis."""
+    missing = [-length % step for length, step in zip(images.shape[2:], grid)]
+    if not any(missing):
+        return images
+    pad = [count for after in reversed(missing) for count in (0, after)]
+    return functional.pad(images, pad, mode="replicate")
+
+
+def cropped(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return the first pixels of values (N, C, *spatial) along each axis."""
+    window: tuple[Any, ...] = (..., *(slice(length) for length in shape))
+    return values[window]
+
+
+def channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Return a batch in the memory order that convolutions are fastest in, whatever its number of spatial axes."""
+    return images.contiguous(memory_format=_FORMATS.get(images.ndim, torch.contiguous_format))
+
+
+def weights_channels_last(network: nn.Module) -> nn.Module:
+    """Bring the weights of a network, of any number of spatial axes, into that order; return the network."""
+    for values in (*network.parameters(), *network.buffers()):
+        if values.ndim in _FORMATS:
+            values.data = values.data.to(memory_format=_FORMATS[values.ndim])
+    return network
+
+
+def check_ndim(network: nn.Module, ndim: int, what: str) -> None:
+    """Refuse a network that says that it is for another number of spatial axes.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Without an attribute ``ndim``, it is taken as it is.
+    ndim : int
+        Number of spatial axes.
+    what : str
+        What has them, for the message.
+
+    Raises
+    ------
+    InputError
+        If the numbers differ.
+    """
+    found = getattr(network, "ndim", ndim)
+    if found != ndim:
+        raise InputError(
+            f"network {type(network).__name__} is for {found} spatial axes, but {what} has {ndim}; expected equal "
+            f"numbers; use a network for {ndim}"
+        )
+
+
+@cache
+def measured_radius(architecture: type[Network], **options: Any) -> tuple[int, ...]:
+    """Measure how far one pixel is seen along each axis, from each position within the coarsest one.
+
+    In a network of the same connections whose weights are all positive nothing cancels: where the input is zero
+    but for one plane across the axis, the output differs exactly at the pixels that read it.
+
+    Parameters
+    ----------
+    architecture : type of Network
+        What is built: no random numbers are drawn.
+    **options
+        Of its constructor, hashable; as few channels as connect all that is connected.
+
+    Returns
+    -------
+    tuple of int
+        As of `Network.receptive_radius`.
+
+    Raises
+    ------
+    InputError
+        If a pixel is seen as far as the image reaches, however large that is.
+    """
+    with torch.device("meta"):
+        probe = architecture(**options)
+    probe = probe.double().eval().to_empty(device="cpu")
+    with torch.inference_mode():
+        for name, values in (*probe.named_parameters(), *probe.named_buffers()):
+            values.fill_(0.0 if name.endswith(("bias", "running_mean")) else 1.0)
+        channels = options["in_channels"]
+        return tuple(_radius_along(probe, axis, channels) for axis in range(probe.ndim))
+
+
+def _radius_along(probe: Network, axis: int, channels: int) -> int:
+    reach = 4
+    while (radius := _radius_within(probe, axis, channels, reach)) is None:
+        reach *= 2
+        if reach > _FARTHEST:
+            raise InputError(
+                f"network {type(probe).__name__} reads pixels at any distance; expected one that reads a part of the "
+                "image; override receptive_radius, and use tile=None"
+            )
+    return radius
+
+
+def _radius_within(probe: Network, axis: int, channels: int, reach: int) -> int | None:
+    """The radius, measured on an image of so many coarsest positions to either side; None if it is too small."""
+    step = probe.grid[axis]
+    shape = [step * (2 * reach + 1) if other == axis else size for other, size in enumerate(probe.grid)]
+    images = torch.zeros(step + 1, channels, *shape, dtype=torch.float64)
+    lit = [step * reach + position for position in range(step)]
+    for image, plane in zip(images[1:], lit):
+        image.select(axis + 1, plane).fill_(1)
+    output = probe(images)
+    spans = _spans(output.embedding, axis, probe.stride[axis], lit)
+    spans += [] if output.foreground is None else _spans(output.foreground, axis, 1, lit)
+    if any(start == 0 or stop == shape[axis] for start, stop, _ in spans):
+        return None
+    return max(max(plane - start, stop - 1 - plane) for start, stop, plane in spans)
+
+
+def _spans(values: torch.Tensor, axis: int, stride: int, lit: Sequence[int]) -> list[tuple[int, int, int]]:
+    """From which pixel to before which one, outputs differ from those of the dark image; and the lit plane."""
+    differs = (values[1:] != values[:1]).movedim(axis + 2, 1).flatten(2).any(dim=2)
+    places = [row.nonzero().flatten().tolist() for row in differs]
+    return [(stride * row[0], stride * (row[-1] + 1), plane) for row, plane in zip(places, lit) if row]
