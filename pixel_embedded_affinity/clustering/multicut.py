@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import is_number
 from pixel_embedded_affinity.clustering.region_graph import (
+    SMOOTHING,
+    SMOOTHING_HELP,
     Edges,
     RegionGraph,
-    checked_smoothing,
     region_graph,
 )
+from pixel_embedded_affinity.config.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 SOLVERS = ("kernighan_lin", "greedy_additive")
 """Solvers of both multicuts; the first starts from the result of the second and improves it."""
 
+_BETA_HELP = "Affinity below which a border is evidence for a cut."
+_BETAS = (0.3, 0.4, 0.5, 0.6, 0.7)
+
 # Probabilities 0 and 1 would cost infinitely much.
 _LEAST_PROBABILITY = 0.001
 
 
 @dataclass(frozen=True)
-class Multicut:
+class Multicut(Settings, section="multicut"):
     """Multicut of a watershed over-segmentation.
 
     The pixels are grouped into small regions first (see
@@ -63,13 +67,9 @@ class Multicut:
     2015, for both solvers.
     """
 
-    beta: float = 0.5
-    smoothing: float | tuple[float, ...] = 1.0
-    solver: str = SOLVERS[0]
-
-    def __post_init__(self) -> None:
-        _check_settings(self.beta, self.solver)
-        object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
+    beta: float = setting(0.5, number(above=0, below=1), _BETA_HELP, tries=_BETAS)
+    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
+    solver: str = setting(SOLVERS[0], choice(*SOLVERS), "Heuristic; the second is faster, at higher costs.")
 
     def __call__(
         self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
@@ -96,7 +96,7 @@ class Multicut:
 
 
 @dataclass(frozen=True)
-class LiftedMulticut:
+class LiftedMulticut(Settings, section="lifted_multicut"):
     """Lifted multicut of a watershed over-segmentation: a `Multicut` that also hears the repulsive pairs.
 
     Two regions with repulsive pairs between them, touching or not, have a lifted edge, which costs, if they
@@ -119,13 +119,9 @@ class LiftedMulticut:
     M. Keuper et al., "Efficient Decomposition of Image and Mesh Graphs by Lifted Multicuts", ICCV 2015.
     """
 
-    beta: float = 0.5
-    smoothing: float | tuple[float, ...] = 1.0
-    solver: str = SOLVERS[0]
-
-    def __post_init__(self) -> None:
-        _check_settings(self.beta, self.solver)
-        object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
+    beta: float = setting(0.5, number(above=0, below=1), _BETA_HELP, tries=_BETAS)
+    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
+    solver: str = setting(SOLVERS[0], choice(*SOLVERS), "Heuristic; the second is faster, at higher costs.")
 
     def __call__(
         self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
@@ -158,13 +154,6 @@ class LiftedMulticut:
             "greedy_additive": lifted_multicut.LiftedGreedyAdditiveMulticut,
         }
         return solvers[self.solver]().optimize(problem)  # type: ignore[no-any-return]
-
-
-def _check_settings(beta: Any, solver: Any) -> None:
-    if not is_number(beta) or not 0 < beta < 1:
-        raise InputError(f"beta must be a number between 0 and 1, both excluded, got {beta!r}")
-    if solver not in SOLVERS:
-        raise InputError(f"unknown solver {solver!r}; the valid ones are {list(SOLVERS)}")
 
 
 def _costs(edges: Edges, beta: float) -> NDArray[np.float64]:

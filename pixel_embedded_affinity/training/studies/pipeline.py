@@ -11,7 +11,7 @@ from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.config.checks import require_one_of
+from pixel_embedded_affinity.config.fields import choice
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.residual_unet import NetworkOutput
@@ -70,7 +70,7 @@ class Pipeline:
         InputError
             If the clustering is unknown, or not one of the recipe's kind of loss.
         """
-        require_one_of("clustering", clustering, clusterings_of(self.recipe))
+        choice(*clusterings_of(self.recipe))(clustering, "clustering")
         output = self._run(image)
         shape = output.embedding.shape[2:]
         inside = self._foreground(output) if foreground is None else resize_labels(foreground, shape)
