@@ -719,7 +719,11 @@ class Segmenter:
         scale: float | None = None,
     ) -> ModelConfig:
         """The model's configuration with the caller's settings in the place of its own."""
-        values: dict[str, Any] = {"neighborhood": neighborhood, "postprocess.min_size": min_size, "scale": scale}
+        values: dict[str, Any] = {
+            "neighborhood": neighborhood,
+            "postprocess.min_size": min_size,
+            "scale": scale,
+        }
         if clusterer is not None:
             name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)
             values |= {"clusterer": name, "clusterer_settings": settings}

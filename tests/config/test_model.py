@@ -110,9 +110,15 @@ def test_absent_keys_keep_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"nam": 1}, r"unknown keys ['nam'] in the model configuration; the valid ones are ['name', 'version', "),
+        (
+            {"nam": 1},
+            r"unknown keys ['nam'] in the model configuration; the valid ones are ['name', 'version', ",
+        ),
         ({"network": {"filter": 1}}, "unknown keys ['filter'] in the NetworkConfig; the valid ones"),
-        ({"normalization": {"low": 1}}, "unknown keys ['low'] in [normalization]; the valid ones are ['kind', "),
+        (
+            {"normalization": {"low": 1}},
+            "unknown keys ['low'] in [normalization]; the valid ones are ['kind', ",
+        ),
         ({"neighborhood": {"range": [1]}}, "unknown keys ['range'] in [neighborhood]"),
         ({"postprocess": {"min": 1}}, "unknown keys ['min'] in [postprocess]"),
         ({"network": []}, "network must be a table of keys and values, got []"),
@@ -127,7 +133,10 @@ def test_absent_keys_keep_their_defaults() -> None:
         ({"clusterer": ["x"]}, "clusterer must be a string, got ['x']"),
         ({"foreground_threshold": "0.5"}, "foreground_threshold must be a number from 0 to 1, got '0.5'"),
         ({"scale": 0}, "scale must be a finite number above 0, got 0; 0.5 halves the image for the network"),
-        ({"scale": "1"}, "scale must be a finite number above 0, got '1'; 0.5 halves the image for the network"),
+        (
+            {"scale": "1"},
+            "scale must be a finite number above 0, got '1'; 0.5 halves the image for the network",
+        ),
         ({"views": 2}, "views must be 1, 4 or 8, got 2; 1 shows the network the image as it is"),
         ({"views": 4.0}, "views must be 1, 4 or 8, got 4.0; 1 shows the network the image as it is"),
         ({"foreground_threshold": True}, "foreground_threshold must be a number from 0 to 1, got True"),
