@@ -208,5 +208,5 @@ def test_missing_settings_mean_defaults_and_unknown_ones_are_refused() -> None:
 
 @pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), True, "1", None])
 def test_what_is_no_finite_number_is_refused(value: object) -> None:
-    with pytest.raises(InputError, match="normalization.lower must be a finite number, got"):
+    with pytest.raises(InputError, match=r"normalization\.lower must be a finite number, got"):
         Normalization(lower=value)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, replace
 from typing import Any, Self
 
 from pixel_embedded_affinity.config.fields import (
@@ -87,7 +87,7 @@ class NeighborhoodKeys(Settings, section="neighborhood"):
     """By which keys files, flags and searches name a neighborhood; `Neighborhood.from_ranges` checks the values."""
 
     ranges: Any = setting(
-        (),
+        MISSING,
         list_of(integer(1)),
         "Distances in pixels of the compared pairs.",
         tries=((1, 3, 5, 9, 11), (1, 3), (1, 3, 5, 9), (1, 3, 9, 15, 27), (1, 3, 5, 9, 11, 15, 21)),
