@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from pixel_embedded_affinity.config.fields import refuse_unknown
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ class Neighborhood:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Neighborhood:
+    def from_dict(cls, values: Mapping[str, Any]) -> Neighborhood:
         """Build a neighborhood from the output of `to_dict`, or from the arguments of `from_ranges`.
 
         Raises
@@ -266,16 +267,25 @@ class Neighborhood:
             If a key is unknown, or the values are not valid.
         """
         if "ranges" in values:
-            _refuse_unknown(values, {"ranges", "directions", "strides", "attractive"})
+            refuse_unknown(values, ("ranges", "directions", "strides", "attractive"), "[neighborhood]")
             return cls.from_ranges(**values)
-        _refuse_unknown(values, {"offsets", "attractive", "strides"})
+        refuse_unknown(values, ("offsets", "attractive", "strides"), "[neighborhood]")
         return cls(values.get("offsets", ()), values.get("attractive", ()), values.get("strides", ()))
 
+    def with_values(self, values: Mapping[str, Any]) -> Neighborhood:
+        """Return a copy with other strides or roles; with ``ranges`` or ``offsets``, what `from_dict` makes of all.
 
-def _refuse_unknown(values: dict[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InputError(f"unknown neighborhood keys {unknown}; the valid ones are {sorted(known)}")
+        Raises
+        ------
+        InputError
+            If a key is unknown, or the values are not valid; also for ``directions`` without ``ranges``.
+        """
+        if "ranges" in values or "offsets" in values:
+            return self.from_dict(values)
+        if "directions" in values:
+            raise InputError("neighborhood.directions are those of ranges; give neighborhood.ranges too")
+        refuse_unknown(values, ("ranges", "directions", "strides", "offsets", "attractive"), "[neighborhood]")
+        return replace(self, **values)
 
 
 def _is_sequence(values: Any) -> bool:

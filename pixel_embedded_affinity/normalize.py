@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from numbers import Real
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.config.fields import Settings, choice, list_of, number, optional, setting
 from pixel_embedded_affinity.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -21,7 +19,7 @@ KINDS: tuple[str, ...] = ("percentile", "fixed", "none")
 
 
 @dataclass(frozen=True)
-class Normalization:
+class Normalization(Settings, section="normalization"):
     """How intensities become network input.
 
     Parameters
@@ -43,46 +41,18 @@ class Normalization:
         If a setting is of another type, out of range, or does not belong to the kind.
     """
 
-    kind: str = "percentile"
-    lower: float = 1.0
-    upper: float = 99.8
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    clip: tuple[float, float] | None = None
+    kind: str = setting("percentile", choice(*KINDS))
+    lower: float = setting(1.0, number())
+    upper: float = setting(99.8, number())
+    mean: tuple[float, ...] = setting((), list_of(number()))
+    std: tuple[float, ...] = setting((), list_of(number(above=0)))
+    clip: tuple[float, float] | None = setting(None, optional(list_of(number(), 2)))
 
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"normalization kind={self.kind!r}; expected one of {', '.join(KINDS)}")
-        object.__setattr__(self, "lower", _number("lower", self.lower))
-        object.__setattr__(self, "upper", _number("upper", self.upper))
-        object.__setattr__(self, "mean", _numbers("mean", self.mean))
-        object.__setattr__(self, "std", _numbers("std", self.std))
-        object.__setattr__(self, "clip", None if self.clip is None else _numbers("clip", self.clip))
+    def _check_together(self) -> None:
         self._check_percentiles()
         self._check_statistics()
-        self._check_clip()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as a dictionary that JSON can hold: numbers, strings, lists and None."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> Normalization:
-        """Build a normalization from a dictionary such as `to_dict` gives; a missing key means its default.
-
-        Raises
-        ------
-        InputError
-            If there is an unknown key, or a setting is wrong.
-        """
-        valid = [field.name for field in fields(cls)]
-        if unknown := sorted(str(key) for key in settings if key not in valid):
-            raise InputError(
-                f"unknown normalization setting(s) {', '.join(unknown)}; expected some of {', '.join(valid)}"
-            )
-        return cls(**settings)
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise InputError(f"normalization.clip must be two ascending numbers, or none, got {self.clip}")
 
     def _check_percentiles(self) -> None:
         if not 0 <= self.lower < self.upper <= 100:
@@ -100,15 +70,6 @@ class Normalization:
             raise InputError(
                 f"{len(self.mean)} value(s) in mean and {len(self.std)} in std; expected one of each per "
                 "channel for kind='fixed'"
-            )
-        if any(value <= 0 for value in self.std):
-            raise InputError(f"std={self.std}; expected positive numbers")
-
-    def _check_clip(self) -> None:
-        if self.clip is not None and not (len(self.clip) == 2 and self.clip[0] < self.clip[1]):
-            raise InputError(
-                f"clip={self.clip}; expected two numbers (lowest, highest), the first below the second, or "
-                "None"
             )
 
 
@@ -221,20 +182,3 @@ def _interpolated_rank(values: npt.NDArray[np.float32], rank: float) -> float:
     if below == rank:
         return value
     return value + (rank - below) * (float(values[below + 1 :].min()) - value)
-
-
-def _number(name: str, value: Any) -> float:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    try:
-        converted = float(value) if number else math.nan
-    except OverflowError:  # an integer of hundreds of digits
-        converted = math.inf
-    if not math.isfinite(converted):
-        raise InputError(f"normalization {name}={value!r}; expected a finite number")
-    return converted
-
-
-def _numbers(name: str, values: Any) -> tuple[float, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"normalization {name}={values!r}; expected a sequence of finite numbers")
-    return tuple(_number(name, value) for value in values)

@@ -7,14 +7,23 @@ are consecutive from 1 and ordered by first pixel in C order. Two pixels are nei
 from __future__ import annotations
 
 import heapq
-import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pixel_embedded_affinity.config.fields import (
+    Settings,
+    choice,
+    integer,
+    list_of,
+    number,
+    optional,
+    setting,
+    switch,
+)
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.labels import Labels, Runs, ordered_runs, painted
 from pixel_embedded_affinity.labels import relabel as relabel
@@ -23,6 +32,9 @@ MERGE_RADII_BY = ("border", "similarity")
 """How `Postprocess` chooses the neighbor that a thin object joins."""
 
 _Integers = NDArray[np.intp]
+
+_SIZE, _SIMILARITY = integer(0), number(-1, 1)
+_SIZES, _RADII = list_of(_SIZE), list_of(number(0))
 
 
 def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
@@ -58,7 +70,7 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
     The border of two objects is the number of pairs of face-adjacent pixels, one in each. It is counted on
     the image once; the passes work on the graph of objects.
     """
-    thresholds = _checked_sizes(sizes, "sizes")
+    thresholds = _SIZES(sizes, "sizes")
     runs = ordered_runs(labels)
     areas = _areas(runs)
     if areas[1:].min(initial=max(thresholds, default=0)) >= max(thresholds, default=0):
@@ -107,7 +119,7 @@ def merge_thin(labels: ArrayLike, radii: Sequence[float], embedding: ArrayLike |
     sums = None
     if embedding is not None:
         sums = _summed_embeddings(merged, _checked_embedding(embedding, merged.shape), int(merged.max()) + 1)
-    for radius in _checked_radii(radii):
+    for radius in _RADII(radii, "radii"):
         thin = _radii(merged) < radius
         if thin.any():
             merged, sums = _merged_where(merged, thin, sums)
@@ -142,7 +154,7 @@ def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> L
         If `labels` are not labels, the embedding is not an array of numbers of that shape, or `similarity` is
         not a number in [-1, 1].
     """
-    least = _checked_similarity(similarity)
+    least = _SIMILARITY(similarity, "similarity")
     runs = ordered_runs(labels)
     ordered = painted(runs)
     count = len(_areas(runs))
@@ -172,7 +184,7 @@ def remove_small(labels: ArrayLike, min_size: int) -> Labels:
     InputError
         If `labels` are not labels, or `min_size` is not an integer of at least 0.
     """
-    (smallest,) = _checked_sizes([min_size], "min_size")
+    smallest = _SIZE(min_size, "min_size")
     runs = ordered_runs(labels)
     return painted(_kept(runs, _areas(runs) >= smallest))
 
@@ -234,7 +246,7 @@ def clear_border(labels: ArrayLike) -> Labels:
 
 
 @dataclass(frozen=True)
-class Postprocess:
+class Postprocess(Settings, section="postprocess"):
     """Postprocessing steps, applied in the order of the parameters, but for `merge_similarity`, which comes first.
 
     Parameters
@@ -268,27 +280,28 @@ class Postprocess:
            [0, 0]], dtype=int32)
     """
 
-    merge_sizes: tuple[int, ...] = ()
-    merge_radii: tuple[float, ...] = ()
-    min_size: int = 0
-    fill_holes: bool = False
-    clear_border: bool = False
-    merge_similarity: float | None = None
-    merge_radii_by: str = "border"
-
-    def __post_init__(self) -> None:
-        if self.merge_similarity is not None:
-            object.__setattr__(self, "merge_similarity", _checked_similarity(self.merge_similarity))
-        object.__setattr__(self, "merge_sizes", _checked_sizes(self.merge_sizes, "merge_sizes"))
-        object.__setattr__(self, "merge_radii", _checked_radii(self.merge_radii))
-        object.__setattr__(self, "min_size", _checked_sizes([self.min_size], "min_size")[0])
-        for name in ("fill_holes", "clear_border"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        if self.merge_radii_by not in MERGE_RADII_BY:
-            raise InputError(
-                f"merge_radii_by must be one of {list(MERGE_RADII_BY)}, got {self.merge_radii_by!r}"
-            )
+    merge_sizes: tuple[int, ...] = setting(
+        (),
+        _SIZES,
+        "Sizes in pixels below which objects are merged into a neighbor, one pass each.",
+        tries=((25, 50), (), (25,), (25, 50, 100), (50, 100, 200)),
+    )
+    merge_radii: tuple[float, ...] = setting(
+        (), _RADII, "Radii in pixels below which objects are merged into a neighbor, one pass each."
+    )
+    min_size: int = setting(0, _SIZE, "Objects of fewer pixels are removed.", tries=(30, 0, 10, 60, 100))
+    fill_holes: bool = setting(False, switch(), "Whether holes of objects are filled.", tries=(True, False))
+    clear_border: bool = setting(False, switch(), "Whether objects at the border of the image are removed.")
+    merge_similarity: float | None = setting(
+        None,
+        optional(_SIMILARITY),
+        "Cosine of mean embeddings from which neighbors are merged, first of all.",
+    )
+    merge_radii_by: str = setting(
+        "border",
+        choice(*MERGE_RADII_BY),
+        "Which neighbor a thin object joins: of longest border, or most alike.",
+    )
 
     @property
     def needs_embedding(self) -> bool:
@@ -342,26 +355,6 @@ class Postprocess:
                 f"affinities that were made from one, or set {asking} to {plain}"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON-compatible values; `from_dict` is the inverse."""
-        lists = {"merge_sizes": list(self.merge_sizes), "merge_radii": list(self.merge_radii)}
-        return {**asdict(self), **lists}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Postprocess:
-        """Build the steps from the output of `to_dict`; what is missing takes its default.
-
-        Raises
-        ------
-        InputError
-            If a key is unknown, or a value is not valid.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise InputError(f"unknown postprocessing keys {unknown}; the valid ones are {known}")
-        return cls(**values)
-
 
 class _Borders(NamedTuple):
     """Touching objects, each pair once with ``first < second``, and how many pixel pairs they share."""
@@ -369,38 +362,6 @@ class _Borders(NamedTuple):
     first: _Integers
     second: _Integers
     length: _Integers
-
-
-def _checked_sizes(sizes: Any, name: str) -> tuple[int, ...]:
-    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
-        raise InputError(f"{name} must be a sequence of integers, got {sizes!r}; write {name}=[...]")
-    return tuple(_checked_size(size, name) for size in sizes)
-
-
-def _checked_size(size: Any, name: str) -> int:
-    if isinstance(size, bool) or not hasattr(size, "__index__") or operator.index(size) < 0:
-        raise InputError(f"{name}: a size must be an integer of at least 0, in pixels, got {size!r}")
-    return operator.index(size)
-
-
-def _checked_radii(radii: Any) -> tuple[float, ...]:
-    if isinstance(radii, (str, bytes)) or not isinstance(radii, Iterable):
-        raise InputError(f"merge_radii must be a sequence of numbers, got {radii!r}; write merge_radii=[...]")
-    return tuple(_checked_radius(radius) for radius in radii)
-
-
-def _checked_radius(radius: Any) -> float:
-    numeric = isinstance(radius, (int, float, np.integer, np.floating)) and not isinstance(radius, bool)
-    if not numeric or not 0 <= radius < float("inf"):
-        raise InputError(f"merge_radii: a radius must be a number of at least 0, in pixels, got {radius!r}")
-    return float(radius)
-
-
-def _checked_similarity(value: Any) -> float:
-    numeric = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not numeric or not -1 <= value <= 1:
-        raise InputError(f"merge_similarity must be a number from -1 to 1, got {value!r}")
-    return float(value)
 
 
 def _checked_embedding(embedding: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -147,6 +147,11 @@ class Registry(Generic[T]):
         """Return the built-in class of a name in CamelCase."""
         return self.get(next(file for file in self.built_in if file.replace("_", "") == name.lower()))
 
+    def name_of(self, factory: Any) -> str | None:
+        """Return the name of a factory that is built in or registered; None for any other."""
+        known = (*self.built_in, *self._registered)
+        return next((name for name in known if self.get(name) is factory), None)
+
     def _of_room(self, name: str) -> Callable[..., T]:
         module = importlib.import_module(f"{self.room}.{name}")
         wanted = name.replace("_", "")

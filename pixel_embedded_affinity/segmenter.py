@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.clustering.base import described
+from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import CheckpointError, InputError
@@ -205,6 +205,7 @@ class Segmenter:
         postprocess: Postprocess | None = None,
         scale: float | None = None,
         views: int | None = None,
+        **dotted: Any,
     ) -> Segmenter:
         """Return a segmenter of the same weights with other inference settings; this one stays as it is.
 
@@ -225,6 +226,8 @@ class Segmenter:
         views : {1, 4, 8}, optional
             Views in which the network sees an image: as it is, also its flips, also these transposed
             (test-time augmentation). The network takes so many times as long.
+        **dotted
+            Single settings by their dotted keys: ``with_settings(**{"postprocess.min_size": 30})``.
 
         Returns
         -------
@@ -234,10 +237,11 @@ class Segmenter:
         Raises
         ------
         UnknownClustererError, InputError
-            If a setting is not valid.
+            If a setting is not valid, or there is none of a dotted key.
+        TypeError
+            If a keyword is neither a setting nor a dotted key.
         """
-        if clusterer is not None and clusterer_settings is None:
-            clusterer_settings = {}
+        _refuse_keywords(dotted)
         settings = {
             "neighborhood": neighborhood,
             "clusterer": clusterer,
@@ -247,7 +251,8 @@ class Segmenter:
             "scale": scale,
             "views": views,
         }
-        config = self.config.changed(**{name: value for name, value in settings.items() if value is not None})
+        given = {name: value for name, value in settings.items() if value is not None}
+        config = self.config.with_values({**given, **dotted})
         get_clusterer(config.clusterer, **config.clusterer_settings)
         changed = copy.copy(self)
         changed.config = config
@@ -600,17 +605,15 @@ class Segmenter:
         scale: float | None = None,
     ) -> ModelConfig:
         """The model's configuration with the caller's settings in the place of its own."""
-        changes: dict[str, Any] = {}
-        if neighborhood is not None:
-            changes["neighborhood"] = neighborhood
+        values: dict[str, Any] = {
+            "neighborhood": neighborhood,
+            "postprocess.min_size": min_size,
+            "scale": scale,
+        }
         if clusterer is not None:
-            name = clusterer if isinstance(clusterer, str) else type(clusterer).__name__
-            changes |= {"clusterer": name, "clusterer_settings": {}}
-        if min_size is not None:
-            changes["postprocess"] = replace(self.config.postprocess, min_size=min_size)
-        if scale is not None:
-            changes["scale"] = scale
-        return self.config.changed(**changes)
+            name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)
+            values |= {"clusterer": name, "clusterer_settings": settings}
+        return self.config.with_values({key: value for key, value in values.items() if value is not None})
 
 
 def _labels_of_each(
@@ -631,6 +634,16 @@ def _prepared(network: nn.Module) -> nn.Module:
     if callable(fold_batch_norm):
         fold_batch_norm()
     return weights_channels_last(network)
+
+
+def _refuse_keywords(given: Iterable[str]) -> None:
+    """Refuse keywords of `Segmenter.with_settings` that are no dotted keys, as Python does, with the valid ones."""
+    unknown = [key for key in given if "." not in key]
+    if unknown:
+        raise TypeError(
+            f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}, and dotted keys "
+            'such as "postprocess.min_size"'
+        )
 
 
 def _check_sequence(images: Any) -> None:

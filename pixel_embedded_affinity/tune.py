@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pixel_embedded_affinity import metrics
 from pixel_embedded_affinity.affinity import affinities
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.config.model import ModelConfig
-from pixel_embedded_affinity.config.settings import SETTINGS
+from pixel_embedded_affinity.config.fields import Settings, leaves
+from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig, inference_leaves
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.geometry.tiling import Tiling
@@ -77,15 +77,17 @@ _SHORT_NAMES = {
     "Dice": "dice",
 }
 
-# The setting of each built-in clusterer that decides how much is joined, from much to little.
-_USUAL_VALUES: dict[str, tuple[str, tuple[float, ...]]] = {
-    "agglomeration": ("threshold", (0.2, 0.35, 0.5, 0.65, 0.8)),
-    "connected_components": ("threshold", (0.5, 0.7, 0.8, 0.9, 0.95)),
-    "lifted_multicut": ("beta", (0.3, 0.4, 0.5, 0.6, 0.7)),
-    "mean_shift": ("bandwidth", (1.0, 0.85, 0.75, 0.6, 0.45)),
-    "multicut": ("beta", (0.3, 0.4, 0.5, 0.6, 0.7)),
-    "mutex_watershed": ("repulsion", (0.5, 0.6, 0.7, 0.85, 1.0)),
+# Keys of what the fields of a `Search` hold, in the order of the search, and the name of each in the table.
+_NAMES = {
+    _THRESHOLD: "foreground_threshold",
+    "neighborhood": "neighborhood",
+    "neighborhood.strides": "strides",
+    "clusterer": "clusterer",
+    "postprocess.merge_sizes": "merge_sizes",
+    "postprocess.min_size": "min_size",
+    "postprocess.fill_holes": "fill_holes",
 }
+_TRIES = {leaf.key: leaf.declared.tries for leaf in inference_leaves()}
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,12 @@ class Search:
     fill_holes : sequence of bool
         Whether holes of objects are filled.
     clusterers : sequence of (str, dict), optional
-        Names and settings. Default: the model's clusterer with five values of its main setting, if it is one
-        of this library's. An empty sequence keeps the model's.
+        Names and settings. Default: the model's clusterer with the values to try that its settings declare. An
+        empty sequence keeps the model's.
+    values : mapping of str to sequence, optional
+        Values of any other inference setting by its dotted key, such as ``{"postprocess.merge_similarity": [0.9]}``
+        or ``{"clusterer_settings.smoothing": [1, 2]}``, searched after those above; of one of these, its own values
+        in the place of those above. A setting that declares values to try has them without being named.
 
     Raises
     ------
@@ -121,26 +127,23 @@ class Search:
         If an entry is not a list or tuple. The values themselves are checked when `tune` is called.
     """
 
-    ranges: Sequence[Sequence[int]] = (
-        (1, 3, 5, 9, 11),
-        (1, 3),
-        (1, 3, 5, 9),
-        (1, 3, 9, 15, 27),
-        (1, 3, 5, 9, 11, 15, 21),
-    )
-    directions: Sequence[int] = (8, 4)
-    strides: Sequence[int | Sequence[int]] = (5, 2, 3, 10)
-    foreground_thresholds: Sequence[float] = (0.5, 0.3, 0.4, 0.45, 0.55, 0.6, 0.7)
-    merge_sizes: Sequence[Sequence[int]] = ((25, 50), (), (25,), (25, 50, 100), (50, 100, 200))
-    min_sizes: Sequence[int] = (30, 0, 10, 60, 100)
-    fill_holes: Sequence[bool] = (True, False)
+    ranges: Sequence[Sequence[int]] = _TRIES["neighborhood.ranges"]
+    directions: Sequence[int] = _TRIES["neighborhood.directions"]
+    strides: Sequence[int | Sequence[int]] = _TRIES["neighborhood.strides"]
+    foreground_thresholds: Sequence[float] = _TRIES[_THRESHOLD]
+    merge_sizes: Sequence[Sequence[int]] = _TRIES["postprocess.merge_sizes"]
+    min_sizes: Sequence[int] = _TRIES["postprocess.min_size"]
+    fill_holes: Sequence[bool] = _TRIES["postprocess.fill_holes"]
     clusterers: Sequence[tuple[str, dict[str, Any]]] | None = None
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if not isinstance(value, (list, tuple)) and not (value is None and entry.name == "clusterers"):
-                raise InputError(f"{entry.name} of a Search must be a list of values to try, got {value!r}")
+        lists = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        if not isinstance(lists.pop("values"), Mapping):
+            raise InputError(f"values of a Search must be a dictionary of lists by key, got {self.values!r}")
+        for name, value in {**lists, **self.values}.items():
+            if not isinstance(value, (list, tuple)) and not (value is None and name == "clusterers"):
+                raise InputError(f"{name} of a Search must be a list of values to try, got {value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,7 +344,8 @@ def tune(
     trials = _Trials(segmenter, samples, measure)
     start = _start(trials, segmenter.config, values)
     best = _searched(trials.of, start, values, range(len(samples)), progress)
-    return _tuning(segmenter, trials.all, best, _held_out(trials, start, values))
+    further = [key for key in values if key not in _NAMES]
+    return _tuning(segmenter, trials.all, best, _held_out(trials, start, values), further)
 
 
 class _Sample(NamedTuple):
@@ -428,7 +432,7 @@ def _start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -
     own = trials.of(config, "start")
     for setting, candidates in values.items():
         if setting != "clusterer" and len(candidates) > 1:
-            config = _CHANGES[setting](config, candidates[1])
+            config = _changed(config, setting, candidates[1])
     usual = trials.of(config, "usual")
     return usual if usual.score > own.score else own
 
@@ -444,7 +448,9 @@ def _searched(
     for _ in range(_ROUNDS):
         before = best
         for setting, candidates in values.items():
-            best = _best_value(attempt, best, setting, track(candidates, progress, desc=setting), images)
+            best = _best_value(
+                attempt, best, setting, track(candidates, progress, desc=_name(setting)), images
+            )
             finer = _finer(best.config, setting, candidates)
             best = _best_value(attempt, best, setting, finer, images)
         if best is before:
@@ -456,7 +462,7 @@ def _best_value(
     attempt: _Attempt, best: _Trial, setting: str, candidates: Iterable[Any], images: Sequence[int]
 ) -> _Trial:
     """Try the values of one setting; that of the best stays unless another is surely better."""
-    tried = [attempt(_CHANGES[setting](best.config, value), setting) for value in candidates]
+    tried = [attempt(_changed(best.config, setting, value), _name(setting)) for value in candidates]
     return _surest(best, [trial for trial in tried if trial is not None], images)
 
 
@@ -475,6 +481,11 @@ def _sure_gain(trial: _Trial, best: _Trial, images: Sequence[int]) -> float:
     return float(gains.mean() - error)
 
 
+def _name(key: str) -> str:
+    """How the table and the progress bar call a setting."""
+    return _NAMES.get(key, key)
+
+
 def _finer(config: ModelConfig, setting: str, candidates: Sequence[Any]) -> list[float]:
     """Foreground thresholds halfway to the neighbors of the present one; no values of other settings."""
     if setting != _THRESHOLD:
@@ -487,79 +498,77 @@ def _finer(config: ModelConfig, setting: str, candidates: Sequence[Any]) -> list
     return [round((value + present) / 2, 6) for value in nearest if value != present]
 
 
-def _with_neighborhood(config: ModelConfig, value: Neighborhood) -> ModelConfig:
-    return config.changed(neighborhood=replace(value, strides=config.neighborhood.strides))
-
-
-def _with_strides(config: ModelConfig, value: Any) -> ModelConfig:
-    return config.changed(neighborhood=replace(config.neighborhood, strides=value))
-
-
-def _with_threshold(config: ModelConfig, value: float) -> ModelConfig:
-    return config.changed(foreground_threshold=value)
-
-
-def _with_merge_sizes(config: ModelConfig, value: Any) -> ModelConfig:
-    return config.changed(postprocess=replace(config.postprocess, merge_sizes=value))
-
-
-def _with_min_size(config: ModelConfig, value: int) -> ModelConfig:
-    return config.changed(postprocess=replace(config.postprocess, min_size=value))
-
-
-def _with_fill_holes(config: ModelConfig, value: bool) -> ModelConfig:
-    return config.changed(postprocess=replace(config.postprocess, fill_holes=value))
-
-
-def _with_clusterer(config: ModelConfig, value: Any) -> ModelConfig:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise InputError(f"a clusterer to try must be a pair of a name and its settings, got {value!r}")
-    return config.changed(clusterer=value[0], clusterer_settings=value[1])
-
-
-_CHANGES: dict[str, Callable[[ModelConfig, Any], ModelConfig]] = {
-    _THRESHOLD: _with_threshold,
-    "neighborhood": _with_neighborhood,
-    "strides": _with_strides,
-    "clusterer": _with_clusterer,
-    "merge_sizes": _with_merge_sizes,
-    "min_size": _with_min_size,
-    "fill_holes": _with_fill_holes,
-}
+def _changed(config: ModelConfig, key: str, value: Any) -> ModelConfig:
+    """The configuration with another value of one setting; another neighborhood keeps the strides."""
+    if key == "neighborhood":
+        return config.with_values({key: value, "neighborhood.strides": config.neighborhood.strides})
+    if key == "clusterer":
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise InputError(f"a clusterer to try must be a pair of a name and its settings, got {value!r}")
+        return config.with_values({key: value[0], "clusterer_settings": value[1]})
+    return config.with_values({key: value})
 
 
 def _values(config: ModelConfig, search: Search) -> dict[str, list[Any]]:
     """The values to try of each setting, in the order of the search, the model's own first; all are checked."""
     if not isinstance(search, Search):
         raise InputError(f"search must be a Search, got {type(search).__name__}")
+    tries = {**_own_tries(config, search), **_further_tries(), **search.values}
+    values = {key: [_present(config, key), *candidates] for key, candidates in tries.items()}
+    for key, candidates in values.items():
+        for value in candidates:
+            changed = _changed(config, key, value)
+            get_clusterer(changed.clusterer, **changed.clusterer_settings)
+    return values
+
+
+def _own_tries(config: ModelConfig, search: Search) -> dict[str, Sequence[Any]]:
+    """What the fields of a search hold, by key and in the order of the search."""
     neighborhoods = [
         Neighborhood.from_ranges(ranges, directions)
         for ranges in search.ranges
         for directions in search.directions
     ]
-    values: dict[str, list[Any]] = {
-        _THRESHOLD: [config.foreground_threshold, *search.foreground_thresholds],
-        "neighborhood": [config.neighborhood, *neighborhoods],
-        "strides": [config.neighborhood.strides, *search.strides],
-        "clusterer": [(config.clusterer, config.clusterer_settings), *_clusterers(config, search)],
-        "merge_sizes": [config.postprocess.merge_sizes, *search.merge_sizes],
-        "min_size": [config.postprocess.min_size, *search.min_sizes],
-        "fill_holes": [config.postprocess.fill_holes, *search.fill_holes],
+    clusterers = _usual_clusterers(config) if search.clusterers is None else search.clusterers
+    values = (search.foreground_thresholds, neighborhoods, search.strides, clusterers)
+    return dict(zip(_NAMES, (*values, search.merge_sizes, search.min_sizes, search.fill_holes), strict=True))
+
+
+def _further_tries() -> dict[str, Sequence[Any]]:
+    """Values to try of the settings that no field of a search names."""
+    named = {*_NAMES, "neighborhood.ranges", "neighborhood.directions"}
+    return {
+        leaf.key: leaf.declared.tries
+        for leaf in inference_leaves()
+        if leaf.declared.tries and leaf.key not in named
     }
-    for setting, candidates in values.items():
-        for value in candidates:
-            changed = _CHANGES[setting](config, value)
-            get_clusterer(changed.clusterer, **changed.clusterer_settings)
-    return values
 
 
-def _clusterers(config: ModelConfig, search: Search) -> Sequence[tuple[str, dict[str, Any]]]:
-    if search.clusterers is not None:
-        return search.clusterers
-    if config.clusterer not in _USUAL_VALUES:
-        return ()
-    setting, values = _USUAL_VALUES[config.clusterer]
-    return [(config.clusterer, {**config.clusterer_settings, setting: value}) for value in values]
+def _usual_clusterers(config: ModelConfig) -> list[tuple[str, dict[str, Any]]]:
+    """The model's clusterer with each value to try that its class declares."""
+    kind = type(get_clusterer(config.clusterer, **config.clusterer_settings))
+    if not issubclass(kind, Settings):
+        return []
+    return [
+        (config.clusterer, {**config.clusterer_settings, leaf.key: value})
+        for leaf in leaves(kind)
+        for value in leaf.declared.tries
+    ]
+
+
+def _present(config: ModelConfig, key: str) -> Any:
+    """The configuration's own value of a setting."""
+    head, _, within = key.partition(".")
+    if key == "clusterer":
+        return config.clusterer, config.clusterer_settings
+    whole = getattr(config, head, None)
+    if head == "clusterer_settings":
+        whole = get_clusterer(config.clusterer, **config.clusterer_settings)
+    if head not in SETTINGS or (within and not hasattr(whole, within)):
+        raise InputError(
+            f"a Search cannot vary {key!r}; expected a key such as 'postprocess.min_size', or its own fields"
+        )
+    return getattr(whole, within) if within else whole
 
 
 def _measure(metric: str | Metric) -> Metric:
@@ -631,9 +640,13 @@ def _with_settings(segmenter: Tunable, config: ModelConfig) -> Any:
 
 
 def _tuning(
-    segmenter: Tunable, trials: Sequence[_Trial], best: _Trial, held_out: tuple[float, ...]
+    segmenter: Tunable,
+    trials: Sequence[_Trial],
+    best: _Trial,
+    held_out: tuple[float, ...],
+    further: Sequence[str],
 ) -> Tuning:
-    rows = tuple({**_row(trial), "chosen": trial is best} for trial in trials)
+    rows = tuple({**_row(trial, further), "chosen": trial is best} for trial in trials)
     return Tuning(_with_settings(segmenter, best.config), rows, held_out)
 
 
@@ -649,7 +662,8 @@ def _held_out(trials: _Trials, start: _Trial, values: dict[str, list[Any]]) -> t
     return tuple(scores)
 
 
-def _row(trial: _Trial) -> Row:
+def _row(trial: _Trial, further: Sequence[str]) -> Row:
+    """A row of the table; the settings of further keys have columns of their own."""
     config, pairs = trial.config, trial.config.neighborhood
     ranges = sorted({max(map(abs, offset)) for offset in pairs.offsets})
     return {
@@ -663,6 +677,7 @@ def _row(trial: _Trial) -> Row:
         "fill_holes": config.postprocess.fill_holes,
         "clusterer": config.clusterer,
         "clusterer_settings": repr(config.clusterer_settings) if config.clusterer_settings else "",
+        **{key: str(_present(config, key)) for key in further},
         "score": trial.score,
         **{f"score_{number}": score for number, score in enumerate(trial.scores, start=1)},
     }

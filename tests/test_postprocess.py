@@ -200,7 +200,7 @@ def test_thin_objects_by_similarity_need_a_fitting_embedding_and_a_known_word():
         steps(labels)
     for word in ("size", None, True, ["border"]):
         with pytest.raises(
-            InputError, match=r"merge_radii_by must be one of \['border', 'similarity'\], got"
+            InputError, match=r"postprocess\.merge_radii_by must be one of 'border', 'similarity', got"
         ):
             Postprocess(merge_radii_by=word)
 
@@ -302,7 +302,7 @@ def test_sizes_that_are_not_whole_pixels_are_refused(sizes):
     ids=lambda radii: repr(radii),
 )
 def test_radii_that_are_not_finite_numbers_are_refused(radii):
-    with pytest.raises(InputError, match="merge_radii"):
+    with pytest.raises(InputError, match="radii must be"):
         merge_thin(picture("12"), radii)
     with pytest.raises(InputError, match="merge_radii"):
         Postprocess(merge_radii=radii)
@@ -365,7 +365,7 @@ def test_merging_by_similarity_needs_a_fitting_embedding_and_a_cosine():
         with pytest.raises(InputError, match="expected floating-point numbers"):
             merge_alike(labels, embedding, 0.5)
     for similarity in (1.1, -2, np.nan, "0.5", None, True, [0.5]):
-        with pytest.raises(InputError, match="merge_similarity must be a number from -1 to 1, got "):
+        with pytest.raises(InputError, match=r"^similarity must be a number from -1 to 1, got "):
             merge_alike(labels, np.ones((3, 2, 2)), similarity)
     with pytest.raises(InputError, match="merge_similarity must be a number from -1 to 1, got 2"):
         Postprocess(merge_similarity=2)

@@ -547,8 +547,8 @@ def test_settings_of_many_images_are_checked_at_once(segmenter: Segmenter) -> No
         ({"neighborhood": [1, 3]}, "neighborhood must be a Neighborhood", InputError),
         ({"clusterer": 5}, "clusterer must be a name or a clusterer", InputError),
         ({"clusterer": "watershed"}, "unknown clusterer 'watershed'", UnknownClustererError),
-        ({"min_size": -1}, "min_size: a size must be an integer", InputError),
-        ({"scale": 0}, "scale must be a positive number", InputError),
+        ({"min_size": -1}, "postprocess.min_size must be an integer", InputError),
+        ({"scale": 0}, "scale must be a finite number above 0", InputError),
     ]
     for settings, message, kind in refused:
         assert message in refusal(segmenter.segment_many, [], kind=kind, **settings)
@@ -627,12 +627,12 @@ def test_another_clusterer_does_not_inherit_settings(segmenter: Segmenter) -> No
             UnknownClustererError,
             "unknown clusterer 'watershed'; the valid ones are",
         ),
-        ({"clusterer": ConnectedComponents()}, InputError, "model clusterer must be a string, got Connected"),
+        ({"clusterer": ConnectedComponents()}, InputError, "clusterer must be a string, got Connected"),
         ({"clusterer_settings": {"threshold": 1}}, InputError, "unknown settings ['threshold'] of clusterer"),
         (
             {"clusterer_settings": 5},
             InputError,
-            "clusterer_settings must be a table of keys and values, got int",
+            "clusterer_settings must be a table of keys and values, got 5",
         ),
         (
             {"foreground_threshold": 1.5},
@@ -850,10 +850,19 @@ def test_a_bad_image_is_refused(segmenter: Segmenter, bad: Any, message: str) ->
     [
         ({"axes": "YXC"}, "axes='YXC' names 3 axes of an image of 2 (shape (36, 44)); expected one letter"),
         ({"axes": "YT"}, "axes='YT' has unknown letters T; expected one letter per axis"),
-        ({"scale": 0}, "scale must be a positive number, got 0; 0.5 halves the image for the network"),
-        ({"scale": -1.5}, "scale must be a positive number, got -1.5; 0.5 halves the image for the network"),
-        ({"scale": np.nan}, "scale must be a positive number, got nan; 0.5 halves the image for the network"),
-        ({"scale": "2"}, "scale must be a positive number, got '2'; 0.5 halves the image for the network"),
+        ({"scale": 0}, "scale must be a finite number above 0, got 0; 0.5 halves the image for the network"),
+        (
+            {"scale": -1.5},
+            "scale must be a finite number above 0, got -1.5; 0.5 halves the image for the network",
+        ),
+        (
+            {"scale": np.nan},
+            "scale must be a finite number above 0, got nan; 0.5 halves the image for the network",
+        ),
+        (
+            {"scale": "2"},
+            "scale must be a finite number above 0, got '2'; 0.5 halves the image for the network",
+        ),
     ],
 )
 def test_bad_settings_of_the_image_are_refused(
@@ -880,7 +889,10 @@ def three_dimensional() -> Neighborhood:
         ),
         ({"foreground": np.full((36, 44), 0.5)}, "foreground holds values between 0 and 1 (a probability?)"),
         ({"foreground": "mask.tif"}, "foreground of type str; expected an array"),
-        ({"neighborhood": three_dimensional()}, "the neighborhood 3 spatial axes; expected an embedding"),
+        (
+            {"neighborhood": three_dimensional()},
+            "ndim is 2, but the neighborhood has 3 axes; give a neighborhood of 2 axes",
+        ),
         ({"neighborhood": [1, 3]}, "neighborhood must be a Neighborhood, got [1, 3]"),
         ({"neighborhood": Neighborhood.from_ranges([3, 9])}, "no attractive offset"),
         ({"clusterer": 5}, "clusterer must be a name or a clusterer, got 5; pass an instance"),
@@ -891,8 +903,8 @@ def three_dimensional() -> Neighborhood:
         ),
         ({"clusterer": clusterer_of(np.zeros((36, 44)))}, "labels of dtype float64; expected integers"),
         ({"clusterer": clusterer_of(None)}, "labels of type NoneType; expected an array"),
-        ({"min_size": -1}, "min_size: a size must be an integer of at least 0, in pixels, got -1"),
-        ({"min_size": 2.5}, "min_size: a size must be an integer of at least 0, in pixels, got 2.5"),
+        ({"min_size": -1}, "postprocess.min_size must be an integer of at least 0, got -1"),
+        ({"min_size": 2.5}, "postprocess.min_size must be an integer of at least 0, got 2.5"),
     ],
 )
 def test_bad_settings_of_the_clustering_are_refused(
@@ -930,7 +942,7 @@ def test_all_but_the_first_argument_are_given_by_name(method: str) -> None:
     positional = [
         name
         for name, parameter in inspect.signature(getattr(Segmenter, method)).parameters.items()
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY and name != "self"
+        if parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) and name != "self"
     ]
     assert len(positional) == (0 if method == "with_settings" else 1)
 

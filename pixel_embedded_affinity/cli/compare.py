@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from pixel_embedded_affinity.cli.loading import add_device_argument
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, say
+from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
+from pixel_embedded_affinity.clustering import get_clusterer
 from pixel_embedded_affinity.data.evaluate import FOREGROUNDS
 from pixel_embedded_affinity.training.recipe import Recipe, list_recipes
 from pixel_embedded_affinity.training.studies.compare import Budget, compare, format_comparison
@@ -39,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where objects are looked for; truth: where the labels have some, as some benchmarks give it",
     )
     add_device_argument(parser)
+    add_setting_arguments(parser)
     add_progress_argument(parser)
 
 
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.studies.compare.compare`.
     """
-    recipe = Recipe.from_file(arguments.recipe)
+    recipe = _with_settings(Recipe.from_file(arguments.recipe), arguments)
     rows = compare(
         recipe,
         arguments.data,
@@ -68,3 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     say(format_comparison(rows, recipe))
     return 0
+
+
+def _with_settings(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
+    """The recipe of a model with the given settings."""
+    model = recipe.model
+    for values in given_settings(arguments):
+        model = model.with_values(values)
+    get_clusterer(model.clusterer, **model.clusterer_settings)
+    return replace(recipe, model=model)

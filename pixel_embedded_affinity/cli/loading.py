@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.runtime.device import PRECISIONS
 
@@ -23,7 +24,7 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` or ``--weights``, where it computes, and ``--settings`` and ``--views``."""
+    """Add ``--model`` or ``--weights``, where it computes, and the flags of the inference settings."""
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", metavar="NAME", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
@@ -38,18 +39,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", metavar="N", type=int, help="CPU threads for the network (default: torch's own number)"
     )
     parser.add_argument("--offline", action="store_true", help="never use the network to get the model")
-    parser.add_argument(
-        "--settings",
-        metavar="JSON",
-        help="file of pea tune, in the place of the model's settings; other options go before what it holds",
-    )
-    parser.add_argument(
-        "--views",
-        type=int,
-        metavar="N",
-        help="1: the network sees the image as it is; 4: also its flips; 8: also these transposed "
-        "(default: the model's)",
-    )
+    add_setting_arguments(parser)
 
 
 def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
@@ -57,13 +47,13 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
 
     Raises
     ------
-    UnknownModelError, DownloadError, CheckpointError, DeviceError, InputError
-        As `Segmenter.pretrained`, `Segmenter.from_file` and `Segmenter.with_settings_from` do.
+    UnknownModelError, DownloadError, CheckpointError, DeviceError, UnknownClustererError, InputError
+        As `Segmenter.pretrained`, `Segmenter.from_file` and `Segmenter.with_settings` do.
     """
     segmenter = _load(arguments)
-    if arguments.settings is not None:
-        segmenter = segmenter.with_settings_from(arguments.settings)
-    return segmenter.with_settings(views=arguments.views)
+    for values in given_settings(arguments):
+        segmenter = segmenter.with_settings(**values)
+    return segmenter
 
 
 def _load(arguments: argparse.Namespace) -> Segmenter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,8 @@ from pixel_embedded_affinity.cli.batch import (
 )
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
-from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
+from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.geometry.tiling import Tiling
-from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -40,14 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
     add_model_arguments(parser)
-    _add_setting_arguments(parser)
+    _add_image_arguments(parser)
     _add_output_arguments(parser)
 
 
-def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("settings", "in the place of the model's own")
+def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images")
     group.add_argument("--axes", help="a letter per axis: YX, YXC, CYX (default: what the file declares)")
-    group.add_argument("--scale", type=float, help="factor by which images are resized for the network")
     group.add_argument(
         "--tile",
         metavar="PIXELS",
@@ -55,18 +52,6 @@ def _add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         default=Tiling(),
         help="length of the parts in which an image goes through the network; auto (default): whole if there "
         "is memory for it, whole: whatever it takes",
-    )
-    group.add_argument("--min-size", metavar="PIXELS", type=int, help="remove objects of fewer pixels")
-    group.add_argument("--clusterer", metavar="NAME", help="with its default settings")
-    group.add_argument(
-        "--ranges", metavar="1,3,9", type=_integers, help="distances in pixels of the compared pairs"
-    )
-    group.add_argument("--directions", type=int, choices=(4, 8), help="for --ranges (default: 4)")
-    group.add_argument(
-        "--strides",
-        metavar="N",
-        type=_integers,
-        help="for --ranges: repulsive pairs only at every Nth pixel along each axis (default: 1)",
     )
 
 
@@ -109,39 +94,12 @@ def _planned(arguments: argparse.Namespace) -> list[Job]:
 
 def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
     """Do the jobs; return how many failed."""
-    segmenter = _with_settings(load_segmenter(arguments), arguments)
+    segmenter = load_segmenter(arguments)
     _try_out(segmenter)
     arguments.output.mkdir(parents=True, exist_ok=True)
     bar = track(jobs, bar_wanted(arguments), unit="image")
     done = [_attempt(segmenter, job, arguments.axes, arguments.tile) for job in bar]
     return done.count(False)
-
-
-def _with_settings(segmenter: Segmenter, arguments: argparse.Namespace) -> Segmenter:
-    postprocess = None
-    if arguments.min_size is not None:
-        postprocess = replace(segmenter.config.postprocess, min_size=arguments.min_size)
-    return segmenter.with_settings(
-        neighborhood=_neighborhood(arguments),
-        clusterer=arguments.clusterer,
-        postprocess=postprocess,
-        scale=arguments.scale,
-    )
-
-
-def _neighborhood(arguments: argparse.Namespace) -> Neighborhood | None:
-    if arguments.ranges is not None:
-        return Neighborhood.from_ranges(
-            arguments.ranges, arguments.directions or 4, strides=_per_axis(arguments.strides)
-        )
-    if arguments.directions is not None or arguments.strides is not None:
-        raise InputError("--directions and --strides describe the pairs of --ranges; give --ranges too")
-    return None
-
-
-def _per_axis(strides: tuple[int, ...] | None) -> int | tuple[int, ...] | None:
-    """One number counts for every axis."""
-    return strides[0] if strides is not None and len(strides) == 1 else strides
 
 
 def _try_out(segmenter: Segmenter) -> None:
@@ -190,10 +148,3 @@ def _tiling(text: str) -> Tiling:
         return Tiling({"auto": "auto", "whole": None}[text] if text in ("auto", "whole") else int(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not auto, whole or a number of pixels") from None
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers such as 1,3,9") from None

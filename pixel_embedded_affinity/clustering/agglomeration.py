@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import is_number
-from pixel_embedded_affinity.clustering.region_graph import RegionGraph, checked_smoothing, region_graph
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.clustering.region_graph import (
+    SMOOTHING,
+    SMOOTHING_HELP,
+    RegionGraph,
+    region_graph,
+)
+from pixel_embedded_affinity.config.fields import Settings, number, setting
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Affinities
 
 
 @dataclass(frozen=True)
-class Agglomeration:
+class Agglomeration(Settings, section="agglomeration"):
     """Agglomeration with average linkage of a watershed over-segmentation.
 
     The pixels are grouped into small regions first (see
@@ -49,13 +53,10 @@ class Agglomeration:
     Learning for Connectome Reconstruction", IEEE TPAMI 41(7), 2019.
     """
 
-    threshold: float = 0.5
-    smoothing: float | tuple[float, ...] = 1.0
-
-    def __post_init__(self) -> None:
-        if not is_number(self.threshold) or not 0 <= self.threshold <= 1:
-            raise InputError(f"threshold must be a number in [0, 1], got {self.threshold!r}")
-        object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
+    threshold: float = setting(
+        0.5, number(0, 1), "Mean affinity above which regions merge.", tries=(0.2, 0.35, 0.5, 0.65, 0.8)
+    )
+    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
 
     def __call__(
         self, affinities: Affinities, *, foreground: NDArray[Any] | None = None

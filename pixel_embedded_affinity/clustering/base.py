@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.config.fields import plain
 from pixel_embedded_affinity.errors import InputError, UnknownClustererError
 from pixel_embedded_affinity.registry import Registry
 
@@ -120,6 +121,28 @@ def get_clusterer(name: str, /, **settings: Any) -> Clusterer:
     return clusterer
 
 
+def described(clusterer: Clusterer) -> tuple[str, dict[str, Any]]:
+    """Return the name and settings for which `get_clusterer` gives an equal clusterer.
+
+    Parameters
+    ----------
+    clusterer : Clusterer
+        Of a class that is known by a name, and a dataclass; its settings are those that differ from the defaults.
+
+    Returns
+    -------
+    name : str
+    settings : dict
+        Of any other clusterer, the name of its type and no settings: a record, which `get_clusterer` does not take.
+    """
+    kind: Any = type(clusterer)
+    name = CLUSTERERS.name_of(kind)
+    if name is None or not is_dataclass(kind):
+        return type(clusterer).__name__, {}
+    default, given = plain(get_clusterer(name)), plain(clusterer)
+    return name, {key: value for key, value in given.items() if value != default[key]}
+
+
 def usable(affinities: Affinities) -> Affinities:
     """Return affinities in their NumPy form, checked for clustering.
 
@@ -158,11 +181,6 @@ def _check_values(values: NDArray[np.float32], neighborhood: Neighborhood) -> No
     low, high = values.min(), values.max()
     if not (low >= -1 - _ROUNDING and high <= 1 + _ROUNDING):
         raise InputError(_complaint(values))
-
-
-def is_number(value: Any) -> bool:
-    """Whether a setting is a real number; a bool is none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def refuse_no_attraction(affinities: Affinities) -> None:

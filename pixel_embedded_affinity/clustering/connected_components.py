@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import is_number, refuse_no_attraction, usable
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.config.fields import Settings, number, setting
 from pixel_embedded_affinity.labels import as_foreground, relabel
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ConnectedComponents:
+class ConnectedComponents(Settings, section="connected_components"):
     """Connected components of the pairs that attract and whose affinity is at least a threshold.
 
     Repulsive pairs are not used. A pixel that no such pair reaches is an object of its own. One wrong pair is
@@ -35,11 +35,12 @@ class ConnectedComponents:
         If `threshold` is not a number in [-1, 1].
     """
 
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not is_number(self.threshold) or not -1 <= self.threshold <= 1:
-            raise InputError(f"threshold must be a number in [-1, 1], got {self.threshold!r}")
+    threshold: float = setting(
+        0.5,
+        number(-1, 1),
+        "Affinity from which a pair joins its pixels.",
+        tries=(0.5, 0.7, 0.8, 0.9, 0.95),
+    )
 
     def __call__(
         self, affinities: Affinities, *, foreground: NDArray[Any] | None = None

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.multicut import SOLVERS, check_settings, cut_costs
-from pixel_embedded_affinity.clustering.region_graph import RegionGraph, checked_smoothing, region_graph
+from pixel_embedded_affinity.clustering.multicut import BETA_HELP, BETAS, SOLVERS, cut_costs
+from pixel_embedded_affinity.clustering.region_graph import (
+    SMOOTHING,
+    SMOOTHING_HELP,
+    RegionGraph,
+    region_graph,
+)
+from pixel_embedded_affinity.config.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LiftedMulticut:
+class LiftedMulticut(Settings, section="lifted_multicut"):
     """Lifted multicut of a watershed over-segmentation: a `Multicut` that also hears the repulsive pairs.
 
     Two regions with repulsive pairs between them, touching or not, have a lifted edge, which costs, if they
@@ -40,13 +46,9 @@ class LiftedMulticut:
     M. Keuper et al., "Efficient Decomposition of Image and Mesh Graphs by Lifted Multicuts", ICCV 2015.
     """
 
-    beta: float = 0.5
-    smoothing: float | tuple[float, ...] = 1.0
-    solver: str = SOLVERS[0]
-
-    def __post_init__(self) -> None:
-        check_settings(self.beta, self.solver)
-        object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
+    beta: float = setting(0.5, number(above=0, below=1), BETA_HELP, tries=BETAS)
+    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
+    solver: str = setting(SOLVERS[0], choice(*SOLVERS), "Heuristic; the second is faster, at higher costs.")
 
     def __call__(
         self, affinities: Affinities, *, foreground: NDArray[Any] | None = None

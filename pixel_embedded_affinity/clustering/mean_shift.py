@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import is_number
+from pixel_embedded_affinity.config.fields import Settings, integer, number, setting, switch
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.labels import as_foreground, relabel
 from pixel_embedded_affinity.runtime.device import survive_fork
@@ -30,7 +29,7 @@ _BLOCK = 2**22
 
 
 @dataclass(frozen=True)
-class MeanShift:
+class MeanShift(Settings, section="mean_shift"):
     """Mean shift on the unit-length embeddings of the foreground.
 
     Each seed, at first the embedding of a pixel, moves to the mean of all embeddings within the bandwidth (a
@@ -75,27 +74,16 @@ class MeanShift:
     2002.
     """
 
-    bandwidth: float = 0.75
-    seeds: int = 256
-    samples: int = 10_000
-    iterations: int = 100
-    tolerance: float = 1e-3
-    spatial_split: bool = True
-
-    def __post_init__(self) -> None:
-        if not is_number(self.bandwidth) or not 0 < self.bandwidth < 2:
-            raise InputError(
-                f"bandwidth must be a number above 0 and below 2, which is the largest distance of unit "
-                f"vectors, got {self.bandwidth!r}"
-            )
-        if not is_number(self.tolerance) or not 0 <= self.tolerance < 1:
-            raise InputError(f"tolerance must be a number of at least 0 and below 1, got {self.tolerance!r}")
-        for name in ("seeds", "samples", "iterations"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
-                raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
-        if not isinstance(self.spatial_split, bool):
-            raise InputError(f"spatial_split must be True or False, got {self.spatial_split!r}")
+    bandwidth: float = setting(
+        0.75, number(above=0, below=2), "Radius of the kernel.", tries=(1.0, 0.85, 0.75, 0.6, 0.45)
+    )
+    seeds: int = setting(256, integer(1), "Most seeds of a round.")
+    samples: int = setting(10_000, integer(1), "Most pixels of the sample.")
+    iterations: int = setting(100, integer(1), "Most moves of a seed.")
+    tolerance: float = setting(
+        1e-3, number(0, below=1), "A seed rests once it moves by at most this share of the bandwidth."
+    )
+    spatial_split: bool = setting(True, switch(), "Whether the pieces of a mode become objects of their own.")
 
     def __call__(
         self, affinities: Affinities, *, foreground: NDArray[Any] | None = None

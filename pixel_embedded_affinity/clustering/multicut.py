@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import is_number
 from pixel_embedded_affinity.clustering.region_graph import (
+    SMOOTHING,
+    SMOOTHING_HELP,
     Edges,
     RegionGraph,
-    checked_smoothing,
     region_graph,
 )
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.config.fields import Settings, choice, number, setting
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Affinities
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 SOLVERS = ("kernighan_lin", "greedy_additive")
 """Solvers of both multicuts; the first starts from the result of the second and improves it."""
 
+BETA_HELP = "Affinity below which a border is evidence for a cut."
+BETAS = (0.3, 0.4, 0.5, 0.6, 0.7)
+
 # Probabilities 0 and 1 would cost infinitely much.
 _LEAST_PROBABILITY = 0.001
 
 
 @dataclass(frozen=True)
-class Multicut:
+class Multicut(Settings, section="multicut"):
     """Multicut of a watershed over-segmentation.
 
     The pixels are grouped into small regions first (see
@@ -63,13 +66,9 @@ class Multicut:
     2015, for both solvers.
     """
 
-    beta: float = 0.5
-    smoothing: float | tuple[float, ...] = 1.0
-    solver: str = SOLVERS[0]
-
-    def __post_init__(self) -> None:
-        check_settings(self.beta, self.solver)
-        object.__setattr__(self, "smoothing", checked_smoothing(self.smoothing))
+    beta: float = setting(0.5, number(above=0, below=1), BETA_HELP, tries=BETAS)
+    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
+    solver: str = setting(SOLVERS[0], choice(*SOLVERS), "Heuristic; the second is faster, at higher costs.")
 
     def __call__(
         self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
@@ -93,20 +92,6 @@ class Multicut:
             "greedy_additive": multicut.GreedyAdditiveMulticut,
         }
         return solvers[self.solver]().optimize(problem)  # type: ignore[no-any-return]
-
-
-def check_settings(beta: Any, solver: Any) -> None:
-    """Refuse settings that neither multicut takes.
-
-    Raises
-    ------
-    InputError
-        If `beta` is not between 0 and 1, or there is no such solver.
-    """
-    if not is_number(beta) or not 0 < beta < 1:
-        raise InputError(f"beta must be a number between 0 and 1, both excluded, got {beta!r}")
-    if solver not in SOLVERS:
-        raise InputError(f"unknown solver {solver!r}; the valid ones are {list(SOLVERS)}")
 
 
 def cut_costs(edges: Edges, beta: float) -> NDArray[np.float64]:

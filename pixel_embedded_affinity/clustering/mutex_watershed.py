@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import is_number, refuse_no_attraction, usable
+from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.config.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
 
@@ -27,7 +28,7 @@ _Part = tuple[tuple[slice, ...], _Inside]  # a window of the image, and the fore
 
 
 @dataclass(frozen=True)
-class MutexWatershed:
+class MutexWatershed(Settings, section="mutex_watershed"):
     """Mutex watershed on affinities.
 
     Ranges, roles and strides belong to the neighborhood. With a the affinity of a pair, negative ones taken
@@ -61,15 +62,10 @@ class MutexWatershed:
     IEEE TPAMI 43(10), 2021.
     """
 
-    engine: str = ENGINES[0]
-    repulsion: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise InputError(f"unknown engine {self.engine!r}; the valid ones are {list(ENGINES)}")
-        if not is_number(self.repulsion) or not 0 < self.repulsion < math.inf:
-            raise InputError(f"repulsion must be a finite number above 0, got {self.repulsion!r}")
-        object.__setattr__(self, "repulsion", float(self.repulsion))
+    engine: str = setting(ENGINES[0], choice(*ENGINES), "Library that does the work.")
+    repulsion: float = setting(
+        1.0, number(above=0), "Factor of the repulsive weights.", tries=(0.5, 0.6, 0.7, 0.85, 1.0)
+    )
 
     def __call__(
         self,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.base import is_number, refuse_no_attraction, usable
+from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.config.fields import number, per_axis
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.labels import as_foreground, relabel
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 _Integers = NDArray[np.intp]
 _Floats = NDArray[np.float64]
+
+SMOOTHING = per_axis(number(0))
+"""Check of the setting ``smoothing``."""
+SMOOTHING_HELP = "Standard deviation in pixels of the Gaussian on the map from which regions grow."
 
 # Affinities become multiples of this, of which float64 adds up 2**29 exactly, so that order does not matter.
 _STEP = 2.0**-24
@@ -151,25 +156,6 @@ def region_graph(
     return RegionGraph(inside, region, count, borders, _edges(region, far, count))
 
 
-def checked_smoothing(value: Any) -> float | tuple[float, ...]:
-    """Return a smoothing as a float, or as one float per axis, or refuse it.
-
-    Raises
-    ------
-    InputError
-        If it is not a finite number of at least 0, or 2 or 3 of these.
-    """
-    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:
-        entries = tuple(value)
-        if len(entries) in (2, 3) and all(map(_is_width, entries)):
-            return tuple(map(float, entries))
-    elif _is_width(value):
-        return float(value)
-    raise InputError(
-        f"smoothing must be a finite number of pixels of at least 0, or one per axis, got {value!r}"
-    )
-
-
 class _Pairs(NamedTuple):
     """Pairs of foreground pixels, which are numbered in C order, and affinities in multiples of `_STEP`."""
 
@@ -179,10 +165,6 @@ class _Pairs(NamedTuple):
 
 
 _NO_EDGES = Edges(np.zeros((0, 2), np.intp), np.zeros(0), np.zeros(0, np.intp))
-
-
-def _is_width(value: Any) -> bool:
-    return is_number(value) and 0 <= value < np.inf
 
 
 def _check_axes(smoothing: float | tuple[float, ...], ndim: int) -> None:

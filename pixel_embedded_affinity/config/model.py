@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from numbers import Real
-from typing import Any
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, Self
 
+from pixel_embedded_affinity.config.fields import (
+    Check,
+    Leaf,
+    Settings,
+    choice,
+    declarations,
+    integer,
+    leaves,
+    list_of,
+    number,
+    optional,
+    part,
+    per_axis,
+    plain,
+    refuse_unknown,
+    setting,
+    table,
+    text,
+)
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.geometry.scaling import checked_scale
 from pixel_embedded_affinity.geometry.views import checked_views
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
@@ -67,7 +84,7 @@ class NetworkConfig:
         **more: Any,
     ) -> None:
         defaults = _RESIDUAL_UNET if architecture == "residual_unet" else {}
-        merged = {**defaults, **_table({} if options is None else options, "network options"), **more}
+        merged = {**defaults, **table()({} if options is None else options, "network options"), **more}
         values = (architecture, in_channels, embedding_channels, foreground_head, _checked_options(merged))
         for entry, value in zip(fields(self), values):
             object.__setattr__(self, entry.name, value)
@@ -81,14 +98,45 @@ class NetworkConfig:
         if not isinstance(foreground_head, bool):
             raise InputError(f"foreground_head must be true or false, got {foreground_head!r}")
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """Build the configuration from the output of `to_dict`; absent keys keep their defaults."""
+        common = {entry.name for entry in fields(cls)} - {"options"}
+        options = {name: value for name, value in values.items() if name not in common}
+        return cls(**{name: values[name] for name in common & set(values)}, options=options)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a flat JSON-compatible dictionary, the options among the others."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "options"}
-        return values | {name: _as_list(value) for name, value in self.options.items()}
+        return values | {name: plain(value) for name, value in self.options.items()}
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class NeighborhoodKeys(Settings, section="neighborhood"):
+    """By which keys files, flags and searches name a neighborhood; `Neighborhood.from_ranges` checks the values."""
+
+    ranges: Any = setting(
+        MISSING,
+        list_of(integer(1)),
+        "Distances in pixels of the compared pairs.",
+        tries=((1, 3, 5, 9, 11), (1, 3), (1, 3, 5, 9), (1, 3, 9, 15, 27), (1, 3, 5, 9, 11, 15, 21)),
+    )
+    directions: int = setting(
+        4,
+        choice(4, 8, 6, 18, 26),
+        "Size of the full neighborhood: 4 or 8 in two dimensions, 6, 18 or 26 in three.",
+        tries=(8, 4),
+    )
+    strides: Any = setting(
+        1,
+        per_axis(integer(1)),
+        "Repulsive pairs are taken only at every Nth pixel along each axis.",
+        tries=(5, 2, 3, 10),
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig(Settings, section="", title="the model configuration"):
     """Everything that inference needs to know of a model; the caller may override the inference settings.
 
     Parameters
@@ -119,76 +167,95 @@ class ModelConfig:
         Terms of the weights, and a sentence on what they are for.
     provenance : dict
         How the weights were made: recipe, seed, data, split, minutes, device.
+    ndim : {2, 3}
+        Spatial axes of the images. Default: as many as the neighborhood has.
+    pixel_size : sequence of float, optional
+        Size of a pixel along each spatial axis of the images that the model was trained on, in micrometers.
+        Default: unknown.
 
     Raises
     ------
     InputError
-        If a value is of another type, the threshold is not from 0 to 1, the scale not positive, or there
-        cannot be so many views.
+        If a value is not of its kind or out of its range, or `neighborhood`, `views` or `pixel_size` does not fit
+        `ndim`.
     """
 
-    name: str = "unnamed"
-    version: str = "0"
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    normalization: Normalization = field(default_factory=Normalization)
-    neighborhood: Neighborhood = field(
-        default_factory=lambda: Neighborhood.from_ranges([1, 3, 5, 9, 11], directions=4, strides=5)
+    name: str = setting("unnamed", text())
+    version: str = setting("0", text())
+    network: NetworkConfig = setting(NetworkConfig, part(NetworkConfig))
+    normalization: Normalization = setting(Normalization, part(Normalization))
+    neighborhood: Neighborhood = setting(
+        Neighborhood.from_ranges([1, 3, 5, 9, 11], directions=4, strides=5),
+        part(Neighborhood, NeighborhoodKeys),
+        "Pairs of pixels for clustering.",
+        inference=True,
     )
-    clusterer: str = "mutex_watershed"
-    clusterer_settings: dict[str, Any] = field(default_factory=dict)
-    foreground_threshold: float = 0.5
-    postprocess: Postprocess = field(default_factory=Postprocess)
-    scale: float = 1.0
-    views: int = 1
-    license: str = ""
-    description: str = ""
-    provenance: dict[str, Any] = field(default_factory=dict)
+    clusterer: str = setting(
+        "mutex_watershed",
+        text(),
+        "Name of the clusterer, which then has its default settings.",
+        inference=True,
+    )
+    clusterer_settings: dict[str, Any] = setting(
+        {}, table(), "Settings of the clusterer, as a JSON table on the command line.", inference=True
+    )
+    foreground_threshold: float = setting(
+        0.5,
+        number(0, 1),
+        "A pixel is foreground where the probability is above it.",
+        tries=(0.5, 0.3, 0.4, 0.45, 0.55, 0.6, 0.7),
+        inference=True,
+    )
+    postprocess: Postprocess = setting(
+        Postprocess, part(Postprocess), "What is done to the labels.", inference=True
+    )
+    scale: float = setting(
+        1.0,
+        number(above=0, advice="0.5 halves the image for the network"),
+        "Factor by which images are resized for the network.",
+        inference=True,
+    )
+    views: int = setting(
+        1,
+        Check("1, 4 or 8", lambda views, name: checked_views(views), int),
+        "1: the network sees the image as it is; 4: also its flips; 8: also these transposed.",
+        inference=True,
+    )
+    license: str = setting("", text())
+    description: str = setting("", text())
+    provenance: dict[str, Any] = setting({}, table())
+    ndim: int = setting(None, optional(choice(2, 3)))
+    pixel_size: tuple[float, ...] | None = setting(None, optional(list_of(number(above=0))))
 
-    def __post_init__(self) -> None:
-        for name in ("name", "version", "clusterer", "license", "description"):
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f"model {name} must be a string, got {getattr(self, name)!r}")
-        for name, kind in _PARTS.items():
-            if not isinstance(getattr(self, name), kind):
-                raise InputError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        for name in ("clusterer_settings", "provenance"):
-            # A copy: no two configurations share what a caller may change.
-            object.__setattr__(self, name, _table(getattr(self, name), name))
-        threshold = self.foreground_threshold
-        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-            raise InputError(f"foreground_threshold must be a number from 0 to 1, got {threshold!r}")
-        object.__setattr__(self, "foreground_threshold", float(threshold))
-        object.__setattr__(self, "scale", checked_scale(self.scale))
-        object.__setattr__(self, "views", checked_views(self.views))
+    def _check_together(self) -> None:
+        ndim = self.neighborhood.ndim
+        if self.ndim is None:
+            object.__setattr__(self, "ndim", ndim)
+        if self.ndim != ndim:
+            raise InputError(
+                f"ndim is {self.ndim}, but the neighborhood has {ndim} axes; give a neighborhood of {self.ndim} axes"
+            )
+        if self.pixel_size is not None and len(self.pixel_size) != ndim:
+            raise InputError(f"pixel_size must be {ndim} numbers, one per axis, got {self.pixel_size}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return nested JSON-compatible dictionaries; `from_dict` is the inverse."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        for part in ("network", "normalization", "neighborhood", "postprocess"):
-            values[part] = getattr(self, part).to_dict()
-        return values
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with other inference settings.
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Build a configuration from nested dictionaries; absent keys keep their defaults.
+        Parameters
+        ----------
+        values : mapping
+            By name, such as ``"scale"``, or by dotted key, such as ``"postprocess.min_size"`` or
+            ``"clusterer_settings.repulsion"``. Another clusterer starts with its default settings.
 
         Raises
         ------
         InputError
-            If a key is unknown or a value is not valid.
+            If a key is not that of an inference setting, or a value is not valid.
         """
-        _refuse_unknown(cls, values, "model")
-        parts = dict(values)
-        readers = {
-            "network": _network,
-            "normalization": Normalization.from_dict,
-            "neighborhood": Neighborhood.from_dict,
-            "postprocess": Postprocess.from_dict,
-        }
-        for name, reader in readers.items():
-            if name in parts:
-                parts[name] = reader(_table(parts[name], name))
-        return cls(**parts)
+        refuse_unknown({key.partition(".")[0] for key in values}, SETTINGS, "the inference settings")
+        if "clusterer" in values:
+            values = {"clusterer_settings": {}, **values}
+        return super().with_values(values)
 
     def to_json(self) -> str:
         """Return the configuration as JSON text, keys sorted."""
@@ -207,47 +274,24 @@ class ModelConfig:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:  # also integers of thousands of digits
             raise InputError(f"the model configuration is not JSON: {error}") from error
-        return cls.from_dict(_table(values, "model"))
+        return cls.from_dict(values)
 
     def changed(self, **changes: Any) -> ModelConfig:
         """Return a copy with some entries replaced."""
         return replace(self, **changes)
 
 
-_PARTS: dict[str, type] = {
-    "network": NetworkConfig,
-    "normalization": Normalization,
-    "neighborhood": Neighborhood,
-    "postprocess": Postprocess,
-}
+SETTINGS = tuple(name for name, declared in declarations(ModelConfig).items() if declared.inference)
+"""The entries of a `ModelConfig` that may differ without other weights."""
+
+
+def inference_leaves() -> list[Leaf]:
+    """All inference settings that have no further ones within, in the order of `ModelConfig`."""
+    return list(leaves(ModelConfig, inference=True))
 
 
 def _is_channel_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_CHANNELS
-
-
-def _table(values: Any, name: str) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise InputError(f"{name} must be a table of keys and values, got {type(values).__name__}")
-    return dict(values)
-
-
-def _refuse_unknown(kind: Any, values: Mapping[str, Any], name: str) -> None:
-    known = {entry.name for entry in fields(kind)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InputError(
-            f"unknown keys {unknown} in the {name} configuration; the valid ones are {sorted(known)}"
-        )
-
-
-def _network(values: Mapping[str, Any]) -> NetworkConfig:
-    common = {entry.name for entry in fields(NetworkConfig)} - {"options"}
-    options = {name: value for name, value in values.items() if name not in common}
-    # Early files say this of an architecture that has no such option.
-    if values.get("architecture") == "half_unet" and options.get("full_resolution_skip") is False:
-        del options["full_resolution_skip"]
-    return NetworkConfig(**{name: values[name] for name in common & set(values)}, options=options)
 
 
 def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,7 +308,3 @@ def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) <= _MOST_CHANNELS)
-
-
-def _as_list(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

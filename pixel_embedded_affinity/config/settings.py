@@ -7,20 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.fields import read_table
+from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.atomic import atomic_path
-
-SETTINGS = (
-    "neighborhood",
-    "clusterer",
-    "clusterer_settings",
-    "foreground_threshold",
-    "postprocess",
-    "scale",
-    "views",
-)
-"""The entries of a `ModelConfig` that may differ without other weights."""
 
 
 def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
@@ -80,7 +70,6 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
         raise InputError(f"{os.fspath(path)!r} holds {found}; expected a table of {', '.join(SETTINGS)}")
     try:
-        config = ModelConfig.from_dict(values)
+        return read_table(ModelConfig, values)
     except InputError as error:
         raise InputError(f"{os.fspath(path)!r}: {error}") from error
-    return {name: getattr(config, name) for name in values}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.config.checks import require_one_of
+from pixel_embedded_affinity.config.fields import choice
 from pixel_embedded_affinity.data.layouts import RAW, Example, Pair, load_pair
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
@@ -92,7 +92,7 @@ def predict(
     segmenter: Segmenter, pairs: Iterable[Pair | Example], foreground: str, progress: Progress = False
 ) -> Iterator[Prediction]:
     """Segment examples one after the other; parameters and errors as for `evaluate_model`."""
-    require_one_of("foreground", foreground, FOREGROUNDS)
+    choice(*FOREGROUNDS)(foreground, "foreground")
     for pair in track(pairs, progress, desc="evaluating"):
         example = pair if isinstance(pair, Example) else _read(pair, segmenter)
         given = example.labels > 0 if foreground == "truth" else None

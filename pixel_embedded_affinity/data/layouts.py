@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.config.checks import require_at_least, require_one_of
+from pixel_embedded_affinity.config.fields import Settings, choice, list_of, number, setting, text
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
@@ -36,7 +36,7 @@ _RESIZING = 0.1, 4.0
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Settings, section="data"):
     """Where the images and labels lie below the data folder, and which are for what.
 
     Parameters
@@ -60,14 +60,12 @@ class DataSettings:
         negative.
     """
 
-    layout: str = "folders"
-    validation: tuple[str, ...] = ()
-    held_out: tuple[str, ...] = ()
-    diameter: float = 0.0
+    layout: str = setting("folders", choice(*LAYOUTS))
+    validation: tuple[str, ...] = setting((), list_of(text()))
+    held_out: tuple[str, ...] = setting((), list_of(text()))
+    diameter: float = setting(0.0, number(0))
 
-    def __post_init__(self) -> None:
-        require_at_least("data.diameter", self.diameter, 0)
-        require_one_of("data.layout", self.layout, LAYOUTS)
+    def _check_together(self) -> None:
         both = sorted(set(self.validation) & set(self.held_out))
         if both:
             raise InputError(f"data.validation and data.held_out share {both}; expected each name in one")
@@ -191,7 +189,7 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
     InputError
         If the folder, a partner, an image named in the settings, or the whole split is missing.
     """
-    require_one_of("split", split, SPLITS)
+    choice(*SPLITS)(split, "split")
     folder = Path(directory)
     if not folder.exists():
         raise InputError(f"no data at {str(folder)!r}; give the folder that holds the images and labels")

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 import tomllib
-import typing
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from pixel_embedded_affinity.config.checks import require_above, require_at_least, require_one_of
+from pixel_embedded_affinity.config.fields import (
+    Settings,
+    choice,
+    integer,
+    list_of,
+    number,
+    part,
+    setting,
+    switch,
+)
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
@@ -20,8 +27,6 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation
 from pixel_embedded_affinity.training.data.second_view import ViewSettings
-
-T = TypeVar("T")
 
 SELECTION_METRICS = (
     "aggregated_jaccard_index",
@@ -44,7 +49,7 @@ LOSS_KINDS = ("affinity", "direct_affinity", "discriminative")
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class LossSettings(Settings, section="loss"):
     """What is learned, and the modules of the loss, each to be switched off.
 
     Parameters
@@ -79,19 +84,18 @@ class LossSettings:
         zero.
     """
 
-    kind: str = "affinity"
-    self_correlation: bool = True
-    cross_correlation: bool = True
-    pyramid: bool = True
-    foreground: float = 1.0
-    foreground_weight: float = 1.0
-    border_weight: float = 0.0
-    border_width: float = 3.0
-    small_weight: float = 0.0
-    small_area: float = 300.0
+    kind: str = setting("affinity", choice(*LOSS_KINDS))
+    self_correlation: bool = setting(True, switch())
+    cross_correlation: bool = setting(True, switch())
+    pyramid: bool = setting(True, switch())
+    foreground: float = setting(1.0, number(0))
+    foreground_weight: float = setting(1.0, number(above=0))
+    border_weight: float = setting(0.0, number(0))
+    border_width: float = setting(3.0, number(above=0))
+    small_weight: float = setting(0.0, number(0))
+    small_area: float = setting(300.0, number(above=0))
 
-    def __post_init__(self) -> None:
-        require_one_of("loss.kind", self.kind, LOSS_KINDS)
+    def _check_together(self) -> None:
         for name in _UNDEFINED.get(self.kind, ()):
             if getattr(self, name):
                 raise InputError(
@@ -103,14 +107,10 @@ class LossSettings:
                 "loss.self_correlation is false where there is no cross-correlation, so that nothing would be learned "
                 "at full resolution; switch one of them on"
             )
-        for name in ("foreground", "border_weight", "small_weight"):
-            require_at_least(f"loss.{name}", getattr(self, name), 0)
-        for name in ("foreground_weight", "border_width", "small_area"):
-            require_above(f"loss.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Settings, section="schedule"):
     """How long, and how fast.
 
     Parameters
@@ -146,33 +146,20 @@ class Schedule:
         If a value is out of range.
     """
 
-    steps: int = 2000
-    batch: int = 4
-    crop: int = 128
-    learning_rate: float = 2e-3
-    decay: str = "cosine"
-    warm_up: float = 0.05
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    average: float = 0.99
-    save_every: int = 50
-    validate_every: int = 0
-    validation_images: int = 0
-    best_by: str = "aggregated_jaccard_index"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "crop", "save_every"):
-            require_at_least(f"schedule.{name}", getattr(self, name), 1)
-        for name in ("warm_up", "weight_decay", "average", "validate_every", "validation_images", "seed"):
-            require_at_least(f"schedule.{name}", getattr(self, name), 0)
-        for name in ("learning_rate", "clip"):
-            require_above(f"schedule.{name}", getattr(self, name), 0)
-        for name in ("warm_up", "average"):
-            if getattr(self, name) > 1:
-                raise InputError(f"schedule.{name} must be from 0 to 1, got {getattr(self, name)}")
-        require_one_of("schedule.decay", self.decay, ("cosine", "constant"))
-        require_one_of("schedule.best_by", self.best_by, SELECTION_METRICS)
+    steps: int = setting(2000, integer(1))
+    batch: int = setting(4, integer(1))
+    crop: int = setting(128, integer(1))
+    learning_rate: float = setting(2e-3, number(above=0))
+    decay: str = setting("cosine", choice("cosine", "constant"))
+    warm_up: float = setting(0.05, number(0, 1))
+    weight_decay: float = setting(1e-4, number(0))
+    clip: float = setting(1.0, number(above=0))
+    average: float = setting(0.99, number(0, 1))
+    save_every: int = setting(50, integer(1))
+    validate_every: int = setting(0, integer(0))
+    validation_images: int = setting(0, integer(0))
+    best_by: str = setting("aggregated_jaccard_index", choice(*SELECTION_METRICS))
+    seed: int = setting(0, integer(0))
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0: linear warm-up, then cosine to zero, or constant."""
@@ -190,7 +177,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class TrainingNeighborhood:
+class TrainingNeighborhood(Settings, section="neighborhood"):
     """The pairs that the loss compares: ranges times directions, as in `Neighborhood.from_ranges`.
 
     Parameters
@@ -206,11 +193,10 @@ class TrainingNeighborhood:
         If `directions` is not two-dimensional, or `Neighborhood.from_ranges` refuses the ranges.
     """
 
-    ranges: tuple[int, ...] = (1, 3, 5, 9, 11)
-    directions: int = 4
+    ranges: tuple[int, ...] = setting((1, 3, 5, 9, 11), list_of(integer(1)))
+    directions: int = setting(4, choice(4, 8))
 
-    def __post_init__(self) -> None:
-        require_one_of("neighborhood.directions", self.directions, (4, 8))
+    def _check_together(self) -> None:
         self.offsets()
 
     def offsets(self, count: int | None = None) -> tuple[tuple[int, ...], ...]:
@@ -219,7 +205,7 @@ class TrainingNeighborhood:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings, section="", title="the recipe"):
     """One training run, whole.
 
     Parameters
@@ -237,15 +223,15 @@ class Recipe:
         ``"direct_affinity"`` predicts.
     """
 
-    model: ModelConfig
-    data: DataSettings = field(default_factory=DataSettings)
-    loss: LossSettings = field(default_factory=LossSettings)
-    schedule: Schedule = field(default_factory=Schedule)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    view: ViewSettings = field(default_factory=ViewSettings)
-    neighborhood: TrainingNeighborhood = field(default_factory=TrainingNeighborhood)
+    model: ModelConfig = setting(MISSING, part(ModelConfig))
+    data: DataSettings = setting(DataSettings, part(DataSettings))
+    loss: LossSettings = setting(LossSettings, part(LossSettings))
+    schedule: Schedule = setting(Schedule, part(Schedule))
+    augmentation: Augmentation = setting(Augmentation, part(Augmentation))
+    view: ViewSettings = setting(ViewSettings, part(ViewSettings))
+    neighborhood: TrainingNeighborhood = setting(TrainingNeighborhood, part(TrainingNeighborhood))
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         if self.loss.foreground and not self.model.network.foreground_head:
             raise InputError(
                 f"loss.foreground is {self.loss.foreground}, but model.network.foreground_head is false; "
@@ -270,26 +256,6 @@ class Recipe:
             )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Build a recipe from nested dictionaries, as TOML gives them.
-
-        Raises
-        ------
-        InputError
-            If a table or key is unknown, a value is of another type or out of range, or ``[model]`` is
-            missing.
-        """
-        known = [part.name for part in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise InputError(f"unknown tables {unknown} in the recipe; the valid ones are {known}")
-        if "model" not in values:
-            raise InputError("the recipe has no table [model]; expected at least [model] with a name")
-        hints = typing.get_type_hints(cls)
-        parts = {name: _strict(hints[name], table, name) for name, table in values.items() if name != "model"}
-        return cls(model=_model(values["model"]), **parts)
-
-    @classmethod
     def from_file(cls, path: str | Path) -> Recipe:
         """Read a recipe file (TOML), or a shipped one by its name.
 
@@ -304,17 +270,11 @@ class Recipe:
         except InputError as error:
             raise InputError(f"recipe {str(file)!r}: {error}") from error
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return nested JSON-compatible dictionaries; `from_dict` is the inverse."""
-        parts = {name: _as_lists(asdict(getattr(self, name))) for name in _PARTS}
-        return {"model": self.model.to_dict(), **parts}
-
     def scheduled(self, **changes: Any) -> Recipe:
         """Return a copy with some entries of the schedule changed."""
         return replace(self, schedule=replace(self.schedule, **changes))
 
 
-_PARTS = [part.name for part in fields(Recipe) if part.name != "model"]
 _RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -348,50 +308,3 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"not a UTF-8 TOML file ({error})") from error
     return document
-
-
-def _model(table: Any) -> ModelConfig:
-    if not isinstance(table, Mapping):
-        raise InputError(f"[model] must be a table, got {table!r}")
-    return ModelConfig.from_dict(table)
-
-
-def _as_lists(value: Any) -> Any:
-    """Turn tuples into lists, as JSON does."""
-    if isinstance(value, dict):
-        return {key: _as_lists(entry) for key, entry in value.items()}
-    return [_as_lists(entry) for entry in value] if isinstance(value, tuple) else value
-
-
-def _strict(kind: type[T], table: Any, name: str) -> T:
-    """Build a dataclass from a table, refusing unknown keys and other types."""
-    if not isinstance(table, Mapping):
-        raise InputError(f"[{name}] must be a table, got {table!r}")
-    known = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise InputError(f"unknown keys {unknown} in [{name}]; the valid ones are {known}")
-    hints = typing.get_type_hints(kind)
-    return kind(**{key: _typed(hints[key], value, f"{name}.{key}") for key, value in table.items()})
-
-
-def _typed(hint: Any, value: Any, name: str) -> Any:
-    """Accept a TOML value for a field of a simple type; integers pass for floats, lists for tuples."""
-    if typing.get_origin(hint) is tuple:
-        return _typed_list(typing.get_args(hint), value, name)
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise InputError(f"{name} must be {_KINDS[hint]}, got {value!r}")
-    return value
-
-
-def _typed_list(inner: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
-    any_length = inner[-1] is Ellipsis
-    if not isinstance(value, (list, tuple)) or not (any_length or len(value) == len(inner)):
-        length = "" if any_length else f"{len(inner)} "
-        raise InputError(f"{name} must be a list of {length}values, got {value!r}")
-    return tuple(_typed(inner[0], entry, f"each entry of {name}") for entry in value)
-
-
-_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}

@@ -256,7 +256,7 @@ def test_seeds_that_are_no_labels_of_the_image_are_refused(seeds):
 
 
 def test_an_unknown_engine_is_refused_with_the_valid_ones():
-    with pytest.raises(InputError, match=r"'affogato'.*bioimage_cpp.*mwatershed"):
+    with pytest.raises(InputError, match=r"bioimage_cpp.*mwatershed.*'affogato'"):
         MutexWatershed("affogato")
 
 

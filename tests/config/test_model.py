@@ -134,23 +134,33 @@ def test_absent_keys_keep_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"nam": 1}, r"unknown keys ['nam'] in the model configuration; the valid ones are ['clusterer', "),
-        ({"normalization": {"low": 1}}, "unknown normalization setting"),
-        ({"neighborhood": {"range": [1]}}, "unknown neighborhood keys ['range']"),
-        ({"postprocess": {"min": 1}}, "unknown postprocessing keys ['min']"),
-        ({"network": []}, "network must be a table of keys and values, got list"),
-        ({"neighborhood": None}, "neighborhood must be a table of keys and values, got NoneType"),
+        (
+            {"nam": 1},
+            r"unknown keys ['nam'] in the model configuration; the valid ones are ['name', 'version', ",
+        ),
+        ({"network": {"filter": 1}}, "unknown keys ['filter'] in the NetworkConfig; the valid ones"),
+        (
+            {"normalization": {"low": 1}},
+            "unknown keys ['low'] in [normalization]; the valid ones are ['kind', ",
+        ),
+        ({"neighborhood": {"range": [1]}}, "unknown keys ['range'] in [neighborhood]"),
+        ({"postprocess": {"min": 1}}, "unknown keys ['min'] in [postprocess]"),
+        ({"network": []}, "network must be a table of keys and values, got []"),
+        ({"neighborhood": None}, "neighborhood must be a table of keys and values, got None"),
         (
             {"clusterer_settings": [["a", 1]]},
             "clusterer_settings must be a table of keys and values",
         ),
-        ({"provenance": "me"}, "provenance must be a table of keys and values, got str"),
-        ({"name": 5}, "model name must be a string, got 5"),
-        ({"version": None}, "model version must be a string, got None"),
-        ({"clusterer": ["x"]}, "model clusterer must be a string, got ['x']"),
+        ({"provenance": "me"}, "provenance must be a table of keys and values, got 'me'"),
+        ({"name": 5}, "name must be a string, got 5"),
+        ({"version": None}, "version must be a string, got None"),
+        ({"clusterer": ["x"]}, "clusterer must be a string, got ['x']"),
         ({"foreground_threshold": "0.5"}, "foreground_threshold must be a number from 0 to 1, got '0.5'"),
-        ({"scale": 0}, "scale must be a positive number, got 0; 0.5 halves the image for the network"),
-        ({"scale": "1"}, "scale must be a positive number, got '1'; 0.5 halves the image for the network"),
+        ({"scale": 0}, "scale must be a finite number above 0, got 0; 0.5 halves the image for the network"),
+        (
+            {"scale": "1"},
+            "scale must be a finite number above 0, got '1'; 0.5 halves the image for the network",
+        ),
         ({"views": 2}, "views must be 1, 4 or 8, got 2; 1 shows the network the image as it is"),
         ({"views": 4.0}, "views must be 1, 4 or 8, got 4.0; 1 shows the network the image as it is"),
         ({"foreground_threshold": True}, "foreground_threshold must be a number from 0 to 1, got True"),
@@ -195,7 +205,7 @@ def test_text_that_is_no_json_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "null", "5", '"name"', "NaN"])
 def test_json_that_is_no_object_is_refused(text: str) -> None:
-    assert "model must be a table of keys and values" in refusal(text)
+    assert "the model configuration must be a table of keys and values, got" in refusal(text)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +215,8 @@ def test_json_that_is_no_object_is_refused(text: str) -> None:
         ("normalization", "percentile", "normalization must be a Normalization, got 'percentile'"),
         ("neighborhood", [1, 3], "neighborhood must be a Neighborhood, got [1, 3]"),
         ("postprocess", None, "postprocess must be a Postprocess, got None"),
-        ("clusterer_settings", None, "clusterer_settings must be a table of keys and values, got NoneType"),
-        ("provenance", "me", "provenance must be a table of keys and values, got str"),
+        ("clusterer_settings", None, "clusterer_settings must be a table of keys and values, got None"),
+        ("provenance", "me", "provenance must be a table of keys and values, got 'me'"),
     ],
 )
 def test_parts_of_another_type_are_refused(part: str, value: Any, message: str) -> None:

@@ -11,24 +11,19 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pixel_embedded_affinity.config.checks import require_at_least
+from pixel_embedded_affinity.config.fields import Settings, integer, list_of, number, setting, switch
 from pixel_embedded_affinity.errors import InputError
 
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.int32]
 Coordinates = npt.NDArray[np.float64]
 
-_NOT_NEGATIVE = (
-    *("rotation", "elastic", "contrast", "brightness", "gamma", "color", "noise"),
-    *("blur", "shading", "invert", "focus"),
-)
-
 OUTSIDE = -1
 """Label of a crop's pixels that lie outside the image: the network sees them, the loss does not."""
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Settings, section="augmentation"):
     """How a training crop is drawn from an image.
 
     Parameters
@@ -71,31 +66,24 @@ class Augmentation:
         ascending.
     """
 
-    scale: tuple[float, float] = (0.7, 1.3)
-    rotation: float = 180.0
-    elastic: float = 2.0
-    elastic_spacing: int = 32
-    flip: bool = True
-    contrast: float = 0.2
-    brightness: float = 0.1
-    gamma: float = 0.2
-    color: float = 0.0
-    noise: float = 0.02
-    blur: float = 0.0
-    shading: float = 0.0
-    invert: float = 0.0
-    focus: float = 0.0
+    scale: tuple[float, float] = setting((0.7, 1.3), list_of(number(above=0), 2))
+    rotation: float = setting(180.0, number(0))
+    elastic: float = setting(2.0, number(0))
+    elastic_spacing: int = setting(32, integer(1))
+    flip: bool = setting(True, switch())
+    contrast: float = setting(0.2, number(0))
+    brightness: float = setting(0.1, number(0))
+    gamma: float = setting(0.2, number(0))
+    color: float = setting(0.0, number(0))
+    noise: float = setting(0.02, number(0))
+    blur: float = setting(0.0, number(0))
+    shading: float = setting(0.0, number(0))
+    invert: float = setting(0.0, number(0, 1))
+    focus: float = setting(0.0, number(0, 1))
 
-    def __post_init__(self) -> None:
-        low, high = self.scale
-        if not 0 < low <= high < float("inf"):
-            raise InputError(f"augmentation.scale must be two positive ascending numbers, got {self.scale}")
-        for name in _NOT_NEGATIVE:
-            require_at_least(f"augmentation.{name}", getattr(self, name), 0)
-        require_at_least("augmentation.elastic_spacing", self.elastic_spacing, 1)
-        for name in ("focus", "invert"):
-            if getattr(self, name) > 1:
-                raise InputError(f"augmentation.{name} must be from 0 to 1, got {getattr(self, name)}")
+    def _check_together(self) -> None:
+        if self.scale[0] > self.scale[1]:
+            raise InputError(f"augmentation.scale must be two ascending numbers, got {self.scale}")
 
     def magnified(self, factor: float) -> Augmentation:
         """Return the same, of images that are resized by a factor first."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pixel_embedded_affinity.config.checks import require_at_least
+from pixel_embedded_affinity.config.fields import Settings, integer, number, setting, switch
 from pixel_embedded_affinity.geometry.views import Geometry
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class ViewSettings(Settings, section="view"):
     """What the second view may change, each part to be switched off for an ablation.
 
     Parameters
@@ -30,19 +30,14 @@ class ViewSettings:
         If a number is negative, or the longest side is below 1.
     """
 
-    flips: bool = True
-    transposition: bool = True
-    intensity: bool = True
-    cutout: bool = True
-    contrast: float = 0.05
-    brightness: float = 0.05
-    holes: int = 20
-    hole_size: int = 20
-
-    def __post_init__(self) -> None:
-        for name in ("contrast", "brightness", "holes"):
-            require_at_least(f"view.{name}", getattr(self, name), 0)
-        require_at_least("view.hole_size", self.hole_size, 1)
+    flips: bool = setting(True, switch())
+    transposition: bool = setting(True, switch())
+    intensity: bool = setting(True, switch())
+    cutout: bool = setting(True, switch())
+    contrast: float = setting(0.05, number(0))
+    brightness: float = setting(0.05, number(0))
+    holes: int = setting(20, integer(0))
+    hole_size: int = setting(20, integer(1))
 
 
 def second_view(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pixel_embedded_affinity.config.checks import require_at_least
+from pixel_embedded_affinity.config.fields import integer
 from pixel_embedded_affinity.export.tiff import write_labels
 
 _RADII = (7.0, 13.0)
@@ -40,7 +40,7 @@ def synthetic_example(size: int = 128, seed: int = 0) -> tuple[npt.NDArray[np.ui
     InputError
         If the size is below 32.
     """
-    require_at_least("size", size, 32)
+    integer(32)(size, "size")
     generator = np.random.default_rng(seed)
     distance = np.stack([_blob(size, center, generator) for center in _centers(size, generator)])
     nearest, from_center = distance.argmin(axis=0), distance.min(axis=0)
@@ -76,7 +76,7 @@ def write_synthetic_data(directory: str | Path, *, images: int = 10, size: int =
     """
     import tifffile
 
-    require_at_least("images", images, 1)
+    integer(1)(images, "images")
     folder = Path(directory)
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pixel_embedded_affinity.config.checks import require_at_least, require_one_of
+from pixel_embedded_affinity.config.fields import choice, integer
 from pixel_embedded_affinity.data.evaluate import FOREGROUNDS, Row, mean_row, write_rows
 from pixel_embedded_affinity.data.layouts import RAW, Example, find_pairs, load
 from pixel_embedded_affinity.errors import InputError
@@ -65,7 +65,7 @@ class Budget:
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise InputError(f"minutes must be a positive number, got {self.minutes}")
         if self.steps is not None:
-            require_at_least("steps", self.steps, 1)
+            integer(1)(self.steps, "steps")
 
 
 def compare(
@@ -234,7 +234,7 @@ def format_comparison(rows: Sequence[Row], recipe: Recipe) -> str:
 
 
 def _check_foreground(recipe: Recipe, foreground: str) -> None:
-    require_one_of("foreground", foreground, FOREGROUNDS)
+    choice(*FOREGROUNDS)(foreground, "foreground")
     if foreground == "model" and not recipe.model.network.foreground_head:
         raise InputError(
             "foreground is 'model', but model.network.foreground_head is false; give foreground 'truth'"

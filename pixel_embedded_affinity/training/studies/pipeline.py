@@ -11,7 +11,7 @@ from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.config.checks import require_one_of
+from pixel_embedded_affinity.config.fields import choice
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.geometry.scaling import resize_image
@@ -79,7 +79,7 @@ class Pipeline:
         InputError
             If the clustering is unknown, or not one of the recipe's kind of loss.
         """
-        require_one_of("clustering", clustering, clusterings_of(self.recipe))
+        choice(*clusterings_of(self.recipe))(clustering, "clustering")
         config = settings_of(self.recipe, clustering)
         if self.recipe.loss.kind == "affinity":
             return self._segmenter.with_settings(

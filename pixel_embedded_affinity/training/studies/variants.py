@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pixel_embedded_affinity.config.checks import require_one_of
+from pixel_embedded_affinity.config.fields import choice
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.training.recipe import Recipe
 from pixel_embedded_affinity.training.studies.pipeline import training_pairs
@@ -53,7 +53,7 @@ def variants_of(study: str, recipe: Recipe) -> list[Variant]:
     InputError
         If the study is unknown, or the recipe is itself a baseline.
     """
-    require_one_of("study", study, tuple(STUDIES))
+    choice(*STUDIES)(study, "study")
     if recipe.loss.kind != "affinity":
         raise InputError(
             f"loss.kind is {recipe.loss.kind!r}; a comparison derives the baselines itself, expected 'affinity'"

@@ -1,0 +1,67 @@
+"""The flags of the inference settings, which every command that segments has, from their declarations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from pixel_embedded_affinity.config.fields import Check, Leaf
+from pixel_embedded_affinity.config.model import inference_leaves
+from pixel_embedded_affinity.config.settings import read_settings
+from pixel_embedded_affinity.errors import InputError
+
+_OF_RANGES = ("neighborhood.directions", "neighborhood.strides")
+
+
+def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--settings``, and a flag for each inference setting; flags that are not given leave no trace."""
+    group = parser.add_argument_group(
+        "settings", "those not given are the model's; lists are written with commas, such as 1,3,9"
+    )
+    group.add_argument(
+        "--settings", metavar="JSON", help="file of pea tune; the flags below go before what it holds"
+    )
+    for leaf in inference_leaves():
+        group.add_argument(leaf.flag, dest=leaf.key, default=argparse.SUPPRESS, **_form(leaf))
+
+
+def given_settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Inference settings of the file and of the flags, to be applied one after the other.
+
+    Returns
+    -------
+    list of dict
+        Each for `ModelConfig.with_values` or `Segmenter.with_settings`; values are not checked yet.
+
+    Raises
+    ------
+    InputError
+        If the file is not one of settings, or there are directions or strides without ranges.
+    OSError
+        If the file cannot be read.
+    """
+    keys = [leaf.key for leaf in inference_leaves()]
+    flags = {key: value for key, value in vars(arguments).items() if key in keys}
+    if "neighborhood.ranges" not in flags and any(key in flags for key in _OF_RANGES):
+        raise InputError("--directions and --strides describe the pairs of --ranges; give --ranges too")
+    return [*([read_settings(arguments.settings)] if arguments.settings is not None else []), flags]
+
+
+def _form(leaf: Leaf) -> dict[str, Any]:
+    """How argparse takes a setting."""
+    help_text = leaf.declared.help.replace("%", "%%")
+    if isinstance(leaf.default, bool):
+        return {"action": argparse.BooleanOptionalAction, "help": help_text}
+    check = leaf.declared.check
+    return {"type": _parser(check), "metavar": "VALUE", "help": f"{help_text} ({check.what})"}
+
+
+def _parser(check: Check) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return check.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {check.what}") from None
+
+    return parse
