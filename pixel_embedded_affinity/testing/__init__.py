@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.labels import as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.testing.checks import ConformanceError as ConformanceError
+from pixel_embedded_affinity.testing.checks import require, run_checks
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
     from pixel_embedded_affinity.clustering.base import Clusterer
-
-
-class ConformanceError(PixelEmbeddedAffinityError, AssertionError):
-    """A clusterer that does not keep the contract of `pixel_embedded_affinity.clustering.Clusterer`."""
+    from pixel_embedded_affinity.network.base import Network
 
 
 def check_clusterer(clusterer: Clusterer, *, skip: Collection[str] = ()) -> None:
@@ -59,14 +58,42 @@ def check_clusterer(clusterer: Clusterer, *, skip: Collection[str] = ()) -> None
     InputError
         If `skip` holds a name that is not one of the checks.
     """
-    if isinstance(skip, str) or not set(skip) <= set(_CHECKS):
-        raise InputError(f"skip must be a collection of names among {list(_CHECKS)}, got {skip!r}")
-    for name, check in _CHECKS.items():
-        if name not in skip:
-            try:
-                check(clusterer)
-            except ConformanceError as error:
-                raise ConformanceError(f"check {name!r} failed: {error}") from error.__cause__
+    run_checks(_CHECKS, clusterer, skip)
+
+
+def check_network(factory: Callable[..., Network], *, skip: Collection[str] = ()) -> None:
+    """Check that an architecture keeps the contract of `pixel_embedded_affinity.network.base.Network`.
+
+    The networks have random weights from a fixed seed. What must be equal but for rounding is compared in double
+    precision.
+
+    Parameters
+    ----------
+    factory : callable
+        The class of the network, or a `functools.partial` of it with some of its options; small ones are fast.
+    skip : collection of str
+        Names of checks to leave out, for an architecture that documents an exception:
+
+        - ``"declaration"``: number of axes, grid, strides, reach and memory are numbers that fit one another.
+        - ``"shapes"``: images of any size, and of a single pixel, give float32 of the declared shapes.
+        - ``"pyramid"``: so do the coarse embeddings; without asking, there are none, and the rest is the same.
+        - ``"determinism"``: the same image gives the same.
+        - ``"batch"``: the images of a batch do not influence each other.
+        - ``"shift"``: an image shifted by one step of the grid gives what the image gives, away from its ends.
+        - ``"reach"``: pixels beyond the receptive radius change nothing.
+        - ``"folding"``: folding the batch norms changes nothing.
+        - ``"weights"``: weights come back from ``state_dict``, also into a network built on the meta device.
+
+    Raises
+    ------
+    ConformanceError
+        If a check fails; it names the check and says what came.
+    InputError
+        If `skip` holds a name that is not one of the checks.
+    """
+    from pixel_embedded_affinity.testing.networks import CHECKS
+
+    run_checks(CHECKS, factory, skip)
 
 
 def synthetic_embedding(
@@ -276,27 +303,22 @@ def _clustered(
         size = (len(given.neighborhood), *given.spatial_shape)
         scene = f"shape {size}, foreground {'none' if foreground is None else 'given'}"
         raise ConformanceError(f"the clusterer raised {type(error).__name__} on {scene}: {error}") from error
-    _require(all(map(np.array_equal, arrays, copies)), "the clusterer modified its input")
+    require(all(map(np.array_equal, arrays, copies)), "the clusterer modified its input")
     _require_labels(labels, given.spatial_shape, foreground)
     return labels
 
 
-def _require(condition: bool, complaint: str) -> None:
-    if not condition:
-        raise ConformanceError(complaint)
-
-
 def _require_labels(labels: Any, shape: tuple[int, ...], foreground: NDArray[np.bool_] | None) -> None:
-    _require(isinstance(labels, np.ndarray), f"labels must be a NumPy array, got {type(labels).__name__}")
-    _require(labels.dtype == np.int32, f"labels must be int32, got {labels.dtype}")
-    _require(labels.shape == shape, f"labels must have the spatial shape {shape}, got {labels.shape}")
-    _require(labels.min() >= 0, f"labels must not be negative, got {labels.min()}")
+    require(isinstance(labels, np.ndarray), f"labels must be a NumPy array, got {type(labels).__name__}")
+    require(labels.dtype == np.int32, f"labels must be int32, got {labels.dtype}")
+    require(labels.shape == shape, f"labels must have the spatial shape {shape}, got {labels.shape}")
+    require(labels.min() >= 0, f"labels must not be negative, got {labels.min()}")
     found = np.unique(labels[labels > 0]).tolist()
-    _require(found == list(range(1, len(found) + 1)), f"labels must be consecutive from 1, got {found}")
+    require(found == list(range(1, len(found) + 1)), f"labels must be consecutive from 1, got {found}")
     ordered = np.array_equal(labels, relabel(labels))
-    _require(ordered, "labels must be ordered by first pixel in C order; postprocess.relabel does that")
+    require(ordered, "labels must be ordered by first pixel in C order; postprocess.relabel does that")
     outside = 0 if foreground is None else int(np.count_nonzero(labels[~foreground]))
-    _require(outside == 0, f"labels must be 0 outside the foreground, got {outside} other pixels")
+    require(outside == 0, f"labels must be 0 outside the foreground, got {outside} other pixels")
 
 
 def _check_scenes(clusterer: Clusterer, ndim: int) -> None:
@@ -322,7 +344,7 @@ def _check_recovery(clusterer: Clusterer) -> None:
     given, truth = _scene(2)
     labels = _clustered(clusterer, given, truth > 0)
     wrong = int(np.count_nonzero(labels != truth))
-    _require(wrong == 0, f"objects of orthogonal embeddings must be found exactly, {wrong} pixels differ")
+    require(wrong == 0, f"objects of orthogonal embeddings must be found exactly, {wrong} pixels differ")
 
 
 def _check_empty_foreground(clusterer: Clusterer) -> None:
@@ -335,7 +357,7 @@ def _check_full_foreground(clusterer: Clusterer) -> None:
     given, truth = _scene(2, noise=0.2)
     full = _clustered(clusterer, given, np.ones(truth.shape, bool))
     same = np.array_equal(full, _clustered(clusterer, given))
-    _require(same, "a foreground that is True everywhere must give the same labels as none")
+    require(same, "a foreground that is True everywhere must give the same labels as none")
 
 
 def _check_shapes(clusterer: Clusterer, shapes: Collection[tuple[int, ...]]) -> None:
@@ -361,7 +383,7 @@ def _check_determinism(clusterer: Clusterer) -> None:
     for foreground in (None, truth > 0):
         first = _clustered(clusterer, given, foreground)
         same = np.array_equal(first, _clustered(clusterer, given, foreground))
-        _require(same, "the same input must give the same labels")
+        require(same, "the same input must give the same labels")
 
 
 def _check_on_demand(clusterer: Clusterer) -> None:
@@ -370,7 +392,7 @@ def _check_on_demand(clusterer: Clusterer) -> None:
         on_demand = Affinities(None, given.neighborhood, given.embedding)
         labels = _clustered(clusterer, on_demand, foreground)
         same = np.array_equal(labels, _clustered(clusterer, given, foreground))
-        _require(same, "affinities computed on demand must give the same labels as given ones")
+        require(same, "affinities computed on demand must give the same labels as given ones")
 
 
 def _check_flips(clusterer: Clusterer) -> None:
@@ -380,7 +402,7 @@ def _check_flips(clusterer: Clusterer) -> None:
     for axis in range(truth.ndim):
         flipped = _clustered(clusterer, _flipped(given, axis), np.flip(truth > 0, axis))
         same = np.array_equal(relabel(np.flip(flipped, axis)), expected)
-        _require(same, f"an input flipped along axis {axis} must give the flipped partition")
+        require(same, f"an input flipped along axis {axis} must give the flipped partition")
 
 
 def _flipped(given: Affinities, axis: int) -> Affinities:
@@ -409,7 +431,7 @@ def _check_channel_order(clusterer: Clusterer) -> None:
     )
     reordered = Affinities(given.values[channels], neighborhood, given.embedding)
     same = np.array_equal(_clustered(clusterer, reordered, truth > 0), expected)
-    _require(same, "the order of the offsets must not matter where all weights are distinct")
+    require(same, "the order of the offsets must not matter where all weights are distinct")
 
 
 _CHECKS: dict[str, Callable[[Clusterer], None]] = {
