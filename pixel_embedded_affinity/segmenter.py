@@ -31,7 +31,7 @@ from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.image import Image, as_image
 from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
 from pixel_embedded_affinity.large.blockwise import label_blockwise
-from pixel_embedded_affinity.large.lazy import LazyImage, fixed_normalization, open_image
+from pixel_embedded_affinity.large.lazy import LazyImage, fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.large.plan import Plan
 from pixel_embedded_affinity.large.store import block_folder, check_output
 from pixel_embedded_affinity.large.window import WindowLabeler
@@ -670,16 +670,16 @@ class Segmenter:
         )
 
     def _fingerprint(self, windows: WindowLabeler, run: Clusterer, settings: ModelConfig) -> dict[str, Any]:
-        """All that the labels of a block depend on, but for the pixels themselves."""
+        """All that the labels of a block depend on, the pixels of the image and of the foreground among it."""
         return {
-            "image": [windows.image.axes, str(windows.image.source.dtype)],
+            "image": [windows.image.axes, fingerprint(windows.image.source)],
             "config": settings.to_dict(),
             "clusterer": repr(run) if is_dataclass(run) else type(run).__qualname__,
             "weights": _digest(self._network),
             "precision": str(resolve_precision(self.precision, self.device)),
             "halo": windows.halo,
             "normalization": windows.normalization.to_dict(),
-            "foreground": windows.foreground is not None,
+            "foreground": None if windows.foreground is None else fingerprint(windows.foreground),
             "version": __version__,
         }
 
