@@ -25,6 +25,7 @@ from pixel_embedded_affinity.config.fields import (
     switch,
 )
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.labels import Labels, Runs, ordered_runs, painted
 from pixel_embedded_affinity.labels import relabel as relabel
 
@@ -85,13 +86,19 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
     return painted(_kept(runs, areas > 0, target))
 
 
-def merge_thin(labels: ArrayLike, radii: Sequence[float], embedding: ArrayLike | None = None) -> Labels:
+def merge_thin(
+    labels: ArrayLike,
+    radii: Sequence[float],
+    embedding: ArrayLike | None = None,
+    *,
+    sampling: Sequence[float] | None = None,
+) -> Labels:
     """Merge thin objects into a neighboring object: that of the longest common border, or the most alike one.
 
     Slivers along the border of two objects are often too large for `merge_fragments`, which would take small
     objects with them; but they are thin. The radii are taken in the given order, one pass each. In a pass,
     every object of a smaller radius is a fragment, and goes where `merge_fragments` would send it; with an
-    embedding, to the neighbor of the highest cosine of the mean embeddings in the place of the longest border.
+    embedding, it goes to the neighbor of the highest cosine of the mean embeddings instead.
     The radius of an object is the distance from its innermost pixel to the nearest pixel of the image outside of
     it: 1 for a line that is one pixel wide.
 
@@ -103,6 +110,9 @@ def merge_thin(labels: ArrayLike, radii: Sequence[float], embedding: ArrayLike |
         Radii in pixels, at least 0.
     embedding : array-like of float, optional
         Unit-length embedding ``(D, *spatial)`` of the labels' spatial shape. Not modified.
+    sampling : sequence of float, optional
+        Distance of neighboring pixels along each axis, in units of the radii: of a volume whose planes are four times
+        as far apart as its pixels, ``(4, 1, 1)``. Default: 1 along each axis.
 
     Returns
     -------
@@ -112,15 +122,16 @@ def merge_thin(labels: ArrayLike, radii: Sequence[float], embedding: ArrayLike |
     Raises
     ------
     InputError
-        If `labels` are not labels, a radius is not a finite number of at least 0, or the embedding is not an
-        array of numbers of that shape.
+        If `labels` are not labels, a radius is not a finite number of at least 0, the embedding is not an
+        array of numbers of that shape, or `sampling` is not one positive number per axis.
     """
     merged = relabel(labels)
     sums = None
     if embedding is not None:
         sums = _summed_embeddings(merged, _checked_embedding(embedding, merged.shape), int(merged.max()) + 1)
+    spacing = numbers_per_axis(1 if sampling is None else sampling, merged.ndim, "sampling")
     for radius in _RADII(radii, "radii"):
-        thin = _radii(merged) < radius
+        thin = _radii(merged, spacing) < radius
         if thin.any():
             merged, sums = _merged_where(merged, thin, sums)
     return merged
@@ -316,7 +327,13 @@ class Postprocess(Settings, section="postprocess"):
         """Return the same steps for labels that come without an embedding."""
         return replace(self, merge_similarity=None, merge_radii_by="border")
 
-    def __call__(self, labels: ArrayLike, embedding: ArrayLike | None = None) -> Labels:
+    def __call__(
+        self,
+        labels: ArrayLike,
+        embedding: ArrayLike | None = None,
+        *,
+        sampling: Sequence[float] | None = None,
+    ) -> Labels:
         """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel.
 
         Parameters
@@ -325,6 +342,8 @@ class Postprocess(Settings, section="postprocess"):
             2D or 3D labels of any integer dtype, 0 = background.
         embedding : array-like of float, optional
             Unit-length embedding ``(D, *spatial)``, where `needs_embedding`.
+        sampling : sequence of float, optional
+            Distance of neighboring pixels along each axis, see `merge_thin`.
 
         Raises
         ------
@@ -337,7 +356,8 @@ class Postprocess(Settings, section="postprocess"):
             result = merge_alike(result, embedding, self.merge_similarity)
         result = merge_fragments(result, self.merge_sizes)
         if self.merge_radii:
-            result = merge_thin(result, self.merge_radii, embedding if self._radii_by_similarity else None)
+            alike = embedding if self._radii_by_similarity else None
+            result = merge_thin(result, self.merge_radii, alike, sampling=sampling)
         if self.min_size:
             result = remove_small(result, self.min_size)
         if self.fill_holes:
@@ -496,7 +516,7 @@ def _targets(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[A
     return merged
 
 
-def _radii(ordered: Labels) -> NDArray[np.float64]:
+def _radii(ordered: Labels, spacing: Sequence[float]) -> NDArray[np.float64]:
     """Distance from the innermost pixel of each object to the nearest one outside; infinite for background."""
     from scipy import ndimage
 
@@ -507,7 +527,7 @@ def _radii(ordered: Labels) -> NDArray[np.float64]:
         wider = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
         inside = ordered[wider] == label
         if not inside.all():
-            radii[label] = ndimage.distance_transform_edt(inside).max()
+            radii[label] = ndimage.distance_transform_edt(inside, sampling=spacing).max()
     return radii
 
 

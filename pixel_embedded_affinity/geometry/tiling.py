@@ -156,6 +156,15 @@ def blocks(shape: Sequence[int], size: Sequence[int]) -> list[Box]:
     return list(product(*lines))
 
 
+def largest_part(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
+    """Shape of the parts to cut an image into that have at most so many pixels: powers of two, or whole axes."""
+    sides = [1 << (length - 1).bit_length() for length in shape]
+    while math.prod(sides) > max(1, pixels):
+        longest = sides.index(max(sides))
+        sides[longest] //= 2
+    return tuple(map(min, sides, shape))
+
+
 def grown(box: Box, margin: Sequence[int], shape: Sequence[int], grid: Sequence[int]) -> Box:
     """A box with a margin around it, whose start lies on a grid; both within the image."""
     return tuple(

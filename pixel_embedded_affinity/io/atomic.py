@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +40,9 @@ def atomic_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iter
     target = Path(os.path.realpath(path))
     _check_target(Path(path), target, suffixes)
     # A name of fixed length: one made from the target's could be too long for the file system.
-    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    try:
+    with replacing(target, f".{secrets.token_hex(8)}{target.suffix}") as temporary:
         temporary.touch(exist_ok=False)
         yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -70,17 +67,35 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     OSError
         If the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
+    with (
+        replacing(path, f".{path.name}.{secrets.token_hex(8)}.part") as temporary,
         # Mode "x" leaves the permissions to the umask, unlike tempfile, whose files nobody else can read.
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
+        temporary.open("xb") as file,
+    ):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(target: Path, name: str) -> Iterator[Path]:
+    """Give a path of a temporary name beside the target, and move what is written there to the target.
+
+    If the block fails, what it wrote is removed. It may be a file, or a folder where the target is none yet.
+
+    Yields
+    ------
+    Path
+        Where to write; nothing is made there.
+    """
+    temporary = target.with_name(name)
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def _check_target(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:

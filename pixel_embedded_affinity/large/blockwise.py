@@ -23,12 +23,10 @@ from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.large.plan import Plan
 from pixel_embedded_affinity.large.stitching import Pairs, Pieces, matches, numbers, pieces
-from pixel_embedded_affinity.large.store import PLAN_FILE, Store, opened_output
+from pixel_embedded_affinity.large.store import PLAN_FILE, Store, check_output, opened_output
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
 Labeler = Callable[[Box], Labels]
-
-_KEPT = 6  # a block and its neighbors in the next row, which the next block meets again
 
 
 def label_blockwise(
@@ -57,7 +55,8 @@ def label_blockwise(
         Where blocks are kept until all is done; those that it holds from an earlier run are not done again. In the
         end they are removed, and the folder with them if nothing else lies in it.
     settings : dict
-        All that the labels depend on, as JSON holds it: blocks of other settings are refused.
+        All that the labels depend on, the pixels among it (see `lazy.fingerprint`), as JSON holds it: blocks of
+        other settings are refused.
     min_size, clear_border
         What is done to the objects of the whole image, see `stitching.numbers`.
     client : dask.distributed.Client, optional
@@ -73,17 +72,19 @@ def label_blockwise(
     Raises
     ------
     InputError
-        If `folder` holds blocks of other settings.
+        If `folder` holds blocks of other settings, or another run uses it.
     """
     store = Store(folder.absolute())  # workers may run elsewhere
-    _resume(store, plan, settings)
-    work = partial(_finish, plan, label, store)
-    todo = [index for index in range(len(plan.cores)) if not store.path(index).exists()]
-    for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
-        pass
-    tables = _tables(plan, store, min_size, clear_border)
-    _write(plan, store, tables, out)
-    store.remove()
+    with store.locked():
+        check_output(out, plan.shape)  # another run may just have written it
+        _resume(store, plan, settings)
+        work = partial(_finish, plan, label, store)
+        todo = [index for index in range(len(plan.cores)) if not store.path(index).exists()]
+        for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
+            pass
+        tables = _tables(plan, store, min_size, clear_border)
+        _write(plan, store, tables, out)
+        store.remove()
     return max((int(table.max()) for table in tables), default=0)
 
 
@@ -120,7 +121,6 @@ def _resume(store: Store, plan: Plan, settings: dict[str, Any]) -> None:
     }
     text = json.dumps(wanted, indent=2, sort_keys=True)
     path = store.folder / PLAN_FILE
-    store.folder.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(
             f"'{store.folder}' holds blocks of an image or of settings other than these; expected the same; "
@@ -139,7 +139,7 @@ def _tables(plan: Plan, store: Store, min_size: int, clear_border: bool) -> list
     """Final label of each label of each block."""
     found = [_described(plan, store, index) for index in range(len(plan.cores))]
     starts = np.cumsum([0, *(len(piece.areas) for piece in found)])
-    read = lru_cache(maxsize=_KEPT)(store.read)
+    read = lru_cache(maxsize=_kept(len(plan.shape)))(store.read)
     pairs = [
         np.add(_shared(plan, read, one, other), [starts[one] - 1, starts[other] - 1])
         for one, other in plan.neighbors()
@@ -149,6 +149,11 @@ def _tables(plan: Plan, store: Store, min_size: int, clear_border: bool) -> list
     final = numbers(whole, joined, min_size=min_size, clear_border=clear_border)
     background = np.zeros(1, np.int32)
     return [np.concatenate((background, final[a:b])) for a, b in pairwise(starts)]
+
+
+def _kept(ndim: int) -> int:
+    """How many blocks stay in memory: one and its neighbors in the next row or plane, which the next meets again."""
+    return int(2 * 3 ** (ndim - 1))
 
 
 def _described(plan: Plan, store: Store, index: int) -> Pieces:
@@ -169,6 +174,6 @@ def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> 
 
 
 def _write(plan: Plan, store: Store, tables: list[Labels], out: Any) -> None:
-    with opened_output(out, plan.shape) as target:
+    with opened_output(out, plan.shape, store.folder) as target:
         for index, (core, window) in enumerate(zip(plan.cores, plan.windows)):
             target[core] = tables[index][store.read(index)[shifted(core, window)]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from dataclasses import dataclass
@@ -12,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError
-from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError, one_line
+from pixel_embedded_affinity.geometry.tiling import Box, blocks, largest_part
 from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.arrays import numeric, opened
 from pixel_embedded_affinity.io.read import read_image
+from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.normalize import Normalization
 
-AXES = ("YX", "YXC", "CYX")
-"""Axes that an image read in parts may have."""
-
 _SAMPLES = 2**22
+_HASHED = 2**25  # bytes at a time
 _FLAT = 1e30  # divides all values of an image without contrast into zeros
 
 
@@ -34,7 +35,7 @@ class LazyImage:
     source : object
         Anything with ``shape``, ``dtype`` and slicing: a zarr, dask, HDF5, memory-mapped or NumPy array.
     axes : str
-        One of `AXES`.
+        One of `axes_of` the model.
     channels : int
         Channels of the model, to which those of the image are fitted as by `image.as_image`.
     path : pathlib.Path or None
@@ -47,14 +48,14 @@ class LazyImage:
     path: Path | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle a path in the place of what it holds."""
+        """Pickle the path, where there is one, and not the pixels."""
         if self.path is None:
             return type(self), (self.source, self.axes, self.channels)
         return _reopened, (self.path, self.axes, self.channels)
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
-        """Height and width in pixels."""
+        """Height and width, or depth, height and width, in pixels."""
         return tuple(int(length) for length, axis in zip(self.source.shape, self.axes) if axis != "C")
 
     def read(self, box: Box) -> npt.NDArray[np.float32]:
@@ -67,10 +68,16 @@ class LazyImage:
         """
         sides = iter(box)
         index = tuple(slice(None) if axis == "C" else next(sides) for axis in self.axes)
-        return as_image(self.source[index], axes=self.axes, channels=self.channels).values
+        return as_image(self.source[index], axes=self.axes, channels=self.channels, ndim=len(box)).values
 
 
-def open_image(image: Any, *, axes: str | None = None, channels: int) -> LazyImage:
+def axes_of(ndim: int) -> tuple[str, ...]:
+    """Axes that an image of so many spatial axes may have if it is read in parts."""
+    spatial = SPATIAL[ndim]
+    return spatial, f"{spatial}C", f"C{spatial}"
+
+
+def open_image(image: Any, *, axes: str | None = None, channels: int, ndim: int = 2) -> LazyImage:
     """Open an image without reading it.
 
     Parameters
@@ -79,9 +86,12 @@ def open_image(image: Any, *, axes: str | None = None, channels: int) -> LazyIma
         The path of a zarr array or of an uncompressed TIFF, which are read in parts, or of another image,
         which is read whole; or anything with ``shape``, ``dtype`` and slicing.
     axes : str, optional
-        One of `AXES`. Default: what a TIFF declares, else ``"YX"``, with a third axis ``"YXC"``.
+        One of `axes_of` the model. Default: what a TIFF declares (its pages are Z for a model of three axes), else
+        ``"YX"`` or ``"ZYX"``, with one axis more ``"YXC"`` or ``"ZYXC"``.
     channels : int
         Channels of the model.
+    ndim : {2, 3}
+        Number of spatial axes of the model.
 
     Raises
     ------
@@ -91,20 +101,47 @@ def open_image(image: Any, *, axes: str | None = None, channels: int) -> LazyIma
         If the path is that of a zarr array, and zarr is not installed.
     """
     path = Path(image).absolute() if isinstance(image, (str, os.PathLike)) else None
-    source, declared = (image, None) if path is None else _opened(Path(image))
+    source, declared = (image, None) if path is None else _opened(Path(image), ndim)
     missing = [name for name in ("shape", "dtype", "__getitem__") if not hasattr(source, name)]
     if missing:
         raise InputError(
             f"image of type {type(image).__name__} has no {missing[0]}; expected an array to read in parts "
             "(zarr, dask, HDF5, memory map) or a path; use segment for an image that fits into memory"
         )
-    letters = axes or declared or ("YX" if len(source.shape) == 2 else "YXC")
-    _check_axes(letters, tuple(source.shape))
+    letters = axes or declared or axes_of(ndim)[len(source.shape) > ndim]
+    _check_axes(letters, tuple(source.shape), ndim)
     return LazyImage(source, letters, channels, path)
 
 
 def _reopened(path: Path, axes: str, channels: int) -> LazyImage:
-    return open_image(path, axes=axes, channels=channels)
+    return open_image(path, axes=axes, channels=channels, ndim=len(axes.replace("C", "")))
+
+
+def fingerprint(source: Any) -> str:
+    """Hash all values of an array, its shape and its type; it is read in parts of at most 32 MiB.
+
+    Parameters
+    ----------
+    source : array-like
+        Anything with ``shape`` and slicing, such as `LazyImage.source`.
+
+    Returns
+    -------
+    str
+        The same for the same values, wherever they lie and however they are stored.
+
+    Raises
+    ------
+    InputError
+        If a part is no array of numbers.
+    """
+    shape = tuple(int(length) for length in source.shape)
+    found = hashlib.blake2b(digest_size=16)
+    for box in blocks(shape, largest_part(shape, _HASHED // 8)):
+        part = numeric(opened(source[box], "image"), "image")
+        found.update(f"{shape} {part.dtype.name}".encode())
+        found.update(part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes())
+    return found.hexdigest()
 
 
 def fixed_normalization(image: LazyImage, normalization: Normalization) -> Normalization:
@@ -130,10 +167,10 @@ def fixed_normalization(image: LazyImage, normalization: Normalization) -> Norma
     return Normalization("fixed", mean=mean, std=std, clip=normalization.clip)
 
 
-def _opened(path: Path) -> tuple[Any, str | None]:
+def _opened(path: Path, ndim: int) -> tuple[Any, str | None]:
     """Open a file or a zarr array, with the axes that it declares."""
     if path.suffix.lower() in (".tif", ".tiff"):
-        return _opened_tiff(path)
+        return _opened_tiff(path, ndim)
     if path.is_dir():
         return _opened_zarr(path), None
     return read_image(path), None
@@ -149,33 +186,34 @@ def _opened_zarr(path: Path) -> Any:
     try:
         return zarr.open_array(os.fspath(path), mode="r")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        text = " ".join(str(error).split())
         raise InputError(
-            f"'{path}' is not a zarr array ({text}); expected one; of a group, pass the path of an array in it"
+            f"'{path}' is not a zarr array ({one_line(error)}); expected one; of a group, pass the path of "
+            "an array in it"
         ) from error
 
 
-def _opened_tiff(path: Path) -> tuple[Any, str | None]:
+def _opened_tiff(path: Path, ndim: int) -> tuple[Any, str | None]:
     """Map a TIFF into memory, where its pixels lie in one piece."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as file:
             axes = file.series[0].axes.replace("S", "C")
-        return tifffile.memmap(path, mode="r"), axes if axes in AXES else None
+        if ndim == 3 and "Z" not in axes:
+            axes = axes.replace("I", "Q").replace("Q", "Z")
+        return tifffile.memmap(path, mode="r"), axes if axes in axes_of(ndim) else None
     except (OSError, ValueError, tifffile.TiffFileError) as error:
-        text = " ".join(str(error).split())
         raise InputError(
-            f"'{path}' cannot be mapped into memory ({text}); expected an uncompressed TIFF; convert it to "
+            f"'{path}' cannot be mapped into memory ({one_line(error)}); expected an uncompressed TIFF; convert it to "
             "zarr, or use segment if it fits into memory"
         ) from error
 
 
-def _check_axes(axes: str, shape: tuple[int, ...]) -> None:
-    if axes not in AXES or len(axes) != len(shape):
+def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
+    if axes not in axes_of(ndim) or len(axes) != len(shape):
         raise InputError(
-            f"axes={axes!r} for an image of shape {shape}; expected one letter per axis, {', '.join(AXES)}; "
-            "transpose the image"
+            f"axes={axes!r} for an image of shape {shape}; expected one letter per axis, "
+            f"{', '.join(axes_of(ndim))}; transpose the image"
         )
     if 0 in shape:
         raise InputError(f"image of shape {shape} is empty; expected at least one pixel along each axis")

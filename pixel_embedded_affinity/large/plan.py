@@ -14,6 +14,8 @@ from pixel_embedded_affinity.geometry.tiling import Box, blocks, grown
 Sizes = int | Sequence[int]
 """One length for all axes, or one per axis."""
 
+_BLOCKS, _OVERLAPS = {2: 2048, 3: 160}, {2: 128, 3: 32}
+
 
 @dataclass(frozen=True, init=False)
 class Plan:
@@ -23,11 +25,12 @@ class Plan:
     ----------
     shape : sequence of int
         Spatial shape of the image in pixels.
-    block : int or sequence of int
+    block : int, sequence of int or None
         Length of a core in pixels along each axis, one for all axes or one per axis; cores at the end of the image
-        are shorter.
-    overlap : int or sequence of int
-        Pixels around a core that its block sees as well, along each axis: no more than `block`.
+        are shorter. None: 2048 in 2D, 160 in 3D, which are four million pixels each.
+    overlap : int, sequence of int or None
+        Pixels around a core that its block sees as well, along each axis: no more than `block`. None: 128 in 2D, 32
+        in 3D.
     grid : int or sequence of int
         Windows start at multiples of it along each axis: the strides of the neighborhood, so that the same
         pixels take part in the clustering in each block.
@@ -43,8 +46,10 @@ class Plan:
     overlap: tuple[int, ...]
     grid: tuple[int, ...]
 
-    def __init__(self, shape: Sequence[int], block: Sizes, overlap: Sizes, grid: Sizes) -> None:
+    def __init__(self, shape: Sequence[int], block: Sizes | None, overlap: Sizes | None, grid: Sizes) -> None:
         object.__setattr__(self, "shape", tuple(shape))
+        block = _BLOCKS[len(shape)] if block is None else block
+        overlap = _OVERLAPS[len(shape)] if overlap is None else overlap
         for name, value in (("block", block), ("overlap", overlap), ("grid", grid)):
             object.__setattr__(self, name, per_axis(value, len(shape), name))
         if any(more > length for more, length in zip(self.overlap, self.block)):

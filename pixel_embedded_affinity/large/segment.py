@@ -16,7 +16,7 @@ from pixel_embedded_affinity.clustering import Clusterer
 from pixel_embedded_affinity.embedding import halo_of
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.large.blockwise import label_blockwise
-from pixel_embedded_affinity.large.lazy import fixed_normalization, open_image
+from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.large.plan import Plan
 from pixel_embedded_affinity.large.store import block_folder, check_output
 from pixel_embedded_affinity.large.window import WindowLabeler, clustering_grid
@@ -69,14 +69,14 @@ def _fingerprint(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
     """All that the labels of a block depend on, as JSON holds it."""
     embedder = windows.embedder
     return {
-        "image": [windows.image.axes, str(windows.image.source.dtype)],
+        "image": [windows.image.axes, fingerprint(windows.image.source)],
         "config": labeler.config.to_dict(),
         "clusterer": clusterer_identity(labeler.clusterer),
         "weights": _digest(embedder.network),
         "precision": str(resolve_precision(embedder.precision, embedder.device)),
         "halo": halo_of(embedder.network, windows.tiling),
         "normalization": windows.normalization.to_dict(),
-        "foreground": windows.foreground is not None,
+        "foreground": None if windows.foreground is None else fingerprint(windows.foreground),
         "version": __version__,
     }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
-from pixel_embedded_affinity.io.atomic import atomic_file
-from pixel_embedded_affinity.labels import Labels
+from pixel_embedded_affinity.geometry.tiling import largest_part
+from pixel_embedded_affinity.io.atomic import atomic_file, replacing
+from pixel_embedded_affinity.labels import SPATIAL, Labels
+
+logger = logging.getLogger(__name__)
 
 PLAN_FILE = "plan.json"
 
-_CHUNK = 1024
+_LOCK_FILE = ".lock"
+_CHUNK = 2**20  # labels, which are 4 MiB
 _BIG_TIFF = 2**32 - 2**20
 
 
@@ -57,13 +63,44 @@ class Store(NamedTuple):
         """Files of the blocks that are done."""
         return sorted(self.folder.glob("block_[0-9]*.npz"))
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the folder to this run, and make it first; in the end it is removed if nothing lies in it.
+
+        The system gives it free when the process ends, however it does.
+
+        Raises
+        ------
+        InputError
+            If another run uses it.
+        """
+        import filelock
+
+        lock = filelock.FileLock(self.folder / _LOCK_FILE)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except NotImplementedError:
+            logger.warning("'%s' cannot be locked; see to it that no other run uses it", self.folder)
+        except filelock.Timeout as error:
+            raise InputError(
+                f"another run keeps its blocks in '{self.folder}'; expected one run at a time; wait until it has "
+                "ended, or name another output and another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes the file when it is free
+                (self.folder / _LOCK_FILE).unlink()
+            lock.release()
+            with suppress(OSError):  # not empty
+                self.folder.rmdir()
+
     def remove(self) -> None:
-        """Delete the blocks and their plan, and the folder unless it holds anything else."""
+        """Delete the blocks and their plan."""
         killed = (*self.folder.glob(".block_[0-9]*.npz.*.part"), *self.folder.glob(f".{PLAN_FILE}.*.part"))
         for path in (*self.finished(), *killed, self.folder / PLAN_FILE):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty
-            self.folder.rmdir()
 
 
 def check_output(out: Any, shape: Sequence[int]) -> None:
@@ -100,46 +137,36 @@ def block_folder(out: Any, folder: str | os.PathLike[str] | None) -> Iterator[Pa
 
 
 @contextmanager
-def opened_output(out: Any, shape: tuple[int, ...]) -> Iterator[Any]:
-    """Give an array to write labels to; a path gets its name when all is written."""
+def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[Any]:
+    """Give an array to write the labels of the blocks in a folder to; a path gets its name when all is written."""
     if not isinstance(out, (str, os.PathLike)):
         yield out
-    elif Path(out).suffix.lower() == ".zarr":
-        with _new_zarr(Path(out), shape) as array:
-            yield array
-    else:
-        with _new_tiff(Path(out), shape) as array:
-            yield array
+        return
+    path = Path(out)
+    # A run that goes on finds what it left when it was killed; one that keeps its blocks elsewhere does not meet it.
+    name = f".{path.name}.{zlib.crc32(os.fsencode(folder)):08x}.part"
+    new = _new_zarr if path.suffix.lower() == ".zarr" else _new_tiff
+    with replacing(path, name) as part:
+        array = new(part, shape)
+        yield array
+        if hasattr(array, "flush"):
+            array.flush()
 
 
-def _part_of(path: Path) -> Path:
-    """What an output is called until it is whole; always the same, so that none is left by a run that goes on."""
-    return path.with_name(f".{path.name}.part")
-
-
-@contextmanager
-def _new_tiff(path: Path, shape: tuple[int, ...]) -> Iterator[Any]:
+def _new_tiff(path: Path, shape: tuple[int, ...]) -> Any:
     import tifffile
 
-    part, big = _part_of(path), 4 * int(np.prod(shape, dtype=np.int64)) > _BIG_TIFF
-    try:
-        array = tifffile.memmap(part, shape=shape, dtype=np.int32, bigtiff=big, metadata={"axes": "YX"})
-        yield array
-        array.flush()
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    big = 4 * math.prod(shape) > _BIG_TIFF
+    return tifffile.memmap(
+        path, shape=shape, dtype=np.int32, bigtiff=big, metadata={"axes": SPATIAL[len(shape)]}
+    )
 
 
-@contextmanager
-def _new_zarr(path: Path, shape: tuple[int, ...]) -> Iterator[Any]:
+def _new_zarr(path: Path, shape: tuple[int, ...]) -> Any:
     import zarr
 
-    part = _part_of(path)
-    shutil.rmtree(part, ignore_errors=True)
-    chunks = tuple(min(_CHUNK, length) for length in shape)
-    yield zarr.create_array(os.fspath(part), shape=shape, chunks=chunks, dtype="int32")
-    os.replace(part, path)
+    chunks = largest_part(shape, _CHUNK)
+    return zarr.create_array(os.fspath(path), shape=shape, chunks=chunks, dtype="int32", overwrite=True)
 
 
 def _check_path(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.plan import Plan
-from pixel_embedded_affinity.large.store import block_folder, check_output
+from pixel_embedded_affinity.large.store import Store, block_folder, check_output, opened_output
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -45,23 +47,22 @@ def components(values: Array) -> Array:
     return relabel(found)
 
 
-def field(shape: tuple[int, int], cell: int, seed: int) -> Array:
-    """Arches, one in each cell of a grid, many touching; neighbors have different values from 1 to 9.
+def field(shape: tuple[int, ...], cell: int, seed: int) -> Array:
+    """Arches, one in each cell of a grid, many touching; neighbors have different values from 1 to 9, or 27.
 
     They open to any side: who does not see the whole of one may see two objects.
     """
     generator = np.random.default_rng(seed)
     values = np.zeros(shape, np.uint8)
-    for top in range(0, shape[0], cell):
-        for left in range(0, shape[1], cell):
-            height, width = generator.integers(1, cell, 2, endpoint=True)
-            y, x = (
-                top + generator.integers(0, cell - height + 1),
-                left + generator.integers(0, cell - width + 1),
-            )
-            arch = np.rot90(values[y : y + height, x : x + width], generator.integers(4))
-            arch[...] = top // cell % 3 * 3 + left // cell % 3 + 1
-            arch[1:, 1:-1] = 0
+    for place in np.ndindex(*(-(-length // cell) for length in shape)):
+        sides = generator.integers(1, cell, len(shape), endpoint=True)
+        starts = [cell * at + int(generator.integers(0, cell - side + 1)) for at, side in zip(place, sides)]
+        arch = values[tuple(slice(start, start + side) for start, side in zip(starts, sides))]
+        arch[...] = np.ravel_multi_index([at % 3 for at in place], (3,) * len(shape)) + 1
+        opening = [slice(1, -1)] * len(shape)
+        axis = int(generator.integers(len(shape)))
+        opening[axis] = slice(1, None) if generator.integers(2) else slice(None, -1)
+        arch[tuple(opening)] = 0
     return values
 
 
@@ -71,24 +72,21 @@ def run(plan: Plan, label: Any, folder: Path, **options: Any) -> tuple[Array, in
     return out, count
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
 @settings(max_examples=25, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
-    block=st.integers(12, 60),
-    overlap=st.integers(9, 12),
-    grid=st.integers(1, 5),
-    seed=st.integers(0, 2**32 - 1),
-)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_objects_no_longer_than_the_overlap_are_those_of_the_whole_image(
-    tmp_path_factory: pytest.TempPathFactory,
-    shape: tuple[int, int],
-    block: int,
-    overlap: int,
-    grid: int,
-    seed: int,
+    tmp_path_factory: pytest.TempPathFactory, ndim: int, data: st.DataObject, seed: int
 ) -> None:
-    truth = field(shape, 9, seed)
-    plan = Plan(shape, block, overlap, (grid, grid))
+    cell, longest = {2: (9, 90), 3: (5, 30)}[ndim]
+    ranges = {
+        "shape": (1, longest),
+        "block": (cell + 3, 2 * longest // 3),
+        "overlap": (cell, cell + 3),
+        "grid": (1, 5),
+    }
+    plan = Plan(*(tuple(data.draw(st.integers(*ends)) for _ in range(ndim)) for ends in ranges.values()))
+    truth = field(plan.shape, cell, seed)
     found, count = run(plan, Looker(truth), tmp_path_factory.mktemp("blocks"))
     expected = components(truth)
     np.testing.assert_array_equal(found, expected)
@@ -211,7 +209,11 @@ def test_labels_are_written_as_tiff_once_all_is_done(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         label_blockwise(plan, Looker(truth, 2), out, folder=tmp_path / "blocks", settings={})
     assert not out.exists()
-    (tmp_path / ".labels.tif.part").write_bytes(b"half, of a run that was killed while it wrote")
+    with opened_output(out, plan.shape, tmp_path / "blocks"):
+        (left,) = tmp_path.glob(".labels.tif.*.part")
+        half = left.read_bytes()[:100]
+    out.unlink()
+    left.write_bytes(half)  # of a run that was killed while it wrote
     label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", settings={})
     found = tifffile.imread(out)
     assert found.dtype == np.int32
@@ -219,11 +221,30 @@ def test_labels_are_written_as_tiff_once_all_is_done(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
 
 
-def test_labels_are_written_as_zarr(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(50, 40), (12, 20, 18)])
+def test_a_tiff_says_its_axes_and_is_a_big_one_where_it_must_be(
+    tmp_path: Path, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = field(shape, 5, 1)
+    plan = Plan(truth.shape, 10, 5, 1)
+    for limit, big in ((4 * truth.size, False), (4 * truth.size - 1, True)):
+        monkeypatch.setattr("pixel_embedded_affinity.large.store._BIG_TIFF", limit)
+        out = tmp_path / f"{limit}.tif"
+        label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", settings={})
+        with tifffile.TiffFile(out) as file:
+            assert (file.series[0].axes, file.is_bigtiff) == ("ZYX"[-len(shape) :], big)
+            np.testing.assert_array_equal(file.asarray(), components(truth))
+
+
+@pytest.mark.parametrize("shape", [(50, 40), (12, 20, 18)])
+def test_labels_are_written_as_zarr(tmp_path: Path, shape: tuple[int, ...]) -> None:
     zarr = pytest.importorskip("zarr")
-    truth = field((50, 40), 9, 1)
+    truth = field(shape, 5, 1)
     out = tmp_path / "labels.zarr"
-    plan = Plan(truth.shape, 20, 9, (1, 1))
+    plan = Plan(truth.shape, 10, 5, 1)
+    with pytest.raises(RuntimeError, match="half way"), opened_output(out, shape, tmp_path / "blocks"):
+        raise RuntimeError("half way")
+    assert not list(tmp_path.iterdir())
     label_blockwise(plan, Looker(truth), str(out), folder=tmp_path / "blocks", settings={})
     found = zarr.open_array(str(out), mode="r")
     assert found.dtype == np.int32
@@ -268,6 +289,20 @@ def test_blocks_run_on_dask_with_the_same_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, components(truth))
 
 
+def test_lengths_are_one_for_all_axes_or_one_per_axis_with_defaults_of_four_million_pixels() -> None:
+    assert Plan((50, 50), 20, 9, 3) == Plan((50, 50), (20, 20), (9, 9), (3, 3))
+    plan = Plan((9, 50, 50), (4, 20, 20), (2, 9, 9), 1)
+    assert plan.windows[0] == (slice(0, 6), slice(0, 29), slice(0, 29))
+    assert (len(plan.cores), len(plan.neighbors())) == (27, 158)
+    assert (Plan((9, 9), None, None, 1).block, Plan((9, 9), None, None, 1).overlap) == (
+        (2048,) * 2,
+        (128,) * 2,
+    )
+    volume = Plan((9, 9, 9), None, None, 1)
+    assert 3.9e6 < np.prod(volume.block) < 2**22
+    assert volume.overlap == (32,) * 3
+
+
 @pytest.mark.parametrize(
     ("block", "overlap", "message"),
     [
@@ -276,11 +311,107 @@ def test_blocks_run_on_dask_with_the_same_labels(tmp_path: Path) -> None:
         (20.5, 1, "block must be an integer of at least 1"),
         (20, True, "overlap must be an integer of at least 1"),
         (20, 21, "overlap 21 is more than block 20"),
+        ((20, 5), 9, r"overlap 9 is more than block \(20, 5\); expected at most that along each axis"),
+        ((20, 5, 9), 9, "block must be an integer of at least 1, or 2 of them, one per axis"),
     ],
 )
 def test_blocks_that_make_no_sense_are_refused(block: Any, overlap: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Plan((50, 50), block, overlap, (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [((5000, 5000), (1024, 1024)), ((300, 400, 500), (64, 128, 128)), ((4, 10**6), (4, 2**18))],
+)
+def test_a_chunk_of_an_output_has_four_million_bytes(
+    tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...]
+) -> None:
+    pytest.importorskip("zarr")
+    with opened_output(tmp_path / "labels.zarr", shape, tmp_path) as array:
+        assert array.chunks == chunks
+
+
+# --- two runs at a time -----------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_a_folder_is_told_and_the_first_one_goes_on(tmp_path: Path) -> None:
+    truth = field((60, 60), 9, 1)
+    plan, told = Plan(truth.shape, 20, 9, 1), []
+
+    class Meets(Looker):
+        def __call__(self, window: Box) -> Array:
+            with pytest.raises(
+                InputError, match=r"another run keeps its blocks in .*; expected one run at a time"
+            ):
+                run(plan, Looker(truth), tmp_path / "blocks")
+            told.append(window)
+            return super().__call__(window)
+
+    found, _ = run(plan, Meets(truth), tmp_path / "blocks")
+    assert told == plan.windows
+    np.testing.assert_array_equal(found, components(truth))
+    assert not list(tmp_path.iterdir())
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from pixel_embedded_affinity.large.store import Store
+with Store(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_another_process_holds_a_folder_until_it_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "blocks"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    with holder.stdout:
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(InputError, match="another run keeps its blocks"), Store(folder).locked():
+            pass
+        holder.kill()
+        holder.wait()
+    with Store(folder).locked():
+        assert folder.exists()
+    assert not folder.exists()
+
+
+def test_a_run_that_meets_the_output_of_another_that_just_ended_does_not_replace_it(tmp_path: Path) -> None:
+    truth = field((20, 20), 9, 1)
+    plan, out = Plan(truth.shape, 20, 9, 1), tmp_path / "labels.tif"
+    label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", settings={})
+    looker = Looker(truth)
+    with pytest.raises(InputError, match="exists already"):
+        label_blockwise(plan, looker, out, folder=tmp_path / "blocks", settings={})
+    assert not looker.windows
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
+
+
+def test_runs_that_keep_their_blocks_apart_write_one_output_without_meeting(tmp_path: Path) -> None:
+    out = tmp_path / "labels.tif"
+    with (
+        opened_output(out, (5, 6), tmp_path / "a") as one,
+        opened_output(out, (5, 6), tmp_path / "b") as other,
+    ):
+        one[...], other[...] = 1, 2
+    np.testing.assert_array_equal(tifffile.imread(out), np.ones((5, 6)))
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
+
+
+def test_where_nothing_can_be_locked_a_run_goes_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    truth = field((40, 20), 9, 1)
+    found, _ = run(Plan(truth.shape, 20, 9, 1), Looker(truth), tmp_path / "blocks")
+    np.testing.assert_array_equal(found, components(truth))
+    assert "cannot be locked; see to it that no other run uses it" in caplog.text
 
 
 @pytest.mark.parametrize(

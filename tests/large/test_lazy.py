@@ -12,7 +12,7 @@ import tifffile
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.large import lazy as lazy_image
-from pixel_embedded_affinity.large.lazy import fixed_normalization, open_image
+from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -139,7 +139,7 @@ def test_other_normalizations_read_nothing(kind: str) -> None:
     [
         (picture(20, 30), "XY", "axes='XY' for an image of shape"),
         (picture(20, 30), "YXC", "axes='YXC' for an image of shape"),
-        (picture(4, 20, 30, 2), None, "expected one letter per axis, YX, YXC, CYX"),
+        (picture(4, 20, 30, 2), None, "expected one letter per axis, YX, YXC, CYX; transpose"),
         (picture(0, 30), None, "is empty; expected at least one pixel"),
         ([[1, 2], [3, 4]], None, "image of type list has no shape; expected an array to read in parts"),
     ],
@@ -155,3 +155,79 @@ def test_a_compressed_tiff_is_refused_with_a_way_out(tmp_path: Path) -> None:
         open_image(tmp_path / "image.tif", channels=1)
     with pytest.raises(InputError, match="cannot be mapped into memory"):
         open_image(tmp_path / "missing.tif", channels=1)
+
+
+# --- volumes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("axes", "order"),
+    [("ZYXC", (1, 2, 3, 0)), ("CZYX", (0, 1, 2, 3)), (None, (1, 2, 3, 0)), ("ZYX", None), (None, None)],
+)
+def test_a_volume_is_read_in_parts(axes: str | None, order: Any) -> None:
+    values = picture(2, 12, 20, 30)
+    source = values.transpose(order) if order else values[0]
+    image = open_image(source, axes=axes, channels=2 if order else 1, ndim=3)
+    assert image.spatial_shape == (12, 20, 30)
+    box = (slice(1, 4), *BOX)
+    np.testing.assert_array_equal(image.read(box), values[(slice(None if order else 1), *box)])
+    found = pickle.loads(pickle.dumps(image))
+    np.testing.assert_array_equal(found.read(box), image.read(box))
+
+
+def test_pages_of_a_tiff_are_the_planes_of_a_volume(tmp_path: Path) -> None:
+    values = picture(5, 20, 30)
+    for name, metadata in (("pages.tif", None), ("named.tif", {"axes": "ZYX"})):
+        tifffile.imwrite(tmp_path / name, values, metadata=metadata, photometric="minisblack")
+        image = open_image(tmp_path / name, channels=1, ndim=3)
+        assert (image.axes, image.spatial_shape) == ("ZYX", (5, 20, 30))
+        np.testing.assert_array_equal(image.read((slice(2, 3), *BOX))[0, 0], values[2][BOX])
+        assert pickle.loads(pickle.dumps(image)).axes == "ZYX"
+
+
+def test_axes_of_a_volume_are_checked() -> None:
+    for values, axes in ((picture(20, 30), None), (picture(4, 20, 30), "YXC"), (picture(4, 20, 30), "XYZ")):
+        with pytest.raises(InputError, match="expected one letter per axis, ZYX, ZYXC, CZYX; transpose"):
+            open_image(values, axes=axes, channels=1, ndim=3)
+
+
+# --- fingerprints -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (40, 50, 3), (6, 40, 50)])
+def test_a_fingerprint_tells_every_pixel_and_is_taken_in_parts(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lazy_image, "_HASHED", 8 * 100)
+    values = picture(*shape)
+    source = Recorder(values)
+    expected = fingerprint(source)
+    assert max(values[index].size for index in source.read) <= 100
+    count = np.zeros(shape, int)
+    for index in source.read:
+        count[index] += 1
+    assert (count == 1).all()
+    for place in (0, values.size // 2, values.size - 1):
+        other = values.copy()
+        other.flat[place] += 1
+        assert fingerprint(other) != expected
+    assert fingerprint(values[::-1]) != expected
+    assert fingerprint(values[:-1]) != expected
+    assert fingerprint(values.astype(np.int16)) != expected
+
+
+def test_a_fingerprint_is_that_of_the_values_however_they_are_stored(tmp_path: Path) -> None:
+    zarr, dask = pytest.importorskip("zarr"), pytest.importorskip("dask.array")
+    values = picture(40, 50)
+    zarr.create_array(str(tmp_path / "image.zarr"), data=values, chunks=(8, 8))
+    tifffile.imwrite(tmp_path / "image.tif", values)
+    tifffile.imwrite(tmp_path / "big.tif", values, byteorder=">")
+    sources = [open_image(path, channels=1).source for path in sorted(tmp_path.iterdir())]
+    sources += [np.asfortranarray(values), values.astype(">u2"), dask.from_array(values, chunks=7)]
+    assert {fingerprint(source) for source in sources} == {fingerprint(values)}
+    assert fingerprint(values > 2000) != fingerprint((values > 2000).astype(np.uint8))
+
+
+def test_what_holds_no_numbers_has_no_fingerprint() -> None:
+    with pytest.raises(InputError, match="image of dtype"):
+        fingerprint(np.array([["a", "b"]]))

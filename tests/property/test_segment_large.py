@@ -177,6 +177,28 @@ def test_the_tiny_network_sees_in_blocks_what_it_sees_in_the_whole(segmenter: Se
     assert len(pieces) == 4
 
 
+@pytest.mark.parametrize("change", ["image", "foreground", "no foreground"])
+def test_blocks_of_another_image_or_foreground_are_refused(
+    perfect: Segmenter, tmp_path: Path, change: str
+) -> None:
+    image, mask = field((60, 50), 12, 3), np.ones((60, 50), bool)
+    options: dict[str, Any] = {"block": 32, "overlap": 24, "folder": tmp_path / "blocks"}
+
+    def killed(items: Any, **_: Any) -> Any:
+        yield next(iter(items))
+        raise KeyboardInterrupt
+
+    found = np.zeros(image.shape, np.int32)
+    with pytest.raises(KeyboardInterrupt):
+        perfect.segment_large(image, found, foreground=mask, progress=killed, **options)
+    other = image[:, ::-1] if change == "image" else image  # same shape, type and percentiles
+    given = {"image": mask, "foreground": mask & (image != 5), "no foreground": None}[change]
+    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
+        perfect.segment_large(other, found, foreground=given, **options)
+    perfect.segment_large(image, found, foreground=mask, **options)
+    np.testing.assert_array_equal(found, perfect.segment(image))
+
+
 KILLED = """
 import os
 import signal
