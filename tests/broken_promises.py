@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -945,11 +946,12 @@ def main() -> int:
     chosen = [one for one in FAULTS if word in f"{one.promise} {one.words}".lower()]
     wide = max((len(one.words) for one in chosen), default=0)
     found, heading = [], ""
-    for one in chosen:
-        if one.promise != heading:
-            print(heading := one.promise, flush=True)
-        found.append(noticed_by(one))
-        print(f"  {one.words:{wide}}  {found[-1]}", flush=True)
+    with ThreadPoolExecutor(2) as pool:
+        for one, test in zip(chosen, pool.map(noticed_by, chosen)):
+            if one.promise != heading:
+                print(heading := one.promise, flush=True)
+            found.append(test)
+            print(f"  {one.words:{wide}}  {test}", flush=True)
     useless = always_failing(sorted({*found} - {NOTHING}))
     unnoticed = sum(test == NOTHING or test in useless for test in found)
     print(f"{len(found) - unnoticed} of {len(found)} faults noticed; tests that fail without any: {useless}")
