@@ -41,7 +41,7 @@ TESTS = {
     "postprocess": ["test_postprocess.py", "property/test_postprocess_properties.py"],
     "neighborhood": ["test_neighborhood.py"],
     "affinity": ["test_affinity.py", "property/test_affinity_oracle.py"],
-    "tiling": ["test_tiling.py", "property/test_tiled_embedding.py"],
+    "geometry/tiling": ["geometry/test_tiling.py", "property/test_tiled_embedding.py"],
 }
 # A limit of time is no test of what is computed, and fails by chance on a busy machine.
 LEFT_OUT = ["test_metrics.py::test_evaluating_a_field_of_nuclei_takes_milliseconds"]

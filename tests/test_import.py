@@ -64,6 +64,7 @@ def probe() -> dict[str, Any]:
     finished = subprocess.run(
         [sys.executable, "-B", "-W", "error", "-c", PROBE],
         env={**os.environ, "PYTHONPATH": str(home)},
+        cwd=home,
         capture_output=True,
         text=True,
         check=True,

@@ -25,7 +25,7 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from pixel_embedded_affinity.errors import DownloadError, InputError
+from pixel_embedded_affinity.errors import DownloadError, InputError, readable
 from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, ModelEntry, get_entry
 
@@ -380,16 +380,11 @@ def _reason(error: BaseException) -> str:
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", 0)
     if response is not None and status >= 400:
-        return _one_line(f"HTTP {status} {response.reason}")
+        return readable(f"HTTP {status} {response.reason}"[:200])
     # urllib3 1 sets no cause, but a reason.
     wrapped = [error.__cause__, *error.args, getattr(error, "reason", None)]
     inner = next((item for item in wrapped if isinstance(item, BaseException)), None)
-    return _one_line(f"{type(error).__name__}: {error}") if inner is None else _reason(inner)
-
-
-def _one_line(text: str) -> str:
-    """Make text that a server chose fit for a log: no line breaks or escape codes, not too long."""
-    return "".join(char if char.isprintable() else " " for char in text)[:200].strip()
+    return readable(f"{type(error).__name__}: {error}"[:200]) if inner is None else _reason(inner)
 
 
 @contextmanager

@@ -162,7 +162,10 @@ class Schedule(Settings, section="schedule"):
     seed: int = setting(0, integer(0))
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step, counted from 0: linear warm-up, then cosine to zero, or constant."""
+        """Learning rate of a step, counted from 0: linear warm-up, then cosine to zero, or constant.
+
+        A scheduler of torch would bring a state of its own, to be saved and changed where a run is prolonged.
+        """
         warm = max(1, round(self.warm_up * self.steps))
         if step < warm:
             return self.learning_rate * (step + 1) / warm

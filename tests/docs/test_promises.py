@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
+import inspect
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,7 +48,7 @@ def test_every_line_of_the_list_is_understood() -> None:
 
 def test_every_promise_is_broken_at_least_once_and_nothing_else_is() -> None:
     headings = re.findall(r"^(.+)\n-{3,}$", PROMISES, re.M)
-    assert {one.promise for one in BROKEN.BREAKS} == set(headings)
+    assert {one.promise for one in BROKEN.FAULTS} == set(headings)
 
 
 def test_the_tests_of_a_promise_are_those_of_its_section() -> None:
@@ -53,14 +56,33 @@ def test_the_tests_of_a_promise_are_those_of_its_section() -> None:
     assert found == [f"{file}::{name}" for file, name in NAMED]
 
 
-@pytest.mark.parametrize("one", BROKEN.BREAKS, ids=lambda one: one.words)
-def test_what_is_to_be_broken_is_there_once_and_what_it_becomes_is_python(one: Any) -> None:
-    text = (REPOSITORY / BROKEN.PACKAGE / one.file).read_text(encoding="utf-8")
-    assert text.count(one.old) == 1
-    assert one.new != one.old
-    compile(text.replace(one.old, one.new), one.file, "exec")
+@pytest.mark.parametrize("one", BROKEN.FAULTS, ids=lambda one: one.words)
+def test_a_fault_names_what_is_there_and_tests_of_its_promise(one: Any) -> None:
+    module = importlib.import_module(one.module)
+    owner, name = BROKEN.owner(module, one.target)
+    assert inspect.getattr_static(owner, name) is not None
+    assert one.tests
+    assert set(one.tests) <= set(BROKEN.promised()[one.promise])
 
 
-def test_no_two_breaks_are_told_alike() -> None:
-    words = [one.words for one in BROKEN.BREAKS]
+def test_no_two_faults_are_told_alike() -> None:
+    words = [one.words for one in BROKEN.FAULTS]
     assert len(set(words)) == len(words)
+
+
+def test_a_fault_is_there_in_the_module_and_where_it_was_imported_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holder, importer = ModuleType(f"{BROKEN.PACKAGE}._holder"), ModuleType(f"{BROKEN.PACKAGE}._importer")
+    holder.length = importer.length = len  # type: ignore[attr-defined]
+    for module in (holder, importer):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    one = BROKEN.Fault("", "", f"{holder.__name__}:length", lambda right: lambda thing: right(thing) + 1, ())
+    BROKEN.apply(one, holder)
+    assert (holder.length(""), importer.length("")) == (1, 1)
+
+
+def test_a_fault_is_noticed_and_without_it_the_test_passes() -> None:
+    one = next(fault for fault in BROKEN.FAULTS if fault.target.endswith(":readable"))
+    assert BROKEN.noticed_by(one) == one.tests[0]
+    assert BROKEN.always_failing(list(one.tests)) == []

@@ -10,8 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.training.recipe import Recipe, Schedule, list_recipes, recipe_path
@@ -191,6 +193,19 @@ def test_the_rate_rises_linearly_and_falls_by_a_cosine_to_zero():
     assert rates[60] == pytest.approx(1.0)
     assert rates[35] == pytest.approx(1 + math.cos(math.pi / 4))
     assert 0 < rates[109] < 0.001
+
+
+def test_the_rates_are_those_of_the_schedulers_of_torch():
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=2.0)
+    parts = [LinearLR(optimizer, 0.1, 1.0, total_iters=9), CosineAnnealingLR(optimizer, 100)]
+    scheduler = SequentialLR(optimizer, parts, milestones=[10])
+    expected = []
+    for _ in range(110):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    schedule = Schedule(steps=110, warm_up=10 / 110, learning_rate=2.0)
+    assert [schedule.learning_rate_at(step) for step in range(110)] == pytest.approx(expected)
 
 
 def test_a_constant_rate_stays():

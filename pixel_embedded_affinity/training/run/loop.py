@@ -59,7 +59,9 @@ class StepResult(NamedTuple):
 class Trainer:
     """One training run in an output folder.
 
-    On a CPU, the same recipe, images and threads give the same run, bit for bit, interrupted or not.
+    On a CPU, the same recipe, images and threads give the same run, bit for bit, interrupted or not. The average
+    is kept here and not by `torch.optim.swa_utils.AveragedModel`, which would copy the weights of the first step
+    and average the counters of batch norm.
 
     Parameters
     ----------
