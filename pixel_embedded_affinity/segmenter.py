@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -513,8 +513,8 @@ class Segmenter:
         clusterer: str | Clusterer | None = None,
         tile: TileSize = 1152,
         min_size: int | None = None,
-        block: int = 2048,
-        overlap: int = 128,
+        block: int | Sequence[int] | None = None,
+        overlap: int | Sequence[int] | None = None,
         folder: PathLike | None = None,
         client: Any = None,
         progress: Progress = False,
@@ -535,16 +535,19 @@ class Segmenter:
             A new path ending in ``.zarr``, or in ``.tif`` or ``.tiff``, which appears when all is done; or an
             array of integers of the image's spatial shape. It gets int32 labels: 0 = background, objects 1..n
             in the order of their first pixel.
-        axes : {"YX", "YXC", "CYX"}, optional
-            Axes of the image. Default: what a TIFF declares, else ``"YX"``, with a third axis ``"YXC"``.
+        axes : str, optional
+            Axes of the image: ``"YX"``, ``"YXC"`` or ``"CYX"``, with Z in front of Y for a model of volumes. Default:
+            what a TIFF declares, else the spatial axes, with one axis more the channels last.
         foreground : array-like, optional
             As for `segment`, but read in parts, from anything with slicing.
         scale, neighborhood, clusterer, tile, min_size
             As for `segment`.
-        block : int
-            Length in pixels of the parts that are labeled at a time; the memory grows with its square.
-        overlap : int
-            Pixels around a block that are labeled with it, at most `block`.
+        block : int or sequence of int, optional
+            Length in pixels of the parts that are labeled at a time, one number or one per axis. The memory grows
+            with the pixels of a block. Default: 2048 for images, 160 for volumes.
+        overlap : int or sequence of int, optional
+            Pixels around a block that are labeled with it, at most `block`. Default: 128 for images, 32 for
+            volumes.
         folder : path, optional
             Where finished blocks are kept until all is done; then they are removed, and the folder with them if
             nothing else lies in it. Default: `out` with ``.blocks`` at its end; for an array a temporary folder,

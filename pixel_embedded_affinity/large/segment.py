@@ -17,7 +17,7 @@ from pixel_embedded_affinity.embedding import halo_of
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
-from pixel_embedded_affinity.large.plan import Plan
+from pixel_embedded_affinity.large.plan import Plan, Sizes
 from pixel_embedded_affinity.large.store import block_folder, check_output
 from pixel_embedded_affinity.large.window import WindowLabeler, clustering_grid
 from pixel_embedded_affinity.pipeline import Embedder, Labeler
@@ -34,15 +34,15 @@ def segment_large(
     axes: str | None = None,
     foreground: Any = None,
     tiling: Tiling,
-    block: int,
-    overlap: int,
+    block: Sizes | None,
+    overlap: Sizes | None,
     folder: str | os.PathLike[str] | None = None,
     client: Any = None,
     progress: Progress = False,
 ) -> int:
     """Segment an image block by block; see `Segmenter.segment_large` for the arguments, errors and result."""
     config = labeler.config
-    picture = open_image(image, axes=axes, channels=config.network.in_channels)
+    picture = open_image(image, axes=axes, channels=config.network.in_channels, ndim=embedder.ndim)
     plan = Plan(picture.spatial_shape, block, overlap, clustering_grid(embedder.network, config))
     check_output(out, plan.shape)
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False))
