@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 from hypothesis import settings
+from tiny3d import tiny_config_3d, tiny_network_3d
 from torch import nn
 
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
@@ -52,7 +53,7 @@ def _center(network: nn.Module, images: torch.Tensor) -> None:
     output = network(images)
     network.embedding_head.bias -= output.embedding.mean((0, 2, 3))
     if network.foreground_head is not None:
-        last = network.foreground_head[-1]
+        last = [m for m in network.foreground_head.modules() if isinstance(m, nn.Conv2d)][-1]
         deviation, mean = torch.std_mean(output.foreground)
         last.weight /= deviation
         last.bias.copy_((last.bias - mean) / deviation)
@@ -87,6 +88,25 @@ def checkpoint_file(tmp_path: Path, tiny_network: nn.Module, tiny_config: ModelC
 def segmenter(make_network: MakeNetwork, tiny_config: ModelConfig) -> Segmenter:
     """The tiny model on the CPU, in float32."""
     return Segmenter(make_network(tiny_config.network), tiny_config, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="session")
+def strided_segmenter(make_network: MakeNetwork) -> Segmenter:
+    """A model that embeds every second pixel along each axis."""
+    network = NetworkConfig("half_unet", in_channels=1, filters=(4, 4, 4, 4, 4), embedding_channels=4)
+    config = ModelConfig(
+        name="strided",
+        version="1",
+        network=network,
+        neighborhood=Neighborhood.from_ranges([1, 2, 4], strides=2),
+    )
+    return Segmenter(make_network(network), config, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="session")
+def volume_segmenter() -> Segmenter:
+    """A model of anisotropic volumes."""
+    return Segmenter(tiny_network_3d(), tiny_config_3d(), device="cpu", precision="float32")
 
 
 # --- training: a tiny recipe, and images of bright squares that it learns from in seconds ---------------------

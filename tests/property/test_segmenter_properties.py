@@ -1,4 +1,7 @@
-"""The whole pipeline, with a tiny random network: what holds for every image."""
+"""The whole pipeline, with tiny random networks: what holds for every image and every volume.
+
+*plane* embeds each pixel of an image, *strided* every second one, *volume* each voxel of an anisotropic volume.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pixel_embedded_affinity.labels import relabel
-from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.segmenter import Segmenter
@@ -24,17 +26,37 @@ modest = settings(max_examples=40, deadline=None)
 few = settings(max_examples=20, deadline=None)
 
 DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", ">u2", ">i4", ">f4", ">f8"]
-shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
+KINDS = ("plane", "strided", "volume")
+LONGEST = {"plane": (40, 40), "strided": (40, 40), "volume": (6, 18, 18)}
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+"""The same property for images and for volumes."""
+
+each_pixel = pytest.mark.parametrize("kind", ["plane", "volume"])
+"""What holds only where each pixel has an embedding vector of its own."""
+
+
+@pytest.fixture(scope="module")
+def models(
+    segmenter: Segmenter, strided_segmenter: Segmenter, volume_segmenter: Segmenter
+) -> dict[str, Segmenter]:
+    return {"plane": segmenter, "strided": strided_segmenter, "volume": volume_segmenter}
+
+
+def shapes(kind: str) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.tuples(*(st.integers(1, longest) for longest in LONGEST[kind]))
 
 
 @st.composite
-def counts(draw: st.DrawFn, most: int = 127) -> Array:
+def drawn_counts(draw: st.DrawFn, kind: str, most: int = 127) -> Array:
     """An image of any size that holds integers from 0 on, of blocks that a network may tell apart."""
-    height, width = draw(shapes)
+    shape = draw(shapes(kind))
     block = draw(st.sampled_from([1, 3, 8]))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    coarse = generator.integers(0, most, (-(-height // block), -(-width // block)), endpoint=True)
-    return coarse.repeat(block, 0).repeat(block, 1)[:height, :width]
+    coarse = generator.integers(0, most, [-(-length // block) for length in shape], endpoint=True)
+    for axis in range(len(shape)):
+        coarse = coarse.repeat(block, axis)
+    return coarse[tuple(slice(length) for length in shape)]
 
 
 def assert_labels(labels: Array, shape: tuple[int, ...]) -> None:
@@ -44,27 +66,22 @@ def assert_labels(labels: Array, shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(labels, relabel(labels))
 
 
-def test_the_tiny_network_tells_pixels_apart(segmenter: Segmenter) -> None:
-    labels = segmenter.segment(np.random.default_rng(0).integers(0, 127, (40, 40)))
+@each_kind
+def test_the_tiny_network_tells_pixels_apart(models: dict[str, Segmenter], kind: str) -> None:
+    labels = models[kind].segment(np.random.default_rng(0).integers(0, 127, LONGEST[kind]))
     assert labels.max() > 3
     assert 0.1 < (labels > 0).mean() < 0.9
 
 
+@each_kind
 @modest
-@given(
-    image=st.sampled_from(DTYPES).flatmap(
-        lambda dtype: hnp.arrays(
-            np.dtype(dtype),
-            shapes,
-            elements=st.floats(-1000, 1000, width=16)
-            if np.dtype(dtype).kind == "f"
-            else hnp.from_dtype(np.dtype(dtype)),
-        )
-    )
-)
+@given(data=st.data(), dtype=st.sampled_from(DTYPES))
 def test_any_image_has_consecutive_labels_twice_the_same_and_stays_as_it_is(
-    segmenter: Segmenter, image: Array
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, dtype: str
 ) -> None:
+    numbers = st.floats(-1000, 1000, width=16) if np.dtype(dtype).kind == "f" else None
+    image = data.draw(hnp.arrays(np.dtype(dtype), shapes(kind), elements=numbers))
+    segmenter = models[kind]
     image.setflags(write=False)
     before = image.tobytes(), image.dtype, image.shape, image.strides
     labels = segmenter.segment(image)
@@ -73,9 +90,13 @@ def test_any_image_has_consecutive_labels_twice_the_same_and_stays_as_it_is(
     np.testing.assert_array_equal(segmenter.segment(image), labels)
 
 
+@each_kind
 @modest
-@given(image=counts(), dtype=st.sampled_from([dtype for dtype in DTYPES if dtype != "?"]))
-def test_the_type_of_the_numbers_does_not_matter(segmenter: Segmenter, image: Array, dtype: str) -> None:
+@given(data=st.data(), dtype=st.sampled_from([dtype for dtype in DTYPES if dtype != "?"]))
+def test_the_type_of_the_numbers_does_not_matter(
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, dtype: str
+) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
     np.testing.assert_array_equal(segmenter.segment(image.astype(dtype)), segmenter.segment(image))
 
 
@@ -83,32 +104,40 @@ CONTAINERS: dict[str, Callable[[Array], Any]] = {
     "list": lambda image: image.tolist(),
     "torch": torch.from_numpy,
     "fortran": np.asfortranarray,
-    "negative strides": lambda image: image[::-1, ::-1].copy()[::-1, ::-1],
-    "every other pixel": lambda image: image.repeat(2, 0).repeat(2, 1)[::2, ::2],
+    "negative strides": lambda image: image[..., ::-1, ::-1].copy()[..., ::-1, ::-1],
+    "every other pixel": lambda image: image.repeat(2, -2).repeat(2, -1)[..., ::2, ::2],
     "channel last": lambda image: image[..., np.newaxis],
 }
 
 
+@each_kind
 @modest
-@given(image=counts(), container=st.sampled_from(sorted(CONTAINERS)))
+@given(data=st.data(), container=st.sampled_from(sorted(CONTAINERS)))
 def test_the_container_and_its_memory_do_not_matter(
-    segmenter: Segmenter, image: Array, container: str
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, container: str
 ) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
     found = segmenter.segment(CONTAINERS[container](image))
     np.testing.assert_array_equal(found, segmenter.segment(image))
 
 
+@each_kind
 @modest
-@given(image=counts(), exponent=st.integers(-10, 20))
-def test_the_scale_of_intensities_does_not_matter(segmenter: Segmenter, image: Array, exponent: int) -> None:
+@given(data=st.data(), exponent=st.integers(-10, 20))
+def test_the_scale_of_intensities_does_not_matter(
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, exponent: int
+) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
     np.testing.assert_array_equal(segmenter.segment(image * 2.0**exponent), segmenter.segment(image))
 
 
+@each_kind
 @modest
-@given(image=counts(), offset=st.integers(-(2**20), 2**20), exponent=st.integers(0, 3))
+@given(data=st.data(), offset=st.integers(-(2**20), 2**20), exponent=st.integers(0, 3))
 def test_an_offset_of_intensities_does_not_matter(
-    segmenter: Segmenter, image: Array, offset: int, exponent: int
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, offset: int, exponent: int
 ) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
     # From the least to the greatest value, so that both are integers and nothing is rounded.
     full = segmenter.with_settings()
     full.config = full.config.changed(normalization=Normalization(lower=0, upper=100))
@@ -116,11 +145,13 @@ def test_an_offset_of_intensities_does_not_matter(
     np.testing.assert_array_equal(full.segment(moved), full.segment(image))
 
 
+@each_kind
 @modest
-@given(image=counts(), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([None, 0.5, 1.7]))
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([None, 0.5, 1.7]))
 def test_labels_are_only_in_the_given_foreground_which_stays_as_it_is(
-    segmenter: Segmenter, image: Array, seed: int, scale: float | None
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, seed: int, scale: float | None
 ) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
     foreground = np.random.default_rng(seed).random(image.shape) < 0.6
     before = foreground.copy()
     foreground.setflags(write=False)
@@ -128,52 +159,60 @@ def test_labels_are_only_in_the_given_foreground_which_stays_as_it_is(
     np.testing.assert_array_equal(foreground, before)
     assert_labels(labels, image.shape)
     assert not labels[~foreground].any()
-    if scale is None:
+    if scale is None and kind != "strided":
         assert labels[foreground].all()
 
 
+@each_kind
 @few
-@given(image=counts(), scale=st.floats(0.05, 2.5))
+@given(data=st.data(), scale=st.floats(0.05, 2.5))
 def test_labels_have_the_shape_of_the_image_at_any_scale(
-    segmenter: Segmenter, image: Array, scale: float
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, scale: float
 ) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
     scale = max(scale, 0.5 / min(image.shape))  # half a pixel at least
     assert_labels(segmenter.segment(image, scale=scale), image.shape)
 
 
+@each_kind
 @modest
 @given(
-    image=counts(),
-    neighborhood=neighborhoods(ndim=2, max_range=12),
+    data=st.data(),
     clusterer=st.sampled_from(["mutex_watershed", "connected_components"]),
     min_size=st.integers(0, 30),
 )
 def test_clustering_an_embedding_in_any_way_is_segmenting_in_that_way(
-    segmenter: Segmenter, image: Array, neighborhood: Neighborhood, clusterer: str, min_size: int
+    models: dict[str, Segmenter], kind: str, data: st.DataObject, clusterer: str, min_size: int
 ) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
+    neighborhood = data.draw(neighborhoods(ndim=image.ndim, max_range=12))
     settings: dict[str, Any] = {"neighborhood": neighborhood, "clusterer": clusterer, "min_size": min_size}
     labels = segmenter.cluster(segmenter.embed(image), **settings)
     assert_labels(labels, image.shape)
-    assert np.bincount(labels.ravel())[1:].min(initial=10**6) >= min_size
+    if kind != "strided":  # there, a size counts embedding vectors
+        assert np.bincount(labels.ravel())[1:].min(initial=10**6) >= min_size
     np.testing.assert_array_equal(labels, segmenter.segment(image, **settings))
 
 
+@each_pixel
 @modest
 @given(
-    image=counts(),
+    data=st.data(),
     merge_sizes=st.lists(st.integers(0, 60), max_size=3),
     min_size=st.integers(0, 30),
     fill_holes=st.booleans(),
     clear_border=st.booleans(),
 )
 def test_postprocessing_is_applied_last(
-    segmenter: Segmenter,
-    image: Array,
+    models: dict[str, Segmenter],
+    kind: str,
+    data: st.DataObject,
     merge_sizes: list[int],
     min_size: int,
     fill_holes: bool,
     clear_border: bool,
 ) -> None:
+    segmenter, image = models[kind], data.draw(drawn_counts(kind))
     postprocess = Postprocess(
         merge_sizes=tuple(merge_sizes), min_size=min_size, fill_holes=fill_holes, clear_border=clear_border
     )
@@ -182,10 +221,14 @@ def test_postprocessing_is_applied_last(
     np.testing.assert_array_equal(found, postprocess(plain))
 
 
+@each_kind
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_images_of_a_sequence_do_not_influence_each_other(segmenter: Segmenter, seed: int) -> None:
+def test_images_of_a_sequence_do_not_influence_each_other(
+    models: dict[str, Segmenter], kind: str, seed: int
+) -> None:
+    segmenter = models[kind]
     generator = np.random.default_rng(seed)
-    images = [generator.integers(0, 4000, (20 + index, 30)) for index in range(4)]
+    images = [generator.integers(0, 4000, (*LONGEST[kind][:-1], 20 + index)) for index in range(4)]
     found = list(segmenter.segment_many(images))
     for labels, image in zip(reversed(found), reversed(images), strict=True):
         np.testing.assert_array_equal(labels, segmenter.segment(image))
