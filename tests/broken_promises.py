@@ -160,8 +160,9 @@ BREAKS = [
     Break(
         "Threads, processes and pickles",
         "segmenter.py",
-        "return self.config.changed(**changes)",
-        "self.config = self.config.changed(**changes)\n        return self.config",
+        "return self.config.with_values({key: value for key, value in values.items() if value is not None})",
+        "self.config = self.config.with_values({key: value for key, value in values.items() if value is not None})\n"
+        "        return self.config",
         "the settings of a call are kept in the segmenter",
     ),
     Break(

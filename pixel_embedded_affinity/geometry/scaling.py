@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,26 +17,6 @@ _MAX_PIXELS = 2**31
 _TRUNCATE = 4.0  # standard deviations at which the smoothing ends
 
 T = TypeVar("T", bound=np.generic)
-
-
-def checked_scale(scale: Any) -> float:
-    """Return the scale as a number.
-
-    Raises
-    ------
-    InputError
-        If it is not a positive finite number.
-    """
-    number = isinstance(scale, (int, float, np.integer, np.floating)) and not isinstance(scale, bool)
-    try:
-        factor = float(scale) if number else math.nan
-    except OverflowError:
-        factor = math.inf
-    if not 0 < factor < math.inf:
-        raise InputError(
-            f"scale must be a positive number, got {scale!r}; 0.5 halves the image for the network"
-        )
-    return factor
 
 
 def resize_image(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
