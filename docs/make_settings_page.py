@@ -26,10 +26,10 @@ HEAD = """Settings
 
 What a model does after its network, and how it sees an image. Every key is one of a settings file (tables within
 tables) and of `Segmenter.with_settings <pixel_embedded_affinity.Segmenter.with_settings>`, as in
-``segmenter.with_settings(**{"postprocess.min_size": 30})``; a `Search <pixel_embedded_affinity.tune.Search>` takes
-it in its ``values``, unless it has a field for it. Every flag is one of ``pea segment``, ``pea evaluate``,
-``pea tune`` and ``pea compare``; lists are written with commas. The defaults are those of a model
-whose file does not say otherwise.
+``segmenter.with_settings(**{"postprocess.min_size": 30})``. The ``values`` of a
+`Search <pixel_embedded_affinity.tune.Search>` take each key that it has no field for. Every flag is one of
+``pea segment``, ``pea evaluate``, ``pea tune`` and ``pea compare``; lists are written with commas. The defaults are
+those of a model whose file does not say otherwise.
 
 """
 CLUSTERERS = """

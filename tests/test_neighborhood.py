@@ -394,9 +394,9 @@ def test_a_dictionary_may_hold_ranges() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ranges": [1], "offset": 1}, r"unknown neighborhood keys \['offset'\].*directions"),
-        ({"ranges": [1], "offsets": [[0, 1]]}, r"unknown neighborhood keys \['offsets'\]"),
-        ({"offsets": [[0, 1]], "stride": 1}, r"unknown neighborhood keys \['stride'\].*strides"),
+        ({"ranges": [1], "offset": 1}, r"unknown keys \['offset'\].*directions"),
+        ({"ranges": [1], "offsets": [[0, 1]]}, r"unknown keys \['offsets'\]"),
+        ({"offsets": [[0, 1]], "stride": 1}, r"unknown keys \['stride'\].*strides"),
         ({}, "offsets is empty"),
     ],
 )

@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
-from pixel_embedded_affinity.clustering import ConnectedComponents
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.clustering import ConnectedComponents, MutexWatershed
+from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import (
     CheckpointError,
@@ -647,6 +647,30 @@ def test_wrong_settings_are_refused_at_once(
     segmenter: Segmenter, settings: dict[str, Any], kind: type[PixelEmbeddedAffinityError], message: str
 ) -> None:
     assert message in refusal(segmenter.with_settings, kind=kind, **settings)
+
+
+def test_single_settings_are_changed_by_dotted_keys(segmenter: Segmenter) -> None:
+    changed = segmenter.with_settings(
+        clusterer="connected_components", **{"clusterer_settings.threshold": 0.7, "postprocess.min_size": 4}
+    )
+    assert (changed.config.clusterer, changed.config.clusterer_settings) == (
+        "connected_components",
+        {"threshold": 0.7},
+    )
+    assert changed.config.postprocess == replace(segmenter.config.postprocess, min_size=4)
+    assert "unknown keys ['minsize'] in [postprocess]; the valid ones are" in refusal(
+        segmenter.with_settings, **{"postprocess.minsize": 4}
+    )
+
+
+def test_the_settings_of_a_result_are_taken_back(segmenter: Segmenter, image: Array) -> None:
+    result = segmenter.analyze(image, clusterer=MutexWatershed(repulsion=0.5))
+    given = {name: getattr(result.settings, name) for name in SETTINGS}
+    assert given["clusterer"] == "mutex_watershed"
+    assert given["clusterer_settings"] == {"repulsion": 0.5}
+    again = segmenter.with_settings(**given)
+    assert again.config == result.settings
+    np.testing.assert_array_equal(again.segment(image), result.labels)
 
 
 # --- construction and files -------------------------------------------------------------------------------

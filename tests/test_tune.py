@@ -384,6 +384,22 @@ def test_clusterers_and_their_settings_are_compared() -> None:
     assert tuning.score > tuning.start_score
 
 
+def test_any_setting_is_searched_by_its_dotted_key() -> None:
+    images, labels = fields(1)
+    values = {"postprocess.merge_similarity": [0.5], "clusterer_settings.repulsion": [0.5, 2.0], "views": [4]}
+    tuning = hue_segmenter().tune(images, labels, search=Search(**{**vars(NOTHING), "values": values}))
+    assert {row["varied"] for row in tuning.table} == {"start", "usual", *values}
+    assert tuning.table[0]["postprocess.merge_similarity"] == "None"
+    assert {row["clusterer_settings.repulsion"] for row in tuning.table} == {"1.0", "0.5", "2.0"}
+    assert list(tuning.table[0])[-3:-1] == ["score", "score_1"]
+
+
+def test_a_key_goes_before_the_field_of_the_same_setting() -> None:
+    search = Search(**{**vars(NOTHING), "min_sizes": [3], "values": {"postprocess.min_size": [15]}})
+    tuning = hue_segmenter().tune(*fields(1), search=search)
+    assert {row["min_size"] for row in tuning.table} == {10, 15}
+
+
 def test_progress_is_told_of_images_and_of_values() -> None:
     bars = []
 
@@ -430,6 +446,11 @@ def test_what_cannot_be_tuned_on_is_refused(images: Any, labels: Any, options: A
         ({"fill_holes": [1]}, "fill_holes"),
         ({"clusterers": ["mutex_watershed"]}, "pair of a name and its settings"),
         ({"clusterers": [("mutex_watershed", {"threshold": 1})]}, "unknown settings"),
+        ({"values": {"postprocess.min_size": [-1]}}, "min_size must be an integer of at least 0, got -1"),
+        ({"values": {"postprocess.minsize": [1]}}, "cannot vary 'postprocess.minsize'"),
+        ({"values": {"neighborhood.ranges": [[1]]}}, "cannot vary 'neighborhood.ranges'.*its own fields"),
+        ({"values": {"name": ["x"]}}, "cannot vary 'name'"),
+        ({"values": {"clusterer_settings.beta": [1]}}, "cannot vary 'clusterer_settings.beta'"),
     ],
 )
 def test_values_that_cannot_be_tried_are_refused_before_the_network_runs(
@@ -446,10 +467,26 @@ def test_an_unknown_clusterer_is_refused() -> None:
         hue_segmenter().tune(*fields(1), search=Search(clusterers=[("mean_shaft", {})]))
 
 
-@pytest.mark.parametrize("values", [{"strides": 3}, {"ranges": None}, {"clusterers": "mean_shift"}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strides": 3},
+        {"ranges": None},
+        {"clusterers": "mean_shift"},
+        {"values": {"views": 4}},
+        {"values": {"views": None}},
+    ],
+)
 def test_a_search_of_anything_but_lists_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="must be a list"):
         Search(**values)
+
+
+def test_further_values_are_a_dictionary() -> None:
+    with pytest.raises(
+        InputError, match=r"values of a Search must be a dictionary of lists by key, got \[1\]"
+    ):
+        Search(values=[1])  # type: ignore[arg-type]
 
 
 def test_the_table_is_written_with_all_digits(

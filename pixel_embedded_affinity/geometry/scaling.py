@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.geometry.per_axis import listed, numbers_per_axis
+from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.labels import relabel
 
@@ -21,21 +21,6 @@ Scale = float | tuple[float, ...]
 """Factor by which an image is resized, or one per axis."""
 
 T = TypeVar("T", bound=np.generic)
-
-
-def checked_scale(scale: Any, ndim: int = 2) -> Scale:
-    """Return a scale as a number, or as one number per axis, as it was given.
-
-    Raises
-    ------
-    InputError
-        If it is neither a positive finite number nor `ndim` of them.
-    """
-    try:
-        factors = numbers_per_axis(scale, ndim, "scale")
-    except InputError as error:
-        raise InputError(f"{error}; 0.5 halves the image for the network") from None
-    return factors[0] if listed(scale) is None else factors
 
 
 def resize_image(values: npt.NDArray[np.float32], scale: Scale) -> npt.NDArray[np.float32]:

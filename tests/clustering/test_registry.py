@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from pixel_embedded_affinity.clustering import (
     list_clusterers,
     register,
 )
+from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError, UnknownClustererError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing import check_clusterer, synthetic_embedding
@@ -202,3 +204,31 @@ def test_the_name_of_a_plug_in_cannot_be_registered(install):
     install("pea_plugin_i", {"careful": "pea_plugin_i:Careful"})
     with pytest.raises(InputError, match="exists already"):
         register("careful", ConnectedComponents)
+
+
+@pytest.mark.parametrize(
+    ("clusterer", "name", "settings"),
+    [
+        (MutexWatershed(), "mutex_watershed", {}),
+        (MutexWatershed(repulsion=0.5), "mutex_watershed", {"repulsion": 0.5}),
+        (ConnectedComponents(0.75), "connected_components", {"threshold": 0.75}),
+        (get_clusterer("agglomeration", smoothing=(1, 2)), "agglomeration", {"smoothing": [1.0, 2.0]}),
+    ],
+)
+def test_a_clusterer_is_described_by_what_gives_it_again(clusterer, name, settings):
+    assert described(clusterer) == (name, settings)
+    assert get_clusterer(name, **settings) == clusterer
+
+
+def test_a_registered_class_is_described_by_its_name_and_all_else_by_its_type():
+    @dataclass(frozen=True)
+    class Mine:
+        size: int = 3
+
+        def __call__(self, affinities, *, foreground=None):
+            raise NotImplementedError
+
+    assert described(Mine(5)) == ("Mine", {})
+    register("mine", Mine)
+    assert described(Mine(5)) == ("mine", {"size": 5})
+    assert described(lambda affinities, *, foreground=None: None) == ("function", {})

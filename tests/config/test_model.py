@@ -225,6 +225,88 @@ def test_parts_of_another_type_are_refused(part: str, value: Any, message: str) 
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ndim": 4}, "ndim must be one of 2, 3, got 4"),
+        ({"ndim": 3}, "ndim is 3, but the neighborhood has 2 axes; give a neighborhood of 3 axes"),
+        (
+            {"pixel_size": 0.5},
+            "pixel_size must be a list of values, each a finite number above 0, got 0.5",
+        ),
+        ({"pixel_size": [0.5, 0]}, "each entry of pixel_size must be a finite number above 0, got 0"),
+        ({"pixel_size": [1, 1, 1]}, "pixel_size must be 2 numbers, one per axis, got (1.0, 1.0, 1.0)"),
+    ],
+)
+def test_axes_and_sizes_that_do_not_fit_are_refused(values: dict[str, Any], message: str) -> None:
+    assert message in refusal(json.dumps(values))
+
+
+def test_the_axes_are_those_of_the_neighborhood_and_files_without_them_are_read() -> None:
+    pairs = Neighborhood.from_ranges([1, 3], 6)
+    assert (ModelConfig().ndim, ModelConfig(neighborhood=pairs).ndim) == (2, 3)
+    config = ModelConfig(neighborhood=pairs, pixel_size=(2, 0.5, 0.5))
+    assert ModelConfig.from_json(config.to_json()) == config
+    old = {key: value for key, value in FULL.to_dict().items() if key not in ("ndim", "pixel_size")}
+    assert ModelConfig.from_dict(old) == FULL
+
+
+# --- other settings ---------------------------------------------------------------------------------------
+
+
+def test_settings_change_by_dotted_keys() -> None:
+    changed = FULL.with_values(
+        {
+            "postprocess.min_size": 3,
+            "neighborhood.strides": 4,
+            "clusterer_settings.threshold": 0.5,
+            "views": 8,
+        }
+    )
+    assert changed == FULL.changed(
+        postprocess=replace(FULL.postprocess, min_size=3),
+        neighborhood=replace(FULL.neighborhood, strides=4),
+        clusterer_settings={"threshold": 0.5},
+        views=8,
+    )
+    ranges = {"neighborhood.ranges": (1, 5), "neighborhood.directions": 8}
+    assert FULL.with_values(ranges).neighborhood == Neighborhood.from_ranges([1, 5], 8)
+
+
+def test_another_clusterer_starts_with_its_own_settings() -> None:
+    assert FULL.with_values({"clusterer": "multicut"}).clusterer_settings == {}
+    changed = FULL.with_values({"clusterer_settings.beta": 0.4, "clusterer": "multicut"})
+    assert changed.clusterer_settings == {"beta": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"name": "x"},
+            "unknown keys ['name'] in the inference settings; the valid ones are ['neighborhood', ",
+        ),
+        ({"normalization.lower": 1}, "unknown keys ['normalization'] in the inference settings"),
+        (
+            {"postprocess.minsize": 1},
+            "unknown keys ['minsize'] in [postprocess]; the valid ones are ['merge_sizes'",
+        ),
+        (
+            {"neighborhood.range": 1},
+            "unknown keys ['range'] in [neighborhood]; the valid ones are ['ranges', ",
+        ),
+        ({"neighborhood.directions": 8}, "give neighborhood.ranges too"),
+        ({"scale.x": 1}, "scale has no keys ['x'] within; give scale itself"),
+    ],
+)
+def test_other_keys_than_those_of_inference_settings_are_refused(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        FULL.with_values(values)
+    assert message in str(caught.value)
+
+
 # --- copies -----------------------------------------------------------------------------------------------
 
 
