@@ -103,7 +103,7 @@ BREAKS = [
     ),
     Break(
         "The same input gives the same labels",
-        "export/tiff.py",
+        "export/labels.py",
         "predictor=False,",
         "predictor=False,\n            datetime=True,",
         "the file of labels holds the time",

@@ -424,7 +424,7 @@ def test_labels_are_written_last_because_they_tell_resume_that_all_is_done(
     def fail(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pixel_embedded_affinity.export.write_table", fail)
+    monkeypatch.setattr("pixel_embedded_affinity.export.table.write_table", fail)
     assert segment("--table") == 1
     assert listing(segment.output) == []
 
