@@ -77,16 +77,28 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="folder for NAME_labels.tif; made if absent"
     )
-    for name, exporter in EXPORTERS.every():
-        if name != LABELS:
-            flag, text = f"--{name.replace('_', '-')}", f"also NAME{exporter.suffix}: {exporter.help}"
-            group.add_argument(
-                flag, dest="exporters", action="append_const", const=name, default=[], help=text
-            )
     present = group.add_mutually_exclusive_group()
     present.add_argument("--resume", action="store_true", help="skip images whose labels file is there")
     present.add_argument("--overwrite", action="store_true", help="replace results that are there")
     add_progress_argument(parser)
+    for name, exporter in EXPORTERS.every():
+        if name != LABELS:
+            _add_exporter(group, name, f"also NAME{exporter.suffix}: {exporter.help}")
+
+
+def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    try:
+        group.add_argument(
+            flag,
+            dest="exporters",
+            action="append_const",
+            const=name,
+            default=[],
+            help=text.replace("%", "%%"),
+        )
+    except argparse.ArgumentError:
+        logger.warning("exporter %r is left out: the flag %s has another meaning", name, flag)
 
 
 def run(arguments: argparse.Namespace) -> int:
