@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.io.read import IMAGE_SUFFIXES
+from pixel_embedded_affinity.export.base import EXPORTERS
+from pixel_embedded_affinity.io.read import image_suffixes
 
-_LABELS, _OVERLAY, _TABLE = "_labels.tif", "_overlay.png", "_objects.csv"
+LABELS = "labels"
+"""Name of the exporter that each image gets."""
+
 _SHOWN = 3
 
 
@@ -21,21 +24,20 @@ class Job:
 
     Attributes
     ----------
-    image, labels : pathlib.Path
-        What is read, and the labels to write.
-    overlay, table : pathlib.Path or None
-        Further files to write; None if they are not asked for.
+    image : pathlib.Path
+        What is read.
+    outputs : dict of str to pathlib.Path
+        The files to write, by the name of their exporter: the labels last, since ``--resume`` takes them as the
+        sign that everything is there.
     """
 
     image: Path
-    labels: Path
-    overlay: Path | None = None
-    table: Path | None = None
+    outputs: dict[str, Path]
 
     @property
-    def outputs(self) -> tuple[Path, ...]:
-        """The files to write."""
-        return tuple(path for path in (self.labels, self.overlay, self.table) if path is not None)
+    def labels(self) -> Path:
+        """The labels to write."""
+        return self.outputs[LABELS]
 
 
 def find_images(inputs: Sequence[str], *, recursive: bool = False) -> list[Path]:
@@ -66,9 +68,7 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False) -> list[Path]
     return list(found.values())
 
 
-def plan_jobs(
-    images: Iterable[Path], output: Path, *, overlay: bool = False, table: bool = False
-) -> list[Job]:
+def plan_jobs(images: Iterable[Path], output: Path, exporters: Collection[str] = ()) -> list[Job]:
     """Decide which files come of which image.
 
     Parameters
@@ -77,22 +77,18 @@ def plan_jobs(
         From `find_images`.
     output : pathlib.Path
         Folder of the results; it need not exist.
-    overlay, table : bool
-        Whether these are asked for beside the labels.
+    exporters : collection of str
+        Names of those that are asked for beside the labels.
 
     Raises
     ------
     InputError
         If two images would have the same results.
     """
+    suffixes = {name: EXPORTERS.build(name).suffix for name in [*sorted({*exporters} - {LABELS}), LABELS]}
     jobs: dict[str, Job] = {}
     for image in images:
-        job = Job(
-            image,
-            output / (image.stem + _LABELS),
-            output / (image.stem + _OVERLAY) if overlay else None,
-            output / (image.stem + _TABLE) if table else None,
-        )
+        job = Job(image, {name: output / (image.stem + suffix) for name, suffix in suffixes.items()})
         other = jobs.setdefault(_identity(job.labels), job)
         if other is not job:
             raise InputError(
@@ -107,7 +103,7 @@ def without_results(images: Sequence[Path], output: Path) -> list[Path]:
 
     They are met where images and results share a folder and the command runs again.
     """
-    suffixes = (_LABELS, _OVERLAY, _TABLE)
+    suffixes = [exporter.suffix for _, exporter in EXPORTERS.every()]
     results = {_identity(output / (image.stem + suffix)) for image in images for suffix in suffixes}
     return [image for image in images if _identity(image) not in results]
 
@@ -132,7 +128,7 @@ def refuse_existing(jobs: Iterable[Job]) -> None:
     InputError
         If a file to write is there already.
     """
-    existing = [f"'{path}'" for job in jobs for path in job.outputs if path.exists()]
+    existing = [f"'{path}'" for job in jobs for path in job.outputs.values() if path.exists()]
     if existing:
         more = f" and {len(existing) - _SHOWN} more" if len(existing) > _SHOWN else ""
         raise InputError(
@@ -144,7 +140,7 @@ def refuse_existing(jobs: Iterable[Job]) -> None:
 def _images_of(entry: str, recursive: bool) -> list[Path]:
     path = Path(entry)
     if path.is_dir():
-        found = sorted(file for file in _files(path, recursive) if _is_image(file))
+        found = _sorted_images(_files(path, recursive))
         if not found:
             raise InputError(_nothing(f"the folder '{path}' holds no image", recursive))
         return found
@@ -154,7 +150,7 @@ def _images_of(entry: str, recursive: bool) -> list[Path]:
         raise InputError(
             f"'{entry}' does not exist; expected an image, a folder or a quoted pattern like 'a/*.tif'"
         )
-    found = sorted(file for file in map(Path, glob.iglob(entry, recursive=True)) if _is_image(file))
+    found = _sorted_images(map(Path, glob.iglob(entry, recursive=True)))
     if not found:
         raise InputError(_nothing(f"no image fits the pattern '{entry}'", recursive=True))
     return found
@@ -166,13 +162,14 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
     return (folder / name for name in glob.iglob(pattern, root_dir=folder, recursive=True))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+def _sorted_images(paths: Iterable[Path]) -> list[Path]:
+    suffixes = image_suffixes()
+    return sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
 
 
 def _nothing(found: str, recursive: bool) -> str:
     advice = "" if recursive else "; --recursive enters the folders in it"
-    return f"{found}; expected files ending in {', '.join(IMAGE_SUFFIXES)}{advice}"
+    return f"{found}; expected files ending in {', '.join(image_suffixes())}{advice}"
 
 
 def _identity(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.cli.batch import (
+    LABELS,
     Job,
     check_output_folder,
     find_images,
@@ -19,6 +20,7 @@ from pixel_embedded_affinity.cli.batch import (
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
+from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.runtime.progress import track
 
@@ -60,12 +62,28 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="folder for NAME_labels.tif; made if absent"
     )
-    group.add_argument("--overlay", action="store_true", help="also NAME_overlay.png: outlines on the image")
-    group.add_argument("--table", action="store_true", help="also NAME_objects.csv: a row per object")
     present = group.add_mutually_exclusive_group()
     present.add_argument("--resume", action="store_true", help="skip images whose labels file is there")
     present.add_argument("--overwrite", action="store_true", help="replace results that are there")
     add_progress_argument(parser)
+    for name, exporter in EXPORTERS.every():
+        if name != LABELS:
+            _add_exporter(group, name, f"also NAME{exporter.suffix}: {exporter.help}")
+
+
+def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    try:
+        group.add_argument(
+            flag,
+            dest="exporters",
+            action="append_const",
+            const=name,
+            default=[],
+            help=text.replace("%", "%%"),
+        )
+    except argparse.ArgumentError:
+        logger.warning("exporter %r is left out: the flag %s has another meaning", name, flag)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -86,7 +104,7 @@ def _planned(arguments: argparse.Namespace) -> list[Job]:
     images = without_results(found, arguments.output)
     if len(images) < len(found):
         complain(f"pea: left out {len(found) - len(images)} inputs that are results of other inputs")
-    jobs = plan_jobs(images, arguments.output, overlay=arguments.overlay, table=arguments.table)
+    jobs = plan_jobs(images, arguments.output, arguments.exporters)
     if not (arguments.resume or arguments.overwrite):
         refuse_existing(jobs)
     return jobs
@@ -127,20 +145,17 @@ def _reason(error: Exception) -> str:
 
 
 def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> None:
-    from pixel_embedded_affinity.export import object_table, write_labels, write_overlay, write_table
     from pixel_embedded_affinity.image import as_image
 
     image = as_image(job.image, axes=axes, channels=segmenter.config.network.in_channels)
-    labels = segmenter.segment(image.values, axes="CYX", tile=tiling)
+    found = segmenter.analyze(image.values, axes="CYX", tile=tiling)
     # A gray image is shown and measured once, also where a model of three channels gets it three times.
-    gray = "C" not in image.source_axes
-    if job.overlay is not None:
-        write_overlay(job.overlay, image.values[:1] if gray else image.values, labels)
-    if job.table is not None:
-        write_table(job.table, object_table(labels, image.values[0] if gray else image.values))
-    # Last, since --resume takes the labels as the sign that everything is there.
-    write_labels(job.labels, image.to_source_order(labels))
-    logger.info("%s: %d objects", job.labels, labels.max(initial=0))
+    shown = image.values if "C" in image.source_axes else image.values[0]
+    stored = image.to_source_order(found.labels)
+    result = Result(found.labels, shown, stored, measure=lambda: found.table(intensity=shown))
+    for name, path in job.outputs.items():
+        EXPORTERS.build(name).write(path, result)
+    logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
 
 
 def _tiling(text: str) -> Tiling:

@@ -16,7 +16,7 @@ from pixel_embedded_affinity.config.fields import Settings, choice, list_of, num
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.io.read import IMAGE_SUFFIXES, read_image
+from pixel_embedded_affinity.io.read import image_suffixes, read_image
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
@@ -300,8 +300,9 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             f"no folder {str(folder)!r}; expected images/ and labels/ with files of the same names"
         )
     files: dict[str, Path] = {}
+    suffixes = image_suffixes()
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in files:
                 raise InputError(
                     f"{str(path)!r} and {files[path.stem].name!r} share a name; expected one file"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
@@ -34,6 +36,17 @@ _FILL = 0.18
 _GAMMA = 0.7
 _STRETCH = Normalization("percentile", lower=1.0, upper=99.8, clip=(0.0, 1.0))
 _FULL_RANGE = Normalization("percentile", lower=0.0, upper=100.0)
+
+
+class Overlay:
+    """The exporter of `write_overlay`."""
+
+    suffix = "_overlay.png"
+    help = "outlines on the image"
+
+    def write(self, path: Path, result: Result) -> None:
+        """Write the picture."""
+        write_overlay(path, result.image, result.labels)
 
 
 def render_overlay(image: Any, labels: Any, *, scale: int = 1) -> npt.NDArray[np.uint8]:

@@ -5,20 +5,33 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
 
-Table = dict[str, npt.NDArray[Any]]
+Columns = dict[str, npt.NDArray[Any]]
 
 
-def object_table(labels: Any, intensity: Any = None) -> Table:
+class Table:
+    """The exporter of a result's table."""
+
+    suffix = "_objects.csv"
+    help = "a row per object"
+
+    def write(self, path: Path, result: Result) -> None:
+        """Write the table."""
+        write_table(path, result.table)
+
+
+def object_table(labels: Any, intensity: Any = None) -> Columns:
     """Measure every object of a label image.
 
     Parameters
@@ -52,7 +65,7 @@ def object_table(labels: Any, intensity: Any = None) -> Table:
     ids, rows = np.unique(array[spatial], return_inverse=True)
     area = np.bincount(rows, minlength=len(ids))
     names = "zyx"[-array.ndim :]
-    table: Table = {"label": ids, "area": area}
+    table: Columns = {"label": ids, "area": area}
     table |= {
         f"centroid-{name}": np.bincount(rows, axis, len(ids)) / area
         for name, axis in zip(names, spatial, strict=True)
@@ -102,7 +115,7 @@ def _bounding_boxes(
     spatial: tuple[npt.NDArray[np.intp], ...],
     rows: npt.NDArray[np.intp],
     area: npt.NDArray[np.intp],
-) -> Table:
+) -> Columns:
     """Return first and last-plus-one coordinate per object: extremes over runs of pixels sorted by object."""
     if not len(area):
         return {
@@ -110,7 +123,7 @@ def _bounding_boxes(
         }
     order = np.argsort(rows, kind="stable")
     starts = np.cumsum(area) - area
-    boxes: Table = {}
+    boxes: Columns = {}
     for name, axis in zip(names, spatial, strict=True):
         boxes[f"bbox-{name}-start"] = np.minimum.reduceat(axis[order], starts)
         boxes[f"bbox-{name}-stop"] = np.maximum.reduceat(axis[order], starts) + 1
@@ -128,7 +141,7 @@ def _mean_intensities(
     spatial: tuple[npt.NDArray[np.intp], ...],
     rows: npt.NDArray[np.intp],
     area: npt.NDArray[np.intp],
-) -> Table:
+) -> Columns:
     values = as_channels(intensity, ndim=labels.ndim)
     as_labels(labels, values.shape[1:])
     means = [np.bincount(rows, channel[spatial], len(area)) / area for channel in values]

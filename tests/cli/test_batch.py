@@ -91,13 +91,13 @@ def test_images_of_equal_names_are_refused_and_both_are_named() -> None:
 
 @given(
     stems=st.lists(st.text("ab_.", min_size=1, max_size=6).filter(lambda stem: stem.strip(".")), unique=True),
-    overlay=st.booleans(),
-    table=st.booleans(),
+    exporters=st.lists(st.sampled_from(["overlay", "table", "labels"])),
 )
-def test_no_two_images_share_a_result(stems: list[str], overlay: bool, table: bool) -> None:
-    jobs = plan_jobs([Path(f"{stem}.png") for stem in stems], Path("out"), overlay=overlay, table=table)
-    results = [path for job in jobs for path in job.outputs]
-    assert len(set(results)) == len(results) == len(stems) * (1 + overlay + table)
+def test_no_two_images_share_a_result(stems: list[str], exporters: list[str]) -> None:
+    jobs = plan_jobs([Path(f"{stem}.png") for stem in stems], Path("out"), exporters)
+    results = [path for job in jobs for path in job.outputs.values()]
+    assert len(set(results)) == len(results) == len(stems) * len({*exporters, "labels"})
+    assert all([*job.outputs][-1] == "labels" for job in jobs)
     assert all(path.parent == Path("out") for path in results)
 
 
@@ -113,9 +113,9 @@ def test_results_of_other_images_are_left_out_where_they_share_a_folder() -> Non
 
 
 def test_any_existing_result_is_refused_with_the_ways_out(tmp_path: Path) -> None:
-    jobs = plan_jobs([Path(f"{name}.tif") for name in "abcde"], tmp_path, table=True)
+    jobs = plan_jobs([Path(f"{name}.tif") for name in "abcde"], tmp_path, ["table"])
     refuse_existing(jobs)
     for job in jobs:
-        job.outputs[-1].touch()
+        job.outputs["table"].touch()
     with pytest.raises(InputError, match=r"c_objects\.csv' and 2 more exist already.*--resume.*--overwrite"):
         refuse_existing(jobs)

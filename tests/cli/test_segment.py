@@ -16,6 +16,8 @@ from PIL import Image
 from pixel_embedded_affinity import Neighborhood, Segmenter
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.export import write_table
+from pixel_embedded_affinity.export.base import EXPORTERS, Result
 
 
 def read(path: Path) -> npt.NDArray[Any]:
@@ -163,8 +165,45 @@ def test_color_is_measured_per_channel_and_gray_once(segment: Batch, color_weigh
         name: (segment.output / f"{name}_objects.csv").read_text().splitlines()[0].split(",")
         for name in ("color", "a")
     }
-    assert headers["color"][-3:] == ["mean_intensity-0", "mean_intensity-1", "mean_intensity-2"]
-    assert headers["a"][-2:] == ["equivalent_diameter", "mean_intensity"]
+    assert headers["color"][-4:] == ["mean_intensity-0", "mean_intensity-1", "mean_intensity-2", "confidence"]
+    assert headers["a"][-3:] == ["equivalent_diameter", "mean_intensity", "confidence"]
+
+
+def test_the_table_is_that_of_analyze(segment: Batch, tmp_path: Path) -> None:
+    assert segment("--table") == 0
+    image = read(segment.images / "a.tif").astype(np.float32)
+    found = Segmenter.from_file(segment.weights).analyze(image, axes="YX")
+    write_table(tmp_path / "expected.csv", found.table(intensity=image))
+    assert (segment.output / "a_objects.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+class Count:
+    suffix = "_count.txt"
+    help = "100 % of the objects, counted"
+
+    def write(self, path: Path, result: Result) -> None:
+        path.write_text(f"{result.labels.max()} {len(result.table['confidence'])} {result.image.shape}")
+
+
+def test_an_exporter_that_is_registered_has_a_flag_and_its_files_are_results_as_any(
+    segment: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(EXPORTERS, "_registered", {})
+    EXPORTERS.register("object_count", Count)
+    EXPORTERS.register("overwrite", Count)
+    with pytest.raises(SystemExit):
+        main(["segment", "--help"])
+    assert "also NAME_count.txt: 100 % of the objects" in " ".join(capsys.readouterr().out.split())
+    assert "exporter 'overwrite' is left out: the flag --overwrite has another meaning" in caplog.text
+    assert segment("--object-count") == 0
+    count = read(segment.output / "a_labels.tif").max()
+    shape = read(segment.images / "a.tif").shape
+    assert (segment.output / "a_count.txt").read_text() == f"{count} {count} {shape}"
+    assert segment("--object-count") == 2
+    assert "exist already" in capsys.readouterr().err
 
 
 # --- refused before any work ------------------------------------------------------------------------------
@@ -361,9 +400,9 @@ def test_a_bad_file_is_reported_and_does_not_stop_the_rest(
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> None:
-    """Make one call of `Segmenter.segment` fail; call 0 is the one that tries the settings out."""
+    """Make one call of `Segmenter.analyze` fail; call 0 is the one that tries the settings out."""
     calls: list[None] = []
-    original = Segmenter.segment
+    original = Segmenter.analyze
 
     def failing(self: Segmenter, *arguments: Any, **settings: Any) -> Any:
         calls.append(None)
@@ -371,7 +410,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) ->
             raise error
         return original(self, *arguments, **settings)
 
-    monkeypatch.setattr(Segmenter, "segment", failing)
+    monkeypatch.setattr(Segmenter, "analyze", failing)
 
 
 def test_an_error_that_nobody_foresaw_does_not_stop_the_rest(
@@ -424,7 +463,7 @@ def test_labels_are_written_last_because_they_tell_resume_that_all_is_done(
     def fail(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pixel_embedded_affinity.export.write_table", fail)
+    monkeypatch.setattr("pixel_embedded_affinity.export.table.write_table", fail)
     assert segment("--table") == 1
     assert listing(segment.output) == []
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
+
+
+class Labels:
+    """The exporter of labels, which ``pea segment`` always writes, and last."""
+
+    suffix = "_labels.tif"
+    help = "the number of the object at each pixel"
+
+    def write(self, path: Path, result: Result) -> None:
+        """Write the labels, axes as those of the image file."""
+        write_labels(path, result.stored_labels)
 
 
 def write_labels(path: str | os.PathLike[str], labels: Any) -> None:

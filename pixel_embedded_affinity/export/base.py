@@ -1,0 +1,68 @@
+"""What an exporter is: a way to write what was found in an image; and the registry that finds them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.registry import Registry
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One image, and the objects that were found in it.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        int32 ``(Y, X)`` or ``(Z, Y, X)``: 0 = background, objects 1..n.
+    image : numpy.ndarray
+        float32, the values of the image before normalization: the shape of `labels`, or with channels first.
+    stored_labels : numpy.ndarray
+        The labels with the axes in the order of the image file.
+    measure : callable
+        Gives the `table`.
+    """
+
+    labels: npt.NDArray[np.int32]
+    image: npt.NDArray[np.float32]
+    stored_labels: npt.NDArray[np.int32]
+    measure: Callable[[], dict[str, npt.NDArray[Any]]]
+
+    @cached_property
+    def table(self) -> dict[str, npt.NDArray[Any]]:
+        """Columns with one row per object, as of `Segmentation.table`; measured when first asked for."""
+        return self.measure()
+
+
+class Exporter(Protocol):
+    """A way to write a result; nothing needs to be inherited, and the class is built without arguments.
+
+    Attributes
+    ----------
+    suffix : str
+        What follows the image's name in that of the file, such as ``"_overlay.png"``; no two exporters share one.
+    help : str
+        What is in the file, for the help of ``pea segment``.
+    """
+
+    suffix: ClassVar[str]
+    help: ClassVar[str]
+
+    def write(self, path: Path, result: Result) -> None:
+        """Write a result, so that the file appears whole or not at all: see `io.atomic.atomic_path`."""
+        ...
+
+
+EXPORTERS: Registry[Exporter] = Registry(
+    "exporter",
+    "pixel_embedded_affinity.export",
+    helpers=("base",),
+    group="pixel_embedded_affinity.exporters",
+)
