@@ -238,7 +238,7 @@ class Neighborhood:
         InputError
             If `ax` has another dimension than the neighborhood.
         """
-        axes = _new_axes(self.ndim) if ax is None else ax
+        axes = new_axes(self.ndim) if ax is None else ax
         if hasattr(axes, "get_zlim") != (self.ndim == 3):
             raise InputError(
                 f"ax must have {self.ndim} dimensions, as the neighborhood; for three, pass axes of "
@@ -442,7 +442,14 @@ def _checked_strides(values: Any, ndim: int) -> tuple[int, ...]:
     return strides
 
 
-def _new_axes(ndim: int) -> Axes:
+def new_axes(ndim: int = 2) -> Axes:
+    """Axes of a new figure of matplotlib.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed; the extra ``plot`` brings it.
+    """
     try:
         from matplotlib import pyplot
     except ImportError as error:

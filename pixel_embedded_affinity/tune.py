@@ -16,11 +16,11 @@ from pixel_embedded_affinity.affinity import affinities
 from pixel_embedded_affinity.clustering import get_clusterer
 from pixel_embedded_affinity.config.fields import Settings, leaves
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig, inference_leaves
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.labels import Labels, as_labels, relabel
-from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.pipeline import (
     Embedder,
     Labeler,
@@ -222,23 +222,12 @@ class Tuning:
         MissingDependencyError
             If matplotlib is not installed; the extra ``plot`` brings it.
         """
-        axes = _new_axes() if ax is None else ax
+        axes = new_axes() if ax is None else ax
         _draw_scores(axes, self.table)
         axes.axhline(self.start_score, color="black", linestyle="--", linewidth=1, label="score at the start")
         axes.set(xlabel="settings, in the order tried", ylabel="score")
         axes.legend(fontsize="small")
         return axes
-
-
-def _new_axes() -> Axes:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plotting needs the package matplotlib, which is not installed; "
-            'run: pip install "pixel-embedded-affinity[plot]"'
-        ) from error
-    return pyplot.figure().add_subplot()
 
 
 def _draw_scores(axes: Any, table: Sequence[Row]) -> None:

@@ -236,6 +236,18 @@ def test_beyond_the_image_nothing_makes_an_object_thin():
     assert merge_thin(np.ones((2, 2), int), [1e9]).all()
 
 
+def test_a_thin_plane_of_a_volume_is_thick_where_planes_lie_far_apart():
+    labels = np.full((5, 8, 8), 2)
+    labels[2] = 1
+    assert merge_thin(labels, [2]).max() == 1
+    np.testing.assert_array_equal(merge_thin(labels, [2], sampling=(4, 1, 1)), relabel(labels))
+    for sampling in ((1, 1), (1, 1, 0), (1, 1, -2), "111", (1, 1, float("nan"))):
+        with pytest.raises(
+            InputError, match="sampling must be a positive number, or 3 of them, one per axis, got"
+        ):
+            merge_thin(labels, [2], sampling=sampling)
+
+
 def test_a_thin_object_that_touches_no_other_stays():
     labels = picture("1110 0000 2222")
     np.testing.assert_array_equal(merge_thin(labels, [9]), labels)

@@ -16,7 +16,11 @@ from pixel_embedded_affinity.postprocess import clear_border, remove_small
 
 Array = np.ndarray[Any, np.dtype[Any]]
 many = settings(max_examples=60, deadline=None)
-views = hnp.arrays(np.int32, (6, 7), elements=st.integers(0, 4))
+shapes = st.sampled_from([(6, 7), (3, 4, 5)])
+pairs_of_views = shapes.flatmap(
+    lambda shape: st.tuples(*[hnp.arrays(np.int32, shape, elements=st.integers(0, 4))] * 2)
+)
+blocks = shapes.flatmap(lambda shape: hnp.arrays(np.int32, shape, elements=st.integers(0, 5)))
 NONE = np.zeros((0, 2), np.int64)
 
 
@@ -32,14 +36,16 @@ def agreed(one: Array, other: Array) -> list[list[int]]:
 
 
 @many
-@given(one=views, other=views)
-def test_objects_match_where_each_has_most_of_its_pixels_in_the_other(one: Array, other: Array) -> None:
+@given(both=pairs_of_views)
+def test_objects_match_where_each_has_most_of_its_pixels_in_the_other(both: tuple[Array, Array]) -> None:
+    one, other = both
     assert matches(one, other).tolist() == agreed(one, other)
 
 
 @many
-@given(one=views, other=views)
-def test_no_object_matches_two_and_the_order_of_the_views_does_not_matter(one: Array, other: Array) -> None:
+@given(both=pairs_of_views)
+def test_no_object_matches_two_and_the_order_of_the_views_does_not_matter(both: tuple[Array, Array]) -> None:
+    one, other = both
     found = matches(one, other)
     assert all(len(set(side)) == len(side) for side in found.T.tolist())
     assert sorted(map(tuple, matches(other, one)[:, ::-1])) == sorted(map(tuple, found))
@@ -65,14 +71,14 @@ def whole(labels: Array) -> Pieces:
 
 
 @many
-@given(labels=hnp.arrays(np.int32, (5, 6), elements=st.integers(0, 5)), min_size=st.integers(0, 6))
+@given(labels=blocks, min_size=st.integers(0, 6))
 def test_one_block_is_numbered_as_an_image(labels: Array, min_size: int) -> None:
     table = np.concatenate(([0], numbers(whole(labels), NONE, min_size=min_size)))
     np.testing.assert_array_equal(table[labels], remove_small(labels, min_size))
 
 
 @many
-@given(labels=hnp.arrays(np.int32, (5, 6), elements=st.integers(0, 5)))
+@given(labels=blocks)
 def test_objects_on_the_border_are_cleared(labels: Array) -> None:
     table = np.concatenate(([0], numbers(whole(labels), NONE, clear_border=True)))
     np.testing.assert_array_equal(table[labels], clear_border(labels))

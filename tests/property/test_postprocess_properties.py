@@ -87,12 +87,12 @@ def slow_merge_fragments(labels, sizes):
     return result
 
 
-def slow_radius(labels, label):
+def slow_radius(labels, label, sampling):
     """Distance from the innermost pixel of an object to the nearest one outside: all pairs of pixels."""
     inside, outside = np.argwhere(labels == label), np.argwhere(labels != label)
     if not len(outside):
         return np.inf
-    return np.sqrt(((inside[:, None] - outside[None]) ** 2).sum(-1)).min(1).max()
+    return np.sqrt((((inside[:, None] - outside[None]) * sampling) ** 2).sum(-1)).min(1).max()
 
 
 def slow_merge_alike(labels, embedding, similarity):
@@ -128,11 +128,13 @@ def test_alike_neighbors_merge_one_pair_after_the_other(labels, seed, similarity
     np.testing.assert_array_equal(embedding, before[1])
 
 
-def slow_merge_thin(labels, radii, embedding=None):
+def slow_merge_thin(labels, radii, embedding=None, sampling=1):
     result = slow_relabel(labels)
     for radius in radii:
         thin = {
-            label for label in np.unique(result[result > 0]).tolist() if slow_radius(result, label) < radius
+            label
+            for label in np.unique(result[result > 0]).tolist()
+            if slow_radius(result, label, sampling) < radius
         }
         result = slow_merge_pass(result, thin, embedding)
     return result
@@ -173,6 +175,15 @@ def test_merging_equals_the_slow_reference(labels, sizes):
 @given(images, radii)
 def test_merging_of_thin_objects_equals_the_slow_reference(labels, radii):
     np.testing.assert_array_equal(merge_thin(labels, radii), slow_merge_thin(labels, radii))
+
+
+@modest
+@given(images, radii, st.lists(st.sampled_from([0.5, 1, 2, 3.5]), min_size=3, max_size=3))
+def test_radii_are_measured_in_the_space_between_pixels(labels, radii, sampling):
+    sampling = sampling[-labels.ndim :]
+    expected = slow_merge_thin(labels, radii, sampling=sampling)
+    np.testing.assert_array_equal(merge_thin(labels, radii, sampling=sampling), expected)
+    np.testing.assert_array_equal(Postprocess(merge_radii=radii)(labels, sampling=sampling), expected)
 
 
 @modest

@@ -181,7 +181,8 @@ def test_the_tiny_network_sees_in_blocks_what_it_sees_in_the_whole(segmenter: Se
 def test_blocks_of_another_image_or_foreground_are_refused(
     perfect: Segmenter, tmp_path: Path, change: str
 ) -> None:
-    image, mask = field((60, 50), 12, 3), np.ones((60, 50), bool)
+    image = field((60, 50), 12, 3)
+    mask = image > 0
     options: dict[str, Any] = {"block": 32, "overlap": 24, "folder": tmp_path / "blocks"}
 
     def killed(items: Any, **_: Any) -> Any:
@@ -196,7 +197,7 @@ def test_blocks_of_another_image_or_foreground_are_refused(
     with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
         perfect.segment_large(other, found, foreground=given, **options)
     perfect.segment_large(image, found, foreground=mask, **options)
-    np.testing.assert_array_equal(found, perfect.segment(image))
+    np.testing.assert_array_equal(found, perfect.segment(image, foreground=mask))
 
 
 KILLED = """
