@@ -244,8 +244,8 @@ def postprocessed(
 ) -> Labels:
     """Postprocess labels at the embedding's positions; the embedding is fetched from its device only if needed."""
     if embedding is None or not config.postprocess.needs_embedding:
-        return config.postprocess(labels, None)
-    return config.postprocess(labels, numpy_of(embedding))
+        return config.postprocess(labels, sampling=config.sampling)
+    return config.postprocess(labels, numpy_of(embedding), sampling=config.sampling)
 
 
 def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:

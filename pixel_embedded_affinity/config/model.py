@@ -8,7 +8,6 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Self
 
 from pixel_embedded_affinity.config.fields import (
-    Check,
     Leaf,
     Settings,
     choice,
@@ -160,9 +159,9 @@ class ModelConfig(Settings, section="", title="the model configuration"):
     scale : float
         Factor by which images are resized for the network and all that follows: ranges and sizes are in pixels
         of the resized image, labels come back in the image's size.
-    views : {1, 4, 8}
+    views : {1, 4, 8, 16, 48}
         Views in which the network sees an image (test-time augmentation), see
-        `pixel_embedded_affinity.embedding.embed`.
+        `pixel_embedded_affinity.geometry.views.geometries`; an image has up to 8.
     license, description : str
         Terms of the weights, and a sentence on what they are for.
     provenance : dict
@@ -217,8 +216,9 @@ class ModelConfig(Settings, section="", title="the model configuration"):
     )
     views: int = setting(
         1,
-        Check("1, 4 or 8", lambda views, name: checked_views(views), int),
-        "1: the network sees the image as it is; 4: also its flips; 8: also these transposed.",
+        integer(1),
+        "1: the network sees the image as it is; 4: also its flips along y and x; 8: also these transposed. "
+        "Of a volume: 8: also its flips along z; 16: also these with y and x swapped.",
         inference=True,
     )
     license: str = setting("", text())
@@ -237,6 +237,16 @@ class ModelConfig(Settings, section="", title="the model configuration"):
             )
         if self.pixel_size is not None and len(self.pixel_size) != ndim:
             raise InputError(f"pixel_size must be {ndim} numbers, one per axis, got {self.pixel_size}")
+        checked_views(self.views, ndim, self.pixel_size)
+
+    @property
+    def sampling(self) -> tuple[float, ...] | None:
+        """Size of a pixel along each axis in units of the smallest; None if it is not known."""
+        return (
+            None
+            if self.pixel_size is None
+            else tuple(size / min(self.pixel_size) for size in self.pixel_size)
+        )
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with other inference settings.

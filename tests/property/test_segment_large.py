@@ -37,53 +37,67 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Perfect(nn.Module):
     """Embeds a pixel by its value, 0 to 9, and takes all but 0 for foreground."""
 
-    grid = 16
+    def __init__(self, ndim: int) -> None:
+        super().__init__()
+        self.ndim, self.grid = ndim, (16, 16) if ndim == 2 else (2, 4, 4)
 
     def forward(self, images: torch.Tensor) -> NetworkOutput:
         embedding = functional.one_hot(images[:, 0].round().long(), 10).movedim(-1, 1).float()
         return NetworkOutput(embedding, 40 * (images > 0).float() - 20, ())
 
 
-@pytest.fixture(scope="module")
-def perfect() -> Segmenter:
+def perfect_segmenter(ndim: int) -> Segmenter:
     config = ModelConfig(
         name="perfect",
         version="1",
         network=NetworkConfig(in_channels=1),
-        neighborhood=Neighborhood.from_ranges([1, 3, 7], strides=3),
+        neighborhood=Neighborhood.from_ranges([1, 3, 7], 4 if ndim == 2 else 6, strides=3),
         normalization=Normalization("none"),
         postprocess=Postprocess(merge_sizes=(4,), min_size=6, fill_holes=True),
     )
-    return Segmenter(Perfect(), config, device="cpu", precision="float32")
+    return Segmenter(Perfect(ndim), config, device="cpu", precision="float32")
 
 
-def field(shape: tuple[int, int], cell: int, seed: int) -> Array:
-    """Discs with holes, one in each cell of a grid, many touching; neighbors have different values from 1 to 9."""
+@pytest.fixture(scope="module")
+def perfect() -> Segmenter:
+    return perfect_segmenter(2)
+
+
+@pytest.fixture(scope="module")
+def perfect_of_ndim(perfect: Segmenter) -> dict[int, Segmenter]:
+    return {2: perfect, 3: perfect_segmenter(3)}
+
+
+def field(shape: tuple[int, ...], cell: int, seed: int) -> Array:
+    """Discs or balls with holes, one in each cell of a grid, many touching; neighbors have values that differ."""
     generator = np.random.default_rng(seed)
-    values = np.zeros(shape, np.uint8)
-    y, x = np.indices((cell, cell)) - (cell - 1) / 2
-    for top in range(0, shape[0], cell):
-        for left in range(0, shape[1], cell):
-            here = values[top : top + cell, left : left + cell]
-            radius, hole = generator.uniform(1, 0.7 * cell), generator.uniform(0, 2)
-            inside = (np.hypot(y, x) <= radius) & (np.hypot(y, x) >= hole)
-            here[inside[: here.shape[0], : here.shape[1]]] = top // cell % 3 * 3 + left // cell % 3 + 1
+    values, period = np.zeros(shape, np.uint8), {2: 3, 3: 2}[len(shape)]
+    distance = np.sqrt(((np.indices((cell,) * len(shape)) - (cell - 1) / 2) ** 2).sum(axis=0))
+    for place in np.ndindex(*(-(-length // cell) for length in shape)):
+        here = values[tuple(slice(cell * start, cell * (start + 1)) for start in place)]
+        radius, hole = generator.uniform(1, 0.7 * cell), generator.uniform(0, 2)
+        inside = ((distance <= radius) & (distance >= hole))[tuple(map(slice, here.shape))]
+        here[inside] = 1 + sum(step % period * period**axis for axis, step in enumerate(place))
     return values
 
 
+FIELDS = {2: (100, 12, (20, 60), (14, 20)), 3: (22, 6, (10, 18), (8, 10))}
+"""By number of axes: longest side, cell of an object, blocks, overlaps."""
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
 @settings(max_examples=25, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 100), st.integers(1, 100)),
-    block=st.integers(20, 60),
-    overlap=st.integers(14, 20),
-    clear=st.booleans(),
-    seed=st.integers(0, 2**32 - 1),
-)
+@given(data=st.data(), clear=st.booleans(), seed=st.integers(0, 2**32 - 1))
 def test_blocks_give_the_labels_of_the_whole(
-    perfect: Segmenter, shape: tuple[int, int], block: int, overlap: int, clear: bool, seed: int
+    perfect_of_ndim: dict[int, Segmenter], ndim: int, data: st.DataObject, clear: bool, seed: int
 ) -> None:
-    image = field(shape, 12, seed)
-    segmenter = perfect.with_settings(
+    longest, cell, blocks, overlaps = FIELDS[ndim]
+    shape = tuple(data.draw(st.integers(1, longest)) for _ in range(ndim))
+    block, overlap = (
+        tuple(data.draw(st.integers(*ends)) for _ in range(ndim)) for ends in (blocks, overlaps)
+    )
+    image = field(shape, cell, seed)
+    segmenter = perfect_of_ndim[ndim].with_settings(
         postprocess=Postprocess(merge_sizes=(4,), min_size=6, fill_holes=True, clear_border=clear)
     )
     found = np.full(shape, -1, np.int32)

@@ -1,0 +1,128 @@
+"""Volumes through every verb of the segmenter: the code of images, with one axis more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from pixel_embedded_affinity import Neighborhood, Segmenter
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export import write_labels
+from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.metrics import adapted_rand_error
+from pixel_embedded_affinity.tune import Search
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@pytest.fixture(scope="module")
+def volume() -> Array:
+    """Boxes of different brightness, 4 x 8 x 8 voxels each."""
+    coarse = np.random.default_rng(0).integers(0, 4000, (3, 4, 5))
+    return coarse.repeat(4, 0).repeat(8, 1).repeat(8, 2).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def expected(volume_segmenter: Segmenter, volume: Array) -> Array:
+    return volume_segmenter.segment(volume)
+
+
+def test_a_volume_has_labels_of_its_shape(volume: Array, expected: Array) -> None:
+    assert expected.shape == volume.shape
+    assert expected.dtype == np.int32
+    assert expected.max() > 3
+
+
+@pytest.mark.parametrize(("axes", "order"), [("YXZ", (1, 2, 0)), ("XYZ", (2, 1, 0))])
+def test_labels_come_in_the_order_of_the_axes(
+    volume_segmenter: Segmenter, volume: Array, expected: Array, axes: str, order: tuple[int, ...]
+) -> None:
+    found = volume_segmenter.segment(volume.transpose(order), axes=axes)
+    back = found.transpose([order.index(axis) for axis in range(3)])
+    assert adapted_rand_error(expected, back) == 0
+
+
+def test_pages_of_a_file_are_planes(
+    volume_segmenter: Segmenter, volume: Array, expected: Array, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", volume, photometric="minisblack")
+    found = list(volume_segmenter.segment_many([tmp_path / "stack.tif", volume]))
+    for labels in found:
+        np.testing.assert_array_equal(labels, expected)
+    write_labels(tmp_path / "labels.tif", expected)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "labels.tif"), expected)
+
+
+def test_the_table_has_a_column_for_each_axis(volume_segmenter: Segmenter, volume: Array) -> None:
+    result = volume_segmenter.analyze(volume)
+    table = result.table(volume)
+    assert result.axes == "ZYX"
+    assert {"centroid-z", "centroid-y", "centroid-x", "mean_intensity", "confidence"} <= set(table)
+    assert len(table["area"]) == result.labels.max()
+
+
+def test_an_embedding_is_clustered_in_other_ways(volume_segmenter: Segmenter, volume: Array) -> None:
+    embedding = volume_segmenter.embed(volume)
+    wide = Neighborhood.from_ranges([1, (1, 3, 3), (2, 6, 6)], 18, strides=(1, 2, 2))
+    found = volume_segmenter.cluster(embedding, neighborhood=wide)
+    np.testing.assert_array_equal(found, volume_segmenter.segment(volume, neighborhood=wide))
+
+
+@pytest.mark.parametrize("views", [4, 8, 16])
+def test_views_of_a_volume(volume_segmenter: Segmenter, volume: Array, views: int) -> None:
+    several = volume_segmenter.with_settings(views=views)
+    labels = several.segment(volume)
+    assert labels.shape == volume.shape
+    tiled = several.segment(
+        volume, tile=Tiling((4, 16, 16), halo=several.embedder.network.receptive_radius())
+    )
+    np.testing.assert_array_equal(labels, tiled)
+
+
+def test_views_that_a_volume_does_not_have_are_refused(volume_segmenter: Segmenter) -> None:
+    with pytest.raises(InputError, match="views must be 1, 4, 8 or 16, got 48"):
+        volume_segmenter.with_settings(views=48)
+
+
+@pytest.mark.parametrize("out", ["labels.tif", "labels.zarr"])
+def test_blocks_of_a_volume_go_to_a_file(
+    volume_segmenter: Segmenter, volume: Array, tmp_path: Path, out: str
+) -> None:
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    tifffile.imwrite(tmp_path / "stack.tif", volume, photometric="minisblack", metadata={"axes": "ZYX"})
+    options: dict[str, Any] = {"block": (8, 24, 24), "overlap": (4, 8, 8)}
+    count = volume_segmenter.segment_large(tmp_path / "stack.tif", tmp_path / out, **options)
+    memory = np.zeros(volume.shape, np.int32)
+    assert count == volume_segmenter.segment_large(volume, memory, **options) == memory.max()
+    path = tmp_path / out
+    found = tifffile.imread(path) if path.suffix == ".tif" else zarr.open_array(str(path), mode="r")[:]
+    np.testing.assert_array_equal(found, memory)
+
+
+def test_settings_are_tuned_on_volumes(volume_segmenter: Segmenter, volume: Array, expected: Array) -> None:
+    worse = volume_segmenter.with_settings(foreground_threshold=0.9)
+    search = Search(
+        ranges=(),
+        directions=(),
+        strides=(),
+        foreground_thresholds=(0.5, 0.7),
+        merge_sizes=(),
+        min_sizes=(),
+        fill_holes=(),
+        clusterers=(),
+    )
+    tuning = worse.tune([volume] * 2, [expected] * 2, metric="AJI", search=search)
+    assert tuning.segmenter.config.foreground_threshold == 0.5
+    assert tuning.score == 1
+    np.testing.assert_array_equal(tuning.segmenter.segment(volume), expected)
+
+
+def test_an_image_is_no_volume(volume_segmenter: Segmenter, volume: Array) -> None:
+    with pytest.raises(InputError, match=r"expected 3 \(ZYX\) or 4 \(ZYXC\) for a 3D model"):
+        volume_segmenter.segment(volume[0])
+    with pytest.raises(InputError, match="ndim is 3, but the neighborhood has 2 axes"):
+        volume_segmenter.with_settings(neighborhood=Neighborhood.from_ranges([1, 3]))
