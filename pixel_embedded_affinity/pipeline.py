@@ -81,7 +81,15 @@ class Embedder:
     ) -> Embedding:
         """Embed normalized, scaled values ``(C, *spatial)``."""
         with working(self.threads):
-            return embed(self.network, values, self.device, self.precision, tiling=tiling, views=config.views)
+            return embed(
+                self.network,
+                values,
+                self.device,
+                self.precision,
+                tiling=tiling,
+                views=config.views,
+                pixel_size=config.pixel_size,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         network = self.network if self.device.type == "cpu" else copy.deepcopy(self.network).cpu()
