@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.config.fields import refuse_unknown
+from pixel_embedded_affinity.config.fields import as_integer, refuse_unknown
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -306,12 +305,9 @@ def _as_sequence(values: Any, name: str) -> list[Any]:
 def _as_int(value: Any, name: str) -> int:
     """Accept Python, NumPy and torch integers, refuse floats and booleans."""
     try:
-        # By name: NumPy has a bool of its own, which its older releases (2.0) take for an index.
-        if type(value).__name__ != "bool":
-            return operator.index(value)
+        return as_integer(value)
     except TypeError:
-        pass  # arrays and tensors have __index__ whatever they hold
-    raise InputError(f"{name} must hold integers, got {value!r} of type {type(value).__name__}")
+        raise InputError(f"{name} must hold integers, got {value!r} of type {type(value).__name__}") from None
 
 
 def _moves(directions: int) -> tuple[Offset, ...]:

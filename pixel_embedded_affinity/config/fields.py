@@ -96,22 +96,27 @@ def number(
 
 def switch() -> Check:
     """True or False."""
-
-    def convert(value: Any, name: str) -> bool:
-        _require(_is_bool(value))
-        return bool(value)
-
-    return Check("true or false", convert)
+    return _kept_by(bool, "true or false", _is_bool)
 
 
 def text() -> Check:
     """Strings."""
+    return _kept_by(str, "a string", lambda value: isinstance(value, str))
 
-    def convert(value: Any, name: str) -> str:
-        _require(isinstance(value, str))
-        return str(value)
 
-    return Check("a string", convert)
+def table() -> Check:
+    """Tables of keys and values, kept as a copy; JSON on the command line."""
+    return _kept_by(dict, "a table of keys and values", lambda value: isinstance(value, Mapping), json.loads)
+
+
+def _kept_by(
+    keep: Callable[[Any], Any], what: str, holds: Callable[[Any], bool], parse: Callable[[str], Any] = str
+) -> Check:
+    def convert(value: Any, name: str) -> Any:
+        _require(holds(value))
+        return keep(value)
+
+    return Check(what, convert, parse)
 
 
 def choice(*valid: str | int) -> Check:
@@ -155,16 +160,6 @@ def per_axis(check: Check) -> Check:
         return several.parse(given) if "," in given else check.parse(given)
 
     return Check(f"{check.what}, or one per axis", convert, parse)
-
-
-def table() -> Check:
-    """Tables of keys and values, kept as a copy; JSON on the command line."""
-
-    def convert(value: Any, name: str) -> dict[str, Any]:
-        _require(isinstance(value, Mapping))
-        return dict(value)
-
-    return Check("a table of keys and values", convert, json.loads)
 
 
 def optional(check: Check) -> Check:
