@@ -52,7 +52,7 @@ def forms(model: str, compiled: bool) -> tuple[ModelConfig, list[Form]]:
     checkpoint = read_checkpoint(resolve(model))
     config = ModelConfig.from_json(checkpoint.config_json)
     merged = load_network(config.network, checkpoint.tensors).eval()
-    found = [Form("published", PlainResidualUNet(copy.deepcopy(merged), config.network).eval())]
+    found = [Form("published", PlainResidualUNet(copy.deepcopy(merged)).eval())]
     found.append(Form("parallel convolutions in one", merged))
     folded = copy.deepcopy(merged)
     folded.fold_batch_norm()

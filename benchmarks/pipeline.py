@@ -43,7 +43,7 @@ class Published:
     def __init__(self, segmenter: Segmenter, model: str) -> None:
         self.config = segmenter.config
         network = load_network(self.config.network, read_checkpoint(resolve(model)).tensors)
-        self.network = PlainResidualUNet(network, self.config.network).eval()
+        self.network = PlainResidualUNet(network).eval()
         pairs = sorted(
             zip(self.config.neighborhood.attractive, self.config.neighborhood.offsets), key=lambda p: not p[0]
         )

@@ -12,7 +12,6 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional
 
-from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.network.residual_unet import DEEPEST_SCALE, ResidualUNet
 
 
@@ -37,9 +36,9 @@ class PlainBlock(nn.Module):
 class PlainResidualUNet(nn.Module):
     """The published network: channels first, float32, every head computed at each call."""
 
-    def __init__(self, network: ResidualUNet, config: NetworkConfig) -> None:
+    def __init__(self, network: ResidualUNet) -> None:
         super().__init__()
-        self.source = config
+        self.full_resolution_skip = network.full_resolution_skip
         self.stem = _plain(network.stem)
         self.encoder = nn.ModuleList(_plain(block) for block in network.encoder)
         self.decoder = nn.ModuleList(_plain(block) for block in network.decoder)
@@ -60,7 +59,7 @@ class PlainResidualUNet(nn.Module):
             if level > 0:
                 features = torch.cat((features, skips[-1 - level]), dim=1)
             features = functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-            if level == 3 and self.source.full_resolution_skip:
+            if level == 3 and self.full_resolution_skip:
                 features = torch.cat((features, full), dim=1)
             features = block(features)
         return self.embedding_head(features), self.foreground_head(features), coarse

@@ -718,7 +718,10 @@ def test_weights_in_half_precision_load_and_give_nearly_the_same(
     [
         ('{"nme": "tiny"}', "unknown keys ['nme'] in the model configuration"),
         ("not JSON", "the model configuration is not JSON"),
-        ('{"network": {"architecture": "vit"}}', "architecture 'vit' is unknown"),
+        (
+            '{"network": {"architecture": "vit"}}',
+            "unknown architecture 'vit'; the valid ones are half_unet, residual_unet",
+        ),
         ('{"network": {"in_channels": 1}}', "the file is of another architecture"),
         (
             '{"network": {"filters": [65536, 65536, 65536, 65536, 65536]}}',

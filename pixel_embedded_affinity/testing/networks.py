@@ -94,34 +94,33 @@ def _require_shape(values: torch.Tensor | None, shape: Sequence[int], name: str)
 def _check_declaration(factory: Factory) -> None:
     network = _built(factory)
     require(network.ndim in (2, 3), f"ndim must be 2 or 3, got {network.ndim!r}")
-    lengths = {
-        "grid": network.grid,
-        "stride": network.stride,
-        "receptive_radius()": network.receptive_radius(),
-    }
-    lengths |= {f"pyramid_strides[{level}]": step for level, step in enumerate(network.pyramid_strides)}
-    for name, value in lengths.items():
-        fits = (
-            isinstance(value, tuple)
-            and len(value) == network.ndim
-            and all(type(step) is int for step in value)
-        )
-        require(fits, f"{name} must be a tuple of {network.ndim} integers, got {value!r}")
-        least = 0 if name.startswith("receptive") else 1
-        require(min(value) >= least, f"{name} must be at least {least} along each axis, got {value}")
-    for steps in (network.stride, *network.pyramid_strides):
-        whole = all(length % step == 0 for length, step in zip(network.grid, steps))
-        require(whole, f"the grid {network.grid} must be a multiple of each stride, got the stride {steps}")
-    finer = all(
-        min(a - b for a, b in zip(*pair)) >= 0 for pair in itertools.pairwise(network.pyramid_strides)
-    )
-    require(finer, f"pyramid_strides must go from coarse to fine, got {network.pyramid_strides}")
+    for name, steps in {"grid": network.grid, "stride": network.stride}.items():
+        _require_per_axis(network, name, steps, 1)
+    _require_per_axis(network, "receptive_radius()", network.receptive_radius(), 0)
+    for steps in network.pyramid_strides:
+        _require_per_axis(network, "each of pyramid_strides", steps, 1)
+    _require_strides(network)
     memory = network.memory_per_pixel()
     require(
         type(memory) is int and memory > 0, f"memory_per_pixel() must be a positive integer, got {memory!r}"
     )
     headless = _run(_built(factory, foreground_head=False), _images(network, network.grid))
     require(headless.foreground is None, "without its head, the network must give None for the foreground")
+
+
+def _require_per_axis(network: Network, name: str, value: Any, least: int) -> None:
+    fits = isinstance(value, tuple) and len(value) == network.ndim
+    fits = fits and all(type(length) is int and length >= least for length in value)
+    require(fits, f"{name} must be a tuple of {network.ndim} integers of at least {least}, got {value!r}")
+
+
+def _require_strides(network: Network) -> None:
+    for steps in (network.stride, *network.pyramid_strides):
+        whole = all(length % step == 0 for length, step in zip(network.grid, steps))
+        require(whole, f"the grid {network.grid} must be a multiple of each stride, got the stride {steps}")
+    pairs = itertools.pairwise(network.pyramid_strides)
+    finer = all(coarse >= fine for pair in pairs for coarse, fine in zip(*pair))
+    require(finer, f"pyramid_strides must go from coarse to fine, got {network.pyramid_strides}")
 
 
 def _check_shapes(factory: Factory) -> None:

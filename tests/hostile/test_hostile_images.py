@@ -264,7 +264,7 @@ def test_unknown_ending_is_refused_with_the_known_ones(tmp_path: Path, name: str
     (tmp_path / name).write_bytes(b"II*\0")
     message = refusal(tmp_path / name)
     assert name in message
-    assert ".tif, .tiff, .png, .jpg, .jpeg" in message
+    assert ".jpg, .jpeg, .png, .tif, .tiff" in message
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.tif", "PNG"), ("a.png", "TIFF"), ("a.jpg", "PNG")])
