@@ -511,7 +511,7 @@ def test_the_network_runs_on_the_next_image_while_one_is_clustered(
 @pytest.mark.parametrize("tile", ["whole", 0, -16, 2.5, (0, 16), True])
 def test_a_tile_is_auto_none_or_pixels(segmenter: Segmenter, image: Array, tile: Any) -> None:
     for method in (segmenter.segment, segmenter.analyze, segmenter.embed):
-        assert "tile must be 'auto', None or an integer of at least 1" in refusal(method, image, tile=tile)
+        assert "tile must be 'auto', None, an integer of at least 1" in refusal(method, image, tile=tile)
     assert "tile must be" in refusal(segmenter.segment_many, [], tile=tile)
 
 
@@ -849,10 +849,10 @@ def test_a_bad_image_is_refused(segmenter: Segmenter, bad: Any, message: str) ->
     [
         ({"axes": "YXC"}, "axes='YXC' names 3 axes of an image of 2 (shape (36, 44)); expected one letter"),
         ({"axes": "YT"}, "axes='YT' has unknown letters T; expected one letter per axis"),
-        ({"scale": 0}, "scale must be a positive number, got 0; 0.5 halves the image for the network"),
-        ({"scale": -1.5}, "scale must be a positive number, got -1.5; 0.5 halves the image for the network"),
-        ({"scale": np.nan}, "scale must be a positive number, got nan; 0.5 halves the image for the network"),
-        ({"scale": "2"}, "scale must be a positive number, got '2'; 0.5 halves the image for the network"),
+        ({"scale": 0}, "scale must be a positive number, or 2 of them, one per axis, got 0; 0.5"),
+        ({"scale": -1.5}, "scale must be a positive number, or 2 of them, one per axis, got -1.5; 0.5"),
+        ({"scale": np.nan}, "scale must be a positive number, or 2 of them, one per axis, got nan; 0.5"),
+        ({"scale": "2"}, "scale must be a positive number, or 2 of them, one per axis, got '2'; 0.5"),
     ],
 )
 def test_bad_settings_of_the_image_are_refused(
