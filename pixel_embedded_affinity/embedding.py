@@ -207,7 +207,7 @@ def _one_view(
     grid = grid_of(network)
     while True:
         try:
-            return _tiled(network, image, device, precision, size, halo_of(network, tiling))
+            return _tiled(network, image, device, precision, size, tiling)
         except (MemoryError, RuntimeError) as error:
             smaller = halved(tuple(map(min, size, shape)), grid)
             if not is_out_of_memory(error) or smaller == size:
@@ -356,8 +356,9 @@ def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
         If the tiling has not one halo per axis.
     """
     ndim, radius = ndim_of(network), getattr(network, "receptive_radius", None)
-    known = None if radius is None else per_axis(radius(), ndim, "receptive_radius()", least=0)
-    return tiling.halo_of(ndim, known)
+    if radius is None or tiling.halo != "auto":
+        return tiling.halo_of(ndim)
+    return tiling.halo_of(ndim, per_axis(radius(), ndim, "receptive_radius()", least=0))
 
 
 def _whole(
@@ -395,11 +396,13 @@ def _tiled(
     device: torch.device,
     precision: str,
     size: Sequence[int],
-    halo: Sequence[int],
+    tiling: Tiling,
 ) -> Embedding:
     """The same, put together from tiles."""
     shape = image.shape[1:]
-    parts = tiles(shape, size, halo=halo, grid=grid_of(network))
+    if all(part >= length for part, length in zip(size, shape)):  # what the network reads need not be known
+        return _whole(network, image, device, precision)
+    parts = tiles(shape, size, halo=halo_of(network, tiling), grid=grid_of(network))
     if len(parts) == 1:
         return _whole(network, image, device, precision)
     found = _of_tiles(network, image, device, precision, parts)

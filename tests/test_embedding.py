@@ -192,6 +192,26 @@ def test_tiles_are_chosen_from_the_free_memory(
     assert {shape[-1] * shape[-2] <= 48 * 208 for shape in large.seen} == {True}
 
 
+def test_how_far_a_network_reads_is_asked_only_where_an_image_is_cut(tiny_network: nn.Module) -> None:
+    class Asked(Greedy):
+        asked = 0
+
+        def memory_per_pixel(self) -> int:
+            return 1
+
+        def receptive_radius(self) -> int:
+            self.asked += 1
+            return 24
+
+    network = Asked(tiny_network, 10**9, MemoryError())
+    for tiling in (Tiling(), Tiling(64), Tiling(None), Tiling(16, halo=0)):
+        embed(network, picture(20, 64), CPU, "float32", tiling=tiling)
+    assert network.asked == 0
+    network.seen.clear()
+    embed(network, picture(16, 330), CPU, "float32", tiling=Tiling(64))
+    assert network.seen[0][-1] == 64 + 2 * 32
+
+
 def test_a_network_that_does_not_say_how_tiles_must_lie_runs_whole_or_is_refused(
     tiny_network: nn.Module,
 ) -> None:

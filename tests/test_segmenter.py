@@ -512,7 +512,7 @@ def test_the_network_runs_on_the_next_image_while_one_is_clustered(
 @pytest.mark.parametrize("tile", ["whole", 0, -16, 2.5, (0, 16), True])
 def test_a_tile_is_auto_none_or_pixels(segmenter: Segmenter, image: Array, tile: Any) -> None:
     for method in (segmenter.segment, segmenter.analyze, segmenter.embed):
-        assert "tile must be 'auto', None or an integer of at least 1" in refusal(method, image, tile=tile)
+        assert "tile must be 'auto', None, an integer of at least 1" in refusal(method, image, tile=tile)
     assert "tile must be" in refusal(segmenter.segment_many, [], tile=tile)
 
 

@@ -220,10 +220,11 @@ def _checked(value: Any, least: int, name: str, also: str) -> str | int | tuple[
     """A size or a halo, whose number of axes is not known yet."""
     if isinstance(value, str) and value == "auto":
         return value
-    if (number := integer(value, least)) is not None:
-        return number
-    if items := listed(value):
-        return per_axis(items, len(items), name, least=least)
-    raise InputError(
-        f"{name} must be {also} an integer of at least {least}, or one per axis, in pixels, got {value!r}"
-    )
+    items = listed(value)
+    found = [integer(item, least) for item in ([value] if items is None else items)]
+    valid = tuple(number for number in found if number is not None)
+    if not valid or len(valid) < len(found):
+        raise InputError(
+            f"{name} must be {also} an integer of at least {least}, or one per axis, in pixels, got {value!r}"
+        )
+    return valid[0] if items is None else valid
