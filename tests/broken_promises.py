@@ -398,11 +398,11 @@ def _(right: Any) -> Any:
 @fault(
     "Threads, processes and pickles",
     "a pickle comes back on whatever device there is",
-    "segmenter:Segmenter.__setstate__",
+    "runtime.device:resolve_device",
     "tests/test_concurrency.py::test_a_pickle_of_a_device_that_is_missing_is_refused",
 )
 def _(right: Any) -> Any:
-    return lambda self, state: right(self, {**state, "device": "auto"})
+    return lambda name: right("cpu")
 
 
 @fault(
@@ -483,7 +483,7 @@ def _(right: Any, module: Any) -> Any:
 @fault(
     "Nothing is substituted silently",
     "an unknown clusterer becomes the default one",
-    "clustering:get_clusterer",
+    "clustering.base:get_clusterer",
     "tests/clustering/test_registry.py::test_an_unknown_name_is_refused_with_the_valid_ones",
 )
 def _(right: Any, module: Any) -> Any:
