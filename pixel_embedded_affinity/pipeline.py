@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
+from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
@@ -31,9 +34,12 @@ from pixel_embedded_affinity.geometry.strides import at_positions, spread
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.image import Image, as_image
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
+from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.runtime.ahead import overlapped
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
+from pixel_embedded_affinity.runtime.progress import Progress, track
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Array
@@ -298,6 +304,52 @@ def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
 def segmented(seen: Seen, labeler: Labeler) -> Labels:
     """Return the labels alone: what they were made from need not stay in memory."""
     return analyzed(seen, labeler).labels
+
+
+def segmented_each(
+    prepare: Callable[[Any], Seen], labeler: Labeler, images: Iterable[Any], progress: Progress
+) -> Iterator[Labels]:
+    """Return the labels of images, lazily; the network is one image ahead.
+
+    Raises
+    ------
+    InputError
+        If `images` is a single path or array, which would be taken apart.
+    """
+    _check_sequence(images)
+    return _labels_of_each(prepare, partial(segmented, labeler=labeler), images, progress)
+
+
+def _labels_of_each(
+    prepare: Callable[[Any], Seen], find: Callable[[Seen], Labels], images: Iterable[Any], progress: Progress
+) -> Iterator[Labels]:
+    with memory_reused(), closing(overlapped(prepare, find, track(images, progress))) as found:
+        yield from found
+
+
+def _check_sequence(images: Any) -> None:
+    if isinstance(images, (str, os.PathLike)):
+        found = "path"
+    elif len(shape := tuple(getattr(images, "shape", ()))) > 1:
+        found = f"array of shape {shape}"
+    else:
+        return
+    raise InputError(f"segment_many takes a sequence of images, got one {found}; put it in a list")
+
+
+def call_settings(
+    config: ModelConfig,
+    neighborhood: Neighborhood | None = None,
+    clusterer: str | Clusterer | None = None,
+    min_size: int | None = None,
+    scale: float | None = None,
+) -> ModelConfig:
+    """Return a model's configuration with what a call says instead; None leaves the model's own."""
+    values: dict[str, Any] = {"neighborhood": neighborhood, "postprocess.min_size": min_size, "scale": scale}
+    if clusterer is not None:
+        name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)
+        values |= {"clusterer": name, "clusterer_settings": settings}
+    return config.with_values({key: value for key, value in values.items() if value is not None})
 
 
 def checked_clusterer(given: str | Clusterer | None, config: ModelConfig) -> Clusterer:

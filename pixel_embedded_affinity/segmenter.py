@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,35 +12,30 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding
-from pixel_embedded_affinity.errors import CheckpointError, InputError
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.labels import Labels, as_foreground
-from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.network.base import check_ndim, weights_channels_last
-from pixel_embedded_affinity.network.build import load_network
+from pixel_embedded_affinity.network.base import check_ndim, ready
+from pixel_embedded_affinity.network.build import read_model
 from pixel_embedded_affinity.pipeline import (
     Embedder,
     Labeler,
-    Seen,
+    Segmentation,
     analyzed,
+    call_settings,
     checked_clusterer,
     cluster,
     see,
-    segmented,
+    segmented_each,
 )
-from pixel_embedded_affinity.pipeline import Segmentation as Segmentation
-from pixel_embedded_affinity.postprocess import Postprocess
-from pixel_embedded_affinity.runtime.ahead import overlapped
 from pixel_embedded_affinity.runtime.device import checked_threads, resolve_device, resolve_precision
-from pixel_embedded_affinity.runtime.memory import memory_reused
-from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.tune import Tuning
@@ -93,7 +87,7 @@ class Segmenter:
         count = checked_threads(threads)
         self.config = config
         check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
-        self._embedder = Embedder(_prepared(network).to(place), place, precision, count)
+        self._embedder = Embedder(ready(network).to(place), place, precision, count)
 
     @property
     def embedder(self) -> Embedder:
@@ -183,30 +177,14 @@ class Segmenter:
         cls, path: PathLike, sha256: str | None, *, device: str, precision: str, threads: int | None
     ) -> Segmenter:
         """Read a model file; with a hash, the very bytes that become weights are checked against it."""
-        checkpoint = read_checkpoint(path, sha256=sha256)
-        try:
-            config = ModelConfig.from_json(checkpoint.config_json)
-            network = load_network(config.network, checkpoint.tensors)
-        except (InputError, CheckpointError) as error:
-            raise CheckpointError(f"{os.fspath(path)}: {error}") from error
+        network, config = read_model(path, sha256=sha256)
         return cls(network, config, device=device, precision=precision, threads=threads)
 
     def __repr__(self) -> str:
         name, version, device = self.config.name, self.config.version, str(self.device)
         return f"Segmenter({name!r}, version={version!r}, device={device!r})"
 
-    def with_settings(
-        self,
-        *,
-        neighborhood: Neighborhood | None = None,
-        clusterer: str | None = None,
-        clusterer_settings: dict[str, Any] | None = None,
-        foreground_threshold: float | None = None,
-        postprocess: Postprocess | None = None,
-        scale: float | None = None,
-        views: int | None = None,
-        **dotted: Any,
-    ) -> Segmenter:
+    def with_settings(self, **settings: Any) -> Segmenter:
         """Return a segmenter of the same weights with other inference settings; this one stays as it is.
 
         Parameters
@@ -241,18 +219,14 @@ class Segmenter:
         TypeError
             If a keyword is neither a setting nor a dotted key.
         """
-        _refuse_keywords(dotted)
-        settings = {
-            "neighborhood": neighborhood,
-            "clusterer": clusterer,
-            "clusterer_settings": clusterer_settings,
-            "foreground_threshold": foreground_threshold,
-            "postprocess": postprocess,
-            "scale": scale,
-            "views": views,
-        }
-        given = {name: value for name, value in settings.items() if value is not None}
-        config = self.config.with_values({**given, **dotted})
+        unknown = [name for name in settings if name.partition(".")[0] not in SETTINGS]
+        if unknown:
+            raise TypeError(
+                f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}"
+            )
+        config = self.config.with_values(
+            {name: value for name, value in settings.items() if value is not None}
+        )
         get_clusterer(config.clusterer, **config.clusterer_settings)
         changed = copy.copy(self)
         changed.config = config
@@ -418,7 +392,7 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        config = self._settings(scale=scale)
+        config = call_settings(self.config, scale=scale)
         return see(self._embedder, image, config, axes=axes, tiling=as_tiling(tile)).embedding
 
     def cluster(
@@ -496,10 +470,9 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
-        _check_sequence(images)
         labeler = self._labeler(neighborhood, clusterer, min_size, scale)
         prepare = partial(see, self._embedder, config=labeler.config, axes=axes, tiling=as_tiling(tile))
-        return _labels_of_each(prepare, partial(segmented, labeler=labeler), images, progress)
+        return segmented_each(prepare, labeler, images, progress)
 
     def segment_large(
         self,
@@ -597,64 +570,5 @@ class Segmenter:
         scale: float | None = None,
     ) -> Labeler:
         """Return the settings of a call, checked, with its clusterer."""
-        config = self._settings(neighborhood, clusterer, min_size, scale)
+        config = call_settings(self.config, neighborhood, clusterer, min_size, scale)
         return Labeler(config, checked_clusterer(clusterer, config), self.threads)
-
-    def _settings(
-        self,
-        neighborhood: Neighborhood | None = None,
-        clusterer: str | Clusterer | None = None,
-        min_size: int | None = None,
-        scale: float | None = None,
-    ) -> ModelConfig:
-        """The model's configuration with the caller's settings in the place of its own."""
-        values: dict[str, Any] = {
-            "neighborhood": neighborhood,
-            "postprocess.min_size": min_size,
-            "scale": scale,
-        }
-        if clusterer is not None:
-            name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)
-            values |= {"clusterer": name, "clusterer_settings": settings}
-        return self.config.with_values({key: value for key, value in values.items() if value is not None})
-
-
-def _labels_of_each(
-    prepare: Callable[[Any], Seen],
-    find: Callable[[Seen], Labels],
-    images: Iterable[Any],
-    progress: Progress,
-) -> Iterator[Labels]:
-    """Labels of images, the network being one image ahead."""
-    with memory_reused(), closing(overlapped(prepare, find, track(images, progress))) as found:
-        yield from found
-
-
-def _prepared(network: nn.Module) -> nn.Module:
-    """Make a network fit for inference: evaluation mode, batch norm folded, channels last."""
-    network.eval().requires_grad_(False)
-    fold_batch_norm = getattr(network, "fold_batch_norm", None)
-    if callable(fold_batch_norm):
-        fold_batch_norm()
-    return weights_channels_last(network)
-
-
-def _refuse_keywords(given: Iterable[str]) -> None:
-    """Refuse keywords of `Segmenter.with_settings` that are no dotted keys, as Python does, with the valid ones."""
-    unknown = [key for key in given if "." not in key]
-    if unknown:
-        raise TypeError(
-            f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}, and dotted keys "
-            'such as "postprocess.min_size"'
-        )
-
-
-def _check_sequence(images: Any) -> None:
-    """Refuse one image in the place of several: a text or an array would be taken apart."""
-    if isinstance(images, (str, os.PathLike)):
-        found = "path"
-    elif len(shape := tuple(getattr(images, "shape", ()))) > 1:
-        found = f"array of shape {shape}"
-    else:
-        return
-    raise InputError(f"segment_many takes a sequence of images, got one {found}; put it in a list")

@@ -141,6 +141,14 @@ def weights_channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
+def ready(network: nn.Module) -> nn.Module:
+    """Make a network fit for inference, in place: evaluation mode, batch norm folded, channels last."""
+    network.eval().requires_grad_(False)
+    if callable(fold_batch_norm := getattr(network, "fold_batch_norm", None)):
+        fold_batch_norm()
+    return weights_channels_last(network)
+
+
 def check_ndim(network: nn.Module, ndim: int, what: str) -> None:
     """Refuse a network that says that it is for another number of spatial axes.
 

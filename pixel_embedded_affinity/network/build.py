@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from inspect import Parameter, signature
 
 import torch
 
-from pixel_embedded_affinity.config.model import NetworkConfig
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError
+from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.network.base import NETWORKS, Network
 
 
@@ -44,6 +46,22 @@ def completed(config: NetworkConfig) -> NetworkConfig:
     return replace(
         config, **{name: value for name, value in defaults.items() if name not in common} | config.options
     )
+
+
+def read_model(path: str | os.PathLike[str], *, sha256: str | None = None) -> tuple[Network, ModelConfig]:
+    """Read a model file: its network, with the weights, and its configuration.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or foreign, has another SHA-256, or its weights do not fit its configuration.
+    """
+    checkpoint = read_checkpoint(path, sha256=sha256)
+    try:
+        config = ModelConfig.from_json(checkpoint.config_json)
+        return load_network(config.network, checkpoint.tensors), config
+    except (InputError, CheckpointError) as error:
+        raise CheckpointError(f"{os.fspath(path)}: {error}") from error
 
 
 def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> Network:
