@@ -181,11 +181,13 @@ def _header_length(data: bytes) -> int:
 
 
 def _check_sizes(path: Path, start: bytes, size: int) -> None:
-    for magic, kind in _FOREIGN_KINDS.items():
-        if start.startswith(magic):
-            raise CheckpointError(f"{path}: is {kind}, expected safetensors; no code in a file is ever run")
     length = _header_length(start)
-    if len(start) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+    fits = len(start) == _LENGTH_BYTES and length <= size - _LENGTH_BYTES
+    kinds = [kind for magic, kind in _FOREIGN_KINDS.items() if start.startswith(magic)]
+    # The length of a header may look like the start of another kind of file: 640 is that of a pickle.
+    if kinds and not (fits and length <= _MAX_HEADER_BYTES):
+        raise CheckpointError(f"{path}: is {kinds[0]}, expected safetensors; no code in a file is ever run")
+    if not fits:
         raise CheckpointError(
             f"{path}: is not a safetensors file, or truncated (header of {length} in {size} bytes)"
         )

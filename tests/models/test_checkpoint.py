@@ -256,6 +256,17 @@ def test_a_header_longer_than_the_file_is_that_of_another_format(tmp_path: Path)
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_header_as_long_as_a_pickle_starts_is_read(tmp_path: Path, length: int) -> None:
+    path, tensors = tmp_path / "x.safetensors", {"bias": torch.ones(1)}
+    write_checkpoint(path, Checkpoint("{}", tensors))
+    short = int.from_bytes(path.read_bytes()[:8], "little")
+    config = "{" + " " * (length - short) + "}"
+    write_checkpoint(path, Checkpoint(config, tensors))
+    assert path.read_bytes()[:8] == length.to_bytes(8, "little")
+    assert read_checkpoint(path).config_json == config
+
+
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_checkpoint(tmp_path / "nowhere" / "x", tiny())
