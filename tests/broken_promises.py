@@ -208,9 +208,9 @@ BREAKS = [
     ),
     Break(
         "Nothing is substituted silently",
-        "clustering/base.py",
-        'raise UnknownClustererError(f"unknown clusterer {name!r}; the valid ones are {valid}")',
-        'return _factory("mutex_watershed")',
+        "registry.py",
+        'raise self._unknown(f"unknown {self.kind} {name!r}; the valid ones are {valid}")',
+        "return self.get(self.built_in[-1])",
         "an unknown clusterer becomes the default one",
     ),
     Break(
