@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pixel_embedded_affinity.clustering import get_clusterer, list_clusterers
-from pixel_embedded_affinity.config.fields import Leaf, Settings, leaves
 from pixel_embedded_affinity.config.model import inference_leaves
+from pixel_embedded_affinity.fields import Leaf, Settings, leaves
 
 PAGE = Path(__file__).resolve().parent / "reference" / "settings.rst"
 HEAD = """Settings

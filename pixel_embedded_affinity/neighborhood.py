@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.config.fields import as_integer, refuse_unknown
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.fields import as_integer, refuse_unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

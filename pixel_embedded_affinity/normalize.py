@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.config.fields import Settings, choice, list_of, number, optional, setting
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import Settings, choice, list_of, number, optional, setting
 
 logger = logging.getLogger(__name__)
 

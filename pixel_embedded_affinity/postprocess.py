@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pixel_embedded_affinity.config.fields import (
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import (
     Settings,
     choice,
     integer,
@@ -24,7 +25,6 @@ from pixel_embedded_affinity.config.fields import (
     setting,
     switch,
 )
-from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.labels import Labels, Runs, ordered_runs, painted
 from pixel_embedded_affinity.labels import relabel as relabel

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from pixel_embedded_affinity import metrics
 from pixel_embedded_affinity.affinity import affinities
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.config.fields import Settings, leaves
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig, inference_leaves
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
+from pixel_embedded_affinity.fields import Settings, leaves
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.labels import Labels, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from pixel_embedded_affinity.config.fields import Check, Leaf
 from pixel_embedded_affinity.config.model import inference_leaves
 from pixel_embedded_affinity.config.settings import read_settings
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import Check, Leaf
 
 _OF_RANGES = ("neighborhood.directions", "neighborhood.strides")
 

@@ -14,7 +14,7 @@ from pixel_embedded_affinity.clustering.region_graph import (
     RegionGraph,
     region_graph,
 )
-from pixel_embedded_affinity.config.fields import Settings, number, setting
+from pixel_embedded_affinity.fields import Settings, number, setting
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Affinities

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
-from pixel_embedded_affinity.config.fields import plain
 from pixel_embedded_affinity.errors import InputError, UnknownClustererError
+from pixel_embedded_affinity.fields import plain
 from pixel_embedded_affinity.registry import Registry
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
-from pixel_embedded_affinity.config.fields import Settings, number, setting
+from pixel_embedded_affinity.fields import Settings, number, setting
 from pixel_embedded_affinity.labels import as_foreground, relabel
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.config.fields import Settings, integer, number, setting, switch
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import Settings, integer, number, setting, switch
 from pixel_embedded_affinity.labels import as_foreground, relabel
 from pixel_embedded_affinity.runtime.device import survive_fork
 

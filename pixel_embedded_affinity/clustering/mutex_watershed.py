@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
-from pixel_embedded_affinity.config.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
 
 if TYPE_CHECKING:

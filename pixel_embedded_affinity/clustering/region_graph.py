@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
-from pixel_embedded_affinity.config.fields import number, per_axis
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import number, per_axis
 from pixel_embedded_affinity.labels import as_foreground, relabel
 
 if TYPE_CHECKING:

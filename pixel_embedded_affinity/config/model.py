@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Self
 
-from pixel_embedded_affinity.config.fields import (
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import (
     Leaf,
     Settings,
     choice,
@@ -25,7 +26,6 @@ from pixel_embedded_affinity.config.fields import (
     table,
     text,
 )
-from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.views import checked_views
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pixel_embedded_affinity.config.fields import read_table
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import read_table
 from pixel_embedded_affinity.io.atomic import atomic_path
 
 

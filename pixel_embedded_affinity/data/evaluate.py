@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.config.fields import choice
 from pixel_embedded_affinity.data.layouts import RAW, Example, Pair, load_pair
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
+from pixel_embedded_affinity.fields import choice
 from pixel_embedded_affinity.metrics import evaluate
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.segmenter import Segmenter

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.config.fields import Settings, choice, list_of, number, setting, text
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import Settings, choice, list_of, number, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.read import image_suffixes, read_image

@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
-from pixel_embedded_affinity.config.fields import (
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.data.layouts import DataSettings
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import (
     Settings,
     choice,
     integer,
@@ -20,9 +23,6 @@ from pixel_embedded_affinity.config.fields import (
     setting,
     switch,
 )
-from pixel_embedded_affinity.config.model import ModelConfig
-from pixel_embedded_affinity.data.layouts import DataSettings
-from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation

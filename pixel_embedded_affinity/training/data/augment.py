@@ -11,8 +11,8 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pixel_embedded_affinity.config.fields import Settings, integer, list_of, number, setting, switch
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import Settings, integer, list_of, number, setting, switch
 
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.int32]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pixel_embedded_affinity.config.fields import Settings, integer, number, setting, switch
+from pixel_embedded_affinity.fields import Settings, integer, number, setting, switch
 from pixel_embedded_affinity.geometry.views import Geometry
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pixel_embedded_affinity.config.fields import integer
 from pixel_embedded_affinity.export.labels import write_labels
+from pixel_embedded_affinity.fields import integer
 
 _RADII = (7.0, 13.0)
 _CROWDING = 0.8

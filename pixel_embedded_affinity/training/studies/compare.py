@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pixel_embedded_affinity.config.fields import choice, integer
 from pixel_embedded_affinity.data.evaluate import FOREGROUNDS, Row, mean_row, write_rows
 from pixel_embedded_affinity.data.layouts import RAW, Example, find_pairs, load
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import choice, integer
 from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.metrics import evaluate
 from pixel_embedded_affinity.runtime.progress import Progress, track

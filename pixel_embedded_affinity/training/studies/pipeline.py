@@ -11,9 +11,9 @@ from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.config.fields import choice
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import Embedding
+from pixel_embedded_affinity.fields import choice
 from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.neighborhood import Neighborhood

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pixel_embedded_affinity.config.fields import choice
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import choice
 from pixel_embedded_affinity.training.recipe import Recipe
 from pixel_embedded_affinity.training.studies.pipeline import training_pairs
 

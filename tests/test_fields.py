@@ -13,7 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_embedded_affinity.config.fields import (
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import (
     Check,
     Settings,
     choice,
@@ -29,7 +30,6 @@ from pixel_embedded_affinity.config.fields import (
     table,
     text,
 )
-from pixel_embedded_affinity.errors import InputError
 
 
 @dataclass(frozen=True)
