@@ -194,7 +194,7 @@ BREAKS = [
     ),
     Break(
         "Whatever comes in, labels or an error of the library come out",
-        "image.py",
+        "io/read.py",
         "from struct.error to MemoryError.\n    except Exception as error:",
         "from struct.error to MemoryError.\n    except (OSError, ValueError) as error:",
         "only some errors of the decoders are caught",
