@@ -124,8 +124,9 @@ def _try_out(segmenter: Segmenter) -> None:
     """Segment a blank image: settings or a device that cannot work are refused once, not for every file."""
     import numpy as np
 
-    blank = np.zeros((segmenter.config.network.in_channels, 16, 16), dtype=np.float32)
-    segmenter.segment(blank, axes="CYX", scale=1)
+    config = segmenter.config
+    blank = np.zeros((config.network.in_channels, *(16,) * config.ndim), dtype=np.float32)
+    segmenter.segment(blank, axes=config.axes, scale=1)
 
 
 def _attempt(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> bool:
@@ -147,8 +148,9 @@ def _reason(error: Exception) -> str:
 def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> None:
     from pixel_embedded_affinity.image import as_image
 
-    image = as_image(job.image, axes=axes, channels=segmenter.config.network.in_channels)
-    found = segmenter.analyze(image.values, axes="CYX", tile=tiling)
+    config = segmenter.config
+    image = as_image(job.image, axes=axes, channels=config.network.in_channels, ndim=config.ndim)
+    found = segmenter.analyze(image.values, axes=config.axes, tile=tiling)
     # A gray image is shown and measured once, also where a model of three channels gets it three times.
     shown = image.values if "C" in image.source_axes else image.values[0]
     stored = image.to_source_order(found.labels)

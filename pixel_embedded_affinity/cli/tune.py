@@ -68,7 +68,7 @@ def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
         labels,
         metric=arguments.metric,
         foregrounds=[truth > 0 for truth in labels] if arguments.foreground == "truth" else None,
-        axes="CYX",
+        axes=segmenter.config.axes,
         progress=bar_wanted(arguments),
     )
 

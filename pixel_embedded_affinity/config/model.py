@@ -27,6 +27,7 @@ from pixel_embedded_affinity.fields import (
     text,
 )
 from pixel_embedded_affinity.geometry.views import checked_views
+from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
@@ -238,6 +239,11 @@ class ModelConfig(Settings, section="", title="the model configuration"):
         if self.pixel_size is not None and len(self.pixel_size) != ndim:
             raise InputError(f"pixel_size must be {ndim} numbers, one per axis, got {self.pixel_size}")
         checked_views(self.views, ndim, self.pixel_size)
+
+    @property
+    def axes(self) -> str:
+        """Axes of an image with its channels first, such as ``"CYX"``."""
+        return f"C{SPATIAL[self.ndim]}"
 
     @property
     def sampling(self) -> tuple[float, ...] | None:

@@ -96,7 +96,9 @@ def predict(
     for pair in track(pairs, progress, desc="evaluating"):
         example = pair if isinstance(pair, Example) else _read(pair, segmenter)
         given = example.labels > 0 if foreground == "truth" else None
-        yield Prediction(example, segmenter.segment(example.image, axes="CYX", foreground=given))
+        yield Prediction(
+            example, segmenter.segment(example.image, axes=segmenter.config.axes, foreground=given)
+        )
 
 
 def mean_row(rows: Sequence[Row]) -> Row:

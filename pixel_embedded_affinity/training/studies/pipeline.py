@@ -86,7 +86,7 @@ class Pipeline:
                 neighborhood=config.neighborhood,
                 clusterer=config.clusterer,
                 clusterer_settings=config.clusterer_settings,
-            ).segment(image, axes="C" + "ZYX"[-config.neighborhood.ndim :], foreground=foreground)
+            ).segment(image, axes=config.axes, foreground=foreground)
         return self._of_baseline(image, config, foreground)
 
     def _of_baseline(self, image: npt.NDArray[np.float32], config: ModelConfig, given: Mask | None) -> Labels:
