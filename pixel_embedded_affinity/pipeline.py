@@ -30,7 +30,7 @@ from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
-from pixel_embedded_affinity.geometry.strides import at_positions, spread
+from pixel_embedded_affinity.geometry.strides import at_positions, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.image import Image, as_image
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
@@ -248,8 +248,11 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
 
     Small objects may vanish when labels shrink: the objects that remain are numbered consecutively.
     """
-    inside = None if embedding.stride is None else seen_foreground(embedding, given, config)
-    seen = spread(labels, inside, embedding.seen_shape, embedding.stride or (1,) * labels.ndim)
+    seen = labels
+    if embedding.stride is not None:
+        inside = seen_foreground(embedding, given, config)
+        seen = spread(labels, inside, embedding.seen_shape, embedding.stride)
+        seen = relabel(borders_placed(seen, labels, embedding.numpy(), embedding.stride))
     return labels_of_image(seen, embedding.image_shape or embedding.seen_shape, given)
 
 

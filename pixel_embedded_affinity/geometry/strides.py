@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+T = TypeVar("T", bound=np.generic)
 
 
 def at_positions(values: npt.NDArray[Any], stride: Sequence[int]) -> npt.NDArray[Any]:
@@ -62,15 +64,102 @@ def spread(
     """
     if math.prod(stride) == 1:
         return labels
-    for axis, step in enumerate(stride):
-        labels = np.repeat(labels, step, axis)
-    full = labels[tuple(slice(0, length) for length in shape)]
+    full = _to_pixels(labels, stride, shape)
     if foreground is None:
         return full
     inside = np.where(foreground, full, 0)
     for _ in range(max(stride)):
         _fill(inside, foreground & (inside == 0))
     return inside
+
+
+def borders_placed(
+    pixels: npt.NDArray[np.int32],
+    positions: npt.NDArray[np.int32],
+    vectors: npt.NDArray[np.float32],
+    stride: Sequence[int],
+) -> npt.NDArray[np.int32]:
+    """Place the borders between touching objects to the pixel.
+
+    A pixel next to positions of several objects joins the object whose mean vector is most similar to the vector
+    between the positions around the pixel, interpolated linearly.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        Labels of the pixels, from `spread`.
+    positions : numpy.ndarray
+        Labels of the positions.
+    vectors : numpy.ndarray
+        float32 ``(D, *positions.shape)``: the embedding, of unit length.
+    stride : sequence of int
+        Pixels of a position along each axis.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32, of the shape of `pixels`; what is background stays background.
+    """
+    near = np.nonzero(_to_pixels(_beside_others(positions), stride, pixels.shape) & (pixels > 0))
+    means, here = _means(positions, vectors), _between(vectors, near, stride)
+    best, chosen = np.full(len(near[0]), -2.0, np.float32), pixels[near]
+    for move in ((0,) * pixels.ndim, *_neighbors(pixels.ndim)):
+        label = positions[_moved(near, stride, move, positions.shape)]
+        similarity = np.where(label > 0, (means[label] * here).sum(axis=1), -2)
+        chosen, best = np.where(similarity > best, label, chosen), np.maximum(similarity, best)
+    placed = pixels.copy()
+    placed[near] = chosen
+    return placed
+
+
+def _beside_others(positions: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Whether a position and its neighbors belong to several objects."""
+    from scipy import ndimage
+
+    most = ndimage.maximum_filter(positions, 3)
+    least = ndimage.minimum_filter(np.where(positions > 0, positions, most.max()), 3)
+    several: npt.NDArray[np.bool_] = least < most
+    return several
+
+
+def _means(positions: npt.NDArray[np.int32], vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean vector of each label, of unit length."""
+    sums = np.stack([np.bincount(positions.ravel(), one.ravel()) for one in vectors], axis=1)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    means: npt.NDArray[np.float32] = (sums / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return means
+
+
+def _between(
+    vectors: npt.NDArray[np.float32], pixels: tuple[npt.NDArray[np.intp], ...], stride: Sequence[int]
+) -> npt.NDArray[np.float32]:
+    """Vectors (N, D) at pixels, interpolated linearly between the centers of the positions."""
+    lengths = vectors.shape[1:]
+    places = [
+        np.clip((pixel + 0.5) / step - 0.5, 0, n - 1) for pixel, step, n in zip(pixels, stride, lengths)
+    ]
+    before = [place.astype(np.intp) for place in places]
+    found = np.zeros((len(pixels[0]), len(vectors)), np.float32)
+    for corner in product((0, 1), repeat=len(lengths)):
+        shares = [1 - abs(place - first - side) for place, first, side in zip(places, before, corner)]
+        index = tuple(np.minimum(first + side, n - 1) for first, side, n in zip(before, corner, lengths))
+        found += np.prod(shares, axis=0).astype(np.float32)[:, None] * vectors[(slice(None), *index)].T
+    return found
+
+
+def _moved(
+    pixels: tuple[npt.NDArray[np.intp], ...], stride: Sequence[int], move: Sequence[int], shape: Sequence[int]
+) -> tuple[npt.NDArray[np.intp], ...]:
+    """Positions of pixels, one step on, within the image."""
+    steps = zip(pixels, stride, move, shape)
+    return tuple(np.clip(pixel // step + more, 0, length - 1) for pixel, step, more, length in steps)
+
+
+def _to_pixels(values: npt.NDArray[T], stride: Sequence[int], shape: Sequence[int]) -> npt.NDArray[T]:
+    """Give the value of each position to its pixels."""
+    for axis, step in enumerate(stride):
+        values = np.repeat(values, step, axis)
+    return values[tuple(slice(0, length) for length in shape)]
 
 
 def _every(start: Sequence[int], stride: Sequence[int]) -> tuple[slice, ...]:

@@ -1,0 +1,103 @@
+"""Pixels and the positions of an embedding that has one vector for several pixels."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pixel_embedded_affinity.geometry.strides import at_positions, borders_placed, spread
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    ndim = draw(st.sampled_from([2, 3]))
+    shape = tuple(draw(st.integers(1, 11)) for _ in range(ndim))
+    return shape, tuple(draw(st.integers(1, 3)) for _ in range(ndim)), draw(st.integers(0, 2**32 - 1))
+
+
+def positions_of(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-(-length // step) for length, step in zip(shape, stride, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases())
+def test_a_position_has_the_mean_of_its_pixels(case: Any) -> None:
+    shape, stride, seed = case
+    values = np.random.default_rng(seed).random(shape, dtype=np.float32)
+    found = at_positions(values, stride)
+    assert found.shape == positions_of(shape, stride)
+    for place in np.ndindex(*found.shape):
+        corners = itertools.product(*map(range, stride))
+        pixels = [
+            tuple(min(p * s + c, n - 1) for p, s, c, n in zip(place, stride, corner, shape, strict=True))
+            for corner in corners
+        ]
+        np.testing.assert_allclose(found[place], np.mean([values[pixel] for pixel in pixels]), rtol=1e-5)
+
+
+def test_without_strides_nothing_happens() -> None:
+    values = np.arange(6).reshape(2, 3)
+    assert at_positions(values, (1, 1)) is values
+    labels = values.astype(np.int32)
+    assert spread(labels, None, (2, 3), (1, 1)) is labels
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases(), everywhere=st.booleans())
+def test_labels_are_spread_over_the_foreground_alone(case: Any, everywhere: bool) -> None:
+    shape, stride, seed = case
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 4, positions_of(shape, stride)).astype(np.int32)
+    assume(max(stride) > 1)
+    inside = np.ones(shape, bool) if everywhere else generator.random(shape) < 0.7
+    found = spread(labels, inside, shape, stride)
+    assert found.shape == shape
+    assert not found[~inside].any()
+    for pixel in zip(*np.nonzero(inside), strict=True):
+        own = labels[tuple(p // s for p, s in zip(pixel, stride, strict=True))]
+        assert found[pixel] == own or own == 0
+
+
+def test_a_pixel_beside_an_object_joins_it() -> None:
+    labels = np.array([[7, 0, 0, 0]], np.int32)
+    inside = np.array([[1, 1, 1, 0, 1, 0, 0, 1], [1, 1, 1, 1, 0, 0, 0, 1]], bool)
+    found = spread(labels, inside, (2, 8), (2, 2))
+    np.testing.assert_array_equal(found, [[7, 7, 7, 0, 0, 0, 0, 0], [7, 7, 7, 7, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("border", range(3, 10))
+def test_a_border_lies_where_the_vectors_change(border: int) -> None:
+    """Vectors of positions are the means of their pixels' vectors: a border within a position is found again."""
+    truth = np.where(np.arange(12) < border, 1, 2) * np.ones((6, 1), np.int32)
+    exact = np.stack([truth == 1, truth == 2]).astype(np.float32)
+    vectors = np.stack([at_positions(channel, (2, 2)) for channel in exact])
+    positions = np.where(vectors[0] > 0.5, 1, 2).astype(np.int32)
+    full = spread(positions, None, truth.shape, (2, 2))
+    unit = (vectors / np.linalg.norm(vectors, axis=0)).astype(np.float32)
+    found = borders_placed(full, positions, unit, (2, 2))
+    assert (found != truth).sum() <= (full != truth).sum()
+    assert np.abs((found == 1).sum(axis=1) - border).max() <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases())
+def test_borders_move_between_neighbors_alone(case: Any) -> None:
+    shape, stride, seed = case
+    generator = np.random.default_rng(seed)
+    positions = generator.integers(0, 5, positions_of(shape, stride)).astype(np.int32)
+    vectors = generator.standard_normal((4, *positions.shape)).astype(np.float32)
+    full = spread(positions, generator.random(shape) < 0.8, shape, stride)
+    found = borders_placed(full, positions, vectors / np.linalg.norm(vectors, axis=0), stride)
+    np.testing.assert_array_equal(found > 0, full > 0)
+    padded = np.pad(positions, 1)
+    for pixel in zip(*np.nonzero(found), strict=True):
+        place = tuple(p // s for p, s in zip(pixel, stride, strict=True))
+        near = padded[tuple(slice(p, p + 3) for p in place)]
+        assert found[pixel] in near or found[pixel] == full[pixel]
