@@ -58,7 +58,7 @@ def working(threads: int | None) -> Iterator[None]:
 class Embedder:
     """A network on its device.
 
-    It can be pickled: another process gets the weights through main memory and uses the same device.
+    Another process can be given it: the weights go through main memory, and it uses the same device there.
 
     Attributes
     ----------

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import secrets
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
+from functools import partial
+from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from pixel_embedded_affinity import __version__
@@ -84,17 +86,36 @@ def _fingerprint(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
 def clusterer_identity(clusterer: Clusterer) -> str:
     """Return a text that two clusterers share only if they label alike.
 
-    The text of a dataclass names its settings, any other object is identified by what pickle makes of it. One
-    that cannot be pickled is like no other: a run with it does not go on with blocks of an earlier run.
+    It holds the clusterer's type and the state of the object, or the code of a function and what it encloses. A
+    clusterer whose state holds anything but numbers, texts, arrays and lists or tables of these is like no other: a run with it
+    does not go on with the blocks of an earlier run.
     """
-    kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
-    if is_dataclass(clusterer):
-        return f"{kind}: {clusterer!r}"
+    known = clusterer if isinstance(clusterer, FunctionType) else type(clusterer)
     try:
-        content = pickle.dumps(clusterer)
-    except Exception:  # an object of others may raise anything
-        return f"{kind}: {secrets.token_hex(16)}"
-    return f"{kind}: {hashlib.sha256(content).hexdigest()}"
+        return f"{known.__module__}.{known.__qualname__}: {_state(clusterer)}"
+    except (TypeError, ValueError, RecursionError):
+        return f"{known.__module__}.{known.__qualname__}: {secrets.token_hex(16)}"
+
+
+def _state(value: Any) -> str:
+    """Text of a state; raises `TypeError` where an object in it has a state that is not known."""
+    if isinstance(value, str | int | float | complex | bool | bytes | None):
+        return repr(value)
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.ascontiguousarray(value)
+        return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return f"{type(value).__name__} {[_state(entry) for entry in value]}"
+    if isinstance(value, dict):
+        return str({_state(key): _state(entry) for key, entry in value.items()})
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {[_state(one) for one in value.co_consts]}"
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return _state([value.__code__, value.__defaults__, value.__kwdefaults__, cells])
+    if isinstance(value, partial):
+        return _state([value.func, value.args, value.keywords])
+    return _state(vars(value))
 
 
 def _digest(network: nn.Module) -> str:

@@ -222,5 +222,7 @@ def test_a_network_for_volumes_is_refused_by_a_model_of_planes_and_the_other_way
 
 def test_an_image_of_another_number_of_axes_is_refused_by_the_network(tiny_network: nn.Module) -> None:
     volume = torch.zeros(1, 4, 16, 16).numpy()
-    with pytest.raises(InputError, match="ResidualUNet is for 2 spatial axes, but the image has 3"):
+    with pytest.raises(
+        InputError, match=r"ResidualUNet takes an image \(C, Y, X\), got one of shape \(1, 4, 16, 16\)"
+    ):
         embed(tiny_network, volume, torch.device("cpu"))

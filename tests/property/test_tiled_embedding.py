@@ -218,7 +218,7 @@ def test_a_part_of_a_strided_embedding_starts_at_a_vector(exact: dict[str, Exact
 
 def test_a_strided_embedding_without_a_foreground_knows_what_was_seen() -> None:
     network = half_network(
-        NetworkConfig("half_unet", 1, (4,) * 5, embedding_channels=4, foreground_head=False)
+        NetworkConfig("half_unet", 1, filters=(4,) * 5, embedding_channels=4, foreground_head=False)
     )
     for tiling, views in ((Tiling(None), 1), (Tiling(32, halo=32), 1), (Tiling(32, halo=32), 8)):
         found = embed(network, image_of(0, (35, 201)), CPU, "float32", tiling=tiling, views=views)
