@@ -87,8 +87,8 @@ def clusterer_identity(clusterer: Clusterer) -> str:
     """Return a text that two clusterers share only if they label alike.
 
     It holds the clusterer's type and the state of the object, or the code of a function and what it encloses. A
-    clusterer whose state holds anything but numbers, texts, arrays and lists or tables of these is like no other: a run with it
-    does not go on with the blocks of an earlier run.
+    clusterer whose state holds anything but numbers, texts, arrays and lists or tables of these is like no other: a
+    run with it does not go on with the blocks of an earlier run.
     """
     known = clusterer if isinstance(clusterer, FunctionType) else type(clusterer)
     try:
