@@ -7,10 +7,10 @@ _LONGEST_OF_OTHERS = 200
 
 
 def readable(text: str) -> str:
-    r"""Return a text as one line that a terminal shows as it is, cut in its middle where it is very long.
+    r"""Return a text as one line that is safe to print; a very long text loses its middle.
 
-    File names and files that come from elsewhere may hold line breaks, control characters of terminals, and
-    halves of characters that cannot be printed; these are shown as Python writes them, such as ``\x1b``.
+    Foreign files and file names may hold line breaks, control characters of terminals, and halves of characters.
+    These are shown as Python writes them, such as ``\x1b``.
     """
     shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
     if len(shown) <= _LONGEST:

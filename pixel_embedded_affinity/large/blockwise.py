@@ -1,9 +1,9 @@
-"""Images larger than the memory: blocks with overlap, each labeled on its own, kept as files, and stitched.
+"""Images larger than the memory: blocks are labeled one by one, kept as files, and stitched.
 
-An image is cut into cores that cover each pixel once; a block's window is its core with a margin around. Blocks are
-labeled in their windows. Each core takes the labels of its own block; objects of neighboring blocks become one where
-both blocks agree on them in the pixels that both windows hold (see `stitching.matches`). An object that is no
-longer than the margin along each axis lies within the window of every block whose core it reaches: all see it whole.
+An image is cut into cores that cover each pixel once. A block's window is its core with the overlap around, and the
+block is labeled in its window. Each core takes the labels of its own block. Objects of neighboring blocks become one
+where both blocks agree on them in the pixels that both windows hold (see `stitching.matches`). An object that is no
+longer than the overlap along each axis lies within the window of every block whose core it reaches: all see it whole.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def label_blockwise(
     out : path or array
         See `check_output`. A path appears when all is done.
     folder : pathlib.Path
-        Where blocks are kept until all is done; those that it holds from an earlier run are not done again. In the
-        end they are removed, and the folder with them if nothing else lies in it.
+        Where blocks are kept until all is done. Blocks that it holds from an earlier run are not done again. In the
+        end the blocks are removed, and the folder with them if nothing else lies in it.
     settings : dict
-        All that the labels depend on, the pixels among it (see `lazy.fingerprint`), as JSON holds it: blocks of
-        other settings are refused.
+        All that the labels depend on, also the pixels (see `lazy.fingerprint`), fit for JSON. If they differ, blocks
+        of an earlier run are refused.
     min_size, clear_border
-        What is done to the objects of the whole image, see `stitching.numbers`.
+        For the objects of the whole image, see `stitching.numbers`.
     client : dask.distributed.Client, optional
-        Blocks are labeled by its workers, which must see `folder`. Default: one after the other, here.
+        Its workers label the blocks; they must see `folder`. Default: this process labels them one by one.
     progress : bool or callable
-        Over the blocks.
+        True shows a bar over the blocks.
 
     Returns
     -------
@@ -123,13 +123,13 @@ def _resume(store: Store, plan: Plan, settings: dict[str, Any]) -> None:
     path = store.folder / PLAN_FILE
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(
-            f"'{store.folder}' holds blocks of an image or of settings other than these; expected the same; "
+            f"'{store.folder}' holds blocks of another image or of other settings; expected the same; "
             "delete the folder, or name another one"
         )
     if not path.exists() and (strange := store.finished()):
         raise InputError(
-            f"'{store.folder}' holds '{strange[0].name}', but no {PLAN_FILE} that says what it is a block of; "
-            "expected a new folder, or that of an earlier run; name another one"
+            f"'{store.folder}' holds '{strange[0].name}', but no {PLAN_FILE} that says which image it belongs to; "
+            "expected a new folder, or the folder of an earlier run; name another one"
         )
     with atomic_file(path) as file:
         file.write(text.encode())
@@ -152,7 +152,7 @@ def _tables(plan: Plan, store: Store, min_size: int, clear_border: bool) -> list
 
 
 def _kept(ndim: int) -> int:
-    """How many blocks stay in memory: one and its neighbors in the next row or plane, which the next meets again."""
+    """How many blocks stay in memory: a block and the neighbors that the next block needs again."""
     return int(2 * 3 ** (ndim - 1))
 
 
@@ -164,13 +164,13 @@ def _described(plan: Plan, store: Store, index: int) -> Pieces:
 
 
 def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> Pairs:
-    """Objects that two blocks agree on in the pixels that both see."""
+    """Objects on which two blocks agree, in the pixels that both see."""
     windows = plan.windows[one], plan.windows[other]
     both = intersection(*windows)
     if both is None:
         return np.zeros((0, 2), np.int64)
-    views = (read(index)[shifted(both, window)] for index, window in zip((one, other), windows))
-    return matches(*views)
+    shared = (read(index)[shifted(both, window)] for index, window in zip((one, other), windows))
+    return matches(*shared)
 
 
 def _write(plan: Plan, store: Store, tables: list[Labels], out: Any) -> None:

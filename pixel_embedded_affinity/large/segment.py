@@ -1,4 +1,4 @@
-"""Segment an image that is larger than the memory, block by block, with the pipeline on each window."""
+"""Segment an image that is larger than the memory: the pipeline runs on the window of each block."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def segment_large(
             out,
             folder=kept,
             settings=_fingerprint(windows, labeler),
-            # Of a resized image, objects are measured before their labels take the image's size.
+            # In a resized image, the pipeline has measured objects before their labels take the image's size.
             min_size=config.postprocess.min_size if config.scale == 1 else 0,
             clear_border=config.postprocess.clear_border,
             client=client,
@@ -66,7 +66,7 @@ def segment_large(
 
 
 def _fingerprint(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
-    """All that the labels of a block depend on, as JSON holds it."""
+    """All that the labels of a block depend on, fit for JSON."""
     embedder = windows.embedder
     return {
         "image": [windows.image.axes, fingerprint(windows.image.source)],
@@ -84,8 +84,8 @@ def _fingerprint(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
 def clusterer_identity(clusterer: Clusterer) -> str:
     """Return a text that two clusterers share only if they label alike.
 
-    The text of a dataclass names its settings, any other object is identified by what pickle makes of it. One
-    that cannot be pickled is like no other: a run with it does not go on with blocks of an earlier run.
+    The text of a dataclass names its settings; for any other object it is the hash of its pickle. A clusterer that
+    cannot be pickled equals no other: a run with it does not go on with blocks of an earlier run.
     """
     kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
     if is_dataclass(clusterer):

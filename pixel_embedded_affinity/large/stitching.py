@@ -1,4 +1,4 @@
-"""Stitching: which objects of overlapping blocks are one, and how the objects are numbered in the end."""
+"""Stitching: which objects of neighboring blocks are one, and how all objects are numbered."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Pairs = NDArray[np.int64]
 
 
 class Pieces(NamedTuple):
-    """What is known of the objects of a block, one entry per object.
+    """The objects of a block, one entry per object.
 
     Attributes
     ----------
     areas : ndarray of int64
-        Pixels in the block's core, which is its part of the result; 0 for one that only its margin holds.
+        Pixels in the block's core, which is its part of the result; 0 for an object that lies in its overlap only.
     firsts : ndarray of int64
         Index, in C order of the whole image, of the first pixel in the core.
     on_border : ndarray of bool
@@ -30,9 +30,9 @@ class Pieces(NamedTuple):
 
 
 def matches(one: Labels, other: Labels) -> Pairs:
-    """Find the objects that two segmentations of the same pixels agree on.
+    """Find the objects on which two segmentations of the same pixels agree.
 
-    Two objects are one if each has more than half of its pixels in the other: no object is one with two.
+    Two objects are one if each has more than half of its pixels in the other, so that no object matches two.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def matches(one: Labels, other: Labels) -> Pairs:
     Returns
     -------
     ndarray of int64, shape (N, 2)
-        Labels of the first and of the second, sorted.
+        Labels in `one` and in `other`, sorted.
     """
     both = (one > 0) & (other > 0)
     base = int(other.max(initial=0)) + 1
@@ -54,14 +54,14 @@ def matches(one: Labels, other: Labels) -> Pairs:
 
 
 def pieces(core: Labels, count: int, start: tuple[int, ...], shape: tuple[int, ...]) -> Pieces:
-    """Describe the objects of a block by its part of the result.
+    """Describe the objects of a block by the pixels of its core.
 
     Parameters
     ----------
     core : ndarray of int
         Labels of the block's core, up to `count`.
     count : int
-        Number of objects in the block, those of its margin among them.
+        Number of objects in the block, also in its overlap.
     start : tuple of int
         Where the core begins in the whole image.
     shape : tuple of int
@@ -89,7 +89,7 @@ def numbers(found: Pieces, pairs: Pairs, *, min_size: int = 0, clear_border: boo
     found : Pieces
         Of all blocks, one after the other.
     pairs : ndarray of int64, shape (N, 2)
-        Indices of pieces that are one object; so are those that a chain of pairs connects.
+        Indices of two pieces that are one object. Pieces that a chain of such rows connects are one object, too.
     min_size : int
         Objects of fewer pixels become background.
     clear_border : bool
