@@ -203,7 +203,7 @@ class Segmenter:
             Factor by which images are resized for the network, unless a call gives another one.
         views : {1, 4, 8}, optional
             Number of views in which the network sees an image (test-time augmentation): 1, the image as it is; 4,
-            also its flips; 8, also these transposed. The network's time grows with it.
+            also its flips; 8, also these transposed. With n views the network takes n times as long.
         **dotted
             Single settings by their dotted keys: ``with_settings(**{"postprocess.min_size": 30})``.
 
