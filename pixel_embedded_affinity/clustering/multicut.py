@@ -38,7 +38,7 @@ class Multicut(Settings, section="multicut"):
     the mean affinity of the attractive pairs between two regions (negative affinities taken as 0), shrunk into
     [0.001, 0.999], and n the number of these pairs. To cut the border between the two regions costs
     ``n * (log(p / (1 - p)) + log((1 - beta) / beta))``, so that every pair has one vote. The cost is negative where
-    the border is weak. The solver groups the regions so that the borders between objects cost least in total.
+    p is below beta. The solver groups the regions so that the borders between objects cost least in total.
 
     The exact problem is NP-hard; both solvers are deterministic heuristics. If all affinities are distinct (and
     strides are 1), the result does not depend on the order of offsets, and a flipped image gives the flipped result.
