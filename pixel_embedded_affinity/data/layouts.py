@@ -42,8 +42,8 @@ class DataSettings(Settings, section="data"):
     Parameters
     ----------
     layout : {"folders", "bbbc039", "cvppp"}
-        ``"folders"``: images in ``images/``, labels in ``labels/`` under the same names without endings, or a list
-        file. The others: the data sets as published.
+        ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings; or
+        a list file. The others: the data sets as published.
     validation : sequence of str
         Names of the images kept for validation (``"folders"`` and ``"cvppp"``; BBBC039 brings its own split).
     held_out : sequence of str
@@ -139,7 +139,10 @@ def load_pair(pair: Pair, normalization: Normalization, channels: int) -> Exampl
 
 
 def of_diameter(example: Example, diameter: float) -> Example:
-    """Resize an example so that its median object has the area of a disk of this diameter, in pixels."""
+    """Resize an example so that its median object has the area of a disk of this diameter in pixels.
+
+    An example without objects stays as it is.
+    """
     areas = np.bincount(example.labels.ravel())[1:]
     if not areas.any():
         return example

@@ -153,7 +153,7 @@ def _with_metadata(data: bytes, config_json: str) -> tuple[bytes, dict[str, Any]
 
 def _read(path: Path) -> tuple[str, bytes]:
     """Read the configuration and all bytes of a file; check its size and header before reading the rest."""
-    # These two answer False, and do not raise, where a name is too long.
+    # These two answer False, and do not raise, if a name is too long.
     if os.path.isdir(path):
         raise CheckpointError(f"{path}: is a folder, expected a .safetensors file")
     if not os.path.isfile(path):
