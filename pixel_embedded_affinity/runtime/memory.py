@@ -114,7 +114,7 @@ class _Malloc:
                 self._library.mallopt(_TRIM_THRESHOLD, -1)
 
     def release(self) -> None:
-        """Map arrays again from the largest size that malloc uses by default; return more than 1 GiB to the system."""
+        """End a context; the last one maps large arrays again, and empties a heap with more than 1 GiB free."""
         with self._lock:
             self._users -= 1
             last = self._users == 0

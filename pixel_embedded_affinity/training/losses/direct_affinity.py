@@ -1,4 +1,4 @@
-"""The baseline AL: a network that predicts the affinities of fixed pairs, in place of embeddings."""
+"""The baseline AL: a network that predicts the affinities of fixed pairs instead of embeddings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def direct_affinity_loss(
     Parameters
     ----------
     logits : torch.Tensor
-        (N, K, *spatial): the sigmoid of channel k at pixel p is the affinity of p and ``p + offsets[k]``. There may be
-        more channels than offsets, which are no part of the loss.
+        (N, K, *spatial): the sigmoid of channel k at pixel p is the affinity of p and ``p + offsets[k]``. The loss
+        ignores channels beyond the offsets.
     offsets : sequence of tuple of int
         The pairs that the network predicts.
     targets : sequence of AffinityTarget or None
-        One per offset, from `loss.affinity_target`, with the class balance of the other methods.
+        One per offset, from `affinity.affinity_target`, which balances the classes as in the other methods.
 
     Returns
     -------
