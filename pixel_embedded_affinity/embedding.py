@@ -253,7 +253,7 @@ def _mapped_back(found: Embedding, geometry: Geometry, shape: tuple[int, ...]) -
 
 
 def _empty_views(found: Embedding, views: int) -> Embedding:
-    """Room for the embeddings of all views, and a foreground to be summed up."""
+    """Memory for the embeddings of all views, and zeros to which their foregrounds are added."""
     with torch.inference_mode():
         # Channels last in memory, as the network gives them: pairs of pixels are compared fastest so.
         values = found.values.new_empty((*found.spatial_shape, len(found.values) * views)).movedim(-1, 0)

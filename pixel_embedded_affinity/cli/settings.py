@@ -19,9 +19,7 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "settings", "default: the model's own; write lists with commas, such as 1,3,9"
     )
-    group.add_argument(
-        "--settings", metavar="JSON", help="file from pea tune; the flags below override it"
-    )
+    group.add_argument("--settings", metavar="JSON", help="file from pea tune; the flags below override it")
     for leaf in inference_leaves():
         group.add_argument(leaf.flag, dest=leaf.key, default=argparse.SUPPRESS, **_form(leaf))
 

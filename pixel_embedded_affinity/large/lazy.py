@@ -72,7 +72,7 @@ class LazyImage:
 
 
 def axes_of(ndim: int) -> tuple[str, ...]:
-    """Axes that an image with `ndim` spatial axes may have to be read in parts."""
+    """Valid axes of an image with `ndim` spatial axes that is read in parts."""
     spatial = SPATIAL[ndim]
     return spatial, f"{spatial}C", f"C{spatial}"
 

@@ -73,7 +73,7 @@ def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> 
         If the weights do not fit the network.
     """
     try:
-        with torch.device("meta"):  # takes no memory and draws no random numbers: the weights are replaced anyway
+        with torch.device("meta"):  # no memory and no random numbers: the weights are replaced anyway
             network = build_network(config)
     except InputError as error:
         raise CheckpointError(f"the weights' configuration is not valid: {error}") from error

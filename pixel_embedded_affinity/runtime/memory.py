@@ -21,7 +21,7 @@ _SIGNS = ("allocate memory", "not enough memory", "out of memory")
 
 _KEPT = 2**30  # bytes that may stay with the process for the next image
 _TUNING = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_")
-_MAPPED, _USUALLY_MAPPED = 2**29, 2**25  # arrays of at least so many bytes go back to the system when freed
+_MAPPED, _USUALLY_MAPPED = 2**29, 2**25  # bytes; larger arrays go back to the system when freed
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 

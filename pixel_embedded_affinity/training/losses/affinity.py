@@ -74,7 +74,7 @@ def _ends(shape: tuple[int, ...], offset: Offset, channels: bool = False) -> tup
 
 
 def _balanced(same: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Weights that raise the rarer class of pairs to the other's total (Huang et al. 2022), over the number of pairs."""
+    """Weights of pairs that raise the rarer class to the other's total (Huang et al. 2022), over their number."""
     count = counted.sum().clamp(min=1)
     share = ((same & counted).sum() / count).clamp(*SHARE_BOUNDS)
     ones = torch.where(share > 0.5, 1.0, (1 - share) / share)
