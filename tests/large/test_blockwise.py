@@ -146,10 +146,10 @@ def test_blocks_of_other_settings_or_another_cut_are_refused(tmp_path: Path) -> 
     truth = field((40, 40), 9, 1)
     with pytest.raises(KeyboardInterrupt):
         run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth, 1), tmp_path)
-    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
+    with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
         run(Plan(truth.shape, 20, 10, (1, 1)), Looker(truth), tmp_path)
     plan = Plan(truth.shape, 20, 9, (1, 1))
-    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
+    with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
         label_blockwise(plan, Looker(truth), truth.astype(np.int32), folder=tmp_path, settings={"a": 2})
 
 
@@ -181,7 +181,7 @@ def test_what_else_lies_in_the_folder_stays_there(tmp_path: Path) -> None:
 def test_blocks_of_nobody_knows_what_are_not_taken_for_ours(tmp_path: Path) -> None:
     truth = field((40, 20), 9, 1)
     (tmp_path / "block_000001.npz").write_bytes(b"of another program")
-    with pytest.raises(InputError, match=r"holds 'block_000001\.npz', but no plan\.json that says what"):
+    with pytest.raises(InputError, match=r"holds 'block_000001\.npz', but no plan\.json that says which"):
         run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth), tmp_path)
     assert (tmp_path / "block_000001.npz").read_bytes() == b"of another program"
 
@@ -311,7 +311,7 @@ def test_lengths_are_one_for_all_axes_or_one_per_axis_with_defaults_of_four_mill
         (20.5, 1, "block must be an integer of at least 1"),
         (20, True, "overlap must be an integer of at least 1"),
         (20, 21, "overlap 21 is more than block 20"),
-        ((20, 5), 9, r"overlap 9 is more than block \(20, 5\); expected at most that along each axis"),
+        ((20, 5), 9, r"overlap 9 is more than block \(20, 5\); expected at most the block along each axis"),
         ((20, 5, 9), 9, "block must be an integer of at least 1, or 2 of them, one per axis"),
     ],
 )
@@ -411,7 +411,7 @@ def test_where_nothing_can_be_locked_a_run_goes_on_with_a_warning(
     truth = field((40, 20), 9, 1)
     found, _ = run(Plan(truth.shape, 20, 9, 1), Looker(truth), tmp_path / "blocks")
     np.testing.assert_array_equal(found, components(truth))
-    assert "cannot be locked; see to it that no other run uses it" in caplog.text
+    assert "cannot be locked; make sure that no other run uses it" in caplog.text
 
 
 @pytest.mark.parametrize(
