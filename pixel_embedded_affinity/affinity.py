@@ -30,7 +30,7 @@ _ROUNDING = 0.01
 _FEW = 1 / 4
 
 
-def overlap(shape: Sequence[int], offset: Sequence[int]) -> tuple[Box, Box]:
+def pair_boxes(shape: Sequence[int], offset: Sequence[int]) -> tuple[Box, Box]:
     """Return the box of the pixels that have a partner along an offset, and the box of their partners.
 
     Parameters
@@ -151,7 +151,7 @@ class Affinities:
         """Bool ``(K, *spatial)``, of the values' kind: whether both ends of a pair lie in the image."""
         valid = np.zeros((len(self.neighborhood), *self.spatial_shape), dtype=bool)
         for channel, offset in zip(valid, self.neighborhood.offsets):
-            channel[overlap(self.spatial_shape, offset)[0]] = True
+            channel[pair_boxes(self.spatial_shape, offset)[0]] = True
         if self._as_numpy or isinstance(self._origin, np.ndarray):
             return valid
         import torch
@@ -513,7 +513,7 @@ def _all_products(unit: _Unit | torch.Tensor, neighborhood: Neighborhood) -> Arr
 
     def fill(task: tuple[npt.NDArray[np.float32], tuple[int, ...]]) -> None:
         channel, offset = task
-        here, there = overlap(shape, offset)
+        here, there = pair_boxes(shape, offset)
         ends = (slice(None), *here), (slice(None), *there)
         _multiply(_Unit(vectors[ends[0]], unit.channels_last), vectors[ends[1]], channel[here])
 

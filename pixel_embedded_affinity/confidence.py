@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.affinity import affinities, overlap
+from pixel_embedded_affinity.affinity import affinities, pair_boxes
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_labels
 from pixel_embedded_affinity.labels import as_labels
@@ -107,7 +107,7 @@ class _Means:
 def _pairs(rows: Rows, embedding: Embedding | Array, neighborhood: Neighborhood) -> Iterator[_Pairs]:
     for offset, attractive in zip(neighborhood.offsets, neighborhood.attractive):
         values = affinities(embedding, Neighborhood((offset,))).numpy().values[0]
-        here, there = overlap(rows.shape, offset)
+        here, there = pair_boxes(rows.shape, offset)
         yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), attractive)
 
 

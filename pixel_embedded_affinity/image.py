@@ -140,8 +140,8 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
         loaded = Source(opened(source, "image"), "", has_alpha=False)
     letters = _resolve_axes(axes, tuple(loaded.values.shape), ndim)
     array = numeric(loaded.values, "image")
-    view = _fit_channels(_channels_first(array, letters), channels, loaded.has_alpha, letters)
-    return Image(_as_float32(view, array), letters)
+    pixels = _fit_channels(_channels_first(array, letters), channels, loaded.has_alpha, letters)
+    return Image(_as_float32(pixels, array), letters)
 
 
 def as_channels(source: Any, *, ndim: int = 2) -> npt.NDArray[np.float32]:
@@ -270,29 +270,29 @@ def _channels_first(array: npt.NDArray[Any], letters: str) -> npt.NDArray[Any]:
 # --- channels and values ----------------------------------------------------------------------------------
 
 
-def _fit_channels(view: npt.NDArray[Any], channels: int, has_alpha: bool, letters: str) -> npt.NDArray[Any]:
-    count = view.shape[0]
+def _fit_channels(pixels: npt.NDArray[Any], channels: int, has_alpha: bool, letters: str) -> npt.NDArray[Any]:
+    count = pixels.shape[0]
     if count != channels and (has_alpha or (count, channels) == (4, 3)):
         logger.info("the image has %d channels; the last one, alpha, is dropped", count)
-        view = view[:-1]
-    if (view.shape[0], channels) == (1, 3):
+        pixels = pixels[:-1]
+    if (pixels.shape[0], channels) == (1, 3):
         logger.info("the image has one channel; the model, which takes three, gets it three times")
-        return np.broadcast_to(view, (channels, *view.shape[1:]))
-    if view.shape[0] != channels:
+        return np.broadcast_to(pixels, (channels, *pixels.shape[1:]))
+    if pixels.shape[0] != channels:
         raise InputError(
             f"image of {count} channel(s) (axes {letters}) for a model of {channels}; expected {channels}; "
             "select channels, or pass axes if another axis holds them, e.g. "
             f"axes='{'C' + letters.replace('C', '')}'"
         )
-    return view
+    return pixels
 
 
-def _as_float32(view: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    values = np.empty(view.shape, dtype=np.float32)
+def _as_float32(pixels: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    values = np.empty(pixels.shape, dtype=np.float32)
     # Values that do not convert are found below and refused; a warning would only come first.
     with np.errstate(all="ignore"):
-        for target, channel in zip(values, view, strict=True):
+        for target, channel in zip(values, pixels, strict=True):
             target[...] = channel
-    if view.dtype.kind == "f" and not np.isfinite(values).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(values).all():
         raise not_finite(source, "image")
     return values

@@ -36,7 +36,7 @@ from pixel_embedded_affinity.image import Image, as_image
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.runtime.ahead import overlapped
+from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
@@ -323,7 +323,7 @@ def segmented_each(
 def _labels_of_each(
     prepare: Callable[[Any], Seen], find: Callable[[Seen], Labels], images: Iterable[Any], progress: Progress
 ) -> Iterator[Labels]:
-    with memory_reused(), closing(overlapped(prepare, find, track(images, progress))) as found:
+    with memory_reused(), closing(one_ahead(prepare, find, track(images, progress))) as found:
         yield from found
 
 

@@ -371,7 +371,7 @@ def _(right: Any) -> Any:
     "tests/large/test_blockwise.py::test_blocks_of_other_settings_or_another_cut_are_refused",
 )
 def _(right: Any) -> Any:
-    return lambda *given, settings, **options: right(*given, settings={}, **options)
+    return lambda *given, identity, **options: right(*given, identity={}, **options)
 
 
 # --- threads, processes and pickles ------------------------------------------------------------------------

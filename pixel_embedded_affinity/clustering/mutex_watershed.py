@@ -138,10 +138,10 @@ def _checked_seeds(
 
 def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> NDArray[np.int32]:
     """The library's way for images, on the smallest box around the foreground or around each part of it."""
-    window = tuple(slice(0, n) for n in given.spatial_shape)
+    box = tuple(slice(0, n) for n in given.spatial_shape)
     if inside is None:
-        return relabel(_clusters(given, repulsion, None, window))
-    window = _window(inside, given.neighborhood.strides)
+        return relabel(_clusters(given, repulsion, None, box))
+    box = _box_around(inside, given.neighborhood.strides)
     labels = np.zeros(given.spatial_shape, np.int32)
     found = np.zeros(given.spatial_shape, np.uint64)
     used = np.uint64(0)
@@ -149,7 +149,7 @@ def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> N
         np.copyto(found[part], clusters + used, where=mask)
         used += clusters.max()
     # With a mask, the library skips numbers.
-    labels[window] = relabel(found[window])
+    labels[box] = relabel(found[box])
     return labels
 
 
@@ -159,11 +159,11 @@ def _each_part(
     """Each part of the foreground with its clusters, found on as many threads as torch has."""
     strides = given.neighborhood.strides
     groups = _groups(inside, given.neighborhood, _threads())
-    windows = [_window(group, strides) for group in groups]
-    first, *others = [(window, group[window]) for window, group in zip(windows, groups, strict=True)]
+    boxes = [_box_around(group, strides) for group in groups]
+    first, *others = [(box, group[box]) for box, group in zip(boxes, groups, strict=True)]
     given.channel(0, (slice(0, 0),) * inside.ndim)  # prepares at the first call what all threads share
     with ThreadPoolExecutor(max(1, len(others))) as pool:
-        started = [pool.submit(_clusters, given, repulsion, mask, window) for window, mask in others]
+        started = [pool.submit(_clusters, given, repulsion, mask, box) for box, mask in others]
         yield first, _clusters(given, repulsion, first[1], first[0])
         for part, found in zip(others, started, strict=True):
             yield part, found.result()
@@ -211,7 +211,7 @@ def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
 
 
 def _clusters(
-    given: Affinities, repulsion: float, inside: _Inside | None, window: tuple[slice, ...]
+    given: Affinities, repulsion: float, inside: _Inside | None, box: tuple[slice, ...]
 ) -> NDArray[np.uint64]:
     """The library's clusters in a part of the image; background is 0."""
     from bioimage_cpp.segmentation import mutex_watershed
@@ -220,7 +220,7 @@ def _clusters(
     # The library takes the number of attractive channels, so these must come first.
     channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
     clusters: NDArray[np.uint64] = mutex_watershed(
-        _edge_weights(given, repulsion, channels, window),
+        _edge_weights(given, repulsion, channels, box),
         [neighborhood.offsets[channel] for channel in channels],
         sum(neighborhood.attractive),
         strides=neighborhood.strides,
@@ -229,29 +229,29 @@ def _clusters(
     return clusters
 
 
-def _window(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
+def _box_around(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
     """Smallest box around the foreground that starts at multiples of the strides."""
-    window = []
+    box = []
     for axis, stride in enumerate(strides):
         others = tuple(other for other in range(inside.ndim) if other != axis)
         used = np.flatnonzero(inside.any(axis=others))
-        window.append(slice(int(used[0]) // stride * stride, int(used[-1]) + 1))
-    return tuple(window)
+        box.append(slice(int(used[0]) // stride * stride, int(used[-1]) + 1))
+    return tuple(box)
 
 
 def _edge_weights(
-    given: Affinities, repulsion: float, channels: list[int], window: tuple[slice, ...]
+    given: Affinities, repulsion: float, channels: list[int], box: tuple[slice, ...]
 ) -> NDArray[np.float32]:
     """Weights in the order of `channels`; weights off the strides are not set, since nothing reads them."""
     strides = given.neighborhood.strides
-    weights = np.empty((len(channels), *(part.stop - part.start for part in window)), np.float32)
-    grid = tuple(slice(None, None, stride) for stride in strides)
-    sparse = tuple(slice(part.start, part.stop, stride) for part, stride in zip(window, strides, strict=True))
+    weights = np.empty((len(channels), *(part.stop - part.start for part in box)), np.float32)
+    on_strides = tuple(slice(None, None, stride) for stride in strides)
+    sparse = tuple(slice(part.start, part.stop, stride) for part, stride in zip(box, strides, strict=True))
     for weight, channel in zip(weights, channels, strict=True):
         if given.neighborhood.attractive[channel]:
-            np.maximum(given.channel(channel, window), 0, out=weight)
+            np.maximum(given.channel(channel, box), 0, out=weight)
         else:
-            weight[grid] = _repulsive(given.channel(channel, sparse), repulsion)
+            weight[on_strides] = _repulsive(given.channel(channel, sparse), repulsion)
     return weights
 
 

@@ -22,7 +22,7 @@ from pixel_embedded_affinity.geometry.tiling import Box, intersection, shifted
 from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.large.plan import Plan
-from pixel_embedded_affinity.large.stitching import Pairs, Pieces, matches, numbers, pieces
+from pixel_embedded_affinity.large.stitching import Matches, Pieces, matches, numbers, pieces
 from pixel_embedded_affinity.large.store import PLAN_FILE, Store, check_output, opened_output
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
@@ -35,7 +35,7 @@ def label_blockwise(
     out: Any,
     *,
     folder: Path,
-    settings: dict[str, Any],
+    identity: dict[str, Any],
     min_size: int = 0,
     clear_border: bool = False,
     client: Any = None,
@@ -54,7 +54,7 @@ def label_blockwise(
     folder : pathlib.Path
         Where blocks are kept until all is done. Blocks that it holds from an earlier run are not done again. In the
         end the blocks are removed, and the folder with them if nothing else lies in it.
-    settings : dict
+    identity : dict
         All that the labels depend on, also the pixels (see `lazy.fingerprint`), fit for JSON. If they differ, blocks
         of an earlier run are refused.
     min_size, clear_border
@@ -77,7 +77,7 @@ def label_blockwise(
     store = Store(folder.absolute())  # workers may run elsewhere
     with store.locked():
         check_output(out, plan.shape)  # another run may just have written it
-        _resume(store, plan, settings)
+        _resume(store, plan, identity)
         work = partial(_finish, plan, label, store)
         todo = [index for index in range(len(plan.cores)) if not store.path(index).exists()]
         for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
@@ -110,14 +110,14 @@ def _called(work: Callable[[int], None], index: int) -> None:
     work(index)
 
 
-def _resume(store: Store, plan: Plan, settings: dict[str, Any]) -> None:
+def _resume(store: Store, plan: Plan, identity: dict[str, Any]) -> None:
     """Take up the work of a folder, if it is the same work."""
     wanted = {
         "shape": plan.shape,
         "block": plan.block,
         "overlap": plan.overlap,
-        "grid": plan.grid,
-        **settings,
+        "strides": plan.strides,
+        **identity,
     }
     text = json.dumps(wanted, indent=2, sort_keys=True)
     path = store.folder / PLAN_FILE
@@ -140,12 +140,12 @@ def _tables(plan: Plan, store: Store, min_size: int, clear_border: bool) -> list
     found = [_described(plan, store, index) for index in range(len(plan.cores))]
     starts = np.cumsum([0, *(len(piece.areas) for piece in found)])
     read = lru_cache(maxsize=_kept(len(plan.shape)))(store.read)
-    pairs = [
+    matched = [
         np.add(_shared(plan, read, one, other), [starts[one] - 1, starts[other] - 1])
         for one, other in plan.neighbors()
     ]
     whole = Pieces(*map(np.concatenate, zip(*found)))
-    joined = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
+    joined = np.concatenate(matched) if matched else np.zeros((0, 2), np.int64)
     final = numbers(whole, joined, min_size=min_size, clear_border=clear_border)
     background = np.zeros(1, np.int32)
     return [np.concatenate((background, final[a:b])) for a, b in pairwise(starts)]
@@ -163,7 +163,7 @@ def _described(plan: Plan, store: Store, index: int) -> Pieces:
     return pieces(labels[shifted(core, window)], int(labels.max(initial=0)), begin, plan.shape)
 
 
-def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> Pairs:
+def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> Matches:
     """Objects on which two blocks agree, in the pixels that both see."""
     windows = plan.windows[one], plan.windows[other]
     both = intersection(*windows)

@@ -31,26 +31,28 @@ class Plan:
     overlap : int, sequence of int or None
         Pixels around a core that its block sees as well: one for all axes or one per axis, no more than `block`.
         None: 128 in 2D, 32 in 3D.
-    grid : int or sequence of int
-        Windows start at multiples of it along each axis. These are the strides of the neighborhood, so that
+    strides : int or sequence of int
+        Windows start at multiples of them along each axis. These are the strides of the neighborhood, so that
         repulsive pairs start at the same pixels in each block.
 
     Raises
     ------
     InputError
-        If `block`, `overlap` or `grid` is neither an integer in its range nor one per axis.
+        If `block`, `overlap` or `strides` is neither an integer in its range nor one per axis.
     """
 
     shape: tuple[int, ...]
     block: tuple[int, ...]
     overlap: tuple[int, ...]
-    grid: tuple[int, ...]
+    strides: tuple[int, ...]
 
-    def __init__(self, shape: Sequence[int], block: Sizes | None, overlap: Sizes | None, grid: Sizes) -> None:
+    def __init__(
+        self, shape: Sequence[int], block: Sizes | None, overlap: Sizes | None, strides: Sizes
+    ) -> None:
         object.__setattr__(self, "shape", tuple(shape))
         block = _BLOCKS[len(shape)] if block is None else block
         overlap = _OVERLAPS[len(shape)] if overlap is None else overlap
-        for name, value in (("block", block), ("overlap", overlap), ("grid", grid)):
+        for name, value in (("block", block), ("overlap", overlap), ("strides", strides)):
             object.__setattr__(self, name, per_axis(value, len(shape), name))
         if any(more > length for more, length in zip(self.overlap, self.block)):
             raise InputError(
@@ -66,7 +68,7 @@ class Plan:
     @cached_property
     def windows(self) -> list[Box]:
         """The part of the image that each block sees."""
-        return [grown(core, self.overlap, self.shape, self.grid) for core in self.cores]
+        return [grown(core, self.overlap, self.shape, self.strides) for core in self.cores]
 
     def neighbors(self) -> list[tuple[int, int]]:
         """Blocks that touch at a side, an edge or a corner: the indices of every two, once."""

@@ -69,7 +69,7 @@ class WindowLabeler:
         scaled = scaled_shape(shape, config.scale)
         pixels = [nearest(side, new, old) for side, new, old in zip(window, scaled, shape)]
         network = self.embedder.network
-        seen = grown(_box(pixels), (0,) * len(shape), scaled, clustering_grid(network, config))
+        seen = grown(_box(pixels), (0,) * len(shape), scaled, clustering_strides(network, config))
         region = grown(seen, halo_of(network, self.tiling), scaled, grid_of(network))
         embedding = self.embedder(self._values(region, scaled), config, self.tiling)
         labels = cluster(embedding.crop(shifted(seen, region)), self._inside(seen, scaled), self.labeler)
@@ -97,7 +97,7 @@ class WindowLabeler:
         return as_foreground(self.foreground[box], shape_of(box))
 
 
-def clustering_grid(network: nn.Module, config: ModelConfig) -> tuple[int, ...]:
+def clustering_strides(network: nn.Module, config: ModelConfig) -> tuple[int, ...]:
     """Return the pixels, along each axis, between two positions at which repulsive pairs start."""
     return tuple(map(operator.mul, config.neighborhood.strides, stride_of(network)))
 

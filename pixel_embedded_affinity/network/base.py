@@ -124,8 +124,8 @@ def padded(images: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
 
 def cropped(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Return the first pixels of values (N, C, *spatial) along each axis."""
-    window: tuple[Any, ...] = (..., *(slice(length) for length in shape))
-    return values[window]
+    index: tuple[Any, ...] = (..., *(slice(length) for length in shape))
+    return values[index]
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ V = TypeVar("V")
 R = TypeVar("R")
 
 
-def overlapped(
+def one_ahead(
     prepare: Callable[[T], V], finish: Callable[[V], R], items: Iterable[T]
 ) -> Generator[R, None, None]:
     """Prepare and finish items in order; prepare each item while the one before it is finished.
@@ -34,7 +34,7 @@ def overlapped(
         Result of `finish` for each item.
     """
     iterator = iter(items)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="overlap")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
         ahead = _started(pool, prepare, finish, iterator)
         while ahead is not None:

@@ -10,7 +10,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pixel_embedded_affinity.affinity import Box, overlap
+from pixel_embedded_affinity.affinity import Box, pair_boxes
 from pixel_embedded_affinity.training.data.augment import OUTSIDE
 
 Offset = tuple[int, ...]
@@ -68,7 +68,7 @@ def affinity_target(
 
 def _ends(shape: tuple[int, ...], offset: Offset, channels: bool = False) -> tuple[Box, Box]:
     """Boxes of both ends of the pairs in a batch (N, *spatial), or (N, D, *spatial) with channels."""
-    here, there = overlap(shape, offset)
+    here, there = pair_boxes(shape, offset)
     leading = (slice(None),) * (1 + channels)
     return leading + here, leading + there
 

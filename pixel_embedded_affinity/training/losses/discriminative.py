@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pixel_embedded_affinity.affinity import overlap
+from pixel_embedded_affinity.affinity import pair_boxes
 from pixel_embedded_affinity.training.losses.affinity import Offset
 
 VARIANCE_MARGIN, DISTANCE_MARGIN = 0.5, 1.5
@@ -104,7 +104,7 @@ def distance_affinities(embedding: torch.Tensor, offsets: Sequence[Offset]) -> t
     spatial = tuple(embedding.shape[1:])
     values = torch.zeros((len(offsets), *spatial), dtype=torch.float32, device=embedding.device)
     for value, offset in zip(values, offsets):
-        here, there = ((slice(None), *box) for box in overlap(spatial, offset))
+        here, there = ((slice(None), *box) for box in pair_boxes(spatial, offset))
         apart = torch.linalg.vector_norm(embedding[here].float() - embedding[there].float(), dim=0)
         value[here[1:]] = (1 - apart / (2 * DISTANCE_MARGIN)).clamp(min=0).square()
     return values
