@@ -1,10 +1,10 @@
 """Affinities on demand against all affinities, and clustering against segmenting: ``python benchmarks/affinities.py``.
 
 First the scores of the bundled image with diagonals of one pixel that repel, and that attract. Then, for some
-neighborhoods, affinities and mutex watershed with only the affinities on the strides, and with all affinities (the dense
-way): median time of alternating runs, the memory that a fresh process needs beyond the embedding (Linux only), and
-whether the labels are equal. Then ``segmenter.cluster(embedding, ...)`` against ``segmenter.segment``, with the model
-bbbc039. Compare the ratios: the seconds depend on the machine.
+neighborhoods, affinities and mutex watershed with only the affinities on the strides, and with all affinities (the
+dense way): median time of alternating runs, the memory that a fresh process needs beyond the embedding (Linux
+only), and whether the labels are equal. Then ``segmenter.cluster(embedding, ...)`` against ``segmenter.segment``,
+with the model bbbc039. Compare the ratios: the seconds depend on the machine.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What tiles change, by their halo: ``python benchmarks/halo.py``.
 
-Cuts the bundled field down the middle and compares tiles with the whole image, for each halo: it prints the difference of
-the embedding (the largest, and the mean of the columns at the cut) and of the foreground's probability. Then it segments
-a part of the field in small tiles and prints the AJI against the annotation, and how many pixels have another label than
-in the whole.
+Cuts the bundled field down the middle and compares tiles with the whole image, for each halo: it prints the
+difference of the embedding (the largest, and the mean of the columns at the cut) and of the foreground's
+probability. Then it segments a part of the field in small tiles and prints the AJI against the annotation, and how
+many pixels have another label than in the whole.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Images per second of `Segmenter.segment_many` against a loop of `segment`: ``python benchmarks/many.py``.
 
-`segment_many` runs the network on the next image while it clusters the present one. The images are the bundled field and
-its mirror images, shifted; both ways take turns, and must give the same labels. The script first prints how much the
-memory grows over 50 calls of `segment` after the fifth (Linux only, see ``scaling.py``).
+`segment_many` runs the network on the next image while it clusters the present one. The images are the bundled
+field and its mirror images, shifted; both ways take turns, and must give the same labels. The script first prints
+how much the memory grows over 50 calls of `segment` after the fifth (Linux only, see ``scaling.py``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What it saves to use freed memory again: ``python benchmarks/memory_reuse.py [--runs 5]``.
 
-Each model segments the bundled sample with `memory.memory_reused` and without, each in its own process: time, how much of
-it the system took, the memory that came from the system per call, and the most that the process held.
+Each model segments the bundled sample with `memory.memory_reused` and without, each in its own process: time, how
+much of it the system took, the memory that came from the system per call, and the most that the process held.
 """
 
 from __future__ import annotations

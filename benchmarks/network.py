@@ -2,9 +2,9 @@
 
 From the published form to the form that a `Segmenter` runs, one change after the other, each on top of the changes
 before: the two parallel convolutions of a block in one, batch norm folded, channels last, bfloat16 where the device
-computes in it natively; and last torch.compile, which the library does not use. All forms take turns in one process. The
-script prints medians, ratios, and how much the unit embedding differs from the first form's. (Whether freed memory is
-used again is set for the whole process: ``memory_reuse.py`` measures it.)
+computes in it natively; and last torch.compile, which the library does not use. All forms take turns in one
+process. The script prints medians, ratios, and how much the unit embedding differs from the first form's. (Whether
+freed memory is used again is set for the whole process: ``memory_reuse.py`` measures it.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The library's pipeline against the published way of each step, in one process: ``python benchmarks/pipeline.py``.
 
-Prints, per step, the median time of both and their ratio, and how well the labels agree. Compare the ratios: the seconds
-depend on the machine.
+Prints, per step, the median time of both and their ratio, and how well the labels agree. Compare the ratios: the
+seconds depend on the machine.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def mutex_watershed(
 
 
 def merge_by_windows(labels: npt.NDArray[np.uint64], sizes: Sequence[int]) -> npt.NDArray[np.int32]:
-    """Merge small objects one at a time: dilate each in a box around it, and take the most frequent label of its rim."""
+    """Merge small objects one by one: dilate each in a box around it, and take the most frequent label of its rim."""
     merged = ndimage_relabel(labels)
     for size in sizes:
         for index, window in enumerate(ndimage.find_objects(merged), start=1):

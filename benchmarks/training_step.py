@@ -1,12 +1,13 @@
 """The fused affinity loss against plain differentiation over slices: ``python benchmarks/training_step.py``.
 
-Measures the affinity losses alone (self- and cross-correlation, forward and backward, always in single precision) and a
-whole training step of the same recipe with the network in float32 and in bfloat16. For both, it prints the median time of
-the two ways, their ratio, and the most memory allocated at a time. For the losses it also prints the memory kept between
-the forward and the backward pass, for the whole step also the share of the losses. Both ways alternate in one process.
-Compare the ratios: the seconds depend on the machine. If a device only emulates bfloat16 (the script says so), its step
-is slow for a reason that has nothing to do with the losses, and is left out unless ``--precision`` asks for it. On a CPU
-that other programs use as well, ``--clock cpu`` counts only the time of the process itself.
+Measures the affinity losses alone (self- and cross-correlation, forward and backward, always in single precision)
+and a whole training step of the same recipe with the network in float32 and in bfloat16. For both, it prints the
+median time of the two ways, their ratio, and the most memory allocated at a time. For the losses it also prints the
+memory kept between the forward and the backward pass, for the whole step also the share of the losses. Both ways
+alternate in one process. Compare the ratios: the seconds depend on the machine. If a device only emulates bfloat16
+(the script says so), its step is slow for a reason that has nothing to do with the losses, and is left out unless
+``--precision`` asks for it. On a CPU that other programs use as well, ``--clock cpu`` counts only the time of the
+process itself.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class _Watch:
 
 
 def install(words: str) -> None:
-    """Have the fault of these words in this process, as soon as its module is imported; no words: none."""
+    """Put the fault with these words into this process, as soon as its module is imported; no words: no fault."""
     sys.meta_path[:0] = [_Watch(one) for one in FAULTS if one.words == words]  # type: ignore[arg-type]
 
 
@@ -931,7 +931,7 @@ def noticed_by(one: Fault) -> str:
 
 
 def always_failing(tests: list[str]) -> list[str]:
-    """Those that fail without a fault."""
+    """The tests that fail without a fault."""
     if not tests:
         return []
     output = output_of("", *tests)

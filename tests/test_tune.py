@@ -1,4 +1,4 @@
-"""Tuning: what it chooses is surely better, its scores are those of segmenting, settings survive a file."""
+"""Tuning: what it chooses is surely better, its scores are the scores of segmenting, settings survive a file."""
 
 from __future__ import annotations
 

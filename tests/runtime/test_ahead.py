@@ -1,4 +1,4 @@
-"""Overlap in time: the same results in the same order, one item ahead, errors where they belong."""
+"""Work ahead: the same results in the same order, one item ahead, errors where they belong."""
 
 from __future__ import annotations
 
