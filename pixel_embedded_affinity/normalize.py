@@ -81,7 +81,7 @@ def normalize(values: npt.NDArray[np.float32], normalization: Normalization) -> 
     values : numpy.ndarray
         float32, finite, shape ``(C, *spatial)``. Never modified.
     normalization : Normalization
-        What to do. Percentiles are exact and interpolated linearly, as by ``numpy.percentile``.
+        What to do. Percentiles are exact and interpolated linearly, as in ``numpy.percentile``.
 
     Returns
     -------

@@ -101,7 +101,7 @@ class Segmenter:
 
     @property
     def precision(self) -> str:
-        """What the network computes in, as it was asked for."""
+        """What the network computes in, as the caller gave it."""
         return self._embedder.precision
 
     @property

@@ -94,7 +94,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of one example, and the way to read its labels."""
+    """The image file and the label file of one example, and the way to read the labels."""
 
     name: str
     image: Path

@@ -75,8 +75,8 @@ def check_network(factory: Callable[..., Network], *, skip: Collection[str] = ()
 
         - ``"declaration"``: number of axes, grid, strides, reach and memory are numbers that fit one another.
         - ``"shapes"``: images of any size, and of a single pixel, give float32 of the declared shapes.
-        - ``"pyramid"``: asked for, coarse embeddings have the declared shapes and change nothing else; else there
-          are none.
+        - ``"pyramid"``: with ``pyramid=True``, coarse embeddings of the declared shapes come with the same output;
+          else there are none.
         - ``"determinism"``: the same image gives the same output.
         - ``"batch"``: the images of a batch do not influence each other.
         - ``"shift"``: shifting an image by one step of the grid shifts its output, away from the ends of the image.
