@@ -3,7 +3,7 @@
 ``python benchmarks/adaptive.py --model bbbc039 --data BBBC039 --output results`` clusters the same embeddings
 
 - by the mutex watershed with N = 4, N = 8, and N = 8 with more ranges, and the model's own neighborhood;
-- by mutex watershed, mean shift, multicut and agglomeration, the main setting of each chosen on training images;
+- by mutex watershed, mean shift, multicut and agglomeration, with the main setting of each chosen on training images;
 
 and writes both tables as CSV and reStructuredText, and for BBBC039 a picture of one field.
 """
@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 
 # Ranges of the paper, in pixels, and further ones.
 RANGES = {"bbbc039": ((1, 3, 5, 9, 11), (15, 21)), "cvppp": ((1, 3, 5, 9, 27), (15, 41))}
-# Headings, names in `metrics.evaluate`, and the first of them is what settings are chosen by.
+# Headings and names in `metrics.evaluate`; the first measure chooses the settings.
 MEASURES = {
     "bbbc039": {"AJI": "aggregated_jaccard_index", "Dice": "foreground_dice", "PQ": "panoptic_quality"},
     "cvppp": {"SBD": "symmetric_best_dice", "abs. DiC": "absolute_difference_in_count"},
@@ -56,7 +56,7 @@ class Sample(NamedTuple):
 
 @dataclass
 class Variant:
-    """A way to cluster, what it scored on each image, and the CPU seconds that it took."""
+    """A way to cluster, its score on each image, and the CPU seconds that it took."""
 
     name: str
     segmenter: Segmenter
@@ -77,7 +77,7 @@ class Variant:
 
 
 def neighborhoods(segmenter: Segmenter, ranges: Sequence[int], more: Sequence[int]) -> list[Variant]:
-    """The mutex watershed with longer and longer reach; the strides are the model's."""
+    """The mutex watershed with longer and longer ranges, and the model's strides."""
     strides, wide = segmenter.config.neighborhood.strides, sorted({*ranges, *more})
     tried = {
         f"N = 4, ranges {' '.join(map(str, ranges))}": Neighborhood.from_ranges(ranges, 4, strides=strides),
@@ -90,7 +90,7 @@ def neighborhoods(segmenter: Segmenter, ranges: Sequence[int], more: Sequence[in
 
 
 def clusterers(segmenter: Segmenter, training: Sequence[Sample], measure: str) -> list[Variant]:
-    """One of each kind, with the setting that is best on training images, or else the default one."""
+    """One clusterer of each kind, with the best setting on training images, or else with the default."""
     chosen = [Variant("mutex_watershed", segmenter.with_settings(clusterer="mutex_watershed"))]
     for name, (setting, values) in CANDIDATES.items():
         tried = [
@@ -128,7 +128,7 @@ class Embedder:
 def rows(
     tables: dict[str, list[Variant]], measures: dict[str, str], embedding: float
 ) -> Iterator[dict[str, Any]]:
-    """One row per variant: its mean scores, and its CPU time as a share of that of the network."""
+    """One row per variant: its mean scores, and its CPU time as a share of the network's."""
     for table, variants in tables.items():
         for variant in variants:
             scores = {heading: variant.mean(measure) for heading, measure in measures.items()}
@@ -143,7 +143,7 @@ def as_rst(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def simple_table(title: str, lines: Sequence[dict[str, Any]]) -> str:
-    """One table, without the column that says which."""
+    """One table, without the column ``table``."""
     headings = [name for name in lines[0] if name != "table"]
     cells = [headings, *([cell(name, line[name]) for name in headings] for line in lines)]
     widths = [max(map(len, column)) for column in zip(*cells)]
@@ -173,8 +173,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--training", type=int, default=5, help="images to choose settings on; 0: default settings"
     )
-    parser.add_argument("--ranges", type=int, nargs="+", help="of N = 4 and N = 8 (default: the paper's)")
-    parser.add_argument("--more-ranges", type=int, nargs="+", help="to add to them")
+    parser.add_argument("--ranges", type=int, nargs="+", help="for N = 4 and N = 8 (default: the paper's)")
+    parser.add_argument("--more-ranges", type=int, nargs="+", help="ranges to add to these")
     parser.add_argument(
         "--picture", type=int, default=0, help="number of the image to draw, from 0; BBBC039 only"
     )
@@ -185,7 +185,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def tables_of(
     arguments: argparse.Namespace, segmenter: Segmenter, recipe: Recipe, embed: Callable[[Pair], Sample]
 ) -> dict[str, list[Variant]]:
-    """All variants, to be run."""
+    """All variants to run."""
     ranges, more = RANGES.get(recipe.data.layout, RANGES["bbbc039"])
     training = pairs_of(arguments, segmenter, "training", arguments.training) if arguments.training else []
     measure = next(iter(measures_of(recipe).values()))
@@ -198,7 +198,7 @@ def tables_of(
 
 
 def measures_of(recipe: Recipe) -> dict[str, str]:
-    """What counts for this kind of data."""
+    """The measures for this kind of data."""
     return MEASURES.get(recipe.data.layout, MEASURES["bbbc039"])
 
 

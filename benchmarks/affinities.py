@@ -1,10 +1,10 @@
-"""Affinities on demand against all of them, and clustering against segmenting: ``python benchmarks/affinities.py``.
+"""Affinities on demand against all affinities, and clustering against segmenting: ``python benchmarks/affinities.py``.
 
 First the scores of the bundled image with diagonals of one pixel that repel, and that attract. Then, for some
-neighborhoods, affinities and mutex watershed with only what the strides need, and with all affinities (the dense way):
-median time of alternating runs, the memory that a fresh process needs beyond the embedding (Linux only), and whether
-the labels are equal. Then ``segmenter.cluster(embedding, ...)`` against ``segmenter.segment``, with the model bbbc039.
-Ratios are what counts: the seconds depend on the machine.
+neighborhoods, affinities and mutex watershed with only the affinities on the strides, and with all affinities (the
+dense way): median time of alternating runs, the memory that a fresh process needs beyond the embedding (Linux
+only), and whether the labels are equal. Then ``segmenter.cluster(embedding, ...)`` against ``segmenter.segment``,
+with the model bbbc039. Compare the ratios: the seconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NEIGHBORHOODS = {
 
 
 def on_demand(embedding: Embedding, neighborhood: Neighborhood) -> Affinities:
-    """Affinities of which only what the clusterer asks for is computed."""
+    """Affinities, computed when the clusterer asks for them."""
     return affinities(embedding, neighborhood).numpy()
 
 
@@ -55,7 +55,7 @@ WAYS = {"dense": dense, "on demand": on_demand}
 
 
 def seconds_of(calls: dict[str, Callable[[], Any]], runs: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds of calls that take turns, after a first round that is not counted; and their results."""
+    """Median seconds of calls that take turns, without the first round; and their results."""
     results = {name: call() for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(runs):
@@ -73,12 +73,12 @@ def status(key: str) -> float:
 
 
 def peak(way: str, folder: Path, neighborhood: Neighborhood, foreground: bool, threads: int) -> float:
-    """Megabytes that affinities and mutex watershed need beyond the embedding; for a process of its own."""
+    """Megabytes that affinities and mutex watershed need beyond the embedding; run it in its own process."""
     torch.set_num_threads(threads)
     unit = np.moveaxis(np.load(folder / "embedding.npy"), -1, 0)
     inside = np.load(folder / "foreground.npy") if foreground else None
     small = Embedding(torch.from_numpy(unit[:, :16, :16]))
-    # What libraries load at their first call is not what is measured.
+    # Do not measure what libraries load at their first call.
     MutexWatershed()(WAYS[way](small, neighborhood))
     embedding = Embedding(torch.from_numpy(unit))
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak

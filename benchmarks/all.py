@@ -1,8 +1,8 @@
 """All benchmarks that need no data set, one after the other: ``python benchmarks/all.py --output FOLDER``.
 
-Writes ``results.md`` with a description of the machine, and each benchmark's command and what it printed; and
-``results.png`` with the ratios to the published way and the time per megapixel. A benchmark that fails is named at the
-end, and the exit code is 1.
+Writes ``results.md`` with a description of the machine, and each benchmark's command and output; and ``results.png``
+with the ratios to the published way and the time per megapixel. If a benchmark fails, the script names it at the end,
+and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOLDER = Path(__file__).parent
 
 
 def machine() -> str:
-    """Describe what the seconds depend on, in one line."""
+    """Describe the machine, on which the seconds depend, in one line."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     native = "with" if has_fast_bfloat16(torch.device("cpu")) else "without"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
@@ -51,7 +51,7 @@ def machine() -> str:
 
 
 def _processor() -> str:
-    """Name of the processor where the system tells it, else its architecture."""
+    """Name of the processor if the system tells it, else its architecture."""
     listed = Path("/proc/cpuinfo")
     text = listed.read_text(encoding="utf-8") if listed.is_file() else ""
     found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
@@ -78,14 +78,14 @@ def as_markdown(results: dict[str, str]) -> str:
 
 
 def ratios(results: dict[str, str]) -> dict[str, float]:
-    """Read the ratios of the steps to the published way from what the first ``pipeline.py`` printed."""
+    """Read the ratios of the steps to the published way from the output of the first ``pipeline.py``."""
     text = next((text for command, text in results.items() if command.startswith("pipeline.py")), "")
     rows = re.findall(r"^(.+?) +[\d.]+ ms +[\d.]+ ms +([\d.]+)x$", text, re.MULTILINE)
     return {step: float(ratio) for step, ratio in rows}
 
 
 def rates(results: dict[str, str]) -> dict[str, list[tuple[int, float]]]:
-    """Read seconds per megapixel by size from what ``scaling.py`` printed, for each of its ways."""
+    """Read seconds per megapixel by size from the output of ``scaling.py``, for each of its ways."""
     text = next((text for command, text in results.items() if command.startswith("scaling.py")), "")
     ways: dict[str, list[tuple[int, float]]] = {}
     for size, way, rate in re.findall(r"^ *(\d+) (in memory|in blocks) +([\d.]+) ", text, re.MULTILINE):
@@ -125,7 +125,7 @@ def main(command: list[str] | None = None) -> int:
     """Run the benchmarks and write both files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--output", type=Path, default=FOLDER, help="folder of the results (default: that of this script)"
+        "--output", type=Path, default=FOLDER, help="folder of the results (default: the script's own folder)"
     )
     parser.add_argument("--largest", type=int, default=2048, help="largest side of an image for scaling.py")
     parser.add_argument("--only", metavar="NAME", nargs="+", help="names of scripts, such as pipeline.py")
@@ -139,7 +139,7 @@ def main(command: list[str] | None = None) -> int:
         print(f"python benchmarks/{text}", flush=True)
         results[text], well = run(text)
         failed += [] if well else [text]
-        # Written again after each: what was measured is kept if a later one is stopped.
+        # Written again after each benchmark, so that stopping a later one loses nothing.
         (options.output / "results.md").write_text(as_markdown(results), encoding="utf-8")
     draw(results, options.output / "results.png")
     print(f"{len(failed)} of {len(chosen)} failed: {', '.join(failed)}" if failed else "all ended well")

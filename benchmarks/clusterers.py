@@ -2,7 +2,7 @@
 
 Prints, per clusterer, the median time and the adapted Rand error against the truth, on an image of 530 x 500 pixels
 with 40,000 of foreground and on a volume; then mean shift against scikit-learn's, which needs the package scikit-learn
-and some minutes. Ratios are what counts: the seconds depend on the machine.
+and some minutes. Compare the ratios: the seconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BANDWIDTH = 0.75
 
 
 def leaves(shape: tuple[int, ...], objects: int, foreground: int, *, seed: int = 0) -> Labels:
-    """Round objects that touch, with `foreground` pixels in total: each pixel belongs to the nearest center."""
+    """Round objects that touch, with `foreground` pixels in all: each pixel belongs to the nearest center."""
     generator = np.random.default_rng(seed)
     centers = [generator.uniform(0.15 * side, 0.85 * side, objects) for side in shape]
     places = np.indices(shape).reshape(len(shape), -1)
@@ -44,7 +44,7 @@ def leaves(shape: tuple[int, ...], objects: int, foreground: int, *, seed: int =
 
 
 def timed(call: Callable[[], Any], runs: int) -> tuple[float, Any]:
-    """Median seconds of some runs after a first one that is not counted, and the result."""
+    """Median seconds of some runs, without the first one, and the result."""
     result, seconds = call(), []
     for _ in range(runs):
         start = time.perf_counter()

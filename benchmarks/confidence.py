@@ -1,8 +1,7 @@
 """Does confidence rank wrong objects below right ones? ``python benchmarks/confidence.py --data BBBC039``.
 
-Segments labeled images, takes as right the objects that overlap a true one by an IoU of at least 0.5, and prints the
-area under the ROC curve of the confidence: the probability that a right object has a higher confidence than a wrong
-one.
+Segments labeled images, and prints the area under the ROC curve of the confidence: the probability that a right object
+has a higher confidence than a wrong one. An object is right if it has an IoU of at least 0.5 with a true one.
 """
 
 from __future__ import annotations
@@ -51,9 +50,7 @@ def main() -> None:
         columns["overlap"].append(best_overlaps(example.labels, result.labels))
     confidence, area, overlap = (np.concatenate(parts) for parts in columns.values())
     right = overlap >= 0.5
-    print(
-        f"{len(columns['area'])} images, {right.size} objects, of which {np.count_nonzero(~right)} are wrong"
-    )
+    print(f"{len(columns['area'])} images, {right.size} objects, {np.count_nonzero(~right)} of them wrong")
     print(
         f"AUROC of confidence {area_under_curve(confidence, right):.4f}, of area {area_under_curve(area, right):.4f}"
     )

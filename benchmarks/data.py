@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, split: str = "validation")
         "--recipe", help="how the data lie and are split (default: the recipe named as the model)"
     )
     parser.add_argument("--split", default=split, help="part of the data to score on (default: %(default)s)")
-    parser.add_argument("--count", type=int, help="so many images of it, evenly spread (default: all)")
+    parser.add_argument("--count", type=int, help="number of images of it, evenly spread (default: all)")
     parser.add_argument(
         "--foreground",
         choices=("model", "truth"),
-        help="where objects are looked for (default: the model's foreground, if it has one)",
+        help="where objects may be (default: in the model's foreground, if it has one)",
     )
     parser.add_argument("--device", default="auto")
 
@@ -38,19 +38,19 @@ def load_model(arguments: argparse.Namespace) -> Segmenter:
 
 
 def recipe_of(arguments: argparse.Namespace, segmenter: Segmenter) -> Recipe:
-    """The recipe that says how the data lie: the one given, or the one named as the model."""
+    """The recipe that says how the data lie: the given one, or the one named as the model."""
     return Recipe.from_file(arguments.recipe or segmenter.config.name)
 
 
 def pairs_of(
     arguments: argparse.Namespace, segmenter: Segmenter, split: str, count: int | None
 ) -> list[Pair]:
-    """So many image and label files of a split."""
+    """The image and label files of a split, or `count` of them."""
     return spread(find_pairs(arguments.data, recipe_of(arguments, segmenter).data, split), count)
 
 
 def read(pair: Pair, segmenter: Segmenter) -> Example:
-    """A raw image, of as many channels as the model takes, and its labels."""
+    """A raw image with the model's number of channels, and its labels."""
     return load([pair], RAW, segmenter.config.network.in_channels)[0]
 
 
@@ -62,6 +62,6 @@ def is_given_foreground(arguments: argparse.Namespace, segmenter: Segmenter) -> 
 
 
 def spread(items: Sequence[T], count: int | None) -> list[T]:
-    """So many items at equal distances: neighbors by name are often much alike."""
+    """Some items at equal distances: images with similar names are often alike."""
     count = len(items) if count is None else min(count, len(items))
     return [items[number * len(items) // count] for number in range(count)]

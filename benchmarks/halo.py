@@ -1,9 +1,9 @@
 """What tiles change, by their halo: ``python benchmarks/halo.py``.
 
-Cuts the bundled field down the middle and prints, for each halo, how far the embedding (at most, and in the mean of
-the columns at the cut) and the foreground's probability of the tiles are from those of the whole image. Then it
-segments a part of the field in small tiles and prints the AJI against the annotation, and how many pixels have another
-label than in the whole.
+Cuts the bundled field down the middle and compares tiles with the whole image, for each halo: it prints the
+difference of the embedding (the largest, and the mean of the columns at the cut) and of the foreground's
+probability. Then it segments a part of the field in small tiles and prints the AJI against the annotation, and how
+many pixels have another label than in the whole.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="bbbc039")
-    parser.add_argument("--tile", type=int, default=128, help="of the second table, in pixels")
+    parser.add_argument("--tile", type=int, default=128, help="size in pixels, for the second table")
     options = parser.parse_args(arguments)
     segmenter = Segmenter.pretrained(options.model, device="cpu", precision="float32")
     field = nuclei()

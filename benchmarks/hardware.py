@@ -1,9 +1,9 @@
 """Where the time goes, and how near it is to the machine's limit: ``python benchmarks/hardware.py``.
 
-First the share of each step in the time of `Segmenter.segment` on the bundled field, which is read from its file. What
-clustering asks of the affinities while it runs counts as theirs. Then the network's arithmetic against a matrix
-product in the same precision, and the traffic of the affinities against a copy of memory, both measured in the same
-process, since nothing reaches a machine's nominal figures.
+First the share of each step in the time of `Segmenter.segment` on the bundled field, which is read from its file. If
+clustering computes affinities, their time counts as affinities. Then the network's arithmetic against a matrix product
+in the same precision, and the traffic of the affinities against a copy of memory, both measured in the same process,
+since nothing reaches a machine's nominal figures.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ FIELD = Path(samples.__file__).with_name("nuclei.tif")
 
 
 def finish(device: torch.device) -> None:
-    """Wait for what the device has still to do."""
+    """Wait until the device has done its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
-    """Time of a call, what the device does for it included."""
+    """Time of a call, including the device's work."""
     start = time.perf_counter()
     call()
     finish(device)
@@ -48,13 +48,13 @@ def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
 
 
 def median_seconds(call: Callable[[], Any], runs: int, device: torch.device) -> float:
-    """Median time of a call, after a first one that is not counted."""
+    """Median time of a call, without the first one."""
     return statistics.median([seconds_of(call, device) for _ in range(runs + 1)][1:])
 
 
 @contextmanager
 def watched_affinities() -> Iterator[list[float]]:
-    """Collect the seconds of every calculation of affinities that is asked for meanwhile."""
+    """Collect the seconds of all affinities that are computed meanwhile."""
     seconds: list[float] = []
     busy = False
 
@@ -146,14 +146,14 @@ def product_rate(size: int, dtype: torch.dtype, device: torch.device, runs: int)
 
 
 def copy_rate(size: int, runs: int) -> float:
-    """Bytes per second, read and written, of a copy of so many bytes of main memory on torch's threads."""
+    """Bytes per second, read and written, of a copy of main memory on torch's threads."""
     source = torch.ones(size // 4)
     target = torch.empty_like(source)
     return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), runs, source.device)
 
 
 def print_network(segmenter: Segmenter, image: npt.NDArray[np.float32], matrix: int, runs: int) -> None:
-    """Print the network's operations per second as a share of those of a matrix product."""
+    """Print the network's operations per second as a share of a matrix product's."""
     device = segmenter.device
     dtype = resolve_precision(segmenter.precision, device)
     batch = torch.from_numpy(image[None]).to(device).contiguous(memory_format=torch.channels_last)
@@ -175,7 +175,7 @@ def print_network(segmenter: Segmenter, image: npt.NDArray[np.float32], matrix: 
 
 
 def print_affinities(segmenter: Segmenter, image: npt.NDArray[np.float32], copied: int, runs: int) -> None:
-    """Print the bytes per second of all affinities, in main memory, as a share of those of a copy."""
+    """Print the bytes per second of all affinities, in main memory, as a share of a copy's."""
     cpu = torch.device("cpu")
     vectors = embed(segmenter._network, image, segmenter.device, segmenter.precision).values.cpu()
     neighborhood = segmenter.config.neighborhood

@@ -1,8 +1,8 @@
 """Images per second of `Segmenter.segment_many` against a loop of `segment`: ``python benchmarks/many.py``.
 
-`segment_many` runs the network on the next image while the present one is clustered. The images are the bundled field
-and its mirror images, shifted; both ways take turns, and must give the same labels. First how much the memory grows
-over 50 calls of `segment` after the fifth (Linux only, see ``scaling.py``).
+`segment_many` runs the network on the next image while it clusters the present one. The images are the bundled
+field and its mirror images, shifted; both ways take turns, and must give the same labels. The script first prints
+how much the memory grows over 50 calls of `segment` after the fifth (Linux only, see ``scaling.py``).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Images = list[npt.NDArray[Any]]
 
 
 def fields(count: int, size: int | None) -> Images:
-    """Return so many different images, of the bundled field's size or square ones of another."""
+    """Return different images, of the bundled field's size or square ones of another size."""
     field = nuclei().image[:size, :size]
     turned = (field, field[::-1], field[:, ::-1], field[::-1, ::-1])
     return [np.roll(turned[number % 4], 40 * (number // 4), axis=1) for number in range(count)]
 
 
 def compare(segmenter: Segmenter, images: Images, runs: int) -> dict[str, float]:
-    """Median images per second of both ways, after a first round that is not counted."""
+    """Median images per second of both ways, without the first round."""
     ways: dict[str, Callable[[], Images]] = {
         "loop of segment": lambda: [segmenter.segment(image) for image in images],
         "segment_many": lambda: list(segmenter.segment_many(images)),
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, help="default: torch's own number")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--count", type=int, default=12, help="images of a round")
-    parser.add_argument("--size", type=int, help="their height and width (default: those of the field)")
+    parser.add_argument("--size", type=int, help="their height and width (default: the field's)")
     options = parser.parse_args(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)

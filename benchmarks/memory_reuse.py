@@ -1,6 +1,6 @@
-"""What it saves that freed memory is used again: ``python benchmarks/memory_reuse.py [--runs 5]``.
+"""What it saves to use freed memory again: ``python benchmarks/memory_reuse.py [--runs 5]``.
 
-Each model segments the bundled sample with `memory.memory_reused` and without, in processes of their own: time, how
+Each model segments the bundled sample with `memory.memory_reused` and without, each in its own process: time, how
 much of it the system took, the memory that came from the system per call, and the most that the process held.
 """
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(measure(options.models[0], options.way, options.runs)))
         return
     if not memory._malloc.is_ours:
-        print("malloc is not that of glibc, or the environment tunes it: it is left alone")
+        print("malloc does not come from glibc, or the environment tunes it: the library leaves it alone")
         return
     print(f"{'model':<14} {'memory':<11} {'segment':>10} {'in system':>10} {'from system':>12} {'peak':>8}")
     for model in options.models:

@@ -1,10 +1,10 @@
 """What each change to the network's forward pass brings: ``python benchmarks/network.py``.
 
-From the published form to the one that a `Segmenter` runs, one change after the other, each on top of those before: the
-two parallel convolutions of a block in one, batch norm folded, channels last, bfloat16 where the device computes in it
-natively; and last torch.compile, which the library does not use. All forms take turns in one process. Printed are
-medians, ratios, and how far the unit embedding is from that of the first form. (That freed memory is used again is a
-setting of the process: ``memory_reuse.py`` measures it.)
+From the published form to the form that a `Segmenter` runs, one change after the other, each on top of the changes
+before: the two parallel convolutions of a block in one, batch norm folded, channels last, bfloat16 where the device
+computes in it natively; and last torch.compile, which the library does not use. All forms take turns in one
+process. The script prints medians, ratios, and how much the unit embedding differs from the first form's. (Whether
+freed memory is used again is set for the whole process: ``memory_reuse.py`` measures it.)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Form:
-    """A form of the network, and what surrounds its forward pass."""
+    """A form of the network, and the contexts of its forward pass."""
 
     name: str
     network: nn.Module
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="bbbc039")
     parser.add_argument(
-        "--size", type=int, nargs=2, help="of the part of the field that is seen (default: all of it)"
+        "--size", type=int, nargs=2, help="of the part of the field to use (default: all of it)"
     )
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument(

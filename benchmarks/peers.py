@@ -1,11 +1,11 @@
 """The networks of other packages against ours: ``python benchmarks/peers.py``.
 
-Time of the forward pass on one field, in float32 on the CPU, on the same number of threads: random weights, own
-architecture, network only. Nothing is said of the quality of labels, nor of what each package does around its network,
-such as resizing to a standard diameter, overlapping tiles, or finding objects in the output. Each network has its
-package's default size, and runs the way its package runs it on a CPU: Cellpose converts its network to oneDNN's layout,
-StarDist's is a compiled TensorFlow graph, ours has its batch norms folded and its channels last. All networks take
-turns. Peers that are not installed are left out.
+Time of the forward pass on one field, in float32 on the CPU, on the same number of threads: random weights, each
+package's own architecture, network only. This says nothing about the quality of labels, or about what each package does
+around its network, such as resizing to a standard diameter, overlapping tiles, or finding objects in the output. Each
+network has its package's default size, and runs as in its package on a CPU: Cellpose converts its network to oneDNN's
+layout, StarDist's is a compiled TensorFlow graph, ours has its batch norms folded and its channels last. All networks
+take turns. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class Contender(NamedTuple):
 def of_torch(
     plain: nn.Module, running: nn.Module, channels: int, *, channels_last: bool = False
 ) -> Contender:
-    """A network of torch, and the one that runs in its place."""
+    """A network of torch, and the one that runs instead."""
     parameters = sum(parameter.numel() for parameter in plain.parameters())
     return Contender(running, parameters, partial(flops, plain), channels, channels_last)
 
 
 class Peer(NamedTuple):
-    """A package that has a network of its own."""
+    """A package with its own network."""
 
     package: str
     requirement: str
@@ -117,7 +117,7 @@ PEERS = {
 
 
 def installed(peers: dict[str, Peer]) -> dict[str, Contender]:
-    """Build the networks of the peers that are there; say how to get the others."""
+    """Build the networks of the installed peers; say how to get the others."""
     found = {}
     for name, peer in peers.items():
         try:
@@ -153,7 +153,7 @@ def field(size: int | None) -> torch.Tensor:
 
 
 def measure(contenders: dict[str, Contender], image: torch.Tensor, runs: int) -> dict[str, float]:
-    """Median seconds of a forward pass, after a first round that is not counted."""
+    """Median seconds of a forward pass, without the first round."""
     batches = {name: batch_for(contender, image) for name, contender in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     with torch.inference_mode():
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, help="default: torch's own number")
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--size", type=int, help="height and width (default: those of the bundled field)")
+    parser.add_argument("--size", type=int, help="height and width (default: the bundled field's)")
     options = parser.parse_args(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)

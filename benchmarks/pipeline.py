@@ -1,6 +1,6 @@
 """The library's pipeline against the published way of each step, in one process: ``python benchmarks/pipeline.py``.
 
-Prints, per step, the median time of both and their ratio, and how well the labels agree. Ratios are what counts: the
+Prints, per step, the median time of both and their ratio, and how well the labels agree. Compare the ratios: the
 seconds depend on the machine.
 """
 
@@ -117,7 +117,7 @@ def timed(steps: dict[str, Callable[[Any], Any]]) -> tuple[dict[str, float], Any
 
 
 def besides(rows: list[dict[str, float]]) -> float:
-    """Median over the runs of the time of all steps but the network, over that of the network."""
+    """Median over the runs: the time of all steps but the network, divided by the network's time."""
     return statistics.median((row["end to end"] - row["network"]) / row["network"] for row in rows)
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--image", help="path of an image (default: the bundled field)")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--views", type=int, help="in how many ours sees the image (default: the model's)")
+    parser.add_argument("--views", type=int, help="number of views of our way (default: the model's)")
     arguments = parser.parse_args()
     image = nuclei().image if arguments.image is None else read_image(Path(arguments.image))
     segmenter = Segmenter.pretrained(arguments.model, device="cpu", precision=arguments.precision)

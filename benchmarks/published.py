@@ -16,7 +16,7 @@ from pixel_embedded_affinity.network.residual_unet import DEEPEST_SCALE, Residua
 
 
 class PlainBlock(nn.Module):
-    """The residual block with its path and its projection as separate convolutions, batch norm as it was trained."""
+    """The residual block with separate convolutions for path and projection, and batch norm not folded."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PlainResidualUNet(nn.Module):
 
 
 def _plain(block: nn.Module) -> PlainBlock:
-    """Split the library's merged convolution into the two that it stands for."""
+    """Split the library's merged convolution into the two original ones."""
     count = block.out_channels
     plain = PlainBlock(block.enter.in_channels, count)
     plain.first.weight.data, plain.project.weight.data = block.enter.weight.data.split(count)
@@ -113,7 +113,7 @@ def mutex_watershed(
 
 
 def merge_by_windows(labels: npt.NDArray[np.uint64], sizes: Sequence[int]) -> npt.NDArray[np.int32]:
-    """Merge small objects one at a time: a window around each, dilated, the most frequent label of its rim."""
+    """Merge small objects one by one: dilate each in a box around it, and take the most frequent label of its rim."""
     merged = ndimage_relabel(labels)
     for size in sizes:
         for index, window in enumerate(ndimage.find_objects(merged), start=1):

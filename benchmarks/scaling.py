@@ -1,7 +1,8 @@
 """Time per megapixel and peak memory from 256 x 256 on: ``python benchmarks/scaling.py [--largest 16384]``.
 
-Each size runs in a process of its own, in memory (`Segmenter.segment`) and in blocks (`Segmenter.segment_large`, zarr
-to zarr). The image is the bundled sample, mirrored and repeated. Then how much the memory grows over 50 calls.
+Each size runs in its own process, in memory (`Segmenter.segment`) and in blocks (`Segmenter.segment_large`, zarr to
+zarr). The image is the bundled sample, mirrored and repeated. Then the script prints how much the memory grows over 50
+calls.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def growth(arguments: argparse.Namespace) -> dict[str, float]:
-    """Segment a small image again and again; MB that the process holds more than after the first calls."""
+    """Segment a small image again and again; return by how many MB the process grew after the first calls."""
     segmenter = Segmenter.pretrained(arguments.model, device=arguments.device, precision=arguments.precision)
     image, held = rows(mirrored(), 0, 128, 128), []
     for _ in range(CALLS):
@@ -85,7 +86,7 @@ def growth(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def child(arguments: argparse.Namespace, *way: str) -> dict[str, float]:
-    """Run one measurement in a process of its own."""
+    """Run one measurement in its own process."""
     names = ("model", "device", "precision", "block", "overlap", "tile")
     given = [part for name in names for part in (f"--{name}", str(getattr(arguments, name)))]
     command = [sys.executable, __file__, *given, *way]

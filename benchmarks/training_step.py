@@ -1,12 +1,13 @@
 """The fused affinity loss against plain differentiation over slices: ``python benchmarks/training_step.py``.
 
-Prints, for the affinity losses alone (self- and cross-correlation, forward and backward, always in single precision)
-and for a whole training step of the same recipe with the network in float32 and in bfloat16, the median time of both
-ways and their ratio, and the most memory that is allocated at a time; for the losses also what is kept between the
-forward and the backward pass, for the whole step also how much of it are the losses. Both ways alternate in one
-process. Ratios are what counts: seconds depend on the machine. Where a device only emulates bfloat16 (it says
-so), its step is slow for a reason that has nothing to do with the losses, and is left out unless ``--precision`` asks
-for it. On a CPU that other programs use as well, ``--clock cpu`` counts the time that the process itself has had.
+Measures the affinity losses alone (self- and cross-correlation, forward and backward, always in single precision)
+and a whole training step of the same recipe with the network in float32 and in bfloat16. For both, it prints the
+median time of the two ways, their ratio, and the most memory allocated at a time. For the losses it also prints the
+memory kept between the forward and the backward pass, for the whole step also the share of the losses. Both ways
+alternate in one process. Compare the ratios: the seconds depend on the machine. If a device only emulates bfloat16
+(the script says so), its step is slow for a reason that has nothing to do with the losses, and is left out unless
+``--precision`` asks for it. On a CPU that other programs use as well, ``--clock cpu`` counts only the time of the
+process itself.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Case:
 
 
 def medians(case: Case, run: Callable[[AffinityLoss], float], repeats: int) -> dict[str, float]:
-    """Median seconds of both ways, in turn, after one run of each that is not counted."""
+    """Median seconds of both ways, in turn, without the first run of each."""
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     values = {name: run(loss) for name, loss in WAYS.items()}
     if not np.isclose(values["plain"], values["fused"], rtol=1e-4):
@@ -122,7 +123,7 @@ def kept_bytes(case: Case, loss: AffinityLoss) -> int:
 
 
 def peak_bytes(case: Case, run: Callable[[AffinityLoss], float], loss: AffinityLoss) -> int:
-    """Most memory that a run allocates at a time, beyond what was there before."""
+    """Most memory that a run allocates at a time, beyond the memory in use before."""
     if case.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -166,7 +167,7 @@ def arguments_of_user() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--recipe", default="cvppp", help="recipe whose network and pairs are taken (default: %(default)s)"
+        "--recipe", default="cvppp", help="recipe with the network and the pairs (default: %(default)s)"
     )
     parser.add_argument(
         "--crop", type=int, default=256, help="height and width in pixels (default: %(default)s)"
@@ -186,7 +187,7 @@ def arguments_of_user() -> argparse.Namespace:
         "--clock",
         choices=tuple(CLOCKS),
         default="wall",
-        help="time that passes, or that of the process on all its threads (default: %(default)s)",
+        help="time that passes, or CPU time of the process on all its threads (default: %(default)s)",
     )
     return parser.parse_args()
 

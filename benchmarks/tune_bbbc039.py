@@ -20,7 +20,7 @@ from pixel_embedded_affinity.metrics import aggregated_jaccard_index
 
 
 def pairs_of(folder: str, split: str, count: int) -> list[Pair]:
-    """So many fields of a split."""
+    """Some fields of a split."""
     return spread(find_pairs(folder, DataSettings(layout="bbbc039"), split), count)
 
 
@@ -34,7 +34,7 @@ def spoiled(segmenter: Segmenter) -> Segmenter:
 
 
 def scores(segmenters: Sequence[Segmenter], pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
-    """AJI of each of the segmenters, which share one network, on each field."""
+    """AJI of each segmenter on each field; the segmenters share one network."""
     rows = []
     for pair in pairs:
         field = read(pair, segmenters[0])

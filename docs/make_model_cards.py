@@ -1,4 +1,4 @@
-"""Write what the registry says of each model into its card, docs/models/NAME.rst, between the two markers.
+"""Write what the registry says about each model into its card, docs/models/NAME.rst, between the two markers.
 
 Run it from any folder, whenever the registry has changed::
 

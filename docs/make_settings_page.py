@@ -24,12 +24,11 @@ HEAD = """Settings
 
 .. This page is written by docs/make_settings_page.py, from the declarations in the code.
 
-What a model does after its network, and how it sees an image. Every key is one of a settings file (tables within
-tables) and of `Segmenter.with_settings <pixel_embedded_affinity.Segmenter.with_settings>`, as in
-``segmenter.with_settings(**{"postprocess.min_size": 30})``. The ``values`` of a
-`Search <pixel_embedded_affinity.tune.Search>` take each key that it has no field for. Every flag is one of
-``pea segment``, ``pea evaluate``, ``pea tune`` and ``pea compare``; lists are written with commas. The defaults are
-those of a model whose file does not say otherwise.
+Settings say how a model sees an image, and what it does after its network. Use the keys in a settings file (as tables
+within tables), in `Segmenter.with_settings <pixel_embedded_affinity.Segmenter.with_settings>`, such as
+``segmenter.with_settings(**{"postprocess.min_size": 30})``, and in the ``values`` of a
+`Search <pixel_embedded_affinity.tune.Search>`. Use the flags with ``pea segment``, ``pea evaluate``, ``pea tune`` and
+``pea compare``; write lists with commas. A default holds for every model whose file has no other value.
 
 """
 CLUSTERERS = """

@@ -2,8 +2,8 @@
 
 python examples/batch_folder.py [IMAGES [FOLDER]]
 
-IMAGES is the folder of the images, FOLDER where the results go. Without them, parts of the bundled field are
-segmented, and everything is in a new temporary folder. The command `pea segment` does the same, and more.
+IMAGES is the folder of the images, FOLDER the folder for the results. Without them, the script segments parts of the
+bundled field, in a new temporary folder. The command `pea segment` does the same, and more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def folders(arguments: list[str]) -> tuple[Path, Path]:
-    """Return the folder of the images and that of the results."""
+    """Return the folder of the images and the folder for the results."""
     if arguments:
         images = Path(arguments[0])
         return images, Path(arguments[1]) if len(arguments) > 1 else images / "results"

@@ -1,8 +1,8 @@
-"""Hand embeddings and affinities to another pipeline, and take another pipeline's embedding in.
+"""Give embeddings and affinities to another pipeline, and use another pipeline's embedding.
 
 python examples/embeddings_for_another_pipeline.py [FOLDER]
 
-FOLDER is where the results go; without it they go into a new temporary folder.
+FOLDER is the folder for the results; without it, they go into a new temporary folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pixel_embedded_affinity.samples import nuclei
 
 
 def main() -> None:
-    """Write arrays for another program, then read them as if they came from one."""
+    """Write arrays for another program, then read them as if another program had written them."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="embeddings_"))
     folder.mkdir(parents=True, exist_ok=True)
     hand_out(folder / "embedding.npz")
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def hand_out(path: Path) -> None:
-    """Write what the network knows of an image as arrays that any program can read."""
+    """Write what the network made of an image as arrays that any program can read."""
     segmenter = Segmenter.pretrained("bbbc039")
     embedding = segmenter.embed(nuclei().image)
     pairs = affinities(embedding, Neighborhood.from_ranges([1, 3], directions=4)).numpy()

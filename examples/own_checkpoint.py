@@ -1,9 +1,9 @@
-"""Use a model file of your own, and write one with other inference settings.
+"""Use your own model file, and write one with other inference settings.
 
 python examples/own_checkpoint.py [CHECKPOINT [FOLDER]]
 
-CHECKPOINT is a .safetensors file such as `pea train` writes, FOLDER where the results go. Without them, the
-file of the bundled model is used, and the results go into a new temporary folder.
+CHECKPOINT is a .safetensors file such as `pea train` writes, FOLDER the folder for the results. Without them, the
+script uses the file of the bundled model and a new temporary folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     print(f"{segmenter!r}: {segmenter.config.description}")
     print(segmenter.config.neighborhood)
 
-    # The settings of a model are defaults. They can be changed for one segmenter ...
+    # The settings of a model are defaults. Change them for one segmenter ...
     neighborhood = Neighborhood.from_ranges([1, 3, 9, 15], directions=8, strides=10)
     changed = segmenter.with_settings(
         neighborhood=neighborhood, postprocess=replace(segmenter.config.postprocess, clear_border=True)
@@ -38,7 +38,7 @@ def main() -> None:
     image = nuclei().image
     print(f"{changed.segment(image).max()} nuclei without those at the border, by {path}")
 
-    # ... or be stored in a file with the same weights, to be loaded from there from then on.
+    # ... or write them into a file with the same weights, and load that from then on.
     checkpoint = read_checkpoint(path)
     config: ModelConfig = changed.config.changed(name="without_border")
     target = folder / "without_border.safetensors"

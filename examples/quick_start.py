@@ -1,8 +1,8 @@
-"""From an image to labels, an overlay and a table, and to other labels from the same network pass.
+"""From an image to labels, an overlay and a table, and to other labels without running the network again.
 
 python examples/quick_start.py [FOLDER]
 
-FOLDER is where the results go; without it they go into a new temporary folder.
+FOLDER is the folder for the results; without it, they go into a new temporary folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
 
     for ranges in ([1, 3, 5], [1, 3, 9, 11], [1, 5, 9, 15, 21]):
         neighborhood = Neighborhood.from_ranges(ranges, directions=8, strides=10)
-        # The embedding is in the result already: the network does not run again.
+        # The result holds the embedding, so the network does not run again.
         labels = segmenter.cluster(result.embedding, neighborhood=neighborhood)
         print(f"{labels.max()} nuclei with ranges {ranges}")
     print(f"results are in {folder}")

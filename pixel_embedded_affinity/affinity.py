@@ -30,8 +30,8 @@ _ROUNDING = 0.01
 _FEW = 1 / 4
 
 
-def overlap(shape: Sequence[int], offset: Sequence[int]) -> tuple[Box, Box]:
-    """Boxes of the pixels that have a partner along an offset, and of those partners.
+def pair_boxes(shape: Sequence[int], offset: Sequence[int]) -> tuple[Box, Box]:
+    """Return the box of the pixels that have a partner along an offset, and the box of their partners.
 
     Parameters
     ----------
@@ -68,27 +68,27 @@ class Pairs(NamedTuple):
 
 
 class Affinities:
-    """Affinities of the pixel pairs of a neighborhood: given ones, or those of an embedding, computed on demand.
+    """Affinities of the pixel pairs of a neighborhood: given, or computed from an embedding when asked for.
 
-    Long ranges are used on a coarse grid only (the neighborhood's strides), so that computing all `values` of
-    many offsets is a waste: `channel` and `pairs` compute what is asked for, and give the same numbers.
+    Clustering uses repulsive pairs only on the neighborhood's strides, so that most of `values` would be computed
+    in vain: `channel` and `pairs` compute only what is asked for, and give the same numbers.
 
     Parameters
     ----------
     values : numpy.ndarray or torch.Tensor or None
-        ``(K, *spatial)``: cosine similarity in [-1, 1], 1 = same object. None for those of the embedding.
+        ``(K, *spatial)``: cosine similarity in [-1, 1], 1 = same object. None: computed from the embedding.
     neighborhood : Neighborhood
         The K offsets and their roles.
     embedding : numpy.ndarray or torch.Tensor, optional
-        The unit-length embedding ``(D, *spatial)``: what the values are computed from where none are given,
-        and what clusterers of embeddings use. `affinities` makes it from any embedding. Neither it nor
-        `values` are copied; do not change them afterwards.
+        The unit-length embedding ``(D, *spatial)``, such as `affinities` makes from any embedding. Values that are
+        not given are computed from it, and some clusterers use it. Neither it nor `values` are copied; do not
+        change them afterwards.
 
     Raises
     ------
     InputError
-        If neither values nor an embedding are given; or, of an embedding without values, if it has another
-        dimension than the neighborhood, no pixel, NaN or infinite values, or components beyond 1.
+        If neither values nor an embedding are given. Without values: if the embedding has another number of axes
+        than the neighborhood, no pixel, NaN or infinite values, or components beyond 1.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class Affinities:
 
     @property
     def source(self) -> Array | None:
-        """The embedding as it was given, on the device where it is, also in the NumPy form of affinities."""
+        """The embedding as it was given, on its own device; `numpy` leaves it there."""
         return self._source
 
     @property
     def is_given(self) -> bool:
-        """Whether the values were given, and are not those of the embedding."""
+        """Whether the caller gave the values; else they are computed from the embedding."""
         return self._given is not None
 
     @property
@@ -151,7 +151,7 @@ class Affinities:
         """Bool ``(K, *spatial)``, of the values' kind: whether both ends of a pair lie in the image."""
         valid = np.zeros((len(self.neighborhood), *self.spatial_shape), dtype=bool)
         for channel, offset in zip(valid, self.neighborhood.offsets):
-            channel[overlap(self.spatial_shape, offset)[0]] = True
+            channel[pair_boxes(self.spatial_shape, offset)[0]] = True
         if self._as_numpy or isinstance(self._origin, np.ndarray):
             return valid
         import torch
@@ -166,8 +166,7 @@ class Affinities:
         channel : int
             Position of the offset, from 0.
         where : tuple of slice, optional
-            One slice per spatial axis, with a step of at least 1: a window, a grid of strides, or both.
-            Default: everywhere.
+            One slice per spatial axis, with a step of at least 1. Default: everywhere.
 
         Returns
         -------
@@ -222,8 +221,8 @@ class Affinities:
         return Pairs(first, second, _products_of_pairs(self._unit, first, second))
 
     def numpy(self) -> Affinities:
-        """Return the same affinities as NumPy arrays in main memory; what was not computed yet is still not."""
-        result = copy.copy(self)  # not made anew: what was checked need not be checked again
+        """Return the same affinities as NumPy arrays in main memory, without computing any."""
+        result = copy.copy(self)  # the constructor would check the values again
         result._given = None if self._given is None else numpy_of(self._given)
         result._as_numpy = True
         result._computed = None if self._computed is None else numpy_of(self._computed)
@@ -263,7 +262,7 @@ class Affinities:
 def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affinities:
     """Compare the embeddings of pixel pairs: ``A(p, o) = <E(p), E(p + o)>``, the embedding E of unit length.
 
-    The input is checked at once; the products are taken when they are asked for.
+    The function checks its input at once; affinities are computed when asked for.
 
     Parameters
     ----------
@@ -272,7 +271,7 @@ def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affi
         axes; an array is scaled to unit length per pixel first (a zero vector stays zero: it is similar to
         nothing). Never modified. The values of an `Embedding` are not copied.
     neighborhood : Neighborhood
-        The compared pairs; ranges longer than the image are allowed, and have no valid pair.
+        The compared pairs. A range may be longer than the image; it then has no valid pair.
 
     Returns
     -------
@@ -282,7 +281,7 @@ def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affi
     Raises
     ------
     InputError
-        If the embedding has another dimension than the neighborhood, no pixel, masked, NaN or infinite
+        If the embedding has another number of axes than the neighborhood, no pixel, masked, NaN or infinite
         values, or is not floating-point; or `neighborhood` is not a `Neighborhood`.
 
     References
@@ -391,7 +390,7 @@ def _checked_box(where: Box | None, shape: tuple[int, ...]) -> Box:
 
 
 def _ends(shape: tuple[int, ...], offset: Sequence[int], box: Box) -> tuple[Box, Box, Box]:
-    """Of the pixels of a box, those with a partner: their places in the box, in the image, and the partners."""
+    """Find the pixels of a box that have a partner: where they lie in the box and in the image, and the partners."""
     places, here, there = [], [], []
     for n, step, part in zip(shape, offset, box):
         least, most = max(0, -step), min(n, n - step)
@@ -409,7 +408,7 @@ def _ends(shape: tuple[int, ...], offset: Sequence[int], box: Box) -> tuple[Box,
 class _Unit(NamedTuple):
     """An embedding (D, *spatial) in main memory, float32, contiguous with its channels first or last.
 
-    The network's are last, and copying them into the other order takes longer than comparing some offsets.
+    The network gives channels last; reordering them would take longer than comparing some offsets.
     """
 
     vectors: npt.NDArray[np.float32]
@@ -441,10 +440,10 @@ def _products(unit: _Unit | torch.Tensor, offset: Sequence[int], box: Box) -> Ar
 
 
 def _multiply(first: _Unit, second: npt.NDArray[Any], out: npt.NDArray[np.float32]) -> None:
-    """Inner products over channels, clipped to cosines; each the same bits whatever is computed along with it.
+    """Inner products over channels, clipped to [-1, 1]; a pair gives the same bits, whatever other pairs are computed.
 
-    NumPy's einsum keeps no product in memory. It goes through the axis that is the fastest in memory last, so
-    that the order of additions is fixed, with one exception: a single pixel with its channels first.
+    NumPy's einsum keeps no product in memory. It takes the axis that is fastest in memory last, which fixes the
+    order of additions. The only exception is a single pixel with its channels first.
     """
     one, other = first.vectors, second
     if first.channels_last:
@@ -476,7 +475,7 @@ def _products_on_device(
 def _products_of_pairs(
     unit: _Unit | torch.Tensor, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float32]:
-    """Inner products of the embeddings of pairs of pixels, which are given by their numbers in C order."""
+    """Affinities of pairs of pixels, which are numbered in C order."""
     if isinstance(unit, _Unit):
         values = np.zeros(len(first), np.float32)
         ends = (_picked(unit, numbers) for numbers in (first, second))
@@ -490,7 +489,7 @@ def _products_of_pairs(
 
 
 def _picked(unit: _Unit, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-    """Vectors (D, N) of some pixels, in the order of memory of all."""
+    """Vectors (D, N) of some pixels, in the embedding's order of memory."""
     count = len(unit.vectors)
     if unit.channels_last:
         rows: npt.NDArray[np.float32] = np.moveaxis(unit.vectors, 0, -1).reshape(-1, count)
@@ -502,7 +501,7 @@ def _picked(unit: _Unit, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.float3
 
 
 def _all_products(unit: _Unit | torch.Tensor, neighborhood: Neighborhood) -> Array:
-    """All offsets at all pixels; in main memory, one offset a task, on torch's threads."""
+    """All offsets at all pixels; in main memory, torch's threads take one offset each."""
     import torch
 
     if not isinstance(unit, _Unit):
@@ -514,7 +513,7 @@ def _all_products(unit: _Unit | torch.Tensor, neighborhood: Neighborhood) -> Arr
 
     def fill(task: tuple[npt.NDArray[np.float32], tuple[int, ...]]) -> None:
         channel, offset = task
-        here, there = overlap(shape, offset)
+        here, there = pair_boxes(shape, offset)
         ends = (slice(None), *here), (slice(None), *there)
         _multiply(_Unit(vectors[ends[0]], unit.channels_last), vectors[ends[1]], channel[here])
 

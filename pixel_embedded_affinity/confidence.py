@@ -1,4 +1,4 @@
-"""Confidence of each object: how well the affinities agree with its being one object, and a whole one."""
+"""Confidence: how well the affinities agree that an object is one object, and a whole one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.affinity import affinities, overlap
+from pixel_embedded_affinity.affinity import affinities, pair_boxes
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_labels
 from pixel_embedded_affinity.labels import as_labels
@@ -25,45 +25,44 @@ Rows = npt.NDArray[np.intp]
 def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: Neighborhood) -> Confidences:
     """Measure how well affinities agree with every object of a label image.
 
-    The confidence of an object is the mean affinity of the pairs of pixels that lie inside it, minus the mean
-    of the positive affinities of the attractive pairs that cross its border (to other objects or to
-    background), and 0 if that is negative::
+    The confidence of an object is the mean affinity of the pairs inside it, minus the mean positive affinity of
+    the attractive pairs that cross its border (to other objects or to background)::
 
         confidence = max(0, mean(A inside) - mean(max(A, 0) across))
 
-    An object is confident if its pixels are alike, and unlike those just beyond its border. One that joins
-    several objects holds pairs that are not alike; one that is a part of an object resembles what lies across
-    its border; and a speck of background resembles its surroundings. It is a measure to rank objects by, for
-    example to look at the least confident ones first, not a calibrated probability.
+    An object is confident if its pixels are alike, and unlike the pixels just beyond its border. A label that joins
+    several objects holds pairs that are not alike. A label that is only a part of an object resembles what lies
+    across its border. A speck of background resembles its surroundings. Use the confidence to rank objects, for
+    example to look at the least confident ones first; it is not a calibrated probability.
 
     Parameters
     ----------
     labels : array-like of int
-        Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive. Either of the embedding's
-        spatial shape, or of the image's, where the network saw the image scaled: they are then resized to the
+        Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive. They have the embedding's
+        spatial shape; or the image's, where the network saw the image scaled, and are then resized to the
         embedding.
     embedding : Embedding, numpy.ndarray or torch.Tensor
         Shape ``(D, *spatial)``, as for `pixel_embedded_affinity.affinities`.
     neighborhood : Neighborhood
-        The pairs of pixels: all of them count inside objects, the attractive ones across borders. Every pixel
-        is used, whatever the strides.
+        The pairs of pixels: all count inside objects, only attractive ones across borders. Pairs start at every
+        pixel, whatever the strides.
 
     Returns
     -------
     numpy.ndarray
-        float64 in [0, 1], one value per object in ascending order of labels. The mean over no pair counts as
-        0: an object without a pair inside it, or too small to be seen at the embedding's resolution, has
-        confidence 0; one without a pair across its border loses nothing.
+        float64 in [0, 1], one value per object in ascending order of labels. The mean over no pair counts as 0.
+        So an object has confidence 0 if no pair lies inside it, or if it is too small for the embedding's
+        resolution, and loses nothing if no pair crosses its border.
 
     Raises
     ------
     InputError
-        If the labels, the embedding or the neighborhood cannot be used, or the shape of the labels is not
-        that of the embedding up to a scale that is the same for all axes.
+        If the labels, the embedding or the neighborhood cannot be used, or no single scale turns the labels' shape
+        into the embedding's.
 
     Notes
     -----
-    The pairs of one offset are held in memory at a time.
+    Only the pairs of one offset are in memory at a time.
     """
     array = as_labels(labels)
     shape = _spatial_shape(embedding, neighborhood)
@@ -82,7 +81,7 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
 
 
 class _Pairs(NamedTuple):
-    """All pairs of one offset: the rows of their two ends, 0 = background, their affinities and their role."""
+    """All pairs of one offset: the rows of their ends (0 = background), their affinities, and their role."""
 
     first: Rows
     second: Rows
@@ -91,7 +90,7 @@ class _Pairs(NamedTuple):
 
 
 class _Means:
-    """Mean value of each row, gathered in parts; row 0, the background, is not asked for."""
+    """Mean value of each row, gathered offset by offset; row 0 is the background."""
 
     def __init__(self, objects: int) -> None:
         self._sums, self._counts = np.zeros(objects + 1), np.zeros(objects + 1)
@@ -101,19 +100,19 @@ class _Means:
         self._counts += np.bincount(rows, minlength=len(self._counts))
 
     def of_objects(self) -> Confidences:
-        """The means; 0 where there is no value."""
+        """The means of all objects; 0 where there is no value."""
         return self._sums[1:] / np.maximum(self._counts[1:], 1)
 
 
 def _pairs(rows: Rows, embedding: Embedding | Array, neighborhood: Neighborhood) -> Iterator[_Pairs]:
     for offset, attractive in zip(neighborhood.offsets, neighborhood.attractive):
         values = affinities(embedding, Neighborhood((offset,))).numpy().values[0]
-        here, there = overlap(rows.shape, offset)
+        here, there = pair_boxes(rows.shape, offset)
         yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), attractive)
 
 
 def _spatial_shape(embedding: Embedding | Array, neighborhood: Neighborhood) -> tuple[int, ...]:
-    """The embedding's, once it is known to be one."""
+    """The embedding's spatial shape; refuses what is no embedding or no neighborhood."""
     if not isinstance(neighborhood, Neighborhood):
         raise InputError(
             f"neighborhood must be a Neighborhood, got {type(neighborhood).__name__}; use the model's, "
@@ -123,12 +122,12 @@ def _spatial_shape(embedding: Embedding | Array, neighborhood: Neighborhood) -> 
 
 
 def _check_scaled(shape: tuple[int, ...], scaled: tuple[int, ...]) -> None:
-    """Refuse shapes that no single scale, rounded to whole pixels, leads from one to the other."""
+    """Refuse shapes if no single scale, with lengths rounded to pixels, turns one into the other."""
     same_axes = len(shape) == len(scaled) and min(scaled) > 0
     least = max(((new - 0.5) / old for old, new in zip(shape, scaled) if new > 1), default=0)
     most = min((new + 0.5) / old for old, new in zip(shape, scaled))
     if not same_axes or least > most:
         raise InputError(
             f"labels of shape {shape} for an embedding of spatial shape {scaled}; expected equal shapes, or "
-            "those of an image and of the same image scaled; pass the labels of this embedding"
+            "shapes of an image before and after scaling; pass the labels of this embedding"
         )

@@ -44,7 +44,7 @@ WHOLE = Tiling(None)
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What the network knows of an image: the input of any number of clusterings.
+    """What the network made of an image. It can be clustered any number of times.
 
     Attributes
     ----------
@@ -54,8 +54,8 @@ class Embedding:
         float32, of the shape `seen_shape`: probability that a pixel belongs to an object; None for a network
         without a foreground head.
     image_shape : tuple of int or None
-        Spatial shape of the image that it was made of, which `Segmenter.cluster` gives to the labels. None:
-        `seen_shape`, the image not having been resized for the network.
+        Spatial shape of the image, which `Segmenter.cluster` gives to the labels. None: `seen_shape`, since the
+        image was not resized for the network.
     stride : tuple of int or None
         Pixels of the image that the network saw between two embedding vectors, along each axis. None: 1.
     seen : tuple of int or None
@@ -81,7 +81,7 @@ class Embedding:
         return self.seen or self.spatial_shape
 
     def crop(self, box: Box) -> Embedding:
-        """Return a part of it, which shares its memory; it is not that of a whole image.
+        """Return a part of the embedding, which shares its memory and has no `image_shape`.
 
         Parameters
         ----------
@@ -96,8 +96,8 @@ class Embedding:
         sides = [range(length)[side] for side, length in zip(box, self.seen_shape)]
         if self.stride and any(side.start % step or side.step != 1 for side, step in zip(sides, self.stride)):
             raise InputError(
-                f"box {box} of an embedding with a vector at every {self.stride}-th pixel; expected a box without "
-                "gaps that starts at multiples of that; begin it earlier"
+                f"box {box} of an embedding with stride {self.stride}; expected a box without gaps that starts at "
+                "multiples of the stride; begin it earlier"
             )
         vectors = box if self.stride is None else _strided(sides, self.stride)
         foreground = None if self.foreground is None else self.foreground[box]
@@ -138,16 +138,16 @@ def embed(
     """Run the network on one normalized image.
 
     With several views (test-time augmentation) the network also sees the image flipped, and with axes of equal
-    pixel size swapped. The embeddings, mapped back, lie one after the other in the channels, divided by the square
-    root of their number: of unit length together, and their cosine is the mean of the views' affinities. The
-    probability of the foreground is the mean of theirs.
+    pixel size swapped. The result holds the views' embeddings one after the other in its channels, mapped back and
+    divided by the square root of the number of views. Its vectors have unit length, and their cosine is the mean of
+    the views' affinities. The foreground's probability is the mean over the views.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In evaluation mode, on `device`. It says its number of spatial axes, ``ndim`` (default 2), and the ``stride``
-        of its embedding (default 1). To be run in tiles, it says its ``grid``, ``receptive_radius()`` and
-        ``memory_per_pixel()``, as `ResidualUNet` does.
+        In evaluation mode, on `device`. Its attribute ``ndim`` is the number of spatial axes (default 2), ``stride``
+        the stride of its embedding (default 1). Tiles need its ``grid``, ``receptive_radius()`` and
+        ``memory_per_pixel()``; see `ResidualUNet`.
     image : numpy.ndarray
         float32 ``(C, *spatial)``, normalized.
     device : torch.device
@@ -155,25 +155,25 @@ def embed(
     precision : str
         ``"auto"``, ``"float32"`` or ``"bfloat16"``, see `pixel_embedded_affinity.runtime.device`.
     tiling : Tiling
-        How the image is cut. Where memory does not suffice for a tile, tiles of half its size are taken, down
-        to one coarsest pixel of the network; this is logged. With ``Tiling(None)`` the image is never cut.
+        How the image is cut. Where a tile does not fit into memory, tiles of half its size are tried, down to one
+        step of the network's grid; the log says so. With ``Tiling(None)`` the image is never cut.
     views : int
-        In how many views the network sees the image, see `pixel_embedded_affinity.geometry.views.geometries`. More
-        than one need a network that says its ``grid``.
+        Number of views, see `pixel_embedded_affinity.geometry.views.geometries`. Several views need a network with a
+        ``grid``.
     pixel_size : sequence of float, optional
         Size of a pixel along each axis. Axes are swapped where it is equal. Default: y and x are alike, z is not.
 
     Returns
     -------
     Embedding
-        On `device`; with as many channels as those of the network times `views`.
+        On `device`. It has `views` times the network's channels.
 
     Raises
     ------
     InputError
-        If the network's output is not finite: an image far outside the intensities that it was trained on;
-        if the image has another number of axes than those of the network; if tiles or several views are asked for
-        and the network does not say how they must lie; or if there are no such views.
+        If the network's output is not finite, as for an image far outside the intensities of its training; the image
+        has another number of axes than the network; tiles or several views are asked for, and the network has no
+        ``grid``; or `views` is not a valid number of views.
     """
     ndim = ndim_of(network)
     _check_axes(network, image, ndim)
@@ -192,7 +192,7 @@ def _check_axes(network: nn.Module, image: npt.NDArray[np.float32], ndim: int) -
 
 
 def _alike(network: nn.Module, ndim: int, pixel_size: Sequence[float] | None) -> list[tuple[Any, ...]]:
-    """What must be equal for two axes to be swapped: the size of a pixel, and how the network treats it."""
+    """What two axes must share to be swapped: the size of a pixel, the network's grid and its stride."""
     return list(zip(pixel_sizes(ndim, pixel_size), grid_of(network), stride_of(network)))
 
 
@@ -230,8 +230,8 @@ def _several_views(
 ) -> Embedding:
     """The views' embeddings in one.
 
-    The image is extended to whole coarsest pixels of the network first, as the network itself would: these then lie
-    at the same places in every view, and a part of an image gives what it gives in the whole.
+    The image is first extended to a multiple of the network's grid, as the network itself would do. The grid then
+    lies at the same places in every view, and a part of an image gives what it gives in the whole.
     """
     shape = image.shape[1:]
     extended = _padded(image, tuple(slice(0, end) for end in map(rounded_up, shape, grid_of(network))))
@@ -247,15 +247,15 @@ def _several_views(
 
 
 def _mapped_back(found: Embedding, geometry: Geometry, shape: tuple[int, ...]) -> Embedding:
-    """A view's embedding on the pixels of the image, which has a shape."""
+    """A view's embedding on the pixels of an image of this shape."""
     foreground = None if found.foreground is None else geometry.invert(found.foreground)
     return Embedding(geometry.invert(found.values), foreground, stride=found.stride, seen=shape)
 
 
 def _empty_views(found: Embedding, views: int) -> Embedding:
-    """Room for the embeddings of all views, and a foreground to be summed up."""
+    """Memory for the embeddings of all views, and zeros to which their foregrounds are added."""
     with torch.inference_mode():
-        # Channels last in memory, as the network's: pairs of pixels are compared fastest there.
+        # Channels last in memory, as the network gives them: pairs of pixels are compared fastest so.
         values = found.values.new_empty((*found.spatial_shape, len(found.values) * views)).movedim(-1, 0)
         foreground = None if found.foreground is None else torch.zeros_like(found.foreground)
         return replace(found, values=values, foreground=foreground)
@@ -274,7 +274,7 @@ def _add_view(result: Embedding, found: Embedding, number: int, views: int) -> N
 def _size(
     network: nn.Module, shape: Sequence[int], device: torch.device, tiling: Tiling
 ) -> tuple[int, ...] | None:
-    """Size of the tiles; None for the whole image, without a way back."""
+    """Size of the tiles; None for the whole image, without smaller tiles to fall back on."""
     if tiling.size is None:
         return None
     if isinstance(tiling.size, str):
@@ -285,7 +285,7 @@ def _size(
 def _fitting(
     network: nn.Module, shape: Sequence[int], device: torch.device, tiling: Tiling
 ) -> tuple[int, ...]:
-    """The whole image if there is memory for it, else the largest tile for which there is."""
+    """The whole image if it fits into memory, else the largest tile that does."""
     grid, pixels = grid_of(network), _affordable(network, device)
     if math.prod(map(rounded_up, shape, grid)) <= pixels:
         return tuple(shape)
@@ -303,7 +303,7 @@ def _affordable(network: nn.Module, device: torch.device) -> int:
 
 
 def ndim_of(network: nn.Module) -> int:
-    """Number of spatial axes of the images that a network takes; 2 where it does not say it.
+    """Number of spatial axes of the images that a network takes; 2 if it does not say.
 
     Raises
     ------
@@ -319,12 +319,12 @@ def ndim_of(network: nn.Module) -> int:
 
 
 def grid_of(network: nn.Module) -> tuple[int, ...]:
-    """Pixels, along each axis, in the coarsest pixel of a network, at multiples of which tiles must start.
+    """The network's grid in pixels along each axis: tiles must start at its multiples.
 
     Raises
     ------
     InputError
-        If the network does not say it.
+        If the network does not say.
     """
     grid = getattr(network, "grid", None)
     if not isinstance(grid, int) and listed(grid) is None:
@@ -336,24 +336,24 @@ def grid_of(network: nn.Module) -> tuple[int, ...]:
 
 
 def stride_of(network: nn.Module) -> tuple[int, ...]:
-    """Pixels of the image between two embedding vectors of a network, along each axis; 1 where it does not say it.
+    """Pixels of the image between two embedding vectors of a network, along each axis; 1 if it does not say.
 
     Raises
     ------
     InputError
-        If the network says something else than integers.
+        If the network's stride is not one integer or one per axis.
     """
     stride = getattr(network, "stride", 1)
     return per_axis(stride, ndim_of(network), f"stride of network {type(network).__name__}")
 
 
 def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
-    """Context along each axis that tiles have around them in a network.
+    """Halo of a network's tiles along each axis, in pixels.
 
     Raises
     ------
     InputError
-        If the tiling has not one halo per axis.
+        If the tiling does not have one halo per axis.
     """
     ndim, radius = ndim_of(network), getattr(network, "receptive_radius", None)
     if radius is None or tiling.halo != "auto":
@@ -400,7 +400,7 @@ def _tiled(
 ) -> Embedding:
     """The same, put together from tiles."""
     shape = image.shape[1:]
-    if all(part >= length for part, length in zip(size, shape)):  # what the network reads need not be known
+    if all(part >= length for part, length in zip(size, shape)):  # one tile needs no halo
         return _whole(network, image, device, precision)
     parts = tiles(shape, size, halo=halo_of(network, tiling), grid=grid_of(network))
     if len(parts) == 1:
@@ -440,21 +440,21 @@ def _strided(box: Iterable[slice | range], stride: Iterable[int] | None) -> Box:
 
 
 def _batch_size(network: nn.Module, device: torch.device, tile: Tile) -> int:
-    """Tiles that go through the network together: they only pay where the device is wider than a tile."""
+    """Number of tiles that go through the network together; on a CPU that is no faster than one by one."""
     if device.type != "cuda" or not hasattr(network, "memory_per_pixel"):
         return 1
     return max(1, min(_LARGEST_BATCH, _affordable(network, device) // math.prod(shape_of(tile.outer))))
 
 
 def _padded(image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]:
-    """A part of an image, its last pixels repeated where the part reaches beyond, as the network does."""
+    """A part of an image; beyond the image its last pixels are repeated, as the network does."""
     part = image[_channels_of(box)]
     missing = [length - there for length, there in zip(shape_of(box), part.shape[1:])]
     return np.pad(part, [(0, 0), *((0, count) for count in missing)], mode="edge") if any(missing) else part
 
 
 def _empty_like(found: Embedding, shape: tuple[int, ...]) -> Embedding:
-    """An embedding of an image of another shape, whose values are to be put in."""
+    """An embedding of an image of another shape, its values still unset."""
     whole = tuple(slice(0, length) for length in shape)
     with torch.inference_mode():
         values = found.values.new_empty((len(found.values), *shape_of(_strided(whole, found.stride))))
@@ -472,7 +472,7 @@ def _put(result: Embedding, tile: Tile, found: Embedding) -> None:
 
 
 def _refuse_overflow(image: npt.NDArray[np.float32], *outputs: torch.Tensor | None) -> None:
-    """Refuse output that is not finite: it would quietly be background, or similar to nothing."""
+    """Refuse output that is not finite: it would silently become background, or similar to nothing."""
     if not all(bool(output.sum().isfinite()) for output in outputs if output is not None):
         raise InputError(
             f"the network overflows on this image, whose normalized values go from {image.min():g} to "

@@ -1,4 +1,4 @@
-"""The exceptions of the library: every refusal is one of these, and says what came, what was expected, what to do."""
+"""The library's exceptions: each message says what came, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ _LONGEST_OF_OTHERS = 200
 
 
 def readable(text: str) -> str:
-    r"""Return a text as one line that a terminal shows as it is, cut in its middle where it is very long.
+    r"""Return a text as one line that is safe to print; a very long text loses its middle.
 
-    File names and files that come from elsewhere may hold line breaks, control characters of terminals, and
-    halves of characters that cannot be printed; these are shown as Python writes them, such as ``\x1b``.
+    Foreign files and file names may hold line breaks, control characters of terminals, and halves of characters.
+    These are shown as Python writes them, such as ``\x1b``.
     """
     shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
     if len(shown) <= _LONGEST:
@@ -19,7 +19,7 @@ def readable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the beginning of what an error of another library says, on one line; its kind where it says nothing."""
+    """Return the start of another library's message on one line; the error's type if it has no message."""
     return " ".join(str(error).split())[:_LONGEST_OF_OTHERS] or type(error).__name__
 
 
@@ -47,12 +47,12 @@ class UnknownClustererError(PixelEmbeddedAffinityError, ValueError):
 
 
 class DownloadError(PixelEmbeddedAffinityError, OSError):
-    """Weights that could not be had from any of their places."""
+    """Weights that no place could provide."""
 
 
 class DeviceError(PixelEmbeddedAffinityError, RuntimeError):
-    """A device that was asked for by name and is not there."""
+    """A device that the caller named and that is missing, or a precision that is unknown."""
 
 
 class MissingDependencyError(PixelEmbeddedAffinityError, ImportError):
-    """An optional package that the asked feature needs and that is not installed."""
+    """An optional package that a feature needs and that is not installed."""

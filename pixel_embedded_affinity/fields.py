@@ -1,7 +1,7 @@
-"""Settings: each is declared once, by a field that says its check, its help and the values that tuning tries.
+"""Settings: one field declares each, with its check, its help and the values that tuning tries.
 
-From the declaration follow the check of the value, JSON and TOML, files of settings, `Segmenter.with_settings`, the
-flags of the command line, the search of `tune` and the page of settings in the documentation.
+The declaration is all that the checks, JSON and TOML, settings files, `Segmenter.with_settings`, the flags of the
+command line, the search of `tune` and the settings page of the documentation need.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Check:
     what : str
         Completes "NAME must be ...".
     convert : callable
-        Takes the value and its name; returns the value as it is kept, or raises `TypeError` if it is another thing.
+        Takes the value and its name; returns the value as it is kept, or raises `TypeError` if it is not valid.
     parse : callable
         Turns the text of a command-line flag into a value for `convert`; raises `ValueError` if it cannot.
     advice : str
-        What to do instead, at the end of a refusal.
+        What to do instead, at the end of a message.
     read : callable, optional
-        In the place of `convert` for values from JSON or TOML.
+        Replaces `convert` for values from JSON or TOML.
     part : type, optional
         The class that declares the settings within the value.
     """
@@ -62,7 +62,7 @@ class Check:
 
 
 def integer(least: int | None = None, most: int | None = None, *, multiple: int = 1) -> Check:
-    """Integers within bounds: of Python, NumPy and torch, but no floats and no booleans."""
+    """Integers of Python, NumPy or torch within bounds; no floats and no booleans."""
 
     def convert(value: Any, name: str) -> int:
         number = as_integer(value)
@@ -131,7 +131,7 @@ def choice(*valid: str | int) -> Check:
 
 
 def list_of(check: Check, length: int | None = None) -> Check:
-    """Sequences of values that pass a check, kept as tuples; on the command line with commas, or ``none``."""
+    """Sequences of values that pass a check, kept as tuples; the command line takes commas, or ``none``."""
 
     def convert(value: Any, name: str) -> tuple[Any, ...]:
         _require(isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)))
@@ -147,7 +147,7 @@ def list_of(check: Check, length: int | None = None) -> Check:
 
 
 def per_axis(check: Check) -> Check:
-    """One value for all axes, or a list of one per axis, of which there are 2 or 3."""
+    """One value for all axes, or a list with one for each of 2 or 3 axes."""
     several = list_of(check)
 
     def convert(value: Any, name: str) -> Any:
@@ -213,7 +213,7 @@ def setting(
     tries : iterable
         Values that `tune` tries, a usual one first.
     inference : bool
-        Of a `ModelConfig`: whether it may be changed without other weights, and is no matter of training.
+        In a `ModelConfig`: whether the caller may change it without training anew.
     """
     metadata = {_DECLARED: Declaration(check, help, tuple(tries), inference)}
     if isinstance(default, (dict, type)):
@@ -224,10 +224,10 @@ def setting(
 
 
 class Settings:
-    """Base class of frozen dataclasses whose fields are declared by `setting`; values are checked on construction.
+    """Base class of frozen dataclasses whose fields `setting` declares; the constructor checks all values.
 
-    Subclasses name themselves for messages: ``section="schedule"`` gives ``schedule.steps must be ...``; where there
-    is no section, `title` says what holds the keys, such as ``"the recipe"``.
+    Subclasses name themselves for messages: ``section="schedule"`` gives ``schedule.steps must be ...``. Without a
+    section, `title` says what holds the keys, such as ``"the recipe"``.
     """
 
     section: ClassVar[str] = ""
@@ -267,7 +267,7 @@ class Settings:
         return cls(**read)
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
-        """Return a copy with other values; a dotted key, such as ``"postprocess.min_size"``, is one within a part.
+        """Return a copy with other values; a dotted key, such as ``"postprocess.min_size"``, reaches into a part.
 
         Raises
         ------
@@ -286,12 +286,12 @@ class Settings:
 
 
 def declarations(kind: Any) -> dict[str, Declaration]:
-    """The declared settings of a class by name, in their order."""
+    """The declarations of a class by the names of their fields, in order."""
     return {entry.name: entry.metadata[_DECLARED] for entry in fields(kind) if _DECLARED in entry.metadata}
 
 
 class Leaf(NamedTuple):
-    """A setting that has no further settings within.
+    """A setting that holds no further settings.
 
     Attributes
     ----------
@@ -300,7 +300,7 @@ class Leaf(NamedTuple):
     default : object
         Its default; `dataclasses.MISSING` for none.
     declared : Declaration
-        All else.
+        What its field says.
     """
 
     key: str
@@ -314,7 +314,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(kind: Any, section: str = "", *, inference: bool = False) -> Iterator[Leaf]:
-    """All settings of a class and of its parts; with `inference` only those that are declared so."""
+    """All settings of a class and of its parts; with `inference`, only inference settings."""
     for entry in fields(kind):
         declared = entry.metadata.get(_DECLARED)
         if declared is None or (inference and not declared.inference):
@@ -328,7 +328,7 @@ def leaves(kind: Any, section: str = "", *, inference: bool = False) -> Iterator
 
 
 def read_table(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of some fields of a dataclass from JSON or TOML, each checked by its declaration, if it has one.
+    """Read values of a dataclass's fields from JSON or TOML; the declaration of a field, if any, checks its value.
 
     Raises
     ------
@@ -345,7 +345,7 @@ def read_table(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_unknown(keys: Iterable[str], known: Iterable[str], title: str) -> None:
-    """Refuse keys that are not known, with those that are.
+    """Refuse unknown keys.
 
     Raises
     ------
@@ -383,7 +383,7 @@ def _as_float(value: Any) -> float:
 
 
 def _is_bool(value: Any) -> bool:
-    """By name: NumPy has a bool of its own, which some of its releases take for an index."""
+    """Compare by name: NumPy has a bool of its own, which some of its releases accept as an index."""
     return type(value).__name__ == "bool"
 
 

@@ -32,9 +32,9 @@ class Image:
     Attributes
     ----------
     values : numpy.ndarray
-        float32, shape ``(C, *spatial)``, C-contiguous; memory of its own, never that of the source.
+        float32, shape ``(C, *spatial)``, C-contiguous; it shares no memory with the source.
     source_axes : str
-        Axes of the source that was converted, such as ``"YXC"``: what is needed to find the way back.
+        Axes of the source, such as ``"YXC"``; `to_source_order` uses them.
     """
 
     values: npt.NDArray[np.float32]
@@ -46,7 +46,7 @@ class Image:
         return self.values.shape[1:]
 
     def to_source_order(self, spatial: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Arrange an array over ``spatial_shape``, labels for example, in the order of the source's axes.
+        """Arrange an array of shape ``spatial_shape``, labels for example, in the order of the source's axes.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Image:
         Raises
         ------
         InputError
-            If the number of axes differs from that of the image.
+            If the array does not have as many axes as the image has spatial ones.
         """
         self._check_axis_count(spatial)
         letters = self._spatial_letters()
@@ -69,7 +69,7 @@ class Image:
         return np.ascontiguousarray(spatial.transpose([canonical.index(letter) for letter in letters]))
 
     def from_source_order(self, spatial: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Arrange an array in the order of the source's axes, a foreground for example, as ``spatial_shape``.
+        """Arrange an array, a foreground for example, from the order of the source's axes to ``spatial_shape``.
 
         The inverse of `to_source_order`, with the same parameters and errors.
         """
@@ -101,9 +101,9 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
     from lengths. A file states its axes itself: axes of length 1 that the model does not know (time, for
     example) are dropped, and for a 3D model the unnamed page axis of a TIFF is Z.
 
-    Channels are fitted to the model: an image of one channel is repeated for a model of three; an alpha
-    channel (the fourth of four for a model of three, or one that a file declares) is dropped. Both are
-    logged. Otherwise the counts must match.
+    Channels are fitted to the model: a model of three channels gets an image of one channel three times; an alpha
+    channel (the fourth of four for a model of three, or one that a file declares) is dropped. The log says both.
+    Otherwise the counts must match.
 
     Parameters
     ----------
@@ -121,13 +121,13 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
     Returns
     -------
     Image
-        Values float32 ``(channels, *spatial)`` in memory of their own.
+        Values float32 ``(channels, *spatial)``, which share no memory with the source.
 
     Raises
     ------
     InputError
         If the source cannot be read, has another dtype, has masked, NaN, infinite or (in float32) overflowing
-        values, an empty axis, too many pixels, axes that do not fit, or a channel count that does not fit.
+        values, an empty axis, too many pixels, or axes or channels that do not fit.
     """
     _check_model(channels, ndim)
     if isinstance(source, (str, os.PathLike)):
@@ -140,14 +140,14 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
         loaded = Source(opened(source, "image"), "", has_alpha=False)
     letters = _resolve_axes(axes, tuple(loaded.values.shape), ndim)
     array = numeric(loaded.values, "image")
-    view = _fit_channels(_channels_first(array, letters), channels, loaded.has_alpha, letters)
-    return Image(_as_float32(view, array), letters)
+    pixels = _fit_channels(_channels_first(array, letters), channels, loaded.has_alpha, letters)
+    return Image(_as_float32(pixels, array), letters)
 
 
 def as_channels(source: Any, *, ndim: int = 2) -> npt.NDArray[np.float32]:
     """Convert an array that is spatial, or has its channels **first**, keeping all its channels.
 
-    For what is drawn or measured beside labels, where no model says how many channels there are.
+    Overlays and tables need this: there no model says how many channels an image has.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def _check_model(channels: int, ndim: int) -> None:
 
 
 def _check_single(source: Any, axes: str | None, ndim: int) -> None:
-    """Refuse a list of images; one of planes stays an image, where the axes or a 3D model say so."""
+    """Refuse a list of images; a list of planes is one image, where the axes or a 3D model say so."""
     if not isinstance(source, (list, tuple)) or not source:
         return
     paths = all(isinstance(item, (str, os.PathLike)) for item in source)
@@ -244,7 +244,7 @@ def _default_axes(shape: tuple[int, ...], ndim: int) -> str:
 def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
     spatial = SPATIAL[ndim]
     example = f"'{spatial}'" if len(shape) == ndim else f"'{spatial}C' or 'C{spatial}'"
-    expected = f"expected one letter per axis, those of {spatial} and at most one C, such as axes={example}"
+    expected = f"expected one letter per axis, each of {spatial} and at most one C, such as axes={example}"
     if not isinstance(axes, str):
         raise InputError(f"axes={axes!r} is a {type(axes).__name__}; {expected}")
     if len(axes) != len(shape):
@@ -270,29 +270,29 @@ def _channels_first(array: npt.NDArray[Any], letters: str) -> npt.NDArray[Any]:
 # --- channels and values ----------------------------------------------------------------------------------
 
 
-def _fit_channels(view: npt.NDArray[Any], channels: int, has_alpha: bool, letters: str) -> npt.NDArray[Any]:
-    count = view.shape[0]
+def _fit_channels(pixels: npt.NDArray[Any], channels: int, has_alpha: bool, letters: str) -> npt.NDArray[Any]:
+    count = pixels.shape[0]
     if count != channels and (has_alpha or (count, channels) == (4, 3)):
         logger.info("the image has %d channels; the last one, alpha, is dropped", count)
-        view = view[:-1]
-    if (view.shape[0], channels) == (1, 3):
-        logger.info("the image has one channel; it is repeated for the three channels of the model")
-        return np.broadcast_to(view, (channels, *view.shape[1:]))
-    if view.shape[0] != channels:
+        pixels = pixels[:-1]
+    if (pixels.shape[0], channels) == (1, 3):
+        logger.info("the image has one channel; the model, which takes three, gets it three times")
+        return np.broadcast_to(pixels, (channels, *pixels.shape[1:]))
+    if pixels.shape[0] != channels:
         raise InputError(
             f"image of {count} channel(s) (axes {letters}) for a model of {channels}; expected {channels}; "
             "select channels, or pass axes if another axis holds them, e.g. "
             f"axes='{'C' + letters.replace('C', '')}'"
         )
-    return view
+    return pixels
 
 
-def _as_float32(view: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    values = np.empty(view.shape, dtype=np.float32)
+def _as_float32(pixels: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    values = np.empty(pixels.shape, dtype=np.float32)
     # Values that do not convert are found below and refused; a warning would only come first.
     with np.errstate(all="ignore"):
-        for target, channel in zip(values, view, strict=True):
+        for target, channel in zip(values, pixels, strict=True):
             target[...] = channel
-    if view.dtype.kind == "f" and not np.isfinite(values).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(values).all():
         raise not_finite(source, "image")
     return values

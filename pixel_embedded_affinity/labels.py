@@ -46,8 +46,8 @@ def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> npt.NDArray[
     Parameters
     ----------
     foreground : array-like
-        Anything that `as_image` takes, files aside; bool, or integers of which all but 0 are foreground (a
-        label image, for example), or floating-point numbers that are all 0 or 1. Never modified.
+        Anything that `as_image` takes, except files: bool, integers (0 is background, as in a label image), or
+        floating-point numbers that are all 0 or 1. Never modified.
     spatial_shape : sequence of int
         Shape that the mask must have, in pixels.
 
@@ -126,7 +126,7 @@ def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.ND
 
 
 class Runs(NamedTuple):
-    """Labels as runs of equal pixels in C order; they are far fewer than pixels, and quick to renumber."""
+    """Labels as runs of equal pixels in C order: far fewer than pixels, so quick to renumber."""
 
     labels: Labels
     lengths: npt.NDArray[np.intp]
@@ -147,5 +147,5 @@ def ordered_runs(labels: ArrayLike) -> Runs:
 
 
 def painted(runs: Runs) -> Labels:
-    """Labels of the shape that the runs were taken from."""
+    """Turn runs back into a label image."""
     return np.repeat(runs.labels, runs.lengths).reshape(runs.shape)

@@ -1,12 +1,11 @@
 """How well predicted labels agree with the truth: the measures of leaf, nucleus and neuron segmentation.
 
 All measures take ``(truth, prediction)`` in this order: two label images of one shape, 2D or 3D, integers, 0
-for background. All of them follow from one sparse contingency table, `Contingency`; `evaluate` computes
-everything from one table. No measure depends on how objects are numbered, nor on the orientation of the
-images.
+for background. All follow from one sparse contingency table, `Contingency`; `evaluate` computes all of them from one
+table. No measure depends on how objects are numbered or on the orientation of the images.
 
-Where not said otherwise, two images without any object agree perfectly, and if only one of the two has
-objects the score is the worst one.
+Unless a function says otherwise, two images without objects agree perfectly, and the score is the worst one if only
+one of them has objects.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Counts = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
 
-# Literals: multiples of 0.05 are off by rounding errors, which decides about IoUs that equal a threshold.
+# Literals: computed multiples of 0.05 have rounding errors, which matter where an IoU equals a threshold.
 THRESHOLDS: tuple[float, ...] = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
@@ -46,10 +45,10 @@ class VariationOfInformation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Contingency:
-    """How many pixels each label of the truth shares with each of the prediction, without empty cells.
+    """How many pixels each label of the truth shares with each label of the prediction, without empty cells.
 
-    Index 0 is the background on both sides, also where an image has none (its size is then 0); objects follow
-    in the order of their labels.
+    Index 0 is the background on both sides, also if an image has none (its size is then 0). Objects follow in the
+    order of their labels.
 
     Attributes
     ----------
@@ -58,9 +57,9 @@ class Contingency:
     truth_sizes, prediction_sizes : (T,), (P,) int64 ndarray
         Pixels of each label.
     truth_index, prediction_index : (N,) intp ndarray
-        The two ends of each cell of the table that is not empty, as indices into the arrays above.
+        The two labels of each cell that is not empty, as indices into the arrays above.
     pixels : (N,) int64 ndarray
-        Pixels of each of these cells; sums to the number of pixels of the image.
+        Pixels of each of these cells; their sum is the number of pixels of the image.
     """
 
     truth_labels: npt.NDArray[np.integer]
@@ -133,7 +132,7 @@ class Contingency:
 
 
 def best_dice(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
-    """Best Dice of `a` with respect to `b`: how well each object of `a` is covered by its best one in `b`.
+    """Best Dice of `a` with respect to `b`: how well the best object of `b` covers each object of `a`.
 
     The mean, over the objects ``i`` of `a`, of the largest ``2 |a_i & b_j| / (|a_i| + |b_j|)`` over the
     objects ``j`` of `b` (Scharr et al. 2016 [1]_, equation of BD). An object of `b` may be the best partner
@@ -163,10 +162,10 @@ def best_dice(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
 
 def symmetric_best_dice(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
-    """Symmetric best Dice (SBD): the smaller of the two `best_dice` directions (Scharr et al. 2016 [1]_).
+    """Symmetric best Dice (SBD): the smaller of the two `best_dice` directions (Scharr et al. 2016).
 
     ``min(best_dice(truth, prediction), best_dice(prediction, truth))``. Figures that take the maximum instead
-    are higher and do not compare.
+    are higher, and cannot be compared.
 
     Parameters
     ----------
@@ -182,20 +181,15 @@ def symmetric_best_dice(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> floa
     ------
     InputError
         See `Contingency.of`.
-
-    References
-    ----------
-    .. [1] H. Scharr et al., "Leaf segmentation in plant phenotyping: a collation study", Machine Vision and
-           Applications 27, 585-606, 2016. doi:10.1007/s00138-015-0737-3
     """
     table = Contingency.of(truth, prediction)
     return min(_best_dice(table), _best_dice(table.transposed()))
 
 
 def difference_in_count(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> int:
-    """Difference in count (DiC): predicted objects minus true objects (Scharr et al. 2016 [1]_).
+    """Difference in count (DiC): predicted objects minus true objects (Scharr et al. 2016, see `best_dice`).
 
-    Signed: positive if there are too many. Tables usually give the mean of its absolute value over images.
+    Positive if there are too many. Tables usually give the mean of its absolute value over images.
 
     Parameters
     ----------
@@ -211,20 +205,15 @@ def difference_in_count(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> int:
     ------
     InputError
         See `Contingency.of`.
-
-    References
-    ----------
-    .. [1] H. Scharr et al., "Leaf segmentation in plant phenotyping: a collation study", Machine Vision and
-           Applications 27, 585-606, 2016. doi:10.1007/s00138-015-0737-3
     """
     return _difference_in_count(Contingency.of(truth, prediction))
 
 
 def foreground_dice(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
-    """Foreground Dice (FG-Dice, FBD): Dice coefficient of the two foregrounds, objects not told apart.
+    """Foreground Dice (FG-Dice, FBD): Dice coefficient of the two foregrounds, without telling objects apart.
 
-    ``2 |T & P| / (|T| + |P|)`` with ``T = truth > 0`` and ``P = prediction > 0``; called FBD by Scharr et al.
-    2016 [1]_.
+    ``2 |T & P| / (|T| + |P|)`` with ``T = truth > 0`` and ``P = prediction > 0``; Scharr et al. 2016
+    call it FBD, see `best_dice`.
 
     Parameters
     ----------
@@ -240,11 +229,6 @@ def foreground_dice(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     ------
     InputError
         See `Contingency.of`.
-
-    References
-    ----------
-    .. [1] H. Scharr et al., "Leaf segmentation in plant phenotyping: a collation study", Machine Vision and
-           Applications 27, 585-606, 2016. doi:10.1007/s00138-015-0737-3
     """
     return _foreground_dice(Contingency.of(truth, prediction))
 
@@ -252,7 +236,7 @@ def foreground_dice(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
 def dice(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     """Dice as the BBBC039 tables give it: the F1 score of foreground pixels, the same as `foreground_dice`.
 
-    Neither the mean Dice of matched objects nor the "ensemble Dice" of histology challenges.
+    It is neither the mean Dice of matched objects nor the "ensemble Dice" of histology challenges.
 
     Parameters
     ----------
@@ -275,10 +259,10 @@ def dice(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
 def aggregated_jaccard_index(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     """Aggregated Jaccard index (AJI) of Kumar et al. 2017 [1]_, in the form of Algorithm 1 of that paper.
 
-    Each object of the truth is paired with the predicted object of highest IoU. The index is ``C / U``, where
-    ``C`` sums the intersections of these pairs, and ``U`` their unions plus the sizes of all predicted
-    objects that are in no pair. A predicted object may be in several pairs, and then counts in each. An
-    object of the truth that touches no predicted object adds its own size to ``U``.
+    Each object of the truth is matched with the predicted object of highest IoU. The index is ``C / U``, where
+    ``C`` sums the intersections of these matches, and ``U`` their unions plus the sizes of all predicted objects
+    without a match. A predicted object may have several matches, and counts in each. An object of the truth that
+    touches no predicted object adds its own size to ``U``.
 
     Parameters
     ----------
@@ -297,13 +281,12 @@ def aggregated_jaccard_index(truth: npt.ArrayLike, prediction: npt.ArrayLike) ->
 
     Notes
     -----
-    Two variants in circulation differ where a predicted object is the best partner of several true ones:
-    scripts that remove a predicted object once it is used (the score then depends on the order of the objects
-    and is lower for merged objects), and AJI+, which pairs one to one by optimal assignment.
+    Two variants in circulation differ where a predicted object is the best partner of several true ones. Some
+    scripts remove a predicted object once it is used: the score then depends on the order of the objects, and is
+    lower for merged objects. AJI+ matches one to one by optimal assignment.
 
-    The paper leaves open which of several predicted objects of equal, highest IoU is taken. Taking the first
-    would make the score depend on the numbering, so ``C`` and ``U`` are both averaged over all ways to
-    choose.
+    The paper does not say which of several predicted objects of equal, highest IoU to take. Taking the first would
+    make the score depend on the numbering, so ``C`` and ``U`` are both averaged over all choices.
 
     References
     ----------
@@ -316,10 +299,9 @@ def aggregated_jaccard_index(truth: npt.ArrayLike, prediction: npt.ArrayLike) ->
 def f1_score(truth: npt.ArrayLike, prediction: npt.ArrayLike, *, threshold: float = 0.5) -> float:
     """F1 score of detected objects, ``2 TP / (2 TP + FP + FN)`` (for example Caicedo et al. 2019 [1]_).
 
-    TP are the matched pairs, FP the predicted and FN the true objects without a match. A pair may match if
-    its IoU is strictly greater than `threshold`. From 0.5 on, no object can be in two such pairs; below 0.5,
-    objects are matched one to one such that there are as many matches as possible and, among those, such that
-    the sum of IoUs is greatest.
+    TP is the number of matches, FP of predicted and FN of true objects without a match. Two objects may match if
+    their IoU is strictly greater than `threshold`. From 0.5 on, an object can match only one other. Below 0.5,
+    objects are matched one to one, with as many matches as possible, and then with the greatest sum of IoUs.
 
     Parameters
     ----------
@@ -351,9 +333,8 @@ def panoptic_quality(
 ) -> PanopticQuality:
     """Panoptic quality (PQ) of Kirillov et al. 2019 [1]_ for one class of objects: ``PQ = SQ * DQ``.
 
-    SQ, the segmentation quality, is the mean IoU of matched pairs; DQ, the detection quality (RQ in the
-    paper), is their `f1_score`. Pairs match if their IoU is strictly greater than `threshold`; see
-    `f1_score`.
+    SQ, the segmentation quality, is the mean IoU of the matches; DQ, the detection quality (RQ in the paper), is
+    the `f1_score`, which says which objects match.
 
     Parameters
     ----------
@@ -385,9 +366,9 @@ def average_precision(
 ) -> Floats:
     """Average precision (AP) at IoU thresholds, ``TP / (TP + FP + FN)``.
 
-    This is the convention of the nucleus segmentation literature (Caicedo et al. 2019 [1]_; StarDist,
-    Cellpose), elsewhere called threat score or accuracy; not the area under a precision-recall curve. Pairs
-    match if their IoU is strictly greater than the threshold (StarDist also takes equality); see `f1_score`.
+    The nucleus segmentation literature defines it so (Caicedo et al. 2019 [1]_; StarDist, Cellpose); elsewhere it is
+    called threat score or accuracy. It is not the area under a precision-recall curve. Objects match if their IoU is
+    strictly greater than the threshold (StarDist also takes equality); see `f1_score`.
 
     Parameters
     ----------
@@ -444,7 +425,7 @@ def variation_of_information(
     Notes
     -----
     An image without objects is a single segment and has no special value here: with `ignore_background`, it
-    is perfect against a truth of one object. If no pixel is left to be counted, both halves are 0.
+    is perfect against a truth of one object. If no pixel is left to count, both halves are 0.
 
     References
     ----------
@@ -460,7 +441,7 @@ def adapted_rand_error(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float
     One minus the F-score of pixel pairs: of all pairs of distinct pixels within the truth's foreground, ``1 -
     2 B / (T + P)``, where ``T`` are in one segment in the truth, ``P`` in the prediction, ``B`` in both.
     Pixels that are background in the truth are left out; background of the prediction is one more segment.
-    The values are those of ``skimage.metrics.adapted_rand_error``.
+    The values agree with ``skimage.metrics.adapted_rand_error``.
 
     Parameters
     ----------
@@ -481,8 +462,8 @@ def adapted_rand_error(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float
     -----
     The value of 1 for a prediction without objects is a convention of this function (scikit-image sees one
     segment). If neither image has two pixels in one segment, where scikit-image gives NaN, the error is 0.
-    The original script of the challenges takes each background pixel of the prediction for a segment of its
-    own, and counts pairs of a pixel with itself, which matters little for segments of many pixels.
+    The original script of the challenges treats each background pixel of the prediction as a segment of its own,
+    and counts pairs of a pixel with itself, which matters little for segments of many pixels.
 
     References
     ----------
@@ -499,7 +480,7 @@ def evaluate(
     thresholds: Sequence[float] = THRESHOLDS,
     ignore_background: bool = False,
 ) -> dict[str, float]:
-    """Compute all measures of this module from one contingency table.
+    """Compute all measures from one contingency table.
 
     Parameters
     ----------
@@ -518,7 +499,7 @@ def evaluate(
         ``foreground_dice``, ``dice``, ``aggregated_jaccard_index``, ``f1_score``, ``panoptic_quality``,
         ``segmentation_quality``, ``detection_quality`` (these four at IoU 0.5), ``average_precision_T`` for
         each threshold ``T``, ``mean_average_precision`` (over the thresholds), ``voi_split``, ``voi_merge``,
-        ``voi`` (their sum), ``adapted_rand_error``. Each is defined at the function of its name.
+        ``voi`` (their sum), ``adapted_rand_error``. The function of the same name defines each.
 
     Raises
     ------
@@ -615,14 +596,14 @@ def _summed(values: Counts, index: Indices, length: int) -> Counts:
 
 
 def _object_pairs(table: Contingency) -> tuple[Indices, Indices, Counts, Counts]:
-    """Overlapping pairs of objects: indices in truth and prediction, pixels of intersection and of union."""
+    """Objects that share pixels: their indices in truth and prediction, pixels of intersection and of union."""
     objects = (table.truth_index > 0) & (table.prediction_index > 0)
     t, p, shared = table.truth_index[objects], table.prediction_index[objects], table.pixels[objects]
     return t, p, shared, table.truth_sizes[t] + table.prediction_sizes[p] - shared
 
 
 def _ratio(part: float, whole: float) -> float:
-    """Share of a whole that is empty only where both images are, which is perfect agreement."""
+    """Share of a whole; 1 if the whole is empty, since then both images are empty and agree."""
     return float(part / whole) if whole else 1.0
 
 
@@ -661,7 +642,7 @@ def _aggregated_jaccard_index(table: Contingency) -> float:
 
 
 def _matched_ious(table: Contingency, threshold: float) -> Floats:
-    """IoUs of the pairs that match at this threshold."""
+    """IoUs of the matches at this threshold."""
     t, p, shared, union = _object_pairs(table)
     iou = shared / union
     candidates = iou > threshold
@@ -672,7 +653,7 @@ def _matched_ious(table: Contingency, threshold: float) -> Floats:
 
 
 def _optimal_matching(t: Indices, p: Indices, iou: Floats) -> npt.NDArray[np.bool_]:
-    """Choose the pairs of the best one-to-one matching: the most pairs, then the greatest sum of IoUs."""
+    """Choose the best one-to-one matching: the most matches, then the greatest sum of IoUs."""
     from scipy import sparse  # type: ignore[import-untyped, unused-ignore]
 
     rows, columns = np.unique(t, return_inverse=True)[1], np.unique(p, return_inverse=True)[1]

@@ -50,7 +50,7 @@ class Neighborhood:
         one pixel along a single axis attract, all others repel.
     strides : int or sequence of int, optional
         Repulsive pairs are used only at pixels whose coordinates are multiples of the strides, one stride per
-        axis. Default: 1 along each axis, that is every pixel.
+        axis. Default: 1 along each axis, so every pixel.
 
     Raises
     ------
@@ -98,8 +98,8 @@ class Neighborhood:
             Subsampling of the repulsive pairs, see the class.
         attractive : {"straight", "nearest"} or sequence of bool
             Which pairs attract; all others repel. ``"straight"``: one pixel along a single axis.
-            ``"nearest"``: also the diagonals of one pixel, so that objects may hold together by a corner. Or
-            one entry for each offset, in their order.
+            ``"nearest"``: also the diagonals of one pixel, so that a corner is enough to hold an object together.
+            Or one entry for each offset, in their order.
 
         Returns
         -------
@@ -130,9 +130,8 @@ class Neighborhood:
         """Build a neighborhood from distances in physical units, such as micrometers.
 
         Along each axis a distance becomes ``distance / pixel_size`` pixels, rounded to the nearest integer,
-        halves up, and at least 1: where pixels are longer than a distance, the nearest ones stand for it.
-        Distances that become the same offset give it once. A distance holds along each axis, so that
-        diagonals are longer, as in `from_ranges`.
+        halves up. Where pixels are longer than a distance, it becomes 1 pixel. Distances that become the same
+        offset give it once. A distance holds along each axis, so that diagonals are longer, as in `from_ranges`.
 
         Parameters
         ----------
@@ -141,12 +140,12 @@ class Neighborhood:
         pixel_size : float or sequence of float
             Size of a pixel in the same unit, for all axes or one per axis, ``(y, x)`` or ``(z, y, x)``.
         directions : {4, 8, 6, 18, 26}
-            As of `from_ranges`.
+            As for `from_ranges`.
         strides : int or sequence of int, optional
             In pixels, see the class.
         attractive : {"straight", "nearest"} or sequence of bool
-            As of `from_ranges`; by offsets in pixels, so that a distance of about one pixel must be among
-            `distances` for anything to attract by default.
+            As for `from_ranges`. It judges offsets in pixels: by default nothing attracts unless a distance is
+            about one pixel.
 
         Returns
         -------
@@ -156,8 +155,8 @@ class Neighborhood:
         Raises
         ------
         InputError
-            If a distance or size is not a positive finite number, a distance is repeated, there is another
-            number of sizes than axes, or as by `from_ranges`.
+            If a distance or size is not a positive finite number, a distance is repeated, the sizes are not one per
+            axis, or `from_ranges` would refuse the rest.
 
         Examples
         --------
@@ -170,7 +169,7 @@ class Neighborhood:
 
     @classmethod
     def nearest(cls, directions: int = 4) -> Neighborhood:
-        """Build the neighborhood of the direct neighbors, all of which attract, such as for connected components.
+        """Build the neighborhood of the direct neighbors, which all attract, for connected components for example.
 
         Parameters
         ----------
@@ -272,7 +271,7 @@ class Neighborhood:
         return cls(values.get("offsets", ()), values.get("attractive", ()), values.get("strides", ()))
 
     def with_values(self, values: Mapping[str, Any]) -> Neighborhood:
-        """Return a copy with other strides or roles; with ``ranges`` or ``offsets``, what `from_dict` makes of all.
+        """Return a copy with other strides or roles; values with ``ranges`` or ``offsets`` go to `from_dict`.
 
         Raises
         ------
@@ -282,7 +281,7 @@ class Neighborhood:
         if "ranges" in values or "offsets" in values:
             return self.from_dict(values)
         if "directions" in values:
-            raise InputError("neighborhood.directions are those of ranges; give neighborhood.ranges too")
+            raise InputError("neighborhood.directions belong to ranges; give neighborhood.ranges too")
         refuse_unknown(values, ("ranges", "directions", "strides", "offsets", "attractive"), "[neighborhood]")
         return replace(self, **values)
 
@@ -317,7 +316,7 @@ def _moves(directions: int) -> tuple[Offset, ...]:
 
 
 def _checked_ranges(values: Any, ndim: int) -> list[tuple[int, ...]]:
-    """Ranges as a distance per axis each."""
+    """Each range as one distance per axis."""
     scales = [_scale(entry, ndim) for entry in _as_sequence(values, "ranges")]
     if not scales:
         raise InputError("ranges is empty; a neighborhood needs at least one range")
@@ -342,7 +341,7 @@ def _scale(entry: Any, ndim: int) -> tuple[int, ...]:
 
 
 def _scaled(scales: list[tuple[int, ...]], moves: tuple[Offset, ...]) -> tuple[Offset, ...]:
-    """Every move by every scale; those that coincide once."""
+    """Every move by every scale, each offset once."""
     offsets = [tuple(s * m for s, m in zip(scale, move)) for scale in scales for move in moves]
     return tuple(dict.fromkeys(offsets))
 

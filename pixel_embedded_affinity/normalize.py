@@ -74,14 +74,14 @@ class Normalization(Settings, section="normalization"):
 
 
 def normalize(values: npt.NDArray[np.float32], normalization: Normalization) -> npt.NDArray[np.float32]:
-    """Normalize an image by statistics of the whole of it.
+    """Normalize an image by statistics of the whole image.
 
     Parameters
     ----------
     values : numpy.ndarray
         float32, finite, shape ``(C, *spatial)``. Never modified.
     normalization : Normalization
-        What to do. Percentiles are exact and interpolated linearly, as by ``numpy.percentile``.
+        What to do. Percentiles are exact and interpolated linearly, as in ``numpy.percentile``.
 
     Returns
     -------
@@ -92,8 +92,8 @@ def normalize(values: npt.NDArray[np.float32], normalization: Normalization) -> 
     Raises
     ------
     InputError
-        If the image is empty, the number of channels differs from that of `mean` and `std`, or the result
-        does not fit into float32.
+        If the image is empty, `mean` and `std` do not have one entry per channel, or the result does not fit into
+        float32.
     """
     if values.size == 0:
         raise InputError(
@@ -158,8 +158,8 @@ def _scaled_by_statistics(
 def _percentiles(values: npt.NDArray[np.float32], lower: float, upper: float) -> tuple[float, float]:
     """Return two percentiles, interpolated linearly between the nearest ranks.
 
-    Two partitions for one rank each, the second within the upper part of the first, take a third of the
-    time of ``numpy.percentile``, whose one partition is for four ranks.
+    One partition for each rank, the second within the upper part of the first, takes a third of the time of
+    ``numpy.percentile``, which partitions once for four ranks.
     """
     ordered = values.flatten()
     low_rank, high_rank = _rank(ordered.size, lower), _rank(ordered.size, upper)
@@ -169,8 +169,8 @@ def _percentiles(values: npt.NDArray[np.float32], lower: float, upper: float) ->
 
 
 def _rank(size: int, percentile: float) -> float:
-    # A rank such as 40959.000000000007 would mix in a trace of the next value: in an image of few bright
-    # pixels, a span of almost nothing to divide by.
+    # A rank such as 40959.000000000007 would mix in a trace of the next value. In an image of few bright pixels,
+    # the span would then be almost nothing, and everything is divided by it.
     return round((size - 1) * percentile / 100, 6)
 
 

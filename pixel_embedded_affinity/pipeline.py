@@ -36,7 +36,7 @@ from pixel_embedded_affinity.image import Image, as_image
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.runtime.ahead import overlapped
+from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
@@ -49,7 +49,7 @@ Mask = npt.NDArray[np.bool_]
 
 @contextmanager
 def working(threads: int | None) -> Iterator[None]:
-    """Context of the pipeline's own work: its number of CPU threads, and memory that is used again."""
+    """Context in which the pipeline works: its own number of CPU threads, and freed memory used again."""
     with memory_reused(), cpu_threads(threads):
         yield
 
@@ -144,10 +144,10 @@ class Segmentation:
     foreground : numpy.ndarray or None
         bool, the spatial shape of `labels`: where objects were looked for; None if everywhere.
     embedding : Embedding
-        At the network's resolution, which differs from the image's where a scale was given; spatial axes in
-        the order ``ZYX`` or ``YX``, whatever that of the image.
+        At the network's resolution, which differs from the image's where a scale was given. Its spatial axes are
+        ``ZYX`` or ``YX``, whatever the image's order.
     affinities : Affinities
-        NumPy arrays, at the network's resolution, axes as those of the embedding.
+        NumPy arrays with the embedding's resolution and axes.
     settings : ModelConfig
         What the result was made with.
     axes : str
@@ -221,7 +221,7 @@ def see(
 
 
 def given_foreground(foreground: Any, picture: Image) -> Mask:
-    """Return the caller's foreground, which has the image's order of axes, in the network's order."""
+    """Return the caller's foreground with its axes in the network's order."""
     shape = picture.to_source_order(np.empty(picture.spatial_shape, np.bool_)).shape
     return picture.from_source_order(as_foreground(foreground, shape))
 
@@ -266,7 +266,7 @@ def postprocessed(
 
 
 def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:
-    """Return where objects may be, in the size that the network saw: the caller's mask, or the network's, or None."""
+    """Return where objects may be, in the size that the network saw; None where neither caller nor network says."""
     if given is not None:
         return resize_labels(given, embedding.seen_shape)
     if embedding.foreground is None:
@@ -276,7 +276,7 @@ def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfi
 
 
 def positions_inside(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:
-    """Return at which positions of the embedding objects may be: where at least half of the pixels are inside."""
+    """Return where objects may be, at the embedding's positions: where at least half of the pixels are inside."""
     inside = seen_foreground(embedding, given, config)
     if inside is None or embedding.stride is None:
         return inside
@@ -305,14 +305,14 @@ def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
 
 
 def segmented(seen: Seen, labeler: Labeler) -> Labels:
-    """Return the labels alone: what they were made from need not stay in memory."""
+    """Return the labels alone, so that the embedding need not stay in memory."""
     return analyzed(seen, labeler).labels
 
 
 def segmented_each(
     prepare: Callable[[Any], Seen], labeler: Labeler, images: Iterable[Any], progress: Progress
 ) -> Iterator[Labels]:
-    """Return the labels of images, lazily; the network is one image ahead.
+    """Return the labels of images, lazily; the network works one image ahead.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def segmented_each(
 def _labels_of_each(
     prepare: Callable[[Any], Seen], find: Callable[[Seen], Labels], images: Iterable[Any], progress: Progress
 ) -> Iterator[Labels]:
-    with memory_reused(), closing(overlapped(prepare, find, track(images, progress))) as found:
+    with memory_reused(), closing(one_ahead(prepare, find, track(images, progress))) as found:
         yield from found
 
 
@@ -347,7 +347,7 @@ def call_settings(
     min_size: int | None = None,
     scale: float | None = None,
 ) -> ModelConfig:
-    """Return a model's configuration with what a call says instead; None leaves the model's own."""
+    """Return a model's configuration with the settings of a call; None leaves the model's own."""
     values: dict[str, Any] = {"neighborhood": neighborhood, "postprocess.min_size": min_size, "scale": scale}
     if clusterer is not None:
         name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)

@@ -41,13 +41,13 @@ _SIZES, _RADII = list_of(_SIZE), list_of(number(0))
 def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
     """Merge small objects into the neighboring object with which they share the longest border.
 
-    The sizes are taken in the given order, one pass each. In a pass, every object with fewer than `size`
-    pixels is a fragment, and all fragments decide at the same time, on the labels as they were at the start
-    of the pass: a fragment joins the neighbor with the longest common border, where neighbors that are not
-    fragments themselves come before all that are; of equal borders, the object whose first pixel comes first
-    in C order wins. A fragment that joins a fragment goes where that one goes; two that choose each other
-    become one object, which a later pass may merge further. A fragment that touches no other object stays
-    (see `remove_small`). The result does not depend on how the objects were numbered.
+    There is one pass for each size, in the given order. In a pass, every object with fewer than `size` pixels is a
+    fragment, and all fragments choose at the same time, on the labels at the start of the pass. A fragment joins
+    the neighbor with the longest common border. Neighbors that are no fragments come before neighbors that are;
+    of equal borders, the object whose first pixel comes first in C order wins. A fragment that joins a fragment
+    goes where that one goes. Two fragments that choose each other become one object, which a later pass may merge
+    further. A fragment that touches no other object stays (see `remove_small`). The result does not depend on how
+    the objects were numbered.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
 
     Notes
     -----
-    The border of two objects is the number of pairs of face-adjacent pixels, one in each. It is counted on
-    the image once; the passes work on the graph of objects.
+    The border of two objects is the number of pairs of face-adjacent pixels, one in each object. It is counted
+    once; the passes work on the graph of objects.
     """
     thresholds = _SIZES(sizes, "sizes")
     runs = ordered_runs(labels)
@@ -93,14 +93,13 @@ def merge_thin(
     *,
     sampling: Sequence[float] | None = None,
 ) -> Labels:
-    """Merge thin objects into a neighboring object: that of the longest common border, or the most alike one.
+    """Merge thin objects into a neighboring object, by the longest common border or by the most similar embedding.
 
-    Slivers along the border of two objects are often too large for `merge_fragments`, which would take small
-    objects with them; but they are thin. The radii are taken in the given order, one pass each. In a pass,
-    every object of a smaller radius is a fragment, and goes where `merge_fragments` would send it; with an
-    embedding, it goes to the neighbor of the highest cosine of the mean embeddings instead.
-    The radius of an object is the distance from its innermost pixel to the nearest pixel of the image outside of
-    it: 1 for a line that is one pixel wide.
+    Slivers along the border of two objects are thin, but often too large for `merge_fragments`, which would merge
+    small objects, too. There is one pass for each radius, in the given order. In a pass, every object of a smaller
+    radius is a fragment, and joins the neighbor that `merge_fragments` would choose. With an embedding, it joins
+    the neighbor with the highest cosine of the mean embeddings instead. The radius of an object is the distance
+    from its innermost pixel to the nearest pixel of the image outside the object: 1 for a line one pixel wide.
 
     Parameters
     ----------
@@ -111,8 +110,8 @@ def merge_thin(
     embedding : array-like of float, optional
         Unit-length embedding ``(D, *spatial)`` of the labels' spatial shape. Not modified.
     sampling : sequence of float, optional
-        Distance of neighboring pixels along each axis, in units of the radii: of a volume whose planes are four times
-        as far apart as its pixels, ``(4, 1, 1)``. Default: 1 along each axis.
+        Distance of neighboring pixels along each axis, in the unit of the radii, such as ``(4, 1, 1)`` if planes are
+        four times as far apart as pixels within a plane. Default: 1 along each axis.
 
     Returns
     -------
@@ -122,8 +121,8 @@ def merge_thin(
     Raises
     ------
     InputError
-        If `labels` are not labels, a radius is not a finite number of at least 0, the embedding is not an
-        array of numbers of that shape, or `sampling` is not one positive number per axis.
+        If `labels` are not labels, a radius is not a finite number of at least 0, the embedding does not fit the
+        labels, or `sampling` is not one positive number per axis.
     """
     merged = relabel(labels)
     sums = None
@@ -140,10 +139,9 @@ def merge_thin(
 def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> Labels:
     """Merge neighboring objects whose embeddings are alike on the whole.
 
-    Objects that a few unlike pairs of pixels keep apart may still be two parts of one thing. Of all pairs of
-    neighbors, the one with the highest cosine of their mean embeddings is merged, and again, with the mean of the
-    two, as long as that is at least `similarity`. Of pairs that are equally alike, the one with the smaller
-    numbers goes first.
+    A few unlike pairs of pixels may keep two parts of one thing apart. Among all neighboring objects, this merges
+    the two with the highest cosine of their mean embeddings, and repeats that with the new mean, as long as the
+    cosine is at least `similarity`. Of equal cosines, the objects with the smaller numbers go first.
 
     Parameters
     ----------
@@ -162,8 +160,8 @@ def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> L
     Raises
     ------
     InputError
-        If `labels` are not labels, the embedding is not an array of numbers of that shape, or `similarity` is
-        not a number in [-1, 1].
+        If `labels` are not labels, the embedding does not fit the labels, or `similarity` is not a number in
+        [-1, 1].
     """
     least = _SIMILARITY(similarity, "similarity")
     runs = ordered_runs(labels)
@@ -183,7 +181,7 @@ def remove_small(labels: ArrayLike, min_size: int) -> Labels:
     labels : array-like of int
         2D or 3D labels of any integer dtype, 0 = background.
     min_size : int
-        Fewest pixels of an object that stays. All pieces of an object count together.
+        Fewest pixels that an object must have to stay. All its pieces count together.
 
     Returns
     -------
@@ -203,8 +201,8 @@ def remove_small(labels: ArrayLike, min_size: int) -> Labels:
 def fill_holes(labels: ArrayLike) -> Labels:
     """Fill the holes of objects.
 
-    A hole is a face-connected region of background that does not touch the border of the image and that
-    touches one object only; it becomes part of that object. Gaps enclosed by several objects stay background.
+    A hole is a face-connected region of background that touches one object only, and not the border of the image.
+    It becomes part of that object. Gaps that several objects enclose stay background.
 
     Parameters
     ----------
@@ -258,7 +256,7 @@ def clear_border(labels: ArrayLike) -> Labels:
 
 @dataclass(frozen=True)
 class Postprocess(Settings, section="postprocess"):
-    """Postprocessing steps, applied in the order of the parameters, but for `merge_similarity`, which comes first.
+    """Postprocessing steps, applied in the order of the parameters; only `merge_similarity` comes first.
 
     Parameters
     ----------
@@ -273,16 +271,16 @@ class Postprocess(Settings, section="postprocess"):
     clear_border : bool
         Whether `clear_border` is applied.
     merge_similarity : float, optional
-        Cosine for `merge_alike`, before all else; it needs the embedding. Default None: nothing is merged by it.
+        Cosine for `merge_alike`, before all other steps; it needs the embedding. Default None: no such step.
     merge_radii_by : {"border", "similarity"}
-        The neighbor that a thin object joins: that of the longest common border, or the one of the most similar
+        Which neighbor a thin object joins: the one with the longest common border, or the one with the most similar
         embedding, which `merge_thin` then needs.
 
     Raises
     ------
     InputError
         If a size is not an integer of at least 0, a radius is not a finite number of at least 0, the
-        similarity is not in [-1, 1], a switch is not a bool, or `merge_radii_by` is neither of the two.
+        similarity is not in [-1, 1], a switch is not a bool, or `merge_radii_by` has another value.
 
     Examples
     --------
@@ -348,7 +346,7 @@ class Postprocess(Settings, section="postprocess"):
         Raises
         ------
         InputError
-            If `labels` are not labels, or objects are to be compared by their embeddings and there are none.
+            If `labels` are not labels, or a step needs an embedding and there is none.
         """
         self._check_embedding(embedding)
         result = labels
@@ -395,7 +393,7 @@ def _checked_embedding(embedding: ArrayLike, shape: tuple[int, ...]) -> NDArray[
 
 
 def _summed_embeddings(ordered: Labels, embedding: NDArray[Any], count: int) -> NDArray[np.float64]:
-    """Sum of the embeddings of each object's pixels, (count, D); that of background is 0."""
+    """Sum of the embeddings of each object's pixels, (count, D); 0 for background."""
     from scipy import sparse
 
     inside = ordered > 0
@@ -409,7 +407,7 @@ def _summed_embeddings(ordered: Labels, embedding: NDArray[Any], count: int) -> 
 
 
 def _joined_alike(sums: NDArray[np.float64], first: list[int], second: list[int], least: float) -> _Integers:
-    """Object that each object becomes part of; of those that become one, the one that comes first."""
+    """For each object, the first of the objects that it becomes one with."""
     neighbors: list[set[int]] = [set() for _ in sums]
     for one, other in zip(first, second):
         neighbors[one].add(other)
@@ -420,7 +418,7 @@ def _joined_alike(sums: NDArray[np.float64], first: list[int], second: list[int]
     while queue and -queue[0][0] >= least:
         _, one, other, *versions = heapq.heappop(queue)
         if versions != [version[one], version[other]]:
-            continue  # one of the two has become another object since
+            continue  # one of the two has changed since
         sums[one] += sums[other]
         version[one], version[other] = version[one] + 1, -1
         target[target == other] = one
@@ -455,14 +453,14 @@ def _kept(runs: Runs, kept: NDArray[np.bool_], target: _Integers | None = None) 
 
 
 def _neighbors(array: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Both ends of all face-adjacent pairs of pixels, axis by axis, as views."""
+    """Both ends of all face-adjacent pairs of pixels, axis by axis; they share the array's memory."""
     for axis in range(array.ndim):
         moved = np.moveaxis(array, axis, 0)
         yield moved[:-1], moved[1:]
 
 
 def _faces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """First and last layer of pixels along each axis, as views."""
+    """First and last layer of pixels along each axis; they share the array's memory."""
     for axis in range(array.ndim):
         moved = np.moveaxis(array, axis, 0)
         yield from (moved[0], moved[-1])
@@ -479,7 +477,7 @@ def _object_borders(ordered: Labels, count: int) -> _Borders:
 
 
 def _summed_borders(first: _Integers, second: _Integers, length: _Integers, count: int) -> _Borders:
-    """Borders with each pair of objects once; pairs of an object with itself vanish."""
+    """Sum up the borders of the same two objects; the border of an object with itself vanishes."""
     different = first != second
     pairs = np.minimum(first, second) * count + np.maximum(first, second)
     keys, inverse = np.unique(pairs[different], return_inverse=True)
@@ -493,19 +491,19 @@ def _moved_borders(borders: _Borders, target: _Integers) -> _Borders:
 
 
 def _merge_pass(areas: _Integers, borders: _Borders, size: int) -> _Integers:
-    """Object that each object becomes part of in a pass over those smaller than a size."""
+    """For each object, the object that it becomes part of in a pass over objects smaller than a size."""
     return _targets(borders, areas < size, borders.length)
 
 
 def _targets(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[Any]) -> _Integers:
-    """Object that each object becomes part of when fragments merge: of those that do, the one that comes first.
+    """For each object, the first of the objects that it becomes one with when fragments merge.
 
-    A fragment joins the neighbor to which it is nearest; `nearness` has a number for each pair of `borders`.
+    A fragment joins its nearest neighbor; `nearness` has a number for each entry of `borders`.
     """
     target = _choices(borders, fragment, nearness)
     labels = np.arange(len(target))
-    # Two fragments that chose each other would send a chain round in circles; longer circles cannot arise,
-    # since along one the nearness could only grow, and of equal neighbors the smallest label is chosen.
+    # Two fragments that chose each other would make a circle. Longer circles cannot arise: along a chain the
+    # nearness can only grow, and of equal neighbors the smallest label is chosen.
     mutual = (target[target] == labels) & (labels < target)
     target[mutual] = labels[mutual]
     while not np.array_equal(target, target[target]):
@@ -523,7 +521,7 @@ def _radii(ordered: Labels, spacing: Sequence[float]) -> NDArray[np.float64]:
     boxes = ndimage.find_objects(ordered)
     radii = np.full(len(boxes) + 1, np.inf)
     for label, box in enumerate(boxes, start=1):
-        # One pixel more, where the image has it: beyond the image's border there is no pixel to be near to.
+        # One pixel more, where the image has one: pixels beyond the image do not count as outside.
         wider = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
         inside = ordered[wider] == label
         if not inside.all():
@@ -548,7 +546,7 @@ def _merged_where(
 
 
 def _cosines(sums: NDArray[np.float64], borders: _Borders) -> NDArray[np.float64]:
-    """Cosine of the summed embeddings of each pair of neighbors, 0 where one of them is zero."""
+    """Cosine of the summed embeddings of every two neighbors, 0 where a sum is zero."""
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     unit = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
     cosines: NDArray[np.float64] = np.einsum("ij,ij->i", unit[borders.first], unit[borders.second])

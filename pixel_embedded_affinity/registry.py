@@ -1,4 +1,4 @@
-"""Registries: what can be extended is found by name, whether built in, registered in code, or from another package."""
+"""Registries find by name what can be extended: built in, registered in code, or from another package."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ logger = logging.getLogger(__name__)
 class Registry(Generic[T]):
     """Factories of one kind of thing, by name.
 
-    - Built in is every file of the kind's room but its helpers. The file's name is the name; the class in it is
-      called the same in CamelCase: ``mutex_watershed.py`` holds ``MutexWatershed``. A file is imported only when
-      its name is asked for.
-    - Registered is what `register` was given in this process.
-    - A plug-in is an entry point of an installed package. It is imported only when its name is asked for.
+    - Built in: every file of the room except helpers. A file has the name of its class, which is in CamelCase:
+      ``mutex_watershed.py`` holds ``MutexWatershed``. `get` imports a file only when its name is asked for.
+    - Registered: what `register` was given in this process.
+    - Plug-in: an entry point of an installed package. `get` imports it only when its name is asked for.
 
     They come in this order: a plug-in never replaces what is built in.
 
@@ -42,7 +41,7 @@ class Registry(Generic[T]):
     room : str
         The package whose files are the built-in ones.
     helpers : collection of str
-        Files of the room that are none.
+        Files of the room that hold none.
     group : str
         The group of entry points.
     unknown : type of error
@@ -97,7 +96,7 @@ class Registry(Generic[T]):
         Raises
         ------
         PixelEmbeddedAffinityError
-            Of the registry's own class, if there is none of that name; the message lists the valid ones.
+            The registry's `unknown`, if the name is unknown; the message lists the valid ones.
         MissingDependencyError
             If the plug-in that provides it cannot be loaded, or two plug-ins provide the same name.
         """
@@ -112,12 +111,12 @@ class Registry(Generic[T]):
         return self._loaded(entries)
 
     def build(self, name: str, /, **settings: Any) -> T:
-        """Return what the factory of a name makes of settings.
+        """Call the factory of a name with settings, and return what it makes.
 
         Raises
         ------
         PixelEmbeddedAffinityError
-            As by `get`.
+            As for `get`.
         InputError
             If the factory has no such setting, or refuses its value.
         """

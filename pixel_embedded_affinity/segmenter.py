@@ -1,4 +1,4 @@
-"""The segmenter: a facade over the pipeline. It loads a model, holds its settings, and has the verbs."""
+"""The segmenter: it loads a model, holds its settings, and runs the pipeline."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Segmenter:
     precision : {"auto", "float32", "bfloat16"}
         What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
     threads : int, optional
-        CPU threads on which this segmenter computes; the labels do not depend on it. Torch's own number is as
-        before after each call. That is one number per process: what other threads compute with torch during a
-        call may use it as well. Default: torch's own number.
+        CPU threads on which this segmenter computes; the labels do not depend on it. Torch has one number per
+        process: other threads that use torch during a call may get this number, too. After each call torch has its
+        own number again. Default: torch's own number.
 
     Raises
     ------
@@ -101,7 +101,7 @@ class Segmenter:
 
     @property
     def precision(self) -> str:
-        """What the network computes in, as it was asked for."""
+        """What the network computes in, as the caller gave it."""
         return self._embedder.precision
 
     @property
@@ -123,7 +123,7 @@ class Segmenter:
         threads: int | None = None,
         offline: bool | None = None,
     ) -> Segmenter:
-        """Load a model by name; its weights are fetched if they are not here yet, and verified in any case.
+        """Load a model by name; its weights are fetched if they are not on this machine, and always verified.
 
         Parameters
         ----------
@@ -137,9 +137,9 @@ class Segmenter:
         Raises
         ------
         UnknownModelError
-            If there is no such model; the message lists those that are.
+            If there is no such model; the message lists the valid ones.
         DownloadError
-            If the weights cannot be had.
+            If no place provides the weights.
         DeviceError
             If the device is missing.
         InputError
@@ -176,7 +176,7 @@ class Segmenter:
     def _load(
         cls, path: PathLike, sha256: str | None, *, device: str, precision: str, threads: int | None
     ) -> Segmenter:
-        """Read a model file; with a hash, the very bytes that become weights are checked against it."""
+        """Read a model file; a hash is checked against the very bytes that become weights."""
         network, config = read_model(path, sha256=sha256)
         return cls(network, config, device=device, precision=precision, threads=threads)
 
@@ -185,14 +185,14 @@ class Segmenter:
         return f"Segmenter({name!r}, version={version!r}, device={device!r})"
 
     def with_settings(self, **settings: Any) -> Segmenter:
-        """Return a segmenter of the same weights with other inference settings; this one stays as it is.
+        """Return a segmenter with the same weights and other inference settings; this one stays as it is.
 
         Parameters
         ----------
         neighborhood : Neighborhood, optional
             Pairs of pixels for clustering.
         clusterer : str, optional
-            Name of the clusterer; its settings are then the defaults unless `clusterer_settings` are given.
+            Name of the clusterer, which gets its default settings unless `clusterer_settings` are given.
         clusterer_settings : dict, optional
             Settings of the clusterer.
         foreground_threshold : float, optional
@@ -200,10 +200,10 @@ class Segmenter:
         postprocess : Postprocess, optional
             What is done to the labels.
         scale : float, optional
-            Factor by which images are resized for the network, where a call does not say otherwise.
+            Factor by which images are resized for the network, unless a call gives another one.
         views : {1, 4, 8}, optional
-            Views in which the network sees an image: as it is, also its flips, also these transposed
-            (test-time augmentation). The network takes so many times as long.
+            Number of views in which the network sees an image (test-time augmentation): 1, the image as it is; 4,
+            also its flips; 8, also these transposed. With n views the network takes n times as long.
         **dotted
             Single settings by their dotted keys: ``with_settings(**{"postprocess.min_size": 30})``.
 
@@ -215,7 +215,7 @@ class Segmenter:
         Raises
         ------
         UnknownClustererError, InputError
-            If a setting is not valid, or there is none of a dotted key.
+            If a setting is not valid, or a dotted key names none.
         TypeError
             If a keyword is neither a setting nor a dotted key.
         """
@@ -233,24 +233,24 @@ class Segmenter:
         return changed
 
     def with_settings_from(self, path: PathLike) -> Segmenter:
-        """Return a segmenter of the same weights with the settings of a file; this one stays as it is.
+        """Return a segmenter with the same weights and the settings of a file; this one stays as it is.
 
         Parameters
         ----------
         path : str or os.PathLike
-            From `save_settings`; what the file does not hold stays as it is.
+            From `save_settings`; settings that the file does not hold stay as they are.
 
         Raises
         ------
         UnknownClustererError, InputError
-            If the file is not one of settings, or a setting is not valid.
+            If the file is no settings file, or a setting is not valid.
         OSError
             If the file cannot be read.
         """
         return self.with_settings(**read_settings(path))
 
     def save_settings(self, path: PathLike) -> None:
-        """Write the inference settings, those of `with_settings`, as JSON.
+        """Write the inference settings as JSON, for `with_settings_from`.
 
         Parameters
         ----------
@@ -299,26 +299,25 @@ class Segmenter:
         Parameters
         ----------
         image : array-like or path
-            Of any integer, floating-point or boolean type; anything with ``shape``, ``dtype`` and indexing.
+            Anything with ``shape``, ``dtype`` and indexing, of any integer, floating-point or boolean type.
             A path is read as TIFF, PNG or JPEG. Never modified.
         axes : str, optional
             One letter per axis: ``"YX"``, ``"YXC"``, ``"CYX"``. Default: spatial axes, then the channels if
-            there is one more.
+            there is one more axis.
         foreground : array-like, optional
-            Where objects may be, of the image's spatial shape: a mask, bool or of the numbers 0 and 1, or
-            integers of which all but 0 are foreground. Default: the model's own foreground, or everywhere
-            if it has none.
+            Where objects may be, of the image's spatial shape: bools, or numbers that are 0 and 1, or integers,
+            where 0 is background. Default: the model's own foreground, or everywhere if it has none.
         scale : float, optional
             Factor by which the image is resized for the network; the labels come back in the image's size.
-            Use it where objects differ in size from those that the model was trained on. Default: the model's.
+            Use it where your objects are larger or smaller than the model's training objects. Default: the model's.
         neighborhood : Neighborhood, optional
             Pairs of pixels for clustering. Default: the model's.
         clusterer : str or Clusterer, optional
             Name of a clusterer, with its default settings, or a clusterer itself. Default: the model's.
         tile : "auto", int, (int, int), Tiling or None
-            Height and width in pixels of the parts in which the image goes through the network; the result
-            is that of the whole, see `pixel_embedded_affinity.geometry.tiling.Tiling`. ``"auto"``: the whole image if
-            there is memory for it, else the largest parts for which there is. None: the whole image.
+            Height and width in pixels of the tiles in which the image goes through the network; see
+            `pixel_embedded_affinity.geometry.tiling.Tiling` for when the result equals the whole image's. ``"auto"``:
+            the whole image if it fits into memory, else the largest tiles that do. None: the whole image.
         min_size : int, optional
             Objects of fewer pixels (of the scaled image) are removed. Default: the model's.
 
@@ -359,7 +358,7 @@ class Segmenter:
         tile: TileSize = "auto",
         min_size: int | None = None,
     ) -> Segmentation:
-        """Segment one image and return all that was found on the way; parameters and errors as for `segment`.
+        """Segment one image and also return what the labels were made from; parameters and errors as for `segment`.
 
         Returns
         -------
@@ -404,7 +403,7 @@ class Segmenter:
         clusterer: str | Clusterer | None = None,
         min_size: int | None = None,
     ) -> Labels:
-        """Cluster an embedding, without running the network.
+        """Cluster an embedding without running the network.
 
         Parameters
         ----------
@@ -465,8 +464,8 @@ class Segmenter:
         Raises
         ------
         InputError
-            If `images` is a single path or array, or a setting cannot be used; later, when the first image
-            that cannot be used is reached.
+            At once, if `images` is a single path or array, or a setting cannot be used; later, when the first
+            unusable image comes.
         UnknownClustererError
             If there is no clusterer of that name.
         """
@@ -494,40 +493,40 @@ class Segmenter:
     ) -> int:
         """Segment an image that is larger than the memory, block by block.
 
-        Objects that are no longer than `overlap` along each axis come out as from `segment`, whether or not
-        a block ends in them, if what becomes of an object depends on nothing farther from it than that. A run
-        that was killed and is started again does not redo the blocks that were finished.
+        An object that is no longer than `overlap` along each axis comes out as from `segment`, also where a block
+        ends inside it, provided that nothing farther away than `overlap` influences it. A run that was killed and
+        starts again does not redo finished blocks.
 
         Parameters
         ----------
         image : path or array-like
             Path of a zarr array or of an uncompressed TIFF; or anything with ``shape``, ``dtype`` and slicing:
-            a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. Percentiles for its
-            normalization are those of every k-th pixel along each axis where it has more than four million.
+            a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. If it has more than four
+            million pixels, percentiles are taken from every k-th pixel along each axis.
         out : path or array
-            A new path ending in ``.zarr``, or in ``.tif`` or ``.tiff``, which appears when all is done; or an
-            array of integers of the image's spatial shape. It gets int32 labels: 0 = background, objects 1..n
-            in the order of their first pixel.
+            A new path ending in ``.zarr``, ``.tif`` or ``.tiff``, which appears when all is done; or an array of
+            integers of the image's spatial shape. It gets int32 labels: 0 = background, objects 1..n in the order
+            of their first pixel.
         axes : str, optional
             Axes of the image: ``"YX"``, ``"YXC"`` or ``"CYX"``, with Z in front of Y for a model of volumes. Default:
-            what a TIFF declares, else the spatial axes, with one axis more the channels last.
+            what a TIFF declares, else the spatial axes, then the channels if there is one more axis.
         foreground : array-like, optional
-            As for `segment`, but read in parts, from anything with slicing.
+            As for `segment`, but anything with slicing, which is read in parts.
         scale, neighborhood, clusterer, tile, min_size
             As for `segment`.
         block : int or sequence of int, optional
-            Length in pixels of the parts that are labeled at a time, one number or one per axis. The memory grows
-            with the pixels of a block. Default: 2048 for images, 160 for volumes.
+            Length in pixels of the blocks, which are labeled one by one: one number or one per axis. The memory
+            grows with the pixels of a block. Default: 2048 for images, 160 for volumes.
         overlap : int or sequence of int, optional
             Pixels around a block that are labeled with it, at most `block`. Default: 128 for images, 32 for
             volumes.
         folder : path, optional
-            Where finished blocks are kept until all is done; then they are removed, and the folder with them if
+            Where finished blocks are kept until all is done. Then they are removed, and the folder with them if
             nothing else lies in it. Default: `out` with ``.blocks`` at its end; for an array a temporary folder,
             from which a killed run does not resume.
         client : dask.distributed.Client, optional
-            Its workers do the blocks; they must see `folder` and be able to read the image: a path is opened by
-            each of them, an array in memory is sent to them whole. Default: this process does them one by one.
+            Its workers label the blocks. They must see `folder` and the image: each worker opens a path itself, and
+            is sent an array in memory whole. Default: this process labels them one by one.
         progress : bool or callable
             True shows a bar over the blocks; a callable is used as ``tqdm`` is.
 
@@ -569,6 +568,6 @@ class Segmenter:
         min_size: int | None,
         scale: float | None = None,
     ) -> Labeler:
-        """Return the settings of a call, checked, with its clusterer."""
+        """Return the clusterer and the checked settings of a call."""
         config = call_settings(self.config, neighborhood, clusterer, min_size, scale)
         return Labeler(config, checked_clusterer(clusterer, config), self.threads)

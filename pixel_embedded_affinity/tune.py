@@ -42,7 +42,7 @@ Row = dict[str, float | int | str | bool]
 
 
 class Tunable(Protocol):
-    """What can be tuned: a `Segmenter`."""
+    """What `tune` needs of a `Segmenter`."""
 
     config: ModelConfig
 
@@ -56,7 +56,7 @@ class Tunable(Protocol):
 
     @property
     def with_settings(self) -> Callable[..., Any]:
-        """Return the same with other settings."""
+        """The method that returns the same with other settings."""
 
 
 _ROUNDS = 2
@@ -77,7 +77,7 @@ _SHORT_NAMES = {
     "Dice": "dice",
 }
 
-# Keys of what the fields of a `Search` hold, in the order of the search, and the name of each in the table.
+# The settings that fields of a `Search` hold, by key and in the order of the search, with their names in the table.
 _NAMES = {
     _THRESHOLD: "foreground_threshold",
     "neighborhood": "neighborhood",
@@ -92,9 +92,9 @@ _TRIES = {leaf.key: leaf.declared.tries for leaf in inference_leaves()}
 
 @dataclass(frozen=True)
 class Search:
-    """Values that `tune` tries; the model's own value of each setting is tried as well, always.
+    """Values that `tune` tries. It always tries the model's own value of each setting as well.
 
-    The first value of each setting should be a usual one: all of these together are tried as a second start.
+    The first value of each setting should be a usual one: all first values together are a second start.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ class Search:
     strides : sequence of int, or of sequences of int
         One stride for all axes, or one per axis.
     foreground_thresholds : sequence of float
-        From 0 to 1; without effect where the foreground is given, or the model has none. Those halfway
-        between the best and its neighbors are tried as well.
+        From 0 to 1; without effect where the foreground is given, or the model has none. Thresholds halfway
+        between the best one and its neighbors are tried as well.
     merge_sizes : sequence of sequences of int
         As for `Postprocess`.
     min_sizes : sequence of int
@@ -114,17 +114,17 @@ class Search:
     fill_holes : sequence of bool
         Whether holes of objects are filled.
     clusterers : sequence of (str, dict), optional
-        Names and settings. Default: the model's clusterer with the values to try that its settings declare. An
-        empty sequence keeps the model's.
+        Names and settings. Default: the model's clusterer with the values that its settings declare for tuning.
+        An empty sequence keeps the model's clusterer.
     values : mapping of str to sequence, optional
-        Values of any other inference setting by its dotted key, such as ``{"postprocess.merge_similarity": [0.9]}``
-        or ``{"clusterer_settings.smoothing": [1, 2]}``, searched after those above; of one of these, its own values
-        in the place of those above. A setting that declares values to try has them without being named.
+        Values of other inference settings by their dotted keys, such as ``{"postprocess.merge_similarity": [0.9]}``
+        or ``{"clusterer_settings.smoothing": [1, 2]}``; they are searched last. The key of a setting above replaces
+        its values. Settings that declare values for tuning need not be named.
 
     Raises
     ------
     InputError
-        If an entry is not a list or tuple. The values themselves are checked when `tune` is called.
+        If an entry is not a list or tuple. `tune` checks the values themselves.
     """
 
     ranges: Sequence[Sequence[int]] = _TRIES["neighborhood.ranges"]
@@ -153,18 +153,16 @@ class Tuning:
     Attributes
     ----------
     segmenter : Segmenter
-        With the best settings found; it shares its network with the one that was tuned.
+        With the best settings found; it shares its network with the tuned segmenter.
     table : tuple of dict
-        One row per settings tried, in the order in which they were: the setting that was varied (``varied``;
-        ``"start"`` for the model's own settings, in the first row, and ``"usual"`` for the second start), the
-        settings, ``score`` (mean over the images), ``score_1``, ``score_2``, ... of each image, and
-        ``chosen``, True in the row of those that were chosen; the mean of another row may be a little higher,
-        but not surely so, see `tune`.
+        One row per trial, in the order of the trials: the setting that was varied (``varied``; ``"start"`` for the
+        model's own settings, in the first row, and ``"usual"`` for the second start), the settings, ``score``
+        (mean over the images), ``score_1``, ``score_2``, ... of each image, and ``chosen``, True in the row of the
+        chosen settings. Another row may have a slightly higher mean, but is not surely better, see `tune`.
     held_out_scores : tuple of float
-        Leave-one-out: the score of each image with the settings that the search finds on the other images,
-        from the same start and among those that were tried. Empty where there is only one image. Since the
-        search that decided what is tried saw all images, this is a little too good; it is far less so than the
-        score of the chosen row.
+        Leave-one-out: the score of each image with the settings that the search finds on the other images, from the
+        same start and among the same trials. Empty for a single image. All images decided what was tried, so this is
+        a little too good, but far less so than the score of the chosen row.
     """
 
     segmenter: Any
@@ -202,10 +200,10 @@ class Tuning:
         write_table(path, {name: [row[name] for row in self.table] for name in self.table[0]})
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the score of all settings in the order in which they were tried, by the setting varied.
+        """Draw the score of every trial in order, with a color for each varied setting.
 
-        Dots are means over the images, gray ones the single images, the ring marks the chosen settings, and
-        the dashed line the score at the start.
+        Dots are means over the images, gray dots single images. The ring marks the chosen settings, the dashed line
+        the score at the start.
 
         Parameters
         ----------
@@ -269,9 +267,9 @@ def tune(
     If that improved anything, there is a second round. No settings are scored twice.
 
     A new value is *surely better* if its mean gain over the present one exceeds the standard error of this
-    mean, the gains being those of the single images; with two images, if both gain. Of several such values
-    the one is taken whose gain less its standard error is largest. What only seems better on the few images
-    at hand leaves the setting as it is.
+    mean over the images; with two images, if both gain. Of several such values, the search takes the one whose
+    gain minus its standard error is largest. A value that only seems better on the few images at hand changes
+    nothing.
 
     Parameters
     ----------
@@ -282,9 +280,9 @@ def tune(
     labels : iterable
         True labels of each image, of its spatial shape: integers, 0 = background.
     metric : str or callable
-        What is to be high: a name (``aggregated_jaccard_index`` or ``AJI``, ``symmetric_best_dice`` or
+        The score to raise: a name (``aggregated_jaccard_index`` or ``AJI``, ``symmetric_best_dice`` or
         ``SBD``, ``panoptic_quality`` or ``PQ``, ``f1_score`` or ``F1``, ``dice`` or ``Dice``), or a function
-        of ``(truth, prediction)`` that returns a number, higher being better.
+        of ``(truth, prediction)`` that returns a number, where higher is better.
     search : Search, optional
         The values to try. Default: ``Search()``.
     foregrounds : iterable, optional
@@ -297,28 +295,27 @@ def tune(
     Returns
     -------
     Tuning
-        The segmenter with the best settings, the table of all that was tried, leave-one-out scores.
+        The segmenter with the best settings, the table of all trials, leave-one-out scores.
 
     Raises
     ------
     InputError
-        If there is no image or no object, numbers of images and labels differ, or an image, labels, a
-        foreground, a value of the search, the metric or its result cannot be used.
+        If there is no image or no object, images and labels differ in number, or an image, labels, a foreground,
+        a value of the search, the metric or its result cannot be used.
     UnknownClustererError
         If a clusterer to try does not exist.
 
     Notes
     -----
-    Coordinate search was chosen over random, racing or model-based search because a trial is cheap once the
-    embeddings are there, the settings interact weakly, and a few dozen trials cover each of them: the result
-    is the same at every call, every step of it can be read in the table, and there is nothing to install. All
-    images are used in all trials: with the few that there are, a score on part of them says little. The
-    embeddings of all images are kept in memory, 4 bytes per pixel and channel.
+    Coordinate search was chosen over random, racing or model-based search: a trial is cheap once the embeddings
+    exist, the settings interact weakly, and a few dozen trials cover each of them. The result is the same at every
+    call, the table shows every step, and there is nothing to install. Every trial uses all images, since a score on
+    a part of so few says little. The embeddings of all images stay in memory, 4 bytes per pixel and channel.
 
-    The highest mean of many trials on few images is as a rule that of a setting which was lucky on one of
-    them. Images differ far more from each other than settings do, hence gains are compared per image. The
-    comparison with the standard error is the one-standard-error rule of cost-complexity pruning [1]_, with
-    the present settings in the place of the smallest tree.
+    If many settings are tried on few images, the highest mean usually belongs to a setting that was lucky on one
+    image. Images differ far more from each other than settings do, so gains are compared image by image. The
+    comparison with the standard error is the one-standard-error rule of cost-complexity pruning [1]_; the present
+    settings take the role of the smallest tree.
 
     References
     ----------
@@ -364,7 +361,7 @@ _Attempt = Callable[[ModelConfig, str], _Trial | None]
 
 
 class _Trials:
-    """Scores of settings, each worked out once; of clusterings, only the last one's labels are kept."""
+    """Scores of settings, each computed once; only the labels of the last clustering are kept."""
 
     def __init__(self, segmenter: Tunable, samples: Sequence[_Sample], measure: Metric) -> None:
         self._segmenter, self._samples, self._measure = segmenter, samples, measure
@@ -386,7 +383,7 @@ class _Trials:
         return self._tried[key]
 
     def known(self, config: ModelConfig, varied: str) -> _Trial | None:
-        """What `of` gives, but None for settings that were not tried."""
+        """The trial of settings; None if they were not tried."""
         return self._tried.get(_key(config))
 
     def _clusters(self, config: ModelConfig) -> list[npt.NDArray[np.integer[Any]]]:
@@ -406,7 +403,7 @@ class _Trials:
         except (TypeError, ValueError):
             value = math.nan
         if not math.isfinite(value):
-            raise InputError(f"the metric gave {score!r}; expected a finite number, higher being better")
+            raise InputError(f"the metric gave {score!r}; expected a finite number, where higher is better")
         return value
 
 
@@ -417,7 +414,7 @@ def _clusters(seen: Seen, labeler: Labeler) -> npt.NDArray[np.integer[Any]]:
 
 
 def _start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -> _Trial:
-    """The model's own settings, or the first values to try, except of the clusterer, if these score higher."""
+    """The model's own settings, or, if they score higher, the first values to try of all but the clusterer."""
     own = trials.of(config, "start")
     for setting, candidates in values.items():
         if setting != "clusterer" and len(candidates) > 1:
@@ -433,7 +430,7 @@ def _searched(
     images: Sequence[int],
     progress: Progress = False,
 ) -> _Trial:
-    """The best settings on some of the images; what `attempt` does not know is passed over."""
+    """The best settings on some of the images; trials for which `attempt` gives None are skipped."""
     for _ in range(_ROUNDS):
         before = best
         for setting, candidates in values.items():
@@ -450,13 +447,13 @@ def _searched(
 def _best_value(
     attempt: _Attempt, best: _Trial, setting: str, candidates: Iterable[Any], images: Sequence[int]
 ) -> _Trial:
-    """Try the values of one setting; that of the best stays unless another is surely better."""
+    """Try the values of one setting; the best trial stays unless another is surely better."""
     tried = [attempt(_changed(best.config, setting, value), _name(setting)) for value in candidates]
     return _surest(best, [trial for trial in tried if trial is not None], images)
 
 
 def _surest(best: _Trial, others: Sequence[_Trial], images: Sequence[int]) -> _Trial:
-    """The trial with the surest gain, if there is one; of equal ones, the earliest."""
+    """The trial with the surest gain, the earliest of equal ones; `best` if none gains."""
     gains = [_sure_gain(trial, best, images) for trial in others]
     if max(gains, default=0) <= 0:
         return best
@@ -464,19 +461,19 @@ def _surest(best: _Trial, others: Sequence[_Trial], images: Sequence[int]) -> _T
 
 
 def _sure_gain(trial: _Trial, best: _Trial, images: Sequence[int]) -> float:
-    """Mean over images of what a trial gains, less the standard error of this mean."""
+    """Mean gain of a trial over the images, minus the standard error of this mean."""
     gains = np.array([trial.scores[image] - best.scores[image] for image in images])
     error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else 0
     return float(gains.mean() - error)
 
 
 def _name(key: str) -> str:
-    """How the table and the progress bar call a setting."""
+    """Name of a setting in the table and on the progress bar."""
     return _NAMES.get(key, key)
 
 
 def _finer(config: ModelConfig, setting: str, candidates: Sequence[Any]) -> list[float]:
-    """Foreground thresholds halfway to the neighbors of the present one; no values of other settings."""
+    """Foreground thresholds halfway between the present one and its neighbors; nothing for other settings."""
     if setting != _THRESHOLD:
         return []
     present = config.foreground_threshold
@@ -512,7 +509,7 @@ def _values(config: ModelConfig, search: Search) -> dict[str, list[Any]]:
 
 
 def _own_tries(config: ModelConfig, search: Search) -> dict[str, Sequence[Any]]:
-    """What the fields of a search hold, by key and in the order of the search."""
+    """The values in the fields of a search, by key and in the order of the search."""
     neighborhoods = [
         Neighborhood.from_ranges(ranges, directions)
         for ranges in search.ranges
@@ -612,7 +609,7 @@ def _sample(
         shape = seen.picture.to_source_order(np.empty(seen.picture.spatial_shape, np.bool_)).shape
         return _Sample(seen, relabel(seen.picture.from_source_order(as_labels(labels, shape))))
     except InputError as error:
-        raise InputError(f"image {number} of those to tune on: {error}") from error
+        raise InputError(f"image {number} of the images to tune on: {error}") from error
 
 
 def _key(config: ModelConfig) -> str:
@@ -640,7 +637,7 @@ def _tuning(
 
 
 def _held_out(trials: _Trials, start: _Trial, values: dict[str, list[Any]]) -> tuple[float, ...]:
-    """For each image its score with the settings that the search finds on the others, in what was tried."""
+    """The score of each image with the settings that the search finds on the others, among all trials."""
     count = len(start.scores)
     if count < 2:
         return ()

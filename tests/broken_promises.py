@@ -138,7 +138,7 @@ class _Watch:
 
 
 def install(words: str) -> None:
-    """Have the fault of these words in this process, as soon as its module is imported; no words: none."""
+    """Put the fault with these words into this process, as soon as its module is imported; no words: no fault."""
     sys.meta_path[:0] = [_Watch(one) for one in FAULTS if one.words == words]  # type: ignore[arg-type]
 
 
@@ -371,7 +371,7 @@ def _(right: Any) -> Any:
     "tests/large/test_blockwise.py::test_blocks_of_other_settings_or_another_cut_are_refused",
 )
 def _(right: Any) -> Any:
-    return lambda *given, settings, **options: right(*given, settings={}, **options)
+    return lambda *given, identity, **options: right(*given, identity={}, **options)
 
 
 # --- threads, processes and pickles ------------------------------------------------------------------------
@@ -931,7 +931,7 @@ def noticed_by(one: Fault) -> str:
 
 
 def always_failing(tests: list[str]) -> list[str]:
-    """Those that fail without a fault."""
+    """The tests that fail without a fault."""
     if not tests:
         return []
     output = output_of("", *tests)

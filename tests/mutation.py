@@ -77,7 +77,7 @@ class Place(NamedTuple):
 
 
 def changed(node: ast.AST) -> ast.AST | None:
-    """Return the node that takes its place, or None where nothing is to be changed."""
+    """Return the node that replaces it, or None to change nothing."""
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         return ast.Constant(not node.value)
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
@@ -242,7 +242,7 @@ class Loop:
 
 
 def limit_of(spent: float) -> float:
-    """CPU seconds that the tests of a mutant may take, if without any change they take so many."""
+    """CPU seconds that the tests of a mutant may take, from the seconds that they take without a change."""
     return 5 + 3 * spent
 
 
@@ -344,7 +344,7 @@ def report(module: str, seed: int, outcomes: dict[int, str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("modules", nargs="+", choices=TESTS)
-    parser.add_argument("--sample", type=int, help="so many mutants, chosen at random; default: all")
+    parser.add_argument("--sample", type=int, help="number of mutants, chosen at random; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of the choice")
     parser.add_argument(
         "--only", type=int, nargs="+", help="numbers of mutants, such as survivors of another run"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pixel_embedded_affinity import affinity
-from pixel_embedded_affinity.affinity import Affinities, affinities, overlap
+from pixel_embedded_affinity.affinity import Affinities, affinities, pair_boxes
 from pixel_embedded_affinity.embedding import Embedding, unit_length
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.neighborhood import Neighborhood
@@ -304,7 +304,7 @@ def test_rounding_takes_no_value_out_of_the_range_of_a_cosine() -> None:
 @pytest.mark.parametrize("length", range(1, 5))
 @pytest.mark.parametrize("step", range(-6, 7))
 def test_overlap_holds_exactly_the_pairs_inside(length: int, step: int) -> None:
-    (here,), (there,) = overlap((length,), (step,))
+    (here,), (there,) = pair_boxes((length,), (step,))
     pixels = np.arange(length)
     np.testing.assert_array_equal(pixels[here], [p for p in pixels if 0 <= p + step < length])
     np.testing.assert_array_equal(pixels[there], pixels[here] + step)

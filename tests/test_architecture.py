@@ -1,4 +1,4 @@
-"""The map of the rooms in docs/architecture.rst is that of the import contract, and of the package."""
+"""The map of the rooms in docs/architecture.rst agrees with the import contract and with the package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = re.findall(r"^   \* - (\d+)\n     - ``(\w+)``\n     - (.+)$", PAGE, re.MU
 
 
 def rooms(layer: str) -> list[str]:
-    """Names in one line of the contract; brackets mean that a room need not be there yet."""
+    """Names in one line of the contract; brackets mean that a room need not exist yet."""
     return re.findall(r"\w+", layer)
 
 

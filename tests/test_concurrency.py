@@ -159,7 +159,7 @@ def test_the_number_of_torch_s_threads_does_not_change_labels(
 
 @pytest.fixture
 def three_threads() -> Iterator[None]:
-    """Torch has three threads, which is not its own choice on most machines, nor that of any test here."""
+    """Torch has three threads: few machines choose that by themselves, and no test here does."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield

@@ -155,7 +155,7 @@ def test_shapes_of_a_scaled_image_are_accepted(shape: tuple[int, ...], embedded:
     ("labels", "embedding", "neighborhood", "message"),
     [
         (np.ones((20, 30), int), np.ones((2, 30, 20)), PAIRS, r"labels of shape \(20, 30\).*\(30, 20\)"),
-        (np.ones((20, 30), int), np.ones((2, 10, 17)), PAIRS, "image scaled"),
+        (np.ones((20, 30), int), np.ones((2, 10, 17)), PAIRS, "before and after scaling"),
         (np.ones((4, 4, 4), int), np.ones((2, 4, 4)), PAIRS, "embedding of spatial shape"),
         (np.ones((4, 4), int), np.ones((2, 4, 4, 4)), PAIRS, "spatial axes"),
         (np.ones((4, 4)), np.ones((2, 4, 4)), PAIRS, "integers"),

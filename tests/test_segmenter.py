@@ -748,7 +748,7 @@ def test_a_missing_or_truncated_file_is_refused_by_name(checkpoint_file: Path) -
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, checkpoint_file: Path) -> list[Any]:
-    """What is asked of a registry that knows the tiny model, in place of the library's own."""
+    """Ask a registry that knows the tiny model instead of the library's own."""
     asked: list[Any] = []
     digest = hashlib.sha256(checkpoint_file.read_bytes()).hexdigest()
 

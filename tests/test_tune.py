@@ -1,4 +1,4 @@
-"""Tuning: what it chooses is surely better, its scores are those of segmenting, settings survive a file."""
+"""Tuning: what it chooses is surely better, its scores are the scores of segmenting, settings survive a file."""
 
 from __future__ import annotations
 
@@ -419,7 +419,7 @@ def test_progress_is_told_of_images_and_of_values() -> None:
         ("folder", [], {}, "images must be a list"),
         (np.zeros((1, 8, 8)), 5, {}, "labels must be a list"),
         (np.zeros((1, 8, 8)), np.zeros((1, 8, 8), int), {}, "empty"),
-        (np.zeros((2, 8, 8)), np.ones((2, 8, 9), int), {}, "image 1 of those to tune on.*shape"),
+        (np.zeros((2, 8, 8)), np.ones((2, 8, 9), int), {}, "image 1 of the images to tune on.*shape"),
         (np.zeros((1, 8, 8)), np.ones((1, 8, 8)), {}, "integers"),
         (np.full((1, 8, 8), np.nan), np.ones((1, 8, 8), int), {}, "not finite"),
         (np.zeros((1, 8, 8)), np.ones((1, 8, 8), int), {"foregrounds": []}, "0 foregrounds"),

@@ -25,8 +25,8 @@ print(sample.image.shape, sample.image.dtype, sample.labels.max(), "nuclei")
 # %%
 # From the image to labels
 # ------------------------
-# `analyze` returns the labels and everything that was found on the way. In the overlay, nuclei that are
-# neighbors differ in color.
+# `analyze` returns the labels and everything that they were made from. In the overlay, neighboring nuclei
+# differ in color.
 
 segmenter = Segmenter.pretrained("bbbc039", device="cpu")
 result = segmenter.analyze(sample.image)
@@ -66,9 +66,9 @@ for ax in axes:
 # %%
 # Other ranges, other labels
 # --------------------------
-# Pairs of range 1 attract: they may join pixels. Longer ones repel: they keep apart what they find
-# different. Strides thin the repulsive pairs out; with few of them, nuclei that touch merge. `cluster`
-# takes the embedding that is there already, so each of these takes a fraction of the time of `segment`.
+# Pairs of range 1 attract: they may join pixels. Longer pairs repel: they keep unlike pixels apart. Strides
+# thin out the repulsive pairs; with few of them, nuclei that touch merge. `cluster` uses the embedding from
+# above, so each of these takes a fraction of the time of `segment`.
 
 neighborhoods = {
     "ranges 1, 3; strides 40": Neighborhood.from_ranges([1, 3], strides=40),

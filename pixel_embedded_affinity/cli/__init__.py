@@ -1,4 +1,4 @@
-"""The command line ``pea``: one file per command; a command's module is imported only when it is used."""
+"""The command line ``pea``: one file per command, imported only when the command is used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments. Default: those of the process.
+        The arguments. Default: the arguments of the process.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader (head, less) has gone: what is still buffered would raise once more at exit.
+        # The reader (head, less) has gone: what is still buffered would raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (PixelEmbeddedAffinityError, OSError) as error:
@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """Parser of one command, which asks the command's module for its arguments only when it is used."""
+    """Parser of one command; it imports the command's module and adds the arguments only when it is used."""
 
     module = ""
 
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
             name, help=command.help, description=f"{command.help.capitalize()}.", allow_abbrev=False
         )
         subparser.module = command.module
-        # Suppressed, or the command's default would undo a -v that stands before the command.
+        # Suppressed: else the command's default would undo a -v that stands before the command.
         _add_verbose(subparser, default=argparse.SUPPRESS)
     return parser
 

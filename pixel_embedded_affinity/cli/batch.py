@@ -1,4 +1,4 @@
-"""Which images a batch takes, and which files it will write: decided and checked before any work starts."""
+"""Decide and check, before any work starts, which images a batch reads and which files it writes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Job:
-    """One image and the files that come of it.
+    """One image and its result files.
 
     Attributes
     ----------
     image : pathlib.Path
-        What is read.
+        The file to read.
     outputs : dict of str to pathlib.Path
-        The files to write, by the name of their exporter: the labels last, since ``--resume`` takes them as the
-        sign that everything is there.
+        The files to write, by the name of their exporter. The labels come last: for ``--resume``, they are the sign
+        that everything is there.
     """
 
     image: Path
@@ -41,15 +41,15 @@ class Job:
 
 
 def find_images(inputs: Sequence[str], *, recursive: bool = False) -> list[Path]:
-    """List the images that files, folders and glob patterns stand for.
+    """List the images in files, folders and glob patterns.
 
     Parameters
     ----------
     inputs : sequence of str
-        A file is taken whatever its name; of a folder or a pattern, all files with an image's suffix, but
-        none whose name starts with a dot.
+        A file is taken whatever its name. From a folder or a pattern, all files with the ending of an image are
+        taken, except names that start with a dot.
     recursive : bool
-        Whether folders within folders are entered.
+        Whether to enter folders within folders.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False) -> list[Path]
 
 
 def plan_jobs(images: Iterable[Path], output: Path, exporters: Collection[str] = ()) -> list[Job]:
-    """Decide which files come of which image.
+    """Decide which files to write for each image.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ def plan_jobs(images: Iterable[Path], output: Path, exporters: Collection[str] =
     output : pathlib.Path
         Folder of the results; it need not exist.
     exporters : collection of str
-        Names of those that are asked for beside the labels.
+        Names of the exporters to use beside the labels.
 
     Raises
     ------
     InputError
-        If two images would have the same results.
+        If two images would have the same result files.
     """
     suffixes = {name: EXPORTERS.build(name).suffix for name in [*sorted({*exporters} - {LABELS}), LABELS]}
     jobs: dict[str, Job] = {}
@@ -99,9 +99,9 @@ def plan_jobs(images: Iterable[Path], output: Path, exporters: Collection[str] =
 
 
 def without_results(images: Sequence[Path], output: Path) -> list[Path]:
-    """Leave out files that are results, in the output folder, of other images of the list.
+    """Leave out files that are results of other images in the list.
 
-    They are met where images and results share a folder and the command runs again.
+    There are such files if images and results share a folder and the command runs again.
     """
     suffixes = [exporter.suffix for _, exporter in EXPORTERS.every()]
     results = {_identity(output / (image.stem + suffix)) for image in images for suffix in suffixes}
@@ -109,7 +109,7 @@ def without_results(images: Sequence[Path], output: Path) -> list[Path]:
 
 
 def check_output_folder(output: Path) -> None:
-    """Refuse a folder for results that is a file.
+    """Refuse an output folder that is a file.
 
     Raises
     ------
@@ -121,19 +121,19 @@ def check_output_folder(output: Path) -> None:
 
 
 def refuse_existing(jobs: Iterable[Job]) -> None:
-    """Refuse to write over files.
+    """Refuse to overwrite files.
 
     Raises
     ------
     InputError
-        If a file to write is there already.
+        If a file to write exists already.
     """
     existing = [f"'{path}'" for job in jobs for path in job.outputs.values() if path.exists()]
     if existing:
         more = f" and {len(existing) - _SHOWN} more" if len(existing) > _SHOWN else ""
         raise InputError(
-            f"{', '.join(existing[:_SHOWN])}{more} exist already; use --resume to keep what is done and do "
-            "the rest, --overwrite to replace it, or another --output"
+            f"{', '.join(existing[:_SHOWN])}{more} exist already; use --resume to keep them and do the rest, "
+            "--overwrite to replace them, or another --output"
         )
 
 
@@ -157,7 +157,7 @@ def _images_of(entry: str, recursive: bool) -> list[Path]:
 
 
 def _files(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Return what glob would: nothing whose name, or that of a folder on the way, starts with a dot."""
+    """Return what glob would find: no files and no folders whose name starts with a dot."""
     pattern = "**/*" if recursive else "*"
     return (folder / name for name in glob.iglob(pattern, root_dir=folder, recursive=True))
 
@@ -173,5 +173,5 @@ def _nothing(found: str, recursive: bool) -> str:
 
 
 def _identity(path: Path) -> str:
-    """Return what is equal for two names of the same file, as far as the names tell."""
+    """Return a text that is equal for two names of the same file, as far as the names tell."""
     return os.path.normcase(os.path.abspath(path))

@@ -1,4 +1,4 @@
-"""The command line of a comparison: ``pea compare``."""
+"""``pea compare``: trainings of one recipe, compared with baselines and variants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", required=True, metavar="DIR", help="folder (or list file) of images and labels"
     )
     parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder of the comparison; one that is there goes on"
+        "--output", required=True, metavar="DIR", help="folder of the comparison; an earlier one goes on"
     )
     parser.add_argument(
         "--study",
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--foreground",
         choices=FOREGROUNDS,
         default="model",
-        help="where objects are looked for; truth: where the labels have some, as some benchmarks give it",
+        help="where objects may be; truth: where the true labels have some, as in some benchmarks",
     )
     add_device_argument(parser)
     add_setting_arguments(parser)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _with_settings(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
-    """The recipe of a model with the given settings."""
+    """The recipe with the given settings in its model."""
     model = recipe.model
     for values in given_settings(arguments):
         model = model.with_values(values)

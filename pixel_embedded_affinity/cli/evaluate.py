@@ -44,6 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_output(path: Path | None) -> None:
-    """Refuse now what could not be written after all the work."""
+    """Refuse a file now that could not be written after all the work."""
     if path is not None and (path.suffix.lower() != ".csv" or not path.parent.is_dir()):
         raise InputError(f"--output {path}: expected a name ending in .csv in a folder that exists")

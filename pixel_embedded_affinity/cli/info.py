@@ -1,4 +1,4 @@
-"""``pea info``: what a bug report needs to say. Uses no network."""
+"""``pea info``: what a bug report should say. Uses no network."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _described(device: torch.device, name: str) -> str:
 
 
 def _place(name: str) -> str:
-    """Say where a model's file is, without checking it: that would take seconds, and is done at each load."""
+    """Say where a model's file is, without checking it: this would take seconds, and each load checks it."""
     entry = get_entry(name)
     bundled = REGISTRY_PATH.with_name("bundled")
     local = plan(entry, cache=cache_folder(), bundled=bundled, mirror=None, offline=True).local

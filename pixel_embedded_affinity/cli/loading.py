@@ -1,4 +1,4 @@
-"""The arguments that say which model runs where and on which data, and what they stand for."""
+"""The arguments for the model, the device and the data, and what they stand for."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        help="auto (CUDA if there is one, else CPU), cpu, cuda, cuda:1, mps; a missing one is an error",
+        help="auto (CUDA if there is one, else CPU), cpu, cuda, cuda:1, mps; a missing device is an error",
     )
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` or ``--weights``, where it computes, and the flags of the inference settings."""
+    """Add ``--model`` or ``--weights``, the flags for device and threads, and the flags of the inference settings."""
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", metavar="NAME", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
@@ -43,7 +43,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
-    """Load the model that the arguments name, with its settings or those that they give.
+    """Load the model that the arguments name, with the settings that they give.
 
     Raises
     ------
@@ -88,12 +88,12 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str) -> None:
         "--foreground",
         choices=("model", "truth"),
         default="model",
-        help="where objects are looked for; truth: where the labels have some, as some benchmarks give it",
+        help="where objects may be; truth: where the true labels have some, as in some benchmarks",
     )
 
 
 def data_settings(arguments: argparse.Namespace) -> DataSettings:
-    """How the data lie and are split: by the layout, or the recipe, or the recipe named as the model.
+    """Return the data's layout and split: from the layout, the recipe, or the recipe that is named as the model.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the commands write: results to standard output, complaints and the log to standard error."""
+"""Output of the commands: results to standard output, complaints and the log to standard error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_progress_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def bar_wanted(arguments: argparse.Namespace) -> bool:
-    """Tell whether to show a progress bar: as the user says, else only where a person sees it."""
+    """Tell whether to show a progress bar: as the user says, else only on a terminal."""
     return sys.stderr.isatty() if arguments.progress is None else bool(arguments.progress)
 
 
@@ -53,7 +53,7 @@ class _StderrHandler(logging.Handler):
 
 @contextmanager
 def log_to_stderr(level: int) -> Iterator[None]:
-    """Show the library's log from this level upwards, for as long as the block runs."""
+    """Show the library's log from this level upwards while the block runs."""
     handler = _StderrHandler(level)
     handler.setFormatter(logging.Formatter("pea: %(message)s"))
     before = _PACKAGE_LOGGER.level

@@ -1,4 +1,4 @@
-"""``pea models``: what can be had by name."""
+"""``pea models``: list, show and download the models with a name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("name", metavar="NAME")
     shown.set_defaults(act=_show)
     fetched = actions.add_parser(
-        "download", help="have a model's file ready, for machines without a network", allow_abbrev=False
+        "download", help="get a model's file now, for machines without a network", allow_abbrev=False
     )
     fetched.add_argument("name", metavar="NAME")
     fetched.add_argument(

@@ -52,8 +52,8 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         type=_tiling,
         default=Tiling(),
-        help="length of the parts in which an image goes through the network; auto (default): whole if there "
-        "is memory for it, whole: whatever it takes",
+        help="length of the tiles in which an image goes through the network; auto (default): no tiles if the "
+        "image fits into memory; whole: no tiles",
     )
 
 
@@ -87,7 +87,7 @@ def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Segment every image; 1 if any of them failed."""
+    """Segment every image; return 1 if one of them failed, else 0."""
     jobs = _planned(arguments)
     todo = [job for job in jobs if not (arguments.resume and job.labels.exists())]
     failures = _work(todo, arguments) if todo else 0
@@ -121,7 +121,7 @@ def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
 
 
 def _try_out(segmenter: Segmenter) -> None:
-    """Segment a blank image: settings or a device that cannot work are refused once, not for every file."""
+    """Segment a blank image, so that bad settings or a bad device are refused once, not for every file."""
     import numpy as np
 
     config = segmenter.config
@@ -130,7 +130,7 @@ def _try_out(segmenter: Segmenter) -> None:
 
 
 def _attempt(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> bool:
-    """Do a job; if it fails, whatever the reason, say so, and let the batch go on."""
+    """Do a job; if it fails for any reason, say so and let the batch go on."""
     try:
         _segment_file(segmenter, job, axes, tiling)
     except Exception as error:
@@ -151,7 +151,7 @@ def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tili
     config = segmenter.config
     image = as_image(job.image, axes=axes, channels=config.network.in_channels, ndim=config.ndim)
     found = segmenter.analyze(image.values, axes=config.axes, tile=tiling)
-    # A gray image is shown and measured once, also where a model of three channels gets it three times.
+    # A gray image is shown and measured once, also if a model of three channels gets it three times.
     shown = image.values if "C" in image.source_axes else image.values[0]
     stored = image.to_source_order(found.labels)
     result = Result(found.labels, shown, stored, measure=lambda: found.table(intensity=shown))

@@ -1,4 +1,4 @@
-"""The flags of the inference settings, which every command that segments has, from their declarations."""
+"""A flag for each declared inference setting, for every command that segments."""
 
 from __future__ import annotations
 
@@ -17,27 +17,25 @@ _OF_RANGES = ("neighborhood.directions", "neighborhood.strides")
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--settings``, and a flag for each inference setting; flags that are not given leave no trace."""
     group = parser.add_argument_group(
-        "settings", "those not given are the model's; lists are written with commas, such as 1,3,9"
+        "settings", "default: the model's own; write lists with commas, such as 1,3,9"
     )
-    group.add_argument(
-        "--settings", metavar="JSON", help="file of pea tune; the flags below go before what it holds"
-    )
+    group.add_argument("--settings", metavar="JSON", help="file from pea tune; the flags below override it")
     for leaf in inference_leaves():
         group.add_argument(leaf.flag, dest=leaf.key, default=argparse.SUPPRESS, **_form(leaf))
 
 
 def given_settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Inference settings of the file and of the flags, to be applied one after the other.
+    """Inference settings of the file and then of the flags, to apply one after the other.
 
     Returns
     -------
     list of dict
-        Each for `ModelConfig.with_values` or `Segmenter.with_settings`; values are not checked yet.
+        Each for `ModelConfig.with_values` or `Segmenter.with_settings`, which check the values.
 
     Raises
     ------
     InputError
-        If the file is not one of settings, or there are directions or strides without ranges.
+        If the file is no settings file, or there are directions or strides without ranges.
     OSError
         If the file cannot be read.
     """
@@ -49,7 +47,7 @@ def given_settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _form(leaf: Leaf) -> dict[str, Any]:
-    """How argparse takes a setting."""
+    """The keywords of ``add_argument`` for a setting."""
     help_text = leaf.declared.help.replace("%", "%%")
     if isinstance(leaf.default, bool):
         return {"action": argparse.BooleanOptionalAction, "help": help_text}

@@ -1,4 +1,4 @@
-"""The command line of a training: ``pea train``, and ``python -m pixel_embedded_affinity.training``."""
+"""``pea train``, and ``python -m pixel_embedded_affinity.training``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes",
         type=float,
         metavar="M",
-        help="save the state and stop when no further step may fit in this time",
+        help="save the state and stop before the step that may not fit in this time",
     )
     parser.add_argument(
-        "--steps", type=int, metavar="N", help="steps of the whole run, in place of the recipe's"
+        "--steps", type=int, metavar="N", help="steps of the whole run; replaces the recipe's"
     )
     add_device_argument(parser)
     parser.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train as the parsed arguments say, and report where the model is and how it scored.
+    """Train as the parsed arguments say, and print where the model is and how it scored.
 
     Returns
     -------

@@ -26,16 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_data_arguments(parser, split="training")
     parser.add_argument(
-        "--limit", metavar="N", type=int, help="tune on N images, evenly spread over those of the split"
+        "--limit", metavar="N", type=int, help="tune on N images, evenly spread over the split"
     )
     parser.add_argument(
-        "--metric", default="AJI", help="what is to be high: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
+        "--metric", default="AJI", help="the score to raise: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
     )
     parser.add_argument(
         "--output", metavar="JSON", type=Path, required=True, help="the settings; a file there is replaced"
     )
     parser.add_argument(
-        "--table", metavar="CSV", type=Path, help="also write all that was tried; a file there is replaced"
+        "--table", metavar="CSV", type=Path, help="also write all trials; a file there is replaced"
     )
     add_progress_argument(parser)
 
@@ -74,7 +74,7 @@ def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
 
 
 def _spread(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
-    """So many pairs, the first and others at equal distances: neighbors by name are often much alike."""
+    """Take the first and others at equal distances, `limit` in all: images with similar names are often alike."""
     if limit is None or limit >= len(pairs):
         return list(pairs)
     if limit < 1:
@@ -100,6 +100,6 @@ def _report(tuning: Tuning, metric: str) -> str:
 
 
 def _check_target(option: str, path: Path | None, suffix: str) -> None:
-    """Refuse now what could not be written after all the work."""
+    """Refuse a file now that could not be written after all the work."""
     if path is not None and (path.suffix.lower() != suffix or not path.parent.is_dir()):
         raise InputError(f"{option} {path}: expected a name ending in {suffix} in a folder that exists")

@@ -1,4 +1,4 @@
-"""Agglomeration: merge the regions that are most alike, until no two are alike enough."""
+"""Agglomeration: merge the two most similar regions, again and again, until no two are similar enough."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 class Agglomeration(Settings, section="agglomeration"):
     """Agglomeration with average linkage of a watershed over-segmentation.
 
-    The pixels are grouped into small regions first (see
-    `pixel_embedded_affinity.clustering.region_graph.region_graph`). Then the two neighbors with the highest mean
-    affinity over all attractive pairs between them (negative affinities taken as 0) merge, again and again,
-    while this mean is above the threshold. Repulsive pairs are not used.
+    Pixels first form small regions (see `pixel_embedded_affinity.clustering.region_graph.region_graph`). Then the
+    two neighbors with the highest mean affinity over all attractive pairs between them (negative affinities taken
+    as 0) merge, again and again, while this mean is above the threshold. Repulsive pairs are not used.
 
-    The result does not depend on the order of offsets, and follows the image's flips, where all affinities
-    are distinct.
+    If all affinities are distinct, the result does not depend on the order of offsets, and a flipped image gives
+    the flipped result.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ class Agglomeration(Settings, section="agglomeration"):
         Mean affinity between 0 and 1 above which regions merge. Larger: more objects.
     smoothing : float or sequence of float
         Standard deviation of the Gaussian, in pixels, for all axes or one per axis, that smooths the boundary
-        map before the seeds of the regions are taken. Larger: fewer and larger regions.
+        map from which the seeds of the regions are taken. Larger: fewer and larger regions.
 
     Raises
     ------

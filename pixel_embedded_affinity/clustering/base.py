@@ -1,4 +1,4 @@
-"""What a clusterer is, how one is found by name, and the checks of its input that all built-in ones share."""
+"""Clusterers: the protocol, the registry, and the checks of input that all built-in ones share."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _ROUNDING = 0.01
 class Clusterer(Protocol):
     """A callable that turns affinities into labels.
 
-    Any callable of this form is a clusterer; nothing needs to be inherited.
-    `pixel_embedded_affinity.testing.check_clusterer` checks that one keeps the contract.
+    Any callable of this form is a clusterer; it need not inherit anything.
+    `pixel_embedded_affinity.testing.check_clusterer` checks that it keeps the contract.
     """
 
     def __call__(
@@ -37,9 +37,9 @@ class Clusterer(Protocol):
         Parameters
         ----------
         affinities : Affinities
-            Similarities of pairs of pixels, shape (K, *spatial), and the neighborhood that says which pairs;
-            2 or 3 spatial axes. ``affinities.values`` holds all of them; ``affinities.channel`` and
-            ``affinities.pairs`` compute only what is asked for. Not modified.
+            The affinities of pairs, shape (K, *spatial) with 2 or 3 spatial axes, and the neighborhood that names
+            the pairs. ``affinities.values`` holds all affinities; ``affinities.channel`` and ``affinities.pairs``
+            compute only what is asked for. Not modified.
         foreground : ndarray, shape (*spatial), optional
             True where objects may be. Default: everywhere. Not modified.
 
@@ -66,7 +66,7 @@ CLUSTERERS: Registry[Clusterer] = Registry(
 def register(name: str, factory: ClustererFactory) -> None:
     """Make a clusterer known by a name, for this process.
 
-    Installed packages need not call this: they name their factory in the entry-point group
+    An installed package need not call this: it names its factory in the entry-point group
     ``pixel_embedded_affinity.clusterers``.
 
     Parameters
@@ -85,7 +85,7 @@ def register(name: str, factory: ClustererFactory) -> None:
 
 
 def list_clusterers() -> list[str]:
-    """Return the names of all clusterers: built in, registered, or of plug-ins, which this does not load."""
+    """Return the names of all clusterers: built in, registered, and of plug-ins, without loading these."""
     return CLUSTERERS.names()
 
 
@@ -95,8 +95,8 @@ def get_clusterer(name: str, /, **settings: Any) -> Clusterer:
     Parameters
     ----------
     name : str
-        One of `list_clusterers()`. A built-in clusterer comes before a registered one, and that before a
-        plug-in; a plug-in never replaces a built-in one.
+        One of `list_clusterers()`. Built-in clusterers come first, then registered ones, then plug-ins; a plug-in
+        never replaces a built-in one.
     **settings
         Settings of that clusterer.
 
@@ -122,18 +122,19 @@ def get_clusterer(name: str, /, **settings: Any) -> Clusterer:
 
 
 def described(clusterer: Clusterer) -> tuple[str, dict[str, Any]]:
-    """Return the name and settings for which `get_clusterer` gives an equal clusterer.
+    """Return the name and settings from which `get_clusterer` builds an equal clusterer.
 
     Parameters
     ----------
     clusterer : Clusterer
-        Of a class that is known by a name, and a dataclass; its settings are those that differ from the defaults.
+        Of a class that has a name here and is a dataclass.
 
     Returns
     -------
     name : str
+        For any other clusterer, the name of its type: it is only a record, which `get_clusterer` does not take.
     settings : dict
-        Of any other clusterer, the name of its type and no settings: a record, which `get_clusterer` does not take.
+        The settings that differ from the defaults; none for any other clusterer.
     """
     kind: Any = type(clusterer)
     name = CLUSTERERS.name_of(kind)
@@ -149,12 +150,12 @@ def usable(affinities: Affinities) -> Affinities:
     Parameters
     ----------
     affinities : Affinities
-        Affinities in NumPy or torch, on any device.
+        In NumPy or torch, on any device.
 
     Returns
     -------
     Affinities
-        Values that were not computed yet are still not: cosines of an embedding need no check.
+        Only given values are checked; cosines of an embedding need no check, and are not computed here.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def _check_values(values: NDArray[np.float32], neighborhood: Neighborhood) -> No
 
 
 def refuse_no_attraction(affinities: Affinities) -> None:
-    """Refuse affinities of which no channel attracts: every pixel would be an object of its own.
+    """Refuse affinities without an attractive channel: every pixel would be an object of its own.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def refuse_no_attraction(affinities: Affinities) -> None:
     """
     if not any(affinities.neighborhood.attractive):
         raise InputError(
-            f"{affinities.neighborhood!r} has no attractive offset, so that no pixels could join; "
+            f"{affinities.neighborhood!r} has no attractive offset, so no pixels could join; "
             "add range 1, or set `attractive`"
         )
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConnectedComponents(Settings, section="connected_components"):
-    """Connected components of the pairs that attract and whose affinity is at least a threshold.
+    """Connected components: attractive pairs join their pixels if their affinity is at least a threshold.
 
-    Repulsive pairs are not used. A pixel that no such pair reaches is an object of its own. One wrong pair is
-    enough to join two objects, so that this is a baseline, and the fastest way.
+    Repulsive pairs are not used. A pixel that no such pair reaches is an object of its own. One wrong pair joins two
+    objects, so this is only a baseline, and the fastest clusterer.
 
     Parameters
     ----------

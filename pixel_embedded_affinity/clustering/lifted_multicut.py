@@ -1,4 +1,4 @@
-"""Lifted multicut: a multicut that also hears the repulsive pairs."""
+"""Lifted multicut: a multicut that also uses the repulsive pairs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LiftedMulticut(Settings, section="lifted_multicut"):
-    """Lifted multicut of a watershed over-segmentation: a `Multicut` that also hears the repulsive pairs.
+    """Lifted multicut of a watershed over-segmentation: a `Multicut` that also uses the repulsive pairs.
 
-    Two regions with repulsive pairs between them, touching or not, have a lifted edge, which costs, if they
-    end up in different objects, the same as a border of these pairs. Lifted edges join nothing by themselves:
-    objects stay connected through borders. Of the repulsive pairs, those on the neighborhood's strides vote:
-    the smaller the strides, the more lifted edges weigh against borders.
+    A lifted edge connects two regions with repulsive pairs between them, touching or not. If the two regions end up
+    in different objects, it costs as much as a border of these pairs. Lifted edges join nothing by themselves:
+    objects stay connected through borders. Only repulsive pairs on the neighborhood's strides vote: the smaller the
+    strides, the more lifted edges weigh against borders.
 
     Parameters
     ----------
     beta, smoothing, solver
-        As of `Multicut`.
+        As for `Multicut`.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class LiftedMulticut(Settings, section="lifted_multicut"):
         Raises
         ------
         InputError
-            As by `Multicut`; also if the neighborhood has no repulsive offset.
+            As for `Multicut`; also if the neighborhood has no repulsive offset.
         """
         if not any(affinities.neighborhood.repulsive):
             raise InputError(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Lengths of unit vectors that were rounded to bfloat16 leave 1 by less than this.
 _ROUNDING = 0.01
 
-# How often more seeds are taken among the pixels that lie far from every mode found so far.
+# Most further rounds, which take seeds among the pixels far from every mode found so far.
 _MORE_ROUNDS = 3
 
 # Entries of the largest temporary matrix, seeds times pixels: 16 MB.
@@ -32,20 +32,19 @@ _BLOCK = 2**22
 class MeanShift(Settings, section="mean_shift"):
     """Mean shift on the unit-length embeddings of the foreground.
 
-    Each seed, at first the embedding of a pixel, moves to the mean of all embeddings within the bandwidth (a
-    flat kernel on Euclidean distance), again and again until it rests at a mode. Of modes within the
-    bandwidth of each other, the one with most pixels within the bandwidth stays (of equal ones, that with the
-    larger coordinates). Every pixel gets the nearest mode that stays. Two unit vectors of cosine c lie
+    Each seed starts at the embedding of a pixel. It moves to the mean of all embeddings within the bandwidth (a
+    flat kernel on Euclidean distance), again and again, until it rests at a mode. Where modes lie within the
+    bandwidth of each other, only the one with the most pixels within the bandwidth stays (of equal ones, the one
+    with the larger coordinates). Every pixel gets the nearest mode that stays. Two unit vectors of cosine c lie
     ``sqrt(2 - 2 c)`` apart: 1.41 if they are orthogonal, 1 for affinity 0.5.
 
-    The density is that of a stratified sample of the pixels: those at even distances in the lexicographic
-    order of the embeddings. The seeds are a stratified subset of the sample, taken in the same way. Where
-    pixels of the sample lie farther than the bandwidth from every mode, more seeds are taken among these, in
-    up to three more rounds, so that small objects are found, too. Since the order does not depend on where
-    pixels lie, neither do the modes: the result follows any permutation of the pixels (with `spatial_split`,
-    any that keeps neighbors, such as flips).
+    The density comes from a stratified sample of the pixels: pixels at even distances in the lexicographic order of
+    the embeddings. The seeds are a subset of the sample, taken in the same way. If pixels of the sample lie farther
+    than the bandwidth from every mode, up to three more rounds take seeds among them, so that small objects are
+    found, too. This order does not depend on where pixels lie, so the modes do not, either: if the pixels are
+    permuted, so is the result (with `spatial_split`, only if neighbors stay neighbors, as in flips).
 
-    Affinities are not used. Embeddings in torch are clustered on their device, those in NumPy on the CPU.
+    Affinities are not used. Embeddings in torch are clustered on their device, embeddings in NumPy on the CPU.
 
     Parameters
     ----------
@@ -54,14 +53,14 @@ class MeanShift(Settings, section="mean_shift"):
     seeds : int
         Most seeds of a round, at least 1.
     samples : int
-        Most pixels of the sample, at least 1; all pixels where there are fewer.
+        Most pixels of the sample, at least 1. If there are fewer pixels, all are used.
     iterations : int
         Most moves of a seed, at least 1.
     tolerance : float
         A seed rests once it moves by at most this share of the bandwidth, at least 0.
     spatial_split : bool
-        Whether the face-connected pieces of a mode become objects of their own. Embeddings tell objects
-        apart within the longest range that the network was trained on, and may repeat beyond.
+        Whether the face-connected pieces of a mode become objects of their own. Embeddings tell objects apart
+        within the longest range of the training; objects farther apart may have the same embedding.
 
     Raises
     ------
@@ -93,8 +92,8 @@ class MeanShift(Settings, section="mean_shift"):
         Raises
         ------
         InputError
-            If the affinities hold no embedding, or one that is not finite, not of unit length, or of another
-            spatial shape than the affinities; or `foreground` has another shape.
+            If the affinities hold no embedding, the embedding is not finite, not of unit length, or of another
+            spatial shape than the affinities, or `foreground` has another shape.
         """
         embedding = _embedding_of(affinities)
         shape = affinities.spatial_shape
@@ -131,7 +130,7 @@ class MeanShift(Settings, section="mean_shift"):
         return modes
 
     def _climb(self, seeds: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where seeds come to rest, each place once, and how many points lie within the bandwidth of it."""
+        """Where seeds come to rest, each place once, and how many points lie within the bandwidth around it."""
         import torch
 
         resting = []
@@ -175,7 +174,7 @@ def _vectors(embedding: Array, inside: NDArray[np.bool_]) -> torch.Tensor:
         within = torch.from_numpy(inside).to(embedding.device)
         vectors = embedding.detach()[:, within].T.float().contiguous()
     lengths = vectors.norm(dim=1)
-    # Not (x <= 1) rather than (x > 1), since that is how NaN is found as well.
+    # Not (x <= 1) rather than (x > 1): this also finds NaN.
     if not bool((lengths <= 1 + _ROUNDING).all()):
         raise InputError(
             "embeddings must be finite vectors of at most unit length, got lengths up to "
@@ -206,7 +205,7 @@ def _evenly(points: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _blocks(points: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
-    """The points in blocks whose matrices against `count` others fit the memory allowed."""
+    """The points in parts small enough that a matrix of them and `count` others has at most `_BLOCK` entries."""
     import torch
 
     blocks: tuple[torch.Tensor, ...] = torch.split(points, max(_BLOCK // max(count, 1), 1))
@@ -216,7 +215,7 @@ def _blocks(points: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
 def _means(
     centers: torch.Tensor, points: torch.Tensor, bandwidth: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of the points within the bandwidth of each center, and how many these are."""
+    """Mean and number of the points within the bandwidth of each center."""
     import torch
 
     ones = torch.ones_like
@@ -248,7 +247,7 @@ def _nearest(points: torch.Tensor, modes: torch.Tensor) -> tuple[torch.Tensor, t
 def _thinned(
     modes: torch.Tensor, support: torch.Tensor, bandwidth: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Modes without those that lie within the bandwidth of one with more support, in that order."""
+    """Drop modes within the bandwidth of a mode with more support; return the others, most support first."""
     import torch
 
     places = modes.double().cpu().numpy()

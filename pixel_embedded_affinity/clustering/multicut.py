@@ -34,15 +34,14 @@ _LEAST_PROBABILITY = 0.001
 class Multicut(Settings, section="multicut"):
     """Multicut of a watershed over-segmentation.
 
-    The pixels are grouped into small regions first (see
-    `pixel_embedded_affinity.clustering.region_graph.region_graph`). A border between two regions, with p
-    the mean affinity of its attractive pairs (negative affinities taken as 0) and n their number, costs, if
-    it is cut, ``n * (log(p / (1 - p)) + log((1 - beta) / beta))``, where p is shrunk into [0.001, 0.999]
-    first: every pair of pixels has one vote. Of all ways to group the regions, one is sought whose borders
-    between objects cost least in total, which is below 0 where these borders are weak.
+    Pixels first form small regions (see `pixel_embedded_affinity.clustering.region_graph.region_graph`). Let p be
+    the mean affinity of the attractive pairs between two regions (negative affinities taken as 0), shrunk into
+    [0.001, 0.999], and n the number of these pairs. To cut the border between the two regions costs
+    ``n * (log(p / (1 - p)) + log((1 - beta) / beta))``, so that every pair has one vote. The cost is negative where
+    p is below beta. The solver groups the regions so that the borders between objects cost least in total.
 
-    The exact problem is NP-hard; both solvers are deterministic heuristics. The result does not depend on the
-    order of offsets, and follows the image's flips, where all affinities are distinct (and strides are 1).
+    The exact problem is NP-hard; both solvers are deterministic heuristics. If all affinities are distinct (and
+    strides are 1), the result does not depend on the order of offsets, and a flipped image gives the flipped result.
 
     Parameters
     ----------
@@ -50,9 +49,9 @@ class Multicut(Settings, section="multicut"):
         Affinity between 0 and 1 below which a border is evidence for a cut. Larger: more objects.
     smoothing : float or sequence of float
         Standard deviation of the Gaussian, in pixels, for all axes or one per axis, that smooths the boundary
-        map before the seeds of the regions are taken. Larger: fewer and larger regions.
+        map from which the seeds of the regions are taken. Larger: fewer and larger regions.
     solver : {"kernighan_lin", "greedy_additive"}
-        Heuristic; the second is faster where regions are very many, and ends at higher costs.
+        Heuristic. The second is faster for very many regions, and ends at higher costs.
 
     Raises
     ------

@@ -21,35 +21,34 @@ if TYPE_CHECKING:
     from pixel_embedded_affinity.neighborhood import Neighborhood
 
 ENGINES = ("bioimage_cpp", "mwatershed")
-"""Libraries that take the edges one after the other; the second comes with the extra ``mwatershed``."""
+"""Libraries that do the work; the second comes with the extra ``mwatershed``."""
 
 _Inside = NDArray[np.bool_]
-_Part = tuple[tuple[slice, ...], _Inside]  # a window of the image, and the foreground in it
+_Part = tuple[tuple[slice, ...], _Inside]  # a box of the image, and the foreground in it
 
 
 @dataclass(frozen=True)
 class MutexWatershed(Settings, section="mutex_watershed"):
     """Mutex watershed on affinities.
 
-    Ranges, roles and strides belong to the neighborhood. With a the affinity of a pair, negative ones taken
-    as 0, an attractive pair is an edge of weight a, a repulsive pair one of weight ``repulsion * (1 - a)``, used
-    only at pixels on the neighborhood's strides. Pairs that leave the image or touch background are no edges. Edges are
-    taken from the strongest to the weakest: an attractive one joins the clusters at its ends, unless these
-    exclude each other; a repulsive one makes the clusters at its ends exclude each other, unless they are one
-    already.
+    Ranges, roles and strides belong to the neighborhood. Let a be the affinity of a pair, or 0 if it is negative.
+    An attractive pair is an edge of weight a. A repulsive pair is an edge of weight ``repulsion * (1 - a)``, and is
+    used only on the neighborhood's strides. Pairs that leave the image or touch background are no edges. Edges are
+    taken from the strongest to the weakest. An attractive edge joins the clusters at its ends, unless these exclude
+    each other. A repulsive edge makes the clusters at its ends exclude each other, unless they are one already.
 
-    Edges of equal weight are taken in a fixed order, so that the result is deterministic: attractive before
-    repulsive ones, then by position of the offset among those of its role, then by pixel in C order.
+    Edges of equal weight are taken in a fixed order, so that the result is deterministic: attractive edges before
+    repulsive ones, then in the order of offsets, then by pixel in C order.
 
     Parameters
     ----------
     engine : {"bioimage_cpp", "mwatershed"}
-        Library that does the work. Both give the same partition where all weights are distinct; "mwatershed"
-        takes edges of equal weight in an order of its own, computes all offsets densely, and is a check on
-        the first.
+        Library that does the work. Both give the same partition if all weights are distinct. "mwatershed" takes
+        edges of equal weight in an order of its own and computes all offsets densely; it serves as a check on the
+        first.
     repulsion : float
-        Factor of the repulsive weights, above 0. The published method has 1. Below, pairs must be more unlike to
-        keep two clusters apart: fewer slivers along borders, until objects run together.
+        Factor of the repulsive weights, above 0. The published method has 1. Below 1, pairs must be more unlike to
+        keep two clusters apart. This gives fewer slivers along borders, until objects run together.
 
     Raises
     ------
@@ -81,11 +80,11 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         affinities, foreground
             See `Clusterer`.
         seeds : ndarray of int, shape (*spatial), optional
-            Pixels that are known to belong together, or apart; 0 = unknown. Before the first edge is taken,
-            the pixels of each other number become one cluster, also where they do not touch, and the clusters
-            of different numbers exclude each other. Then edges are taken as always. All pixels of a seed end
-            up in one object, and no object holds two seeds. Labels are numbered as without seeds: look up
-            the label at a seed's pixel. The work grows with the square of the number of seeds.
+            Pixels that are known to belong together, or apart; 0 = unknown. Before the first edge is taken, all
+            pixels of a number become one cluster, even if they do not touch, and clusters of different numbers
+            exclude each other. All pixels of a seed end up in one object, and no object holds two seeds. Labels
+            are numbered as without seeds: look up the label at a seed's pixel. The work grows with the square of
+            the number of seeds.
 
         Returns
         -------
@@ -118,7 +117,7 @@ class MutexWatershed(Settings, section="mutex_watershed"):
 def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
     if all(neighborhood.attractive):
         raise InputError(
-            f"{neighborhood!r} has no repulsive offset, so that all pixels that touch would join; "
+            f"{neighborhood!r} has no repulsive offset, so all pixels that touch would join; "
             "add longer ranges, or use the clusterer 'connected_components'"
         )
 
@@ -138,11 +137,11 @@ def _checked_seeds(
 
 
 def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> NDArray[np.int32]:
-    """The library's way for images; it takes the smallest box around the foreground, or around each part of it."""
-    window = tuple(slice(0, n) for n in given.spatial_shape)
+    """The library's way for images, on the smallest box around the foreground or around each part of it."""
+    box = tuple(slice(0, n) for n in given.spatial_shape)
     if inside is None:
-        return relabel(_clusters(given, repulsion, None, window))
-    window = _window(inside, given.neighborhood.strides)
+        return relabel(_clusters(given, repulsion, None, box))
+    box = _box_around(inside, given.neighborhood.strides)
     labels = np.zeros(given.spatial_shape, np.int32)
     found = np.zeros(given.spatial_shape, np.uint64)
     used = np.uint64(0)
@@ -150,7 +149,7 @@ def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> N
         np.copyto(found[part], clusters + used, where=mask)
         used += clusters.max()
     # With a mask, the library skips numbers.
-    labels[window] = relabel(found[window])
+    labels[box] = relabel(found[box])
     return labels
 
 
@@ -160,11 +159,11 @@ def _each_part(
     """Each part of the foreground with its clusters, found on as many threads as torch has."""
     strides = given.neighborhood.strides
     groups = _groups(inside, given.neighborhood, _threads())
-    windows = [_window(group, strides) for group in groups]
-    first, *others = [(window, group[window]) for window, group in zip(windows, groups, strict=True)]
-    given.channel(0, (slice(0, 0),) * inside.ndim)  # what it prepares at the first call, all threads share
+    boxes = [_box_around(group, strides) for group in groups]
+    first, *others = [(box, group[box]) for box, group in zip(boxes, groups, strict=True)]
+    given.channel(0, (slice(0, 0),) * inside.ndim)  # prepares at the first call what all threads share
     with ThreadPoolExecutor(max(1, len(others))) as pool:
-        started = [pool.submit(_clusters, given, repulsion, mask, window) for window, mask in others]
+        started = [pool.submit(_clusters, given, repulsion, mask, box) for box, mask in others]
         yield first, _clusters(given, repulsion, first[1], first[0])
         for part, found in zip(others, started, strict=True):
             yield part, found.result()
@@ -177,9 +176,9 @@ def _threads() -> int:
 
 
 def _groups(inside: _Inside, neighborhood: Neighborhood, count: int) -> list[_Inside]:
-    """The foreground in up to so many groups of about as many pixels each, between which no pair attracts.
+    """Divide the foreground into at most `count` groups of about equal size, so that no pair attracts between groups.
 
-    Clusters of different groups never join, so that what repels them does not matter: each group gives the clusters
+    Clusters of different groups never join, whether or not pairs repel them. So a group alone gives the clusters
     that it has in the whole.
     """
     structure = _attraction(neighborhood)
@@ -190,7 +189,7 @@ def _groups(inside: _Inside, neighborhood: Neighborhood, count: int) -> list[_In
     regions, number = ndimage.label(inside, structure)
     sizes = np.bincount(regions.ravel(), minlength=number + 1)
     sizes[0] = 0
-    # Regions are numbered in the order of their first pixels: successive ones lie near each other.
+    # Regions are numbered in the order of their first pixels, so successive regions lie near each other.
     group = ((np.cumsum(sizes) - sizes / 2) * count // sizes.sum()).astype(np.int16)
     group[0] = -1
     groups = group[regions]
@@ -198,7 +197,7 @@ def _groups(inside: _Inside, neighborhood: Neighborhood, count: int) -> list[_In
 
 
 def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
-    """Which pixels next to one attract it, as `scipy.ndimage.label` takes it; None if pixels farther away do."""
+    """Which neighbors attract a pixel, as `scipy.ndimage.label` takes it; None if pixels farther away attract."""
     structure = np.zeros((3,) * neighborhood.ndim, bool)
     structure[(1,) * neighborhood.ndim] = True
     for offset, attractive in zip(neighborhood.offsets, neighborhood.attractive, strict=True):
@@ -212,16 +211,16 @@ def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
 
 
 def _clusters(
-    given: Affinities, repulsion: float, inside: _Inside | None, window: tuple[slice, ...]
+    given: Affinities, repulsion: float, inside: _Inside | None, box: tuple[slice, ...]
 ) -> NDArray[np.uint64]:
-    """What the library makes of a part of the image; background is 0."""
+    """The library's clusters in a part of the image; background is 0."""
     from bioimage_cpp.segmentation import mutex_watershed
 
     neighborhood = given.neighborhood
     # The library takes the number of attractive channels, so these must come first.
     channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
     clusters: NDArray[np.uint64] = mutex_watershed(
-        _edge_weights(given, repulsion, channels, window),
+        _edge_weights(given, repulsion, channels, box),
         [neighborhood.offsets[channel] for channel in channels],
         sum(neighborhood.attractive),
         strides=neighborhood.strides,
@@ -230,29 +229,29 @@ def _clusters(
     return clusters
 
 
-def _window(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
-    """Smallest box around the foreground that starts on the grid of the strides, as the image does."""
-    window = []
+def _box_around(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
+    """Smallest box around the foreground that starts at multiples of the strides."""
+    box = []
     for axis, stride in enumerate(strides):
         others = tuple(other for other in range(inside.ndim) if other != axis)
         used = np.flatnonzero(inside.any(axis=others))
-        window.append(slice(int(used[0]) // stride * stride, int(used[-1]) + 1))
-    return tuple(window)
+        box.append(slice(int(used[0]) // stride * stride, int(used[-1]) + 1))
+    return tuple(box)
 
 
 def _edge_weights(
-    given: Affinities, repulsion: float, channels: list[int], window: tuple[slice, ...]
+    given: Affinities, repulsion: float, channels: list[int], box: tuple[slice, ...]
 ) -> NDArray[np.float32]:
-    """Weights in the order of `channels`; those that the strides leave out are never read, and are not set."""
+    """Weights in the order of `channels`; weights off the strides are not set, since nothing reads them."""
     strides = given.neighborhood.strides
-    weights = np.empty((len(channels), *(part.stop - part.start for part in window)), np.float32)
-    grid = tuple(slice(None, None, stride) for stride in strides)
-    sparse = tuple(slice(part.start, part.stop, stride) for part, stride in zip(window, strides, strict=True))
+    weights = np.empty((len(channels), *(part.stop - part.start for part in box)), np.float32)
+    on_strides = tuple(slice(None, None, stride) for stride in strides)
+    sparse = tuple(slice(part.start, part.stop, stride) for part, stride in zip(box, strides, strict=True))
     for weight, channel in zip(weights, channels, strict=True):
         if given.neighborhood.attractive[channel]:
-            np.maximum(given.channel(channel, window), 0, out=weight)
+            np.maximum(given.channel(channel, box), 0, out=weight)
         else:
-            weight[grid] = _repulsive(given.channel(channel, sparse), repulsion)
+            weight[on_strides] = _repulsive(given.channel(channel, sparse), repulsion)
     return weights
 
 
@@ -290,7 +289,7 @@ def _by_edges(
     from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
 
     attracting, repelling = (_edges(given, repulsion, inside, attractive=role) for role in (True, False))
-    # Ranks in the place of weights: the library's order of equal ones is its own affair.
+    # Ranks instead of weights, since the library chooses its own order of equal weights.
     order = np.argsort(-np.concatenate((attracting.weight, repelling.weight)), kind="stable")
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order), 0, -1)
@@ -308,7 +307,7 @@ def _by_edges(
 
 
 def _nodes(seeds: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Node of each pixel: its own number, or, in a seed, that of the seed's first pixel."""
+    """Node of each pixel: its own number, or, in a seed, the number of the seed's first pixel."""
     flat = seeds.ravel()
     numbers, first = np.unique(flat, return_index=True)
     node = first[np.searchsorted(numbers, flat)]
@@ -320,7 +319,7 @@ def _nodes(seeds: NDArray[np.intp]) -> NDArray[np.intp]:
 def _strongest(
     ends: NDArray[np.intp], ranks: NDArray[np.float64]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Edges between different nodes in lexicographic order, of parallel ones the strongest."""
+    """The strongest edge between any two different nodes, in lexicographic order."""
     ends = np.sort(ends, axis=1)
     order = np.lexsort((-ranks, ends[:, 1], ends[:, 0]))
     ends, ranks = ends[order], ranks[order]
@@ -342,7 +341,7 @@ def _by_mwatershed(
         ) from error
     size = math.prod(given.spatial_shape)
     weights, offsets = _signed_weights(given, repulsion, inside)
-    # Clusters are named after their pixels, so that seeds need numbers beyond these.
+    # Clusters have the numbers of their pixels, so seeds need higher numbers.
     known = None if seeds is None else np.where(seeds, seeds + size, 0).astype(np.uint64)
     clusters = agglom(weights, offsets, seeds=known).astype(np.intp)
     # Pixels without edges come without a number.
@@ -354,7 +353,7 @@ def _by_mwatershed(
 def _signed_weights(
     given: Affinities, repulsion: float, inside: _Inside | None
 ) -> tuple[NDArray[np.float64], list[list[int]]]:
-    """Weights of the offsets that have pairs, which the library insists on; 0 where there is no edge."""
+    """Weights of the offsets that have pairs (the library refuses others); 0 where there is no edge."""
     shape, tiny = given.spatial_shape, np.finfo(np.float32).tiny
     offsets = given.neighborhood.offsets
     used = [

@@ -1,4 +1,4 @@
-"""Region graph: small regions of alike pixels, and the edges between them, which multicut and agglomeration use."""
+"""Region graph: small regions of similar pixels and the edges between them, for multicut and agglomeration."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SMOOTHING = per_axis(number(0))
 """Check of the setting ``smoothing``."""
 SMOOTHING_HELP = "Standard deviation in pixels of the Gaussian on the map from which regions grow."
 
-# Affinities become multiples of this, of which float64 adds up 2**29 exactly, so that order does not matter.
+# Affinities become multiples of this. float64 adds up 2**29 of them exactly, so that order does not matter.
 _STEP = 2.0**-24
 
-# A minimum of the boundary map may lie on both sides of a border; then its pixels differ.
+# A minimum of the boundary map may lie on both sides of a border; pixels below this affinity do not share a seed.
 _PLATEAU_AFFINITY = 0.5
 
 
@@ -39,7 +39,7 @@ class Edges(NamedTuple):
     regions : ndarray of intp, shape (E, 2)
         The two regions of each edge, the smaller number first.
     affinity : ndarray of float64, shape (E,)
-        Mean affinity, negative ones taken as 0, of the pairs of pixels with one end in each.
+        Mean affinity, negative ones taken as 0, of the pairs of pixels with one end in each region.
     length : ndarray of intp, shape (E,)
         Number of these pairs.
     """
@@ -80,18 +80,18 @@ class RegionGraph:
         return UndirectedGraph.from_unique_edges(self.count, self.borders.regions)
 
     def labels(self, clusters: NDArray[Any]) -> NDArray[np.int32]:
-        """Return labels of pixels, int32 ``(*spatial)``, from the cluster of each region, integers (count,)."""
+        """Turn the cluster of each region, integers (count,), into labels of pixels, int32 ``(*spatial)``."""
         labels = np.zeros(self.foreground.shape, np.intp)
         labels[self.foreground] = clusters.astype(np.intp)[self.region] + 1
         return relabel(labels)
 
     def clustered(self, cluster: Callable[[RegionGraph], NDArray[Any]]) -> NDArray[np.int32]:
-        """Return labels of pixels, the regions put together by `cluster`; alone where there are no borders.
+        """Return labels of pixels; `cluster` joins regions, unless there are no borders.
 
         Parameters
         ----------
         cluster : callable
-            Returns the cluster of each region, integers (count,), of a graph with borders.
+            Takes a graph with borders, and returns the cluster of each region, integers (count,).
         """
         alone = len(self.borders.length) == 0
         return self.labels(np.arange(self.count) if alone else cluster(self))
@@ -106,13 +106,12 @@ def region_graph(
 ) -> RegionGraph:
     """Over-segment the foreground by a watershed, and connect the regions.
 
-    The boundary map is, per pixel, 1 minus the mean affinity of the attractive pairs that the pixel is an end
-    of, negative affinities taken as 0; pairs that touch background are left out. The local minima of the
-    smoothed boundary map are the seeds; pixels of minima share a seed where pairs of affinity 0.5 or more
-    connect them. From the seeds regions grow along the attractive pairs, strongest first (a watershed
-    cut: each pixel goes to the seed from which the weakest pair on the way is strongest), but never along
-    pairs of affinity 0. What no seed reaches is a region by itself. Objects thinner than the smoothing may
-    lack a seed of their own.
+    The boundary map is, per pixel, 1 minus the mean affinity of the attractive pairs that end at the pixel (negative
+    affinities taken as 0, pairs that touch background left out). The local minima of the smoothed boundary map are
+    the seeds; pixels of minima share a seed where pairs of affinity 0.5 or more connect them. Regions grow from the
+    seeds along the attractive pairs, strongest first, but never along pairs of affinity 0. This is a watershed cut:
+    each pixel goes to the seed from which the weakest pair on the way is strongest. Pixels that no seed reaches form
+    regions of their own. Objects thinner than the smoothing may lack a seed of their own.
 
     Parameters
     ----------
@@ -128,8 +127,8 @@ def region_graph(
     Returns
     -------
     RegionGraph
-        Regions are numbered by their total affinity, which does not depend on where they lie, so that solvers
-        take the regions of a flipped image in the same order.
+        Regions are numbered by their total affinity, which does not depend on where they lie: solvers take the
+        regions of a flipped image in the same order.
 
     Raises
     ------
@@ -157,7 +156,7 @@ def region_graph(
 
 
 class _Pairs(NamedTuple):
-    """Pairs of foreground pixels, which are numbered in C order, and affinities in multiples of `_STEP`."""
+    """Pairs of foreground pixels, numbered in C order, and their affinities in multiples of `_STEP`."""
 
     first: _Integers
     second: _Integers
@@ -176,7 +175,7 @@ def _check_axes(smoothing: float | tuple[float, ...], ndim: int) -> None:
 
 
 def _pairs(affinities: Affinities, inside: NDArray[np.bool_], *, attractive: bool) -> _Pairs:
-    """Pairs of one role within the foreground; of the repulsive ones, those on the strides."""
+    """Pairs of one role within the foreground; repulsive ones only on the strides."""
     numbers = np.cumsum(inside, dtype=np.intp) - 1
     parts = [_Pairs(numbers[:0], numbers[:0], np.zeros(0))]
     for channel, attracts in enumerate(affinities.neighborhood.attractive):
@@ -209,7 +208,7 @@ def _minima(
 
     heights = _boundary_map(pairs, inside)
     if np.any(smoothing):
-        # Only foreground counts: the sum of the weights that lie in it stands below.
+        # Only foreground counts: divide by the sum of the weights inside it.
         heights = ndimage.gaussian_filter(heights, smoothing, mode="constant")
         share = ndimage.gaussian_filter(inside.astype(np.float64), smoothing, mode="constant")
         np.divide(heights, share, out=heights, where=inside)

@@ -1,4 +1,4 @@
-"""Model configuration: all that a checkpoint says about itself, strict on unknown keys."""
+"""Model configuration: all that a checkpoint says about its model; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
 
 _MOST_CHANNELS = 65536
-"""Far above any network; it bounds what a hostile file can make us allocate."""
+"""Far above any real network: it limits the memory that a hostile file can make us allocate."""
 
 _MOST_PARTS = 64
-"""The same for the list of an option."""
+"""Most entries of an option that is a list, for the same reason."""
 
 
 _RESIDUAL_UNET = {"filters": (16, 32, 64, 128, 256), "full_resolution_skip": False}
-"""Options that format 1 of the checkpoint always writes of a residual_unet."""
+"""Options that checkpoint format 1 always writes for a residual_unet."""
 
 
 @dataclass(frozen=True, init=False)
@@ -50,7 +50,7 @@ class NetworkConfig:
     Parameters
     ----------
     architecture : str
-        Name of the architecture: ``"residual_unet"``, ``"half_unet"``, or one of another package.
+        Name of the architecture: ``"residual_unet"``, ``"half_unet"``, or a name from another package.
     in_channels : int
         Channels of the image.
     embedding_channels : int
@@ -58,9 +58,9 @@ class NetworkConfig:
     foreground_head : bool
         Whether the network tells foreground from background.
     options : mapping of str to object, optional
-        Options of the architecture, as its constructor takes them; it checks them when the network is built.
+        Options of the architecture. Its constructor takes and checks them when the network is built.
     **more
-        The same, one by one, such as ``filters``; they come before those of `options`.
+        Options one by one, such as ``filters``; they replace entries of `options`.
 
     Raises
     ------
@@ -106,14 +106,14 @@ class NetworkConfig:
         return cls(**{name: values[name] for name in common & set(values)}, options=options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a flat JSON-compatible dictionary, the options among the others."""
+        """Return a flat JSON-compatible dictionary in which options stand beside the other values."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "options"}
         return values | {name: plain(value) for name, value in self.options.items()}
 
 
 @dataclass(frozen=True)
 class NeighborhoodKeys(Settings, section="neighborhood"):
-    """By which keys files, flags and searches name a neighborhood; `Neighborhood.from_ranges` checks the values."""
+    """The keys of a neighborhood in files, flags and searches; `Neighborhood.from_ranges` checks the values."""
 
     ranges: Any = setting(
         MISSING,
@@ -137,12 +137,12 @@ class NeighborhoodKeys(Settings, section="neighborhood"):
 
 @dataclass(frozen=True)
 class ModelConfig(Settings, section="", title="the model configuration"):
-    """Everything that inference needs to know of a model; the caller may override the inference settings.
+    """Everything that inference needs to know about a model; the caller may change its inference settings.
 
     Parameters
     ----------
     name, version : str
-        Under which the model is known.
+        The model's name and version.
     network : NetworkConfig
         The network that the weights fit.
     normalization : Normalization
@@ -159,12 +159,12 @@ class ModelConfig(Settings, section="", title="the model configuration"):
         What is done to the labels afterwards.
     scale : float
         Factor by which images are resized for the network and all that follows: ranges and sizes are in pixels
-        of the resized image, labels come back in the image's size.
+        of the resized image. Labels come back in the image's size.
     views : {1, 4, 8, 16, 48}
-        Views in which the network sees an image (test-time augmentation), see
+        Number of views in which the network sees an image (test-time augmentation), see
         `pixel_embedded_affinity.geometry.views.geometries`; an image has up to 8.
     license, description : str
-        Terms of the weights, and a sentence on what they are for.
+        Terms of the weights, and a sentence on their purpose.
     provenance : dict
         How the weights were made: recipe, seed, data, split, minutes, device.
     ndim : {2, 3}
@@ -176,7 +176,7 @@ class ModelConfig(Settings, section="", title="the model configuration"):
     Raises
     ------
     InputError
-        If a value is not of its kind or out of its range, or `neighborhood`, `views` or `pixel_size` does not fit
+        If a value has the wrong type or is out of range, or `neighborhood`, `views` or `pixel_size` does not fit
         `ndim`.
     """
 
@@ -247,7 +247,7 @@ class ModelConfig(Settings, section="", title="the model configuration"):
 
     @property
     def sampling(self) -> tuple[float, ...] | None:
-        """Size of a pixel along each axis in units of the smallest; None if it is not known."""
+        """Size of a pixel along each axis, divided by the smallest one; None if it is not known."""
         return (
             None
             if self.pixel_size is None
@@ -266,7 +266,7 @@ class ModelConfig(Settings, section="", title="the model configuration"):
         Raises
         ------
         InputError
-            If a key is not that of an inference setting, or a value is not valid.
+            If a key names no inference setting, or a value is not valid.
         """
         refuse_unknown({key.partition(".")[0] for key in values}, SETTINGS, "the inference settings")
         if "clusterer" in values:
@@ -293,16 +293,16 @@ class ModelConfig(Settings, section="", title="the model configuration"):
         return cls.from_dict(values)
 
     def changed(self, **changes: Any) -> ModelConfig:
-        """Return a copy with some entries replaced."""
+        """Return a copy with some entries replaced, inference settings or not."""
         return replace(self, **changes)
 
 
 SETTINGS = tuple(name for name, declared in declarations(ModelConfig).items() if declared.inference)
-"""The entries of a `ModelConfig` that may differ without other weights."""
+"""Names of the inference settings: the entries of a `ModelConfig` that may change without training anew."""
 
 
 def inference_leaves() -> list[Leaf]:
-    """All inference settings that have no further ones within, in the order of `ModelConfig`."""
+    """All inference settings that hold no further settings, in the order of `ModelConfig`."""
     return list(leaves(ModelConfig, inference=True))
 
 
@@ -311,7 +311,7 @@ def _is_channel_count(value: Any) -> bool:
 
 
 def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as numbers, texts, and tuples of them; none can make a network of any size."""
+    """Options as numbers, strings, and tuples of them, small enough for any machine."""
     for name, value in options.items():
         parts = value if isinstance(value, (list, tuple)) else [value]
         if not isinstance(name, str) or len(parts) > _MOST_PARTS or not all(map(_is_plain, parts)):

@@ -1,4 +1,4 @@
-"""Files of inference settings: what a segmenter does after its network, without the weights."""
+"""Files of inference settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
     path : str or path-like
         A name ending in ``.json`` in an existing folder; a file there is replaced.
     config : ModelConfig
-        Of which only the entries named in `SETTINGS` are written.
+        Only its inference settings, named in `SETTINGS`, are written.
 
     Raises
     ------
@@ -46,18 +46,18 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     Parameters
     ----------
     path : str or path-like
-        From `write_settings`, or written by hand; a neighborhood may also be given as ``ranges``,
-        ``directions`` and ``strides``.
+        From `write_settings`, or written by hand. A neighborhood may also be ``ranges``, ``directions`` and
+        ``strides``.
 
     Returns
     -------
     dict of str to object
-        Arguments for `Segmenter.with_settings`: those that the file holds.
+        Arguments for `Segmenter.with_settings`, only for the settings that the file holds.
 
     Raises
     ------
     InputError
-        If the file is not a JSON object, a key is unknown, or a value is not valid; the file is named.
+        If the file is not a JSON object, a key is unknown, or a value is not valid; the message names the file.
     OSError
         If the file cannot be read.
     """

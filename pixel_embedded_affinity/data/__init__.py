@@ -1,1 +1,1 @@
-"""Labeled images on disk, and scores of a model on them."""
+"""Labeled images on disk, and the scores of a model on them."""

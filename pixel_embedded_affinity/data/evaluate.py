@@ -1,4 +1,4 @@
-"""Evaluation: the whole pipeline on images with labels, as a table of scores."""
+"""Evaluation: run the whole pipeline on labeled images, and make a table of scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pixel_embedded_affinity.segmenter import Segmenter
 Row = dict[str, "float | str"]
 
 FOREGROUNDS = ("model", "truth")
-"""Where objects are looked for: the model's own foreground, or that of the labels."""
+"""Where objects may be: in the model's own foreground, or in the true labels' foreground."""
 
 _HEADINGS = {
     "symmetric_best_dice": "SBD",
@@ -65,10 +65,10 @@ def evaluate_model(
     segmenter : Segmenter
         The model, with its settings.
     pairs : iterable of Pair or Example
-        From `dataset.find_pairs`, read one at a time; or examples with raw images, loaded with `dataset.RAW`.
+        From `layouts.find_pairs`, read one at a time; or examples with raw images, loaded with `layouts.RAW`.
     foreground : {"model", "truth"}
-        Whether the segmenter finds the foreground itself, as for a user, or is given that of the labels, as
-        in the paper's results on CVPPP.
+        Whether the segmenter finds the foreground itself, as for a user, or gets the true labels' foreground, as in
+        the paper's results on CVPPP.
     progress : bool or callable
         True shows a bar.
 
@@ -80,7 +80,7 @@ def evaluate_model(
     Raises
     ------
     InputError
-        If there is no pair, `foreground` is neither, or a file cannot be used.
+        If there is no image, `foreground` is neither, or a file cannot be used.
     """
     rows = [prediction.row() for prediction in predict(segmenter, pairs, foreground, progress)]
     if not rows:
@@ -121,7 +121,7 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     Raises
     ------
     InputError
-        If there is no row, or the path is not that of a ``.csv`` file in an existing folder.
+        If there is no row, or the path does not end in ``.csv`` or its folder does not exist.
     """
     if not rows:
         raise InputError(f"no rows to write to '{os.fspath(path)}'; expected at least one")
@@ -129,10 +129,10 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """Lay out the common measures of some rows as text, one row a line, under a line of headings.
+    """Lay out the common measures as text: a line of headings, then one line for each row.
 
-    The headings are those of the papers: SBD, BD (best Dice over true, and over predicted objects), DiC
-    (difference in count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND.
+    The headings are as in the papers: SBD, BD (best Dice over true, and over predicted objects), DiC (difference in
+    count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND.
     """
     cells = [["image", *_HEADINGS.values()]]
     cells += [[str(row["name"]), *(f"{float(row[name]):.4f}" for name in _HEADINGS)] for row in rows]
@@ -141,7 +141,7 @@ def format_table(rows: Sequence[Row]) -> str:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The name to the left, the numbers to the right."""
+    """The name aligned to the left, the numbers to the right."""
     numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
     return "  ".join([cells[0].ljust(widths[0]), *numbers])
 

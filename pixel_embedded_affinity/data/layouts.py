@@ -23,7 +23,7 @@ from pixel_embedded_affinity.normalize import Normalization, normalize
 LabelArray = npt.NDArray[np.int32]
 
 LAYOUTS = ("folders", "bbbc039", "cvppp")
-"""How a data folder may be arranged, see `find_pairs`."""
+"""Ways to arrange a data folder, see `DataSettings`."""
 
 SPLITS = ("training", "validation", "test", "all")
 """Parts of a data set; ``"all"`` is every image of it."""
@@ -37,21 +37,21 @@ _RESIZING = 0.1, 4.0
 
 @dataclass(frozen=True)
 class DataSettings(Settings, section="data"):
-    """Where the images and labels lie below the data folder, and which are for what.
+    """Where the images and labels lie in the data folder, and how they are split.
 
     Parameters
     ----------
     layout : {"folders", "bbbc039", "cvppp"}
-        ``"folders"``: images in ``images/``, labels of the same stem in ``labels/``, or a list file. The
-        others: the data sets as published.
+        ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings; or
+        a list file. The others: the data sets as published.
     validation : sequence of str
         Names of the images kept for validation (``"folders"`` and ``"cvppp"``; BBBC039 brings its own split).
     held_out : sequence of str
-        Names of images used for neither training nor validation; they are the split ``"test"`` of
-        ``"folders"`` and ``"cvppp"``.
+        Names of images used for neither training nor validation; for ``"folders"`` and ``"cvppp"`` they are the
+        split ``"test"``.
     diameter : float
-        Each training image is resized so that its median object has this diameter in pixels, that of a disk of the same
-        area; 0 leaves the images as they are.
+        Each training image is resized so that its median object has the area of a disk of this diameter in pixels;
+        0 leaves the images as they are.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class Example:
     Attributes
     ----------
     name : str
-        The image's file name without its suffix.
+        The image's file name without its ending.
     image : numpy.ndarray
         float32 (C, H, W).
     labels : numpy.ndarray
@@ -94,7 +94,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of one example, and the way to read its labels."""
+    """The image file and the label file of one example, and the way to read the labels."""
 
     name: str
     image: Path
@@ -103,27 +103,27 @@ class Pair:
 
 
 def load(pairs: Iterable[Pair], normalization: Normalization, channels: int) -> list[Example]:
-    """Read and check pairs of files.
+    """Read and check images and their labels.
 
     Parameters
     ----------
     pairs : iterable of Pair
         From `find_pairs`.
     normalization : Normalization
-        How intensities become network input; `RAW` leaves them.
+        How intensities become network input; `RAW` keeps them.
     channels : int
-        Channels of the model, to which the images are fitted as `image.as_image` does.
+        Channels of the model; `image.as_image` fits the images to them.
 
     Raises
     ------
     InputError
-        If a file cannot be read, sizes differ, or labels are not labels; the file is named.
+        If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
     return [load_pair(pair, normalization, channels) for pair in pairs]
 
 
 def load_pair(pair: Pair, normalization: Normalization, channels: int) -> Example:
-    """Read and check one pair of files, see `load`."""
+    """Read and check an image and its labels, see `load`."""
     try:
         image = as_image(pair.image, channels=channels)
         values = normalize(image.values, normalization)
@@ -139,7 +139,10 @@ def load_pair(pair: Pair, normalization: Normalization, channels: int) -> Exampl
 
 
 def of_diameter(example: Example, diameter: float) -> Example:
-    """Resize an example so that its median object has a diameter, in pixels; without objects it stays as it is."""
+    """Resize an example so that its median object has the area of a disk of this diameter in pixels.
+
+    An example without objects stays as it is.
+    """
     areas = np.bincount(example.labels.ravel())[1:]
     if not areas.any():
         return example
@@ -149,7 +152,7 @@ def of_diameter(example: Example, diameter: float) -> Example:
 
 
 def require_objects(examples: Sequence[Example]) -> None:
-    """Refuse a set of images in which there is nothing to learn; single images without objects are fine.
+    """Refuse images without any object to learn from; single images may have none.
 
     Raises
     ------
@@ -177,7 +180,7 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
     Parameters
     ----------
     directory : str or Path
-        The data folder, or, for ``"folders"``, also a text file with an image and a label path per line,
+        The data folder. For ``"folders"``, also a text file with an image path and a label path per line,
         separated by a tab or, without a tab, by a comma; relative paths start at the file's own folder.
     settings : DataSettings
         Layout and split.
@@ -187,7 +190,7 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
     Raises
     ------
     InputError
-        If the folder, a partner, an image named in the settings, or the whole split is missing.
+        If the folder, an image or its labels, an image named in the settings, or the whole split is missing.
     """
     choice(*SPLITS)(split, "split")
     folder = Path(directory)
@@ -207,8 +210,7 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
 def read_labels(path: Path) -> LabelArray:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
-    A palette PNG gives its palette indices, not its colors. Floating-point values are accepted where all are
-    whole.
+    A palette PNG gives its palette indices, not its colors. Floating-point values are accepted if all are whole.
 
     Parameters
     ----------
@@ -219,7 +221,7 @@ def read_labels(path: Path) -> LabelArray:
     ------
     InputError
         If the image is a JPEG, which changes values, or in color, or a value is negative, fractional, NaN or
-        infinite; the file is named.
+        infinite; the message names the file.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
@@ -254,7 +256,7 @@ def _naming(path: Path, error: InputError) -> InputError:
 
 
 def _palette_index(path: Path, colors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the indices of a palette PNG, and of another kind of PNG what was read already."""
+    """Return the indices of a palette PNG; for another PNG, return `colors`."""
     from PIL import Image
 
     with Image.open(path, formats=["PNG"]) as picture:
@@ -267,7 +269,7 @@ def _folders(folder: Path, settings: DataSettings, split: str) -> list[Pair]:
 
 
 def _split_by_name(pairs: list[Pair], settings: DataSettings, split: str) -> list[Pair]:
-    """Choose the pairs of a split by the names in the settings."""
+    """Choose the images of a split by the names in the settings."""
     names = [pair.name for pair in pairs]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
@@ -312,7 +314,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _listed_pairs(file: Path) -> list[Pair]:
-    """Read a list of pairs; a line may be empty."""
+    """Read a list of image and label paths; lines may be empty."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -375,7 +377,7 @@ _LAYOUTS: dict[str, Callable[[Path, DataSettings, str], list[Pair]]] = {
 
 
 def _read_color_code(path: Path) -> LabelArray:
-    """Read a BBBC039 mask: touching nuclei have other codes, and a connected patch of a code is a nucleus."""
+    """Read a BBBC039 mask: touching nuclei have different codes; each connected patch of one code is a nucleus."""
     from skimage.measure import label
 
     code = read_image(path)

@@ -1,4 +1,4 @@
-"""Export: labels as TIFF, as a picture to judge them by, and as a table of objects."""
+"""Export: labels as TIFF, as a picture for a person to judge, and as a table of objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exporter is: a way to write what was found in an image; and the registry that finds them by name."""
+"""Exporters, which write what was found in an image: the protocol and the registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixel_embedded_affinity.registry import Registry
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One image, and the objects that were found in it.
+    """One image, and the objects found in it.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Result:
     stored_labels : numpy.ndarray
         The labels with the axes in the order of the image file.
     measure : callable
-        Gives the `table`.
+        Returns the `table`.
     """
 
     labels: npt.NDArray[np.int32]
@@ -37,17 +37,17 @@ class Result:
 
     @cached_property
     def table(self) -> dict[str, npt.NDArray[Any]]:
-        """Columns with one row per object, as of `Segmentation.table`; measured when first asked for."""
+        """Columns with one row per object, see `Segmentation.table`; measured when first asked for."""
         return self.measure()
 
 
 class Exporter(Protocol):
-    """A way to write a result; nothing needs to be inherited, and the class is built without arguments.
+    """A way to write a result. The class need not inherit anything, and takes no arguments.
 
     Attributes
     ----------
     suffix : str
-        What follows the image's name in that of the file, such as ``"_overlay.png"``; no two exporters share one.
+        What the file's name adds to the image's name, such as ``"_overlay.png"``; no two exporters share one.
     help : str
         What is in the file, for the help of ``pea segment``.
     """
@@ -56,7 +56,7 @@ class Exporter(Protocol):
     help: ClassVar[str]
 
     def write(self, path: Path, result: Result) -> None:
-        """Write a result, so that the file appears whole or not at all: see `io.atomic.atomic_path`."""
+        """Write a result; the file must appear whole or not at all, see `io.atomic.atomic_path`."""
         ...
 
 

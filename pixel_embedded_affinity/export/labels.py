@@ -1,4 +1,4 @@
-"""Labels as TIFF: for ImageJ and for every other program of the field."""
+"""Labels as TIFF, for ImageJ and other programs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pixel_embedded_affinity.labels import as_labels
 
 
 class Labels:
-    """The exporter of labels, which ``pea segment`` always writes, and last."""
+    """Exporter of labels, which ``pea segment`` always writes, as the last file."""
 
     suffix = "_labels.tif"
     help = "the number of the object at each pixel"
 
     def write(self, path: Path, result: Result) -> None:
-        """Write the labels, axes as those of the image file."""
+        """Write the labels with the axes of the image file."""
         write_labels(path, result.stored_labels)
 
 
 def write_labels(path: str | os.PathLike[str], labels: Any) -> None:
     """Write labels as a TIFF, without loss.
 
-    uint16 where all labels are below 65,536, uint32 otherwise; compressed by zlib without a predictor,
-    which ImageJ, scikit-image and tifffile read; one page per plane of a volume. The same labels give the
+    The type is uint16 if all labels are below 65,536, else uint32. The file is compressed by zlib without a predictor,
+    which ImageJ, scikit-image and tifffile read, and has one page per plane of a volume. The same labels give the
     same bytes.
 
     Parameters

@@ -17,7 +17,7 @@ from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
-# Bright on a dark image, and few: more than seven hues are no longer told apart in a thin line.
+# Bright on a dark image, and few: in a thin line, nobody can tell more than seven hues apart.
 _COLORS = np.array(
     [
         (255, 225, 40),
@@ -32,14 +32,14 @@ _COLORS = np.array(
 )
 _REACH = 8
 _FILL = 0.18
-# Lifts dim objects, so that one that was missed is seen.
+# Lifts dim objects, so that a person sees a missed one.
 _GAMMA = 0.7
 _STRETCH = Normalization("percentile", lower=1.0, upper=99.8, clip=(0.0, 1.0))
 _FULL_RANGE = Normalization("percentile", lower=0.0, upper=100.0)
 
 
 class Overlay:
-    """The exporter of `write_overlay`."""
+    """Exporter that calls `write_overlay`."""
 
     suffix = "_overlay.png"
     help = "outlines on the image"
@@ -52,15 +52,15 @@ class Overlay:
 def render_overlay(image: Any, labels: Any, *, scale: int = 1) -> npt.NDArray[np.uint8]:
     """Draw labels over an image.
 
-    The image is stretched between its percentiles 1 and 99.8; each object is filled with a translucent
-    color and outlined in it, by a line one pixel wide along the inside of its border. Objects that touch or
-    lie within 8 pixels of each other have different colors. The same input gives the same picture.
+    The image is stretched between its percentiles 1 and 99.8. Each object gets a translucent fill, and an outline of
+    the same color, one pixel wide along the inside of its border. Objects that touch or lie within 8 pixels of each
+    other have different colors. The same input gives the same picture.
 
     Parameters
     ----------
     image : array-like
-        Shape ``(Y, X)`` or ``(C, Y, X)``: three channels are red, green, blue; of any other number the mean
-        is shown.
+        Shape ``(Y, X)`` or ``(C, Y, X)``: three channels are red, green and blue; for any other number, the picture
+        shows their mean.
     labels : array-like of integers
         Shape ``(Y, X)``, 0 = background.
     scale : int
@@ -134,7 +134,7 @@ def _consecutive(labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.intp]:
 
 
 def _outline(objects: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """Return the pixels of objects that have a pixel of something else above, below, left or right."""
+    """Return the pixels of objects that have another label above, below, left or right."""
     outline = np.zeros(objects.shape, dtype=np.bool_)
     rows, columns = objects[1:] != objects[:-1], objects[:, 1:] != objects[:, :-1]
     outline[1:] |= rows
@@ -145,13 +145,13 @@ def _outline(objects: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
 
 
 def _colors(objects: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-    """Return a color per object (row 0, background, is unused): greedily, objects of most neighbors first."""
+    """Choose a color per object, objects with most neighbors first; row 0, the background, is unused."""
     neighbors = _neighbors(objects)
     colors = len(_COLORS)
     chosen: dict[int, int] = {}
     for index in sorted(range(len(neighbors)), key=lambda index: (-len(neighbors[index]), index)):
         taken = Counter(chosen[other] for other in neighbors[index] if other in chosen)
-        # Starting elsewhere for each object uses the whole palette, not only its first colors.
+        # Each object starts at another color, so that the whole palette is used.
         chosen[index] = min(range(colors), key=lambda color: (taken[color], (color - index) % colors))
     return _COLORS[[chosen[index] for index in range(len(neighbors))]]
 

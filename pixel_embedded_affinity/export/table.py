@@ -21,7 +21,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 class Table:
-    """The exporter of a result's table."""
+    """Exporter of a result's table."""
 
     suffix = "_objects.csv"
     help = "a row per object"
@@ -39,12 +39,12 @@ def object_table(labels: Any, intensity: Any = None) -> Columns:
     labels : array-like of integers
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive.
     intensity : array-like, optional
-        The image: shape of the labels, or with channels first, ``(C, *spatial)``.
+        The image: the labels' shape, or with channels first, ``(C, *spatial)``.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        One entry per object in each column, in ascending order of labels, pixels as units:
+        One entry per object in each column, in ascending order of labels; lengths are in pixels:
 
         - ``label``;
         - ``area``: number of pixels, in 3D of voxels;
@@ -53,7 +53,7 @@ def object_table(labels: Any, intensity: Any = None) -> Columns:
         - ``equivalent_diameter``: of the circle, in 3D of the ball, of the same area;
         - ``mean_intensity``, or ``mean_intensity-0``, ... per channel where `intensity` has a channel axis.
 
-        Without objects the columns are there and empty.
+        Without objects, all columns are empty.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _bounding_boxes(
     rows: npt.NDArray[np.intp],
     area: npt.NDArray[np.intp],
 ) -> Columns:
-    """Return first and last-plus-one coordinate per object: extremes over runs of pixels sorted by object."""
+    """Return the first coordinate and the last one plus 1 per object, from pixels sorted by object."""
     if not len(area):
         return {
             f"bbox-{name}-{end}": np.empty(0, dtype=np.intp) for name in names for end in ("start", "stop")
@@ -131,7 +131,7 @@ def _bounding_boxes(
 
 
 def _equivalent_diameter(area: npt.NDArray[np.intp], ndim: int) -> npt.NDArray[np.float64]:
-    # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
+    # A disk has the area pi d^2 / 4, a ball the volume pi d^3 / 6: both are pi d^n / (2 n).
     return np.asarray((2 * ndim * area / np.pi) ** (1 / ndim), dtype=np.float64)
 
 

@@ -1,1 +1,1 @@
-"""Geometry: tiles, scales and views of images; it needs neither a network nor torch."""
+"""Geometry: tiles, scales and views of images, without a network."""

@@ -1,4 +1,4 @@
-"""One value for all axes of an image, or one per axis: checked once, a tuple from then on."""
+"""Check one value for all axes of an image, or one per axis, and make a tuple of it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def listed(value: Any) -> list[Any] | None:
 
 
 def integer(value: Any, least: int) -> int | None:
-    """An integer of at least `least`; None for anything else, bools among it."""
+    """An integer of at least `least`; None for anything else, also for bools."""
     if isinstance(value, (bool, np.bool_)):
         return None
     try:
@@ -85,7 +85,7 @@ def positive(value: Any) -> float | None:
 
 
 def _spread(value: Any, ndim: int, checked: Callable[[Any], T | None]) -> tuple[T, ...] | None:
-    """The checked value for each axis; None if one of them is not valid, or their number."""
+    """The checked value for each axis; None if a value is not valid, or their number is not `ndim`."""
     items = listed(value)
     found = [checked(item) for item in ([value] * ndim if items is None else items)]
     valid = tuple(item for item in found if item is not None)

@@ -1,4 +1,4 @@
-"""Resizing an image for the network, and labels back."""
+"""Resize an image for the network, and its labels back."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ T = TypeVar("T", bound=np.generic)
 
 
 def resize_image(values: npt.NDArray[np.float32], scale: Scale) -> npt.NDArray[np.float32]:
-    """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 it is the same array.
+    """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 return the same array.
 
     Raises
     ------
     InputError
-        If an axis of the result would be shorter than half a pixel, or there would be more than 2**31 pixels.
+        If an axis of the result would be shorter than half a pixel, or the result larger than 2**31 pixels.
     """
     shape = values.shape[1:]
     scaled = scaled_shape(shape, scale)
@@ -53,7 +53,7 @@ def scaled_shape(shape: Sequence[int], scale: Scale) -> tuple[int, ...]:
 
 
 def source_box(box: Box, shape: Sequence[int], scaled: Sequence[int]) -> Box:
-    """Say which part of an image of `shape` must be known for a part of the same image, resized to `scaled`."""
+    """Return the part of an image of `shape` from which a part of the image resized to `scaled` follows."""
     return tuple(
         side if old == new else _reach(_positions(side, old, new), _radius(_sigma(old, new)), old)
         for side, old, new in zip(box, shape, scaled)
@@ -63,16 +63,16 @@ def source_box(box: Box, shape: Sequence[int], scaled: Sequence[int]) -> Box:
 def resize_part(
     values: npt.NDArray[np.float32], source: Box, box: Box, shape: Sequence[int], scaled: Sequence[int]
 ) -> npt.NDArray[np.float32]:
-    """Resize a part of an image, to what it would be in the whole image resized.
+    """Resize a part of an image: the result equals that part of the whole image resized.
 
     Parameters
     ----------
     values : numpy.ndarray
         float32 (C, *spatial): the part `source` of the image.
     source, box : tuple of slice
-        `source_box` of `box`, and `box`, the part of the resized image that is wanted.
+        `source_box` of `box`, and `box`, the wanted part of the resized image.
     shape, scaled : tuple of int
-        Spatial shape of the whole image, and of the whole image resized.
+        Spatial shape of the whole image before and after resizing.
     """
     smoothed = _smoothed(values, [_sigma(old, new) for old, new in zip(shape, scaled)])
     for axis, (there, side, old, new) in enumerate(zip(source, box, shape, scaled), start=1):
@@ -82,7 +82,7 @@ def resize_part(
 
 
 def resize_labels(labels: npt.NDArray[T], shape: Sequence[int]) -> npt.NDArray[T]:
-    """Give labels or a mask another shape by the nearest pixel; of that shape already, it is returned."""
+    """Give labels or a mask another shape by the nearest pixel; return them as they are if they have it."""
     if labels.shape == tuple(shape):
         return labels
     return labels[np.ix_(*(nearest(slice(0, new), old, new) for old, new in zip(labels.shape, shape)))]
@@ -91,10 +91,9 @@ def resize_labels(labels: npt.NDArray[T], shape: Sequence[int]) -> npt.NDArray[T
 def labels_of_image(
     labels: npt.NDArray[np.int32], shape: Sequence[int], foreground: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.int32]:
-    """Give consecutive labels of a resized image the image's shape, and keep them to the caller's foreground.
+    """Give labels of a resized image the image's shape, inside the caller's foreground and numbered consecutively.
 
-    Resizing and the filling of holes may leave that foreground, and small objects vanish when labels shrink: what
-    remains is consecutive again.
+    Resizing and filled holes may leave the foreground, and small objects may vanish when labels shrink.
     """
     full = resize_labels(labels, shape)
     if foreground is not None:
@@ -103,7 +102,7 @@ def labels_of_image(
 
 
 def nearest(side: slice, old: int, new: int) -> npt.NDArray[np.intp]:
-    """Index of the pixel of an axis of `old` pixels at the center of each of some pixels of the axis resized."""
+    """For some pixels of an axis resized to `new` pixels, the index of the nearest of the `old` pixels."""
     return np.minimum(((np.arange(side.start, side.stop) + 0.5) * old / new).astype(np.intp), old - 1)
 
 
@@ -112,7 +111,7 @@ def _whole(shape: Sequence[int]) -> Box:
 
 
 def _positions(side: slice, old: int, new: int) -> npt.NDArray[np.float64]:
-    """Where the centers of some pixels of a resized axis lie on the axis itself; beyond its ends, at them."""
+    """Where the centers of some pixels of a resized axis lie on the axis itself, clipped to its ends."""
     return np.clip((np.arange(side.start, side.stop) + 0.5) * old / new - 0.5, 0, old - 1)
 
 
@@ -121,7 +120,7 @@ def _reach(positions: npt.NDArray[np.float64], radius: int, length: int) -> slic
 
 
 def _sigma(old: int, new: int) -> float:
-    """Standard deviation, in pixels, of what removes the detail that a smaller axis cannot hold."""
+    """Standard deviation, in pixels, of the smoothing that removes detail which a smaller axis cannot hold."""
     return max(0.0, (old / new - 1) / 2)
 
 
@@ -162,6 +161,6 @@ def _check_scaled(shape: Sequence[int], scale: Scale, lengths: Sequence[float]) 
     scaled = ", ".join(f"{np.floor(length + 0.5):.10g}" for length in lengths)
     factors = f"({', '.join(f'{one:g}' for one in scale)})" if isinstance(scale, tuple) else f"{scale:g}"
     raise InputError(
-        f"scale {factors} makes an image of shape ({scaled}) of one of shape {tuple(shape)}; expected at least "
-        "one pixel along each axis and at most 2**31 pixels; use a scale nearer to 1"
+        f"scale {factors} turns shape {tuple(shape)} into ({scaled}); expected at least one pixel along each axis "
+        "and at most 2**31 pixels; use a scale nearer to 1"
     )

@@ -1,4 +1,4 @@
-"""Between the pixels of an image and the positions of an embedding that has one vector for several pixels."""
+"""Values of pixels at the positions of an embedding that has one vector for several pixels, and back."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def spread(
 ) -> npt.NDArray[np.int32]:
     """Give the labels of positions to their pixels.
 
-    A pixel of the foreground whose position has no label takes the label of the nearest pixel that has one, as far
-    as the stride reaches.
+    A foreground pixel whose position has no label takes the label of the nearest pixel that has one, up to one
+    stride away.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def _every(start: Sequence[int], stride: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _fill(labels: npt.NDArray[np.int32], missing: npt.NDArray[np.bool_]) -> None:
-    """Give pixels without a label the label of a neighbor, of the nearest ones first, where there is one."""
+    """Give pixels without a label the label of a neighbor, the nearest one first, where a neighbor has one."""
     places = np.nonzero(missing)
     padded = np.pad(labels, 1)
     found = np.zeros(len(places[0]), np.int32)

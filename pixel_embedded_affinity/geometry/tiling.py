@@ -1,4 +1,4 @@
-"""Geometry of tiles: how an image is cut into parts for the network, and what is kept of each."""
+"""Tiles: how an image is cut into parts for the network, and what is kept of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Size = str | int | tuple[int, ...] | None
 Halo = str | int | tuple[int, ...]
 
 DEFAULT_HALO = 64
-"""Pixels of context around a tile. Less than what the network reads, but what it reads farther away hardly counts."""
+"""Pixels of halo around a tile. The network reads farther, but pixels farther away hardly count."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Tiling:
     Parameters
     ----------
     size : "auto", int, sequence of int or None
-        Length in pixels, along each axis, of what is kept of a tile; one number for all. The network sees each tile
-        with its halo around; where the image ends, that is kept as well. Sizes are rounded up to multiples of
-        the network's coarsest pixel, and evened out, so that the last tile of a row is not a sliver.
-        ``"auto"``: the whole image if there is memory for it, else the largest tile for which there is. None:
-        the whole image, whatever it takes.
+        Length in pixels of what is kept of a tile: one number for all axes, or one per axis. The network sees each
+        tile with its halo around. Where the image ends, the halo is kept, too. Sizes are rounded up to multiples of
+        the network's grid and evened out, so that the last tile of a row is not a sliver. ``"auto"``: the whole
+        image if it fits into memory, else the largest tile that does. None: the whole image, whatever memory that
+        takes.
     halo : "auto", int or sequence of int
-        Context in pixels around a tile, along each axis; one number for all. From the network's receptive radius on
-        (see `ResidualUNet.receptive_radius`), the tiled embedding equals the whole one but for rounding.
-        ``"auto"``: `DEFAULT_HALO`, or the receptive radius where that is less.
+        Pixels around a tile that the network sees and that are dropped: one number for all axes, or one per axis.
+        From the network's receptive radius on (see `ResidualUNet.receptive_radius`), the tiled embedding equals the
+        whole one except for rounding. ``"auto"``: `DEFAULT_HALO`, or the receptive radius where that is less.
 
     Raises
     ------
@@ -51,7 +51,7 @@ class Tiling:
         object.__setattr__(self, "halo", _checked(self.halo, 0, "halo", "'auto',"))
 
     def size_of(self, ndim: int) -> tuple[int, ...] | None:
-        """Length along each axis of what is kept of a tile; None where the size is no number.
+        """Length along each axis of what is kept of a tile; None for ``"auto"`` and None.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class Tiling:
         return None if self.size is None or isinstance(self.size, str) else per_axis(self.size, ndim, "tile")
 
     def halo_of(self, ndim: int, radius: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Context along each axis for a network of a receptive radius; None: not known.
+        """Halo along each axis, for a network whose receptive radius is `radius` (None: unknown).
 
         Raises
         ------
@@ -81,9 +81,9 @@ class Tile:
     Attributes
     ----------
     outer : tuple of slice
-        What the network sees; it may reach beyond the end of the image, where pixels are to be repeated.
+        What the network sees. Where it reaches beyond the end of the image, the last pixels are repeated.
     core : tuple of slice
-        What is kept; the cores of all tiles cover each pixel of the image once.
+        What is kept. The cores of all tiles cover each pixel of the image once.
     """
 
     outer: Box
@@ -96,7 +96,7 @@ class Tile:
 
 
 def as_tiling(tile: Any) -> Tiling:
-    """Return what a caller gives as ``tile`` as a `Tiling`.
+    """Turn what a caller gives as ``tile`` into a `Tiling`.
 
     Raises
     ------
@@ -111,9 +111,9 @@ def tiles(
 ) -> list[Tile]:
     """Cut an image into tiles that the network sees as parts of it.
 
-    Every tile starts on the grid, where the network's coarse pixels lie as in the whole image, and all are
-    of one shape, so that they form batches. Where the image ends no context is needed: the tiles there keep
-    more of what the network sees, which meets a border where the image has one.
+    Every tile starts on the grid, so that the network's coarse pixels lie as in the whole image. All tiles have one
+    shape, so that they form batches. Where the image ends, a tile keeps its halo: there the network meets the border
+    of the image itself.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def tiles(
     size : sequence of int
         Pixels to keep of a tile along each axis, see `Tiling`.
     halo : sequence of int
-        Pixels of context along each axis, rounded up to a multiple of `grid`.
+        Pixels along each axis, rounded up to a multiple of `grid`.
     grid : sequence of int
         Pixels of the image in one coarsest pixel of the network, along each axis.
 
@@ -148,7 +148,7 @@ def halved(size: Sequence[int], grid: Sequence[int]) -> tuple[int, ...]:
 
 
 def blocks(shape: Sequence[int], size: Sequence[int]) -> list[Box]:
-    """Cut an image into boxes of a size, those at its end smaller, in C order."""
+    """Cut an image into boxes of a size, in C order; boxes at its end may be smaller."""
     lines = [
         [slice(start, min(start + part, length)) for start in range(0, length, part)]
         for length, part in zip(shape, size)
@@ -157,7 +157,7 @@ def blocks(shape: Sequence[int], size: Sequence[int]) -> list[Box]:
 
 
 def largest_part(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
-    """Shape of the parts to cut an image into that have at most so many pixels: powers of two, or whole axes."""
+    """Shape of the largest parts of an image with at most `pixels` pixels: powers of two, or whole axes."""
     sides = [1 << (length - 1).bit_length() for length in shape]
     while math.prod(sides) > max(1, pixels):
         longest = sides.index(max(sides))
@@ -166,7 +166,7 @@ def largest_part(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
 
 
 def grown(box: Box, margin: Sequence[int], shape: Sequence[int], grid: Sequence[int]) -> Box:
-    """A box with a margin around it, whose start lies on a grid; both within the image."""
+    """A box with a margin around it, cut off where the image ends; its start is moved back onto a grid."""
     return tuple(
         slice(max(0, side.start - more) // step * step, min(side.stop + more, length))
         for side, more, length, step in zip(box, margin, shape, grid)
@@ -174,7 +174,7 @@ def grown(box: Box, margin: Sequence[int], shape: Sequence[int], grid: Sequence[
 
 
 def shifted(box: Box, frame: Box) -> Box:
-    """A box in the coordinates of the frame that it lies in."""
+    """A box in the coordinates of another box around it."""
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, frame))
 
 
@@ -195,7 +195,7 @@ def rounded_up(length: int, grid: int) -> int:
 
 
 def _step(length: int, part: int, context: int, grid: int) -> int:
-    """What is kept of each tile of one axis but the first and the last: as many as are needed, evened out."""
+    """Pixels kept of each tile of one axis except the first and the last, evened out."""
     inside = max(rounded_up(length, grid) - 2 * context, grid)
     count = math.ceil(inside / rounded_up(part, grid))
     return rounded_up(math.ceil(inside / count), grid)

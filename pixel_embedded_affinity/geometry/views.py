@@ -1,4 +1,4 @@
-"""Views of an image: flipped, its axes swapped, and the way back to its pixels."""
+"""Views of an image: flipped, with axes swapped, and mapped back."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def checked_views(views: Any, ndim: int = 2, pixel_size: Sequence[Any] | None = 
     Raises
     ------
     InputError
-        If there are no such views of an image of so many axes.
+        If an image with these axes does not have this number of views.
     """
     count = integer(views, 1)
     valid = _counts(ndim, pixel_size)
@@ -68,9 +68,9 @@ def checked_views(views: Any, ndim: int = 2, pixel_size: Sequence[Any] | None = 
 
 
 def geometries(views: int, ndim: int = 2, pixel_size: Sequence[Any] | None = None) -> tuple[Geometry, ...]:
-    """Return the first views of an image, the image as it is before all.
+    """Return the first views of an image; the first one is the image as it is.
 
-    First come the flips along y and x, then those along z, then all of them with axes swapped.
+    Flips along y and x come first, then flips along z, then all of them with axes swapped.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def geometries(views: int, ndim: int = 2, pixel_size: Sequence[Any] | None = Non
     Raises
     ------
     InputError
-        If there are no such views of an image of so many axes.
+        If an image with these axes does not have this number of views.
     """
     flips = product((False, True), repeat=ndim)
     every = [Geometry(flip, order) for order, flip in product(_orders(ndim, pixel_size), flips)]
@@ -92,12 +92,12 @@ def geometries(views: int, ndim: int = 2, pixel_size: Sequence[Any] | None = Non
 
 
 def pixel_sizes(ndim: int, pixel_size: Sequence[Any] | None) -> Sequence[Any]:
-    """Sizes of a pixel, to be compared only; where they are unknown, y and x are alike, and z is another."""
+    """Sizes of a pixel to compare; where they are unknown, y and x are alike, and z differs."""
     return ("z", "yx", "yx")[-ndim:] if pixel_size is None else pixel_size
 
 
 def _orders(ndim: int, pixel_size: Sequence[Any] | None) -> list[tuple[int, ...]]:
-    """Orders of the axes in which each has the size of the axis whose place it takes; the present one first."""
+    """Orders of the axes in which each takes the place of an axis of equal size; the present order first."""
     sizes = pixel_sizes(ndim, pixel_size)
     return [
         order

@@ -1,1 +1,1 @@
-"""Files: reading images, and writing files that appear whole or not at all."""
+"""Read images, and write files that appear whole or not at all."""

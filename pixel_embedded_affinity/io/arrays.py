@@ -1,4 +1,4 @@
-"""Arrays of any kind: opened as they come, and loaded as NumPy arrays of numbers."""
+"""Turn arrays of any kind into NumPy arrays of numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pixel_embedded_affinity.errors import InputError, one_line
 
 
 def opened(source: Any, what: str) -> Any:
-    """Return the source as an object with ``shape``; lazy arrays are loaded later, if their shape fits."""
-    # Records have a mask of records; they are refused for their type.
+    """Return the source as an object with ``shape``, without loading lazy arrays."""
+    # `numeric` refuses records, whose mask is one of records, for their type.
     if isinstance(source, np.ma.MaskedArray) and source.dtype.names is None and np.ma.is_masked(source):
         raise InputError(
             f"{what} is a masked array with {int(np.ma.getmaskarray(source).sum())} masked values; "
@@ -34,7 +34,7 @@ def opened(source: Any, what: str) -> Any:
 
 
 def _check_shape(source: Any, what: str) -> None:
-    """Refuse what is no shape; an array of others may say anything."""
+    """Refuse a shape that is no tuple of lengths, as an array of another library may have."""
     shape = source.shape
     if not isinstance(shape, (tuple, list)) or not all(
         isinstance(length, (int, np.integer)) and length >= 0 for length in shape
@@ -60,7 +60,7 @@ def _to_numpy(source: Any, what: str) -> npt.NDArray[Any]:
     try:
         convertible = isinstance(source, (list, tuple)) or hasattr(source, "__array__")
         return np.asarray(source if convertible else source[...])
-    # A source of others, behind which a file or a network may lie, raises nearly anything.
+    # An array of another library may read a file or a network, and raise nearly anything.
     except Exception as error:
         raise _not_an_array(source, what, error) from error
 

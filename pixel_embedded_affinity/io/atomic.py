@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Write files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pixel_embedded_affinity.errors import InputError
 def atomic_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Give a temporary path to write to, and move it to `path` when the block ends without an error.
 
-    A reader, or a process that dies half way, never leaves or meets half a file under the final name. The
-    file gets the access rights of any new file of the user.
+    There is never half a file under the final name, even if the process dies. The file gets the access rights of
+    any new file of the user.
 
     Parameters
     ----------
     path : str or path-like
-        Where the file shall be; its folder must exist. A file there is replaced.
+        Final path; its folder must exist. A file there is replaced.
     suffixes : tuple of str
-        Endings that the name may have, in lower case.
+        Valid endings of the name, in lower case.
 
     Yields
     ------
@@ -35,11 +35,11 @@ def atomic_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iter
     Raises
     ------
     InputError
-        If the name ends otherwise, the folder does not exist, or `path` is a folder.
+        If the name has another ending, the folder does not exist, or `path` is a folder.
     """
     target = Path(os.path.realpath(path))
     _check_target(Path(path), target, suffixes)
-    # A name of fixed length: one made from the target's could be too long for the file system.
+    # A name of fixed length: a name made from the target's name could be too long for the file system.
     with replacing(target, f".{secrets.token_hex(8)}{target.suffix}") as temporary:
         temporary.touch(exist_ok=False)
         yield temporary
@@ -47,15 +47,15 @@ def atomic_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iter
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """File that gets its name only once it is written and flushed to disk.
+    """Open a file that gets its name only when it is written and flushed to disk.
 
-    The bytes go to a temporary file in the same folder, named ``.NAME.RANDOM.part``. It is renamed to `path`
-    when the block ends, replacing a file of that name, and removed when the block fails.
+    The bytes go to a temporary file in the same folder, named ``.NAME.RANDOM.part``. When the block ends, it is
+    renamed to `path`, and replaces a file there. When the block fails, it is removed.
 
     Parameters
     ----------
     path : Path
-        Final name. The mode of the new file follows the umask.
+        Final path. The mode of the new file follows the umask.
 
     Yields
     ------
@@ -69,7 +69,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """
     with (
         replacing(path, f".{path.name}.{secrets.token_hex(8)}.part") as temporary,
-        # Mode "x" leaves the permissions to the umask, unlike tempfile, whose files nobody else can read.
+        # Mode "x" follows the umask; files of tempfile could be read by their owner only.
         temporary.open("xb") as file,
     ):
         yield file
@@ -79,14 +79,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(target: Path, name: str) -> Iterator[Path]:
-    """Give a path of a temporary name beside the target, and move what is written there to the target.
+    """Give a temporary path beside the target; when the block ends, move the file or folder there to the target.
 
-    If the block fails, what it wrote is removed. It may be a file, or a folder where the target is none yet.
+    A folder cannot replace a target that exists. If the block fails, what it wrote is removed.
 
     Yields
     ------
     Path
-        Where to write; nothing is made there.
+        Where to write; nothing is there yet.
     """
     temporary = target.with_name(name)
     try:

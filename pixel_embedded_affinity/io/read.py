@@ -1,4 +1,4 @@
-"""Files of images: the values that they store, the axes that they declare."""
+"""Read image files: the values that they store, the axes that they declare."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def image_suffixes() -> tuple[str, ...]:
 def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     """Read an image file: TIFF, PNG, JPEG, or a format of another package.
 
-    Values come as they are stored, except that
+    Values come as the file stores them, except that
 
     - a palette PNG gives the RGB colors that it shows, not its indices;
-    - the EXIF orientation of a PNG or JPEG is applied, so that the image is upright; this is logged.
+    - the EXIF orientation of a PNG or JPEG is applied, so that the image is upright; the log says so.
 
     A TIFF gives its stored values whatever its display settings: a color table, "white is zero" and the
-    orientation tag are not applied; this is logged. TIFF compressions that tifffile decodes only with the
-    package ``imagecodecs`` (LZW, JPEG) are read by Pillow where the values come out the same.
+    orientation tag are ignored; the log says so. tifffile decodes some compressions only with the package
+    ``imagecodecs`` (LZW, JPEG); without it, Pillow reads such files if the values come out the same.
 
     Parameters
     ----------
     path : str or path-like
-        A file ending in one of `image_suffixes()`; its content must be of the format that the ending says.
+        A file ending in one of `image_suffixes()`; its content must have the format that the ending says.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     Raises
     ------
     InputError
-        If the file is missing, a folder, empty, damaged, of another format than its name says, holds several
-        unrelated images, or has values that cannot be read without loss (16-bit color PNG) or have no
-        agreed meaning (CMYK).
+        If the file is missing, a folder, empty, damaged, of another format than its name says, or holds several
+        unrelated images, or if its values cannot be read without loss (16-bit color PNG) or have no agreed meaning
+        (CMYK).
     MissingDependencyError
         If a TIFF needs ``imagecodecs``, which is not installed.
     """
@@ -57,7 +57,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
 
 def read_source(path: Path) -> Source:
     """Read a file with the axes that it declares; see `read_image`."""
-    # These two answer False, and do not raise, where a name is too long or holds a null.
+    # These two answer False, and do not raise, if a name is too long or holds a null.
     if os.path.isdir(path):
         raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
     name, reader = _reader_of(path)

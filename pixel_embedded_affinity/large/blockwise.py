@@ -1,9 +1,9 @@
-"""Images larger than the memory: blocks with overlap, each labeled on its own, kept as files, and stitched.
+"""Images larger than the memory: blocks are labeled one by one, kept as files, and stitched.
 
-An image is cut into cores that cover each pixel once; a block's window is its core with a margin around. Blocks are
-labeled in their windows. Each core takes the labels of its own block; objects of neighboring blocks become one where
-both blocks agree on them in the pixels that both windows hold (see `stitching.matches`). An object that is no
-longer than the margin along each axis lies within the window of every block whose core it reaches: all see it whole.
+An image is cut into cores that cover each pixel once. A block's window is its core with the overlap around, and the
+block is labeled in its window. Each core takes the labels of its own block. Objects of neighboring blocks become one
+where both blocks agree on them in the pixels that both windows hold (see `stitching.matches`). An object that is no
+longer than the overlap along each axis lies within the window of every block whose core it reaches: all see it whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pixel_embedded_affinity.geometry.tiling import Box, intersection, shifted
 from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.large.plan import Plan
-from pixel_embedded_affinity.large.stitching import Pairs, Pieces, matches, numbers, pieces
+from pixel_embedded_affinity.large.stitching import Matches, Pieces, matches, numbers, pieces
 from pixel_embedded_affinity.large.store import PLAN_FILE, Store, check_output, opened_output
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
@@ -35,7 +35,7 @@ def label_blockwise(
     out: Any,
     *,
     folder: Path,
-    settings: dict[str, Any],
+    identity: dict[str, Any],
     min_size: int = 0,
     clear_border: bool = False,
     client: Any = None,
@@ -52,17 +52,17 @@ def label_blockwise(
     out : path or array
         See `check_output`. A path appears when all is done.
     folder : pathlib.Path
-        Where blocks are kept until all is done; those that it holds from an earlier run are not done again. In the
-        end they are removed, and the folder with them if nothing else lies in it.
-    settings : dict
-        All that the labels depend on, the pixels among it (see `lazy.fingerprint`), as JSON holds it: blocks of
-        other settings are refused.
+        Where blocks are kept until all is done. Blocks that it holds from an earlier run are not done again. In the
+        end the blocks are removed, and the folder with them if nothing else lies in it.
+    identity : dict
+        All that the labels depend on, also the pixels (see `lazy.fingerprint`), fit for JSON. If they differ, blocks
+        of an earlier run are refused.
     min_size, clear_border
-        What is done to the objects of the whole image, see `stitching.numbers`.
+        For the objects of the whole image, see `stitching.numbers`.
     client : dask.distributed.Client, optional
-        Blocks are labeled by its workers, which must see `folder`. Default: one after the other, here.
+        Its workers label the blocks; they must see `folder`. Default: this process labels them one by one.
     progress : bool or callable
-        Over the blocks.
+        True shows a bar over the blocks.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def label_blockwise(
     store = Store(folder.absolute())  # workers may run elsewhere
     with store.locked():
         check_output(out, plan.shape)  # another run may just have written it
-        _resume(store, plan, settings)
+        _resume(store, plan, identity)
         work = partial(_finish, plan, label, store)
         todo = [index for index in range(len(plan.cores)) if not store.path(index).exists()]
         for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
@@ -110,26 +110,26 @@ def _called(work: Callable[[int], None], index: int) -> None:
     work(index)
 
 
-def _resume(store: Store, plan: Plan, settings: dict[str, Any]) -> None:
+def _resume(store: Store, plan: Plan, identity: dict[str, Any]) -> None:
     """Take up the work of a folder, if it is the same work."""
     wanted = {
         "shape": plan.shape,
         "block": plan.block,
         "overlap": plan.overlap,
-        "grid": plan.grid,
-        **settings,
+        "strides": plan.strides,
+        **identity,
     }
     text = json.dumps(wanted, indent=2, sort_keys=True)
     path = store.folder / PLAN_FILE
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise InputError(
-            f"'{store.folder}' holds blocks of an image or of settings other than these; expected the same; "
+            f"'{store.folder}' holds blocks of another image or of other settings; expected the same; "
             "delete the folder, or name another one"
         )
     if not path.exists() and (strange := store.finished()):
         raise InputError(
-            f"'{store.folder}' holds '{strange[0].name}', but no {PLAN_FILE} that says what it is a block of; "
-            "expected a new folder, or that of an earlier run; name another one"
+            f"'{store.folder}' holds '{strange[0].name}', but no {PLAN_FILE} that says which image it belongs to; "
+            "expected a new folder, or the folder of an earlier run; name another one"
         )
     with atomic_file(path) as file:
         file.write(text.encode())
@@ -140,19 +140,19 @@ def _tables(plan: Plan, store: Store, min_size: int, clear_border: bool) -> list
     found = [_described(plan, store, index) for index in range(len(plan.cores))]
     starts = np.cumsum([0, *(len(piece.areas) for piece in found)])
     read = lru_cache(maxsize=_kept(len(plan.shape)))(store.read)
-    pairs = [
+    matched = [
         np.add(_shared(plan, read, one, other), [starts[one] - 1, starts[other] - 1])
         for one, other in plan.neighbors()
     ]
     whole = Pieces(*map(np.concatenate, zip(*found)))
-    joined = np.concatenate(pairs) if pairs else np.zeros((0, 2), np.int64)
+    joined = np.concatenate(matched) if matched else np.zeros((0, 2), np.int64)
     final = numbers(whole, joined, min_size=min_size, clear_border=clear_border)
     background = np.zeros(1, np.int32)
     return [np.concatenate((background, final[a:b])) for a, b in pairwise(starts)]
 
 
 def _kept(ndim: int) -> int:
-    """How many blocks stay in memory: one and its neighbors in the next row or plane, which the next meets again."""
+    """How many blocks stay in memory: a block and the neighbors that the next block needs again."""
     return int(2 * 3 ** (ndim - 1))
 
 
@@ -163,14 +163,14 @@ def _described(plan: Plan, store: Store, index: int) -> Pieces:
     return pieces(labels[shifted(core, window)], int(labels.max(initial=0)), begin, plan.shape)
 
 
-def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> Pairs:
-    """Objects that two blocks agree on in the pixels that both see."""
+def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> Matches:
+    """Objects on which two blocks agree, in the pixels that both see."""
     windows = plan.windows[one], plan.windows[other]
     both = intersection(*windows)
     if both is None:
         return np.zeros((0, 2), np.int64)
-    views = (read(index)[shifted(both, window)] for index, window in zip((one, other), windows))
-    return matches(*views)
+    shared = (read(index)[shifted(both, window)] for index, window in zip((one, other), windows))
+    return matches(*shared)
 
 
 def _write(plan: Plan, store: Store, tables: list[Labels], out: Any) -> None:

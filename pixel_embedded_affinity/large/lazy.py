@@ -1,4 +1,4 @@
-"""Images that are larger than the memory: read in parts, normalized by statistics of the whole."""
+"""Images larger than the memory: read in parts, normalized by statistics of the whole image."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pixel_embedded_affinity.normalize import Normalization
 
 _SAMPLES = 2**22
 _HASHED = 2**25  # bytes at a time
-_FLAT = 1e30  # divides all values of an image without contrast into zeros
+_FLAT = 1e30  # makes zeros of all values of an image without contrast
 
 
 @dataclass(frozen=True, eq=False)
 class LazyImage:
-    """An image that is read where it is needed.
+    """An image whose parts are read when they are needed.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class LazyImage:
     axes : str
         One of `axes_of` the model.
     channels : int
-        Channels of the model, to which those of the image are fitted as by `image.as_image`.
+        Channels of the model; `image.as_image` fits the image's channels to them.
     path : pathlib.Path or None
-        Where the image was opened: another process that gets it opens it there, instead of being sent all pixels.
+        The file of the image. Another process opens it there, and need not be sent the pixels.
     """
 
     source: Any
@@ -59,7 +59,7 @@ class LazyImage:
         return tuple(int(length) for length, axis in zip(self.source.shape, self.axes) if axis != "C")
 
     def read(self, box: Box) -> npt.NDArray[np.float32]:
-        """Read a part, float32 ``(C, *spatial)``; slices with steps read every so many pixels.
+        """Read a part, float32 ``(C, *spatial)``; a slice may have a step.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class LazyImage:
 
 
 def axes_of(ndim: int) -> tuple[str, ...]:
-    """Axes that an image of so many spatial axes may have if it is read in parts."""
+    """Valid axes of an image with `ndim` spatial axes that is read in parts."""
     spatial = SPATIAL[ndim]
     return spatial, f"{spatial}C", f"C{spatial}"
 
@@ -83,7 +83,7 @@ def open_image(image: Any, *, axes: str | None = None, channels: int, ndim: int 
     Parameters
     ----------
     image : path or array-like
-        The path of a zarr array or of an uncompressed TIFF, which are read in parts, or of another image,
+        The path of a zarr array or of an uncompressed TIFF, which are read in parts; the path of another image,
         which is read whole; or anything with ``shape``, ``dtype`` and slicing.
     axes : str, optional
         One of `axes_of` the model. Default: what a TIFF declares (its pages are Z for a model of three axes), else
@@ -98,7 +98,7 @@ def open_image(image: Any, *, axes: str | None = None, channels: int, ndim: int 
     InputError
         If the image or its axes cannot be used.
     MissingDependencyError
-        If the path is that of a zarr array, and zarr is not installed.
+        If the path is a folder, which zarr reads, and zarr is not installed.
     """
     path = Path(image).absolute() if isinstance(image, (str, os.PathLike)) else None
     source, declared = (image, None) if path is None else _opened(Path(image), ndim)
@@ -128,7 +128,7 @@ def fingerprint(source: Any) -> str:
     Returns
     -------
     str
-        The same for the same values, wherever they lie and however they are stored.
+        Equal values give an equal hash, wherever and however they are stored.
 
     Raises
     ------
@@ -145,10 +145,10 @@ def fingerprint(source: Any) -> str:
 
 
 def fixed_normalization(image: LazyImage, normalization: Normalization) -> Normalization:
-    """Turn statistics of the whole image into numbers that are the same for each part of it.
+    """Replace percentiles by fixed numbers, measured on the whole image, that hold for each part of it.
 
-    The percentiles are those of every k-th pixel along each axis, from the first on, k the least number that
-    leaves at most four million pixels: images of no more are measured exactly.
+    The percentiles are taken from every k-th pixel along each axis, starting with the first one. k is the smallest
+    number that leaves at most four million pixels: smaller images are measured exactly.
 
     Raises
     ------

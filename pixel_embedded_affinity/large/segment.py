@@ -1,4 +1,4 @@
-"""Segment an image that is larger than the memory, block by block, with the pipeline on each window."""
+"""Segment an image that is larger than the memory: the pipeline runs on the window of each block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.large.plan import Plan, Sizes
 from pixel_embedded_affinity.large.store import block_folder, check_output
-from pixel_embedded_affinity.large.window import WindowLabeler, clustering_grid
+from pixel_embedded_affinity.large.window import WindowLabeler, clustering_strides
 from pixel_embedded_affinity.pipeline import Embedder, Labeler
 from pixel_embedded_affinity.runtime.device import resolve_precision
 from pixel_embedded_affinity.runtime.progress import Progress
@@ -45,7 +45,7 @@ def segment_large(
     """Segment an image block by block; see `Segmenter.segment_large` for the arguments, errors and result."""
     config = labeler.config
     picture = open_image(image, axes=axes, channels=config.network.in_channels, ndim=embedder.ndim)
-    plan = Plan(picture.spatial_shape, block, overlap, clustering_grid(embedder.network, config))
+    plan = Plan(picture.spatial_shape, block, overlap, clustering_strides(embedder.network, config))
     check_output(out, plan.shape)
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False))
     normalization = fixed_normalization(picture, config.normalization)
@@ -58,8 +58,8 @@ def segment_large(
             windows,
             out,
             folder=kept,
-            settings=_fingerprint(windows, labeler),
-            # Of a resized image, objects are measured before their labels take the image's size.
+            identity=_identity(windows, labeler),
+            # In a resized image, the pipeline has measured objects before their labels take the image's size.
             min_size=config.postprocess.min_size if config.scale == 1 else 0,
             clear_border=config.postprocess.clear_border,
             client=client,
@@ -67,8 +67,8 @@ def segment_large(
         )
 
 
-def _fingerprint(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
-    """All that the labels of a block depend on, as JSON holds it."""
+def _identity(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
+    """All that the labels of a block depend on, fit for JSON."""
     embedder = windows.embedder
     return {
         "image": [windows.image.axes, fingerprint(windows.image.source)],

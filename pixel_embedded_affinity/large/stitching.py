@@ -1,4 +1,4 @@
-"""Stitching: which objects of overlapping blocks are one, and how the objects are numbered in the end."""
+"""Stitching: which objects of neighboring blocks are one, and how all objects are numbered."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int32]
-Pairs = NDArray[np.int64]
+Matches = NDArray[np.int64]
 
 
 class Pieces(NamedTuple):
-    """What is known of the objects of a block, one entry per object.
+    """The objects of a block, one entry per object.
 
     Attributes
     ----------
     areas : ndarray of int64
-        Pixels in the block's core, which is its part of the result; 0 for one that only its margin holds.
+        Pixels in the block's core, which is its part of the result; 0 for an object that lies in its overlap only.
     firsts : ndarray of int64
         Index, in C order of the whole image, of the first pixel in the core.
     on_border : ndarray of bool
@@ -29,10 +29,10 @@ class Pieces(NamedTuple):
     on_border: NDArray[np.bool_]
 
 
-def matches(one: Labels, other: Labels) -> Pairs:
-    """Find the objects that two segmentations of the same pixels agree on.
+def matches(one: Labels, other: Labels) -> Matches:
+    """Find the objects on which two segmentations of the same pixels agree.
 
-    Two objects are one if each has more than half of its pixels in the other: no object is one with two.
+    Two objects are one if each has more than half of its pixels in the other, so that no object matches two.
 
     Parameters
     ----------
@@ -42,26 +42,26 @@ def matches(one: Labels, other: Labels) -> Pairs:
     Returns
     -------
     ndarray of int64, shape (N, 2)
-        Labels of the first and of the second, sorted.
+        Labels in `one` and in `other`, sorted.
     """
     both = (one > 0) & (other > 0)
     base = int(other.max(initial=0)) + 1
     keys, shared = np.unique(one[both].astype(np.int64) * base + other[both], return_counts=True)
     first, second = keys // base, keys % base
     agreed = (2 * shared > _areas(one)[first]) & (2 * shared > _areas(other)[second])
-    found: Pairs = np.stack((first, second), axis=1)[agreed]
+    found: Matches = np.stack((first, second), axis=1)[agreed]
     return found
 
 
 def pieces(core: Labels, count: int, start: tuple[int, ...], shape: tuple[int, ...]) -> Pieces:
-    """Describe the objects of a block by its part of the result.
+    """Describe the objects of a block by the pixels of its core.
 
     Parameters
     ----------
     core : ndarray of int
         Labels of the block's core, up to `count`.
     count : int
-        Number of objects in the block, those of its margin among them.
+        Number of objects in the block, also in its overlap.
     start : tuple of int
         Where the core begins in the whole image.
     shape : tuple of int
@@ -81,15 +81,15 @@ def pieces(core: Labels, count: int, start: tuple[int, ...], shape: tuple[int, .
     return Pieces(areas[1:].astype(np.int64), firsts[1:], on_border[1:])
 
 
-def numbers(found: Pieces, pairs: Pairs, *, min_size: int = 0, clear_border: bool = False) -> Labels:
+def numbers(found: Pieces, matched: Matches, *, min_size: int = 0, clear_border: bool = False) -> Labels:
     """Number the objects that the pieces of all blocks form.
 
     Parameters
     ----------
     found : Pieces
         Of all blocks, one after the other.
-    pairs : ndarray of int64, shape (N, 2)
-        Indices of pieces that are one object; so are those that a chain of pairs connects.
+    matched : ndarray of int64, shape (N, 2)
+        Indices of two pieces that are one object. Pieces that a chain of such rows connects are one object, too.
     min_size : int
         Objects of fewer pixels become background.
     clear_border : bool
@@ -100,7 +100,7 @@ def numbers(found: Pieces, pairs: Pairs, *, min_size: int = 0, clear_border: boo
     ndarray of int32
         Label of each piece: consecutive from 1 in the order of the objects' first pixels; 0 = background.
     """
-    groups, count = _groups(len(found.areas), pairs)
+    groups, count = _groups(len(found.areas), matched)
     areas, firsts = np.zeros(count, np.int64), np.full(count, np.iinfo(np.int64).max)
     np.add.at(areas, groups, found.areas)
     np.minimum.at(firsts, groups, found.firsts)
@@ -115,12 +115,12 @@ def numbers(found: Pieces, pairs: Pairs, *, min_size: int = 0, clear_border: boo
     return numbered
 
 
-def _groups(count: int, pairs: Pairs) -> tuple[NDArray[np.int32], int]:
+def _groups(count: int, matched: Matches) -> tuple[NDArray[np.int32], int]:
     """Group of each piece, and how many groups there are."""
     from scipy import sparse
 
-    ones = np.ones(len(pairs), bool)
-    graph = sparse.coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    ones = np.ones(len(matched), bool)
+    graph = sparse.coo_array((ones, (matched[:, 0], matched[:, 1])), shape=(count, count))
     if count == 0:
         return np.zeros(0, np.int32), 0
     found, groups = sparse.csgraph.connected_components(graph, directed=False)

@@ -1,4 +1,4 @@
-"""Where finished blocks are kept, and where the labels of the whole image go."""
+"""The folder of finished blocks, and the output for the labels of the whole image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BIG_TIFF = 2**32 - 2**20
 
 
 class Store(NamedTuple):
-    """Folder of the blocks that are done, one file each, written whole or not at all."""
+    """Folder of the finished blocks, one file each, written whole or not at all."""
 
     folder: Path
 
@@ -60,14 +60,14 @@ class Store(NamedTuple):
         return labels
 
     def finished(self) -> list[Path]:
-        """Files of the blocks that are done."""
+        """Files of the finished blocks."""
         return sorted(self.folder.glob("block_[0-9]*.npz"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the folder to this run, and make it first; in the end it is removed if nothing lies in it.
+        """Make the folder and keep other runs out of it; in the end remove it if nothing lies in it.
 
-        The system gives it free when the process ends, however it does.
+        The system unlocks it when the process ends, even if it is killed.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Store(NamedTuple):
         try:
             lock.acquire(timeout=0)
         except NotImplementedError:
-            logger.warning("'%s' cannot be locked; see to it that no other run uses it", self.folder)
+            logger.warning("'%s' cannot be locked; make sure that no other run uses it", self.folder)
         except filelock.Timeout as error:
             raise InputError(
                 f"another run keeps its blocks in '{self.folder}'; expected one run at a time; wait until it has "
@@ -104,7 +104,7 @@ class Store(NamedTuple):
 
 
 def check_output(out: Any, shape: Sequence[int]) -> None:
-    """Refuse an output before any work is done.
+    """Refuse an output that cannot be used, before any work is done.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def check_output(out: Any, shape: Sequence[int]) -> None:
 
 @contextmanager
 def block_folder(out: Any, folder: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """Say where blocks are kept: where the caller wants, else beside a path; else in a temporary folder."""
+    """Give the folder of the blocks: the caller's, else one beside the output's path, else a temporary one."""
     if folder is not None:
         yield Path(folder)
     elif isinstance(out, (str, os.PathLike)):
@@ -138,12 +138,12 @@ def block_folder(out: Any, folder: str | os.PathLike[str] | None) -> Iterator[Pa
 
 @contextmanager
 def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[Any]:
-    """Give an array to write the labels of the blocks in a folder to; a path gets its name when all is written."""
+    """Give an array for the labels of all blocks; a path gets its name when all is written."""
     if not isinstance(out, (str, os.PathLike)):
         yield out
         return
     path = Path(out)
-    # A run that goes on finds what it left when it was killed; one that keeps its blocks elsewhere does not meet it.
+    # A killed run that goes on finds this file again. A run with another folder of blocks uses another name.
     name = f".{path.name}.{zlib.crc32(os.fsencode(folder)):08x}.part"
     new = _new_zarr if path.suffix.lower() == ".zarr" else _new_tiff
     with replacing(path, name) as part:

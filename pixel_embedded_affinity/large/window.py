@@ -1,4 +1,4 @@
-"""Windows: the pipeline on one part of an image, as it would run on all of it."""
+"""Windows: the pipeline on one part of an image, with the same result as on the whole image."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from pixel_embedded_affinity.pipeline import Embedder, Labeler, Mask, cluster
 
 @dataclass(frozen=True, eq=False)
 class WindowLabeler:
-    """Labels parts of an image: what `blockwise.label_blockwise` takes.
+    """Labels the windows of an image, for `blockwise.label_blockwise`.
 
     Attributes
     ----------
     image : LazyImage
         What the parts are read from.
     normalization : Normalization
-        Fixed numbers for the whole image, see `lazy.fixed_normalization`.
+        Of kind ``"fixed"`` or ``"none"``, see `lazy.fixed_normalization`.
     foreground : array-like or None
         Where objects may be, of the image's spatial shape.
     embedder : Embedder
@@ -69,7 +69,7 @@ class WindowLabeler:
         scaled = scaled_shape(shape, config.scale)
         pixels = [nearest(side, new, old) for side, new, old in zip(window, scaled, shape)]
         network = self.embedder.network
-        seen = grown(_box(pixels), (0,) * len(shape), scaled, clustering_grid(network, config))
+        seen = grown(_box(pixels), (0,) * len(shape), scaled, clustering_strides(network, config))
         region = grown(seen, halo_of(network, self.tiling), scaled, grid_of(network))
         embedding = self.embedder(self._values(region, scaled), config, self.tiling)
         labels = cluster(embedding.crop(shifted(seen, region)), self._inside(seen, scaled), self.labeler)
@@ -97,16 +97,16 @@ class WindowLabeler:
         return as_foreground(self.foreground[box], shape_of(box))
 
 
-def clustering_grid(network: nn.Module, config: ModelConfig) -> tuple[int, ...]:
-    """Return the pixels between two positions, along each axis, at which repulsive pairs start."""
+def clustering_strides(network: nn.Module, config: ModelConfig) -> tuple[int, ...]:
+    """Return the pixels, along each axis, between two positions at which repulsive pairs start."""
     return tuple(map(operator.mul, config.neighborhood.strides, stride_of(network)))
 
 
 def _box(pixels: Sequence[npt.NDArray[np.intp]]) -> Box:
-    """Return the part of an image that some rows and columns, in ascending order, lie in."""
+    """Return the smallest box around some pixels along each axis, in ascending order."""
     return tuple(slice(int(side[0]), int(side[-1]) + 1) for side in pixels)
 
 
 def _index(pixels: Sequence[npt.NDArray[np.intp]], box: Box) -> tuple[npt.NDArray[np.intp], ...]:
-    """Return the index of some rows and columns in a part of the image."""
+    """Return the index, within a box, of some pixels along each axis."""
     return np.ix_(*(side - there.start for side, there in zip(pixels, box)))

@@ -1,1 +1,1 @@
-"""Trained models: which there are (registry), where their files are (fetch), what is in one (checkpoint)."""
+"""Trained models: their list (registry), the places of their files (fetch), the file format (checkpoint)."""

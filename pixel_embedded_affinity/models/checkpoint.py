@@ -1,7 +1,7 @@
 """The file format of a trained model: one safetensors file that also holds the model's configuration.
 
 The file is a plain safetensors file: the length of the header in 8 bytes (little-endian), the header as
-JSON, then the tensors. Its metadata, a part of the header, holds what a reader needs besides the tensors::
+JSON, then the tensors. The metadata in its header holds what a reader needs besides the tensors::
 
     format           "pixel_embedded_affinity"
     format_version   "1"
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FORMAT = "pixel_embedded_affinity"
 FORMAT_VERSION = "1"
 
-# Far above any model of this library; they bound what a hostile file can make us read.
+# Far above any model of this library: they limit what a hostile file can make us read.
 _MAX_HEADER_BYTES = 4 * 1024**2
 _MAX_FILE_BYTES = 2 * 1024**3
 
@@ -86,7 +86,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, sha256: str | None = None) -> Checkpoint:
-    """Read and check a weights file. Nothing in it is ever executed.
+    """Read and check a weights file. Nothing in the file is ever executed.
 
     Parameters
     ----------
@@ -152,8 +152,8 @@ def _with_metadata(data: bytes, config_json: str) -> tuple[bytes, dict[str, Any]
 
 
 def _read(path: Path) -> tuple[str, bytes]:
-    """Read the configuration and all bytes of a file, the bulk only after its size and header are checked."""
-    # These two answer False, and do not raise, where a name is too long.
+    """Read the configuration and all bytes of a file; check its size and header before reading the rest."""
+    # These two answer False, and do not raise, if a name is too long.
     if os.path.isdir(path):
         raise CheckpointError(f"{path}: is a folder, expected a .safetensors file")
     if not os.path.isfile(path):
@@ -184,7 +184,7 @@ def _check_sizes(path: Path, start: bytes, size: int) -> None:
     length = _header_length(start)
     fits = len(start) == _LENGTH_BYTES and length <= size - _LENGTH_BYTES
     kinds = [kind for magic, kind in _FOREIGN_KINDS.items() if start.startswith(magic)]
-    # The length of a header may look like the start of another kind of file: 640 is that of a pickle.
+    # The length of a header may look like the start of another kind of file: 640 looks like a pickle.
     if kinds and not (fits and length <= _MAX_HEADER_BYTES):
         raise CheckpointError(f"{path}: is {kinds[0]}, expected safetensors; no code in a file is ever run")
     if not fits:
@@ -255,6 +255,6 @@ def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _short(value: object) -> str:
-    """Text of a value from an untrusted file, fit for one line of an error."""
+    """A value from an untrusted file as text that fits into an error message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,14 +1,14 @@
 """Where the file of a model is: in the cache, in the package, at its addresses, or on a mirror.
 
-`plan` decides purely in which order the places are asked; `resolve` and `download` act on it. Whatever the
-place, a file is used only if it has the SHA-256 of the registry. Three environment variables steer it:
+`plan` only decides in which order to try these places; `resolve` and `download` try them. A file is used only if it
+has the registry's SHA-256, wherever it comes from. Three environment variables change this:
 
 ``PEA_CACHE_DIR``
     Folder of the cache. Default: the platform's folder for caches.
 ``PEA_OFFLINE``
     ``1`` forbids any network access.
 ``PEA_WEIGHTS_URL``
-    Folder that holds checkpoint files, as an ``http(s)://`` or ``file://`` address: a mirror of one's own.
+    Your own mirror: a folder of checkpoint files, as an ``http(s)://`` or ``file://`` address.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 #: Seconds that a server may stay silent before the next address is tried.
 DEFAULT_TIMEOUT = 30.0
 
-# How long to wait for another process that fetches the same file: longer than any download that is under way.
+# Seconds to wait for another process that fetches the same file: longer than any download takes.
 _LOCK_TIMEOUT = 1800.0
 
 _CHUNK_BYTES = 1 << 18
@@ -47,12 +47,12 @@ _SWITCHES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Places of a model's file, in the order in which they are asked.
+    """Places of a model's file, in the order in which they are tried.
 
     Parameters
     ----------
     target : Path
-        File of the cache, under which a download is kept.
+        The model's file in the cache, where a download is kept.
     local : tuple of Path
         Files that may already be there.
     urls : tuple of str
@@ -68,15 +68,15 @@ class Plan:
 
 
 def plan(entry: ModelEntry, *, cache: Path, bundled: Path, mirror: str | None, offline: bool) -> Plan:
-    """Decide where to look for the file of a model. Pure: touches neither disk nor network.
+    """Decide where to look for the file of a model, without touching disk or network.
 
-    The order is: cache, bundled file, the addresses of the registry, the mirror. Files in the cache are named
-    after model, version and hash, so releases of the library with other weights never meet there.
+    The order is: cache, bundled file, the addresses of the registry, the mirror. A file in the cache is named after
+    model, version and hash, so that two releases of the library with different weights can share a cache.
 
     Parameters
     ----------
     entry : ModelEntry
-        What is looked for.
+        The model.
     cache : Path
         Folder of the cache.
     bundled : Path
@@ -111,9 +111,9 @@ def resolve(
 ) -> Path:
     """Path of the verified file of a model, fetched into the cache if it is nowhere on this machine.
 
-    Safe against several processes that ask at once, and against one that is killed: a file gets its name only
-    when it is complete. A cache that already holds the file is only read. A damaged file is reported in the
-    log, and replaced in the cache once an intact one was fetched; nothing is removed before.
+    Several processes may ask at once, and one may be killed: a file gets its name only when it is complete. A cache
+    that already holds the file is only read. The log reports a damaged file; the cache keeps it until an intact one
+    replaces it.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def resolve(
     UnknownModelError
         If the registry does not hold the name.
     DownloadError
-        If no place gave an intact file. The message names what was tried, and what to put where by hand.
+        If no place gave an intact file. The message says what was tried, and which file to put where by hand.
     InputError
         If an environment variable or the registry is ill-formed.
     """
@@ -152,7 +152,7 @@ def download(
     registry: Path | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Path:
-    """Have the file of a model ready, for machines that will have no network later.
+    """Get the file of a model now, for a machine that will have no network later.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def download(
 
 
 def cache_folder() -> Path:
-    """Folder of the cache: what ``PEA_CACHE_DIR`` names, else the platform's folder for caches.
+    """Folder of the cache: the one that ``PEA_CACHE_DIR`` names, else the platform's folder for caches.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def cache_folder() -> Path:
 
 
 def _plan_here(entry: ModelEntry, offline: bool | None, registry: Path | None) -> Plan:
-    """Plan for this machine: with what the environment and the place of the registry say."""
+    """Plan for this machine, from the environment variables and the registry's folder."""
     return plan(
         entry,
         cache=cache_folder(),
@@ -242,7 +242,7 @@ def _mirror_url(mirror: str, file: str) -> str:
 
 
 def _fault(entry: ModelEntry, path: Path) -> str | None:
-    """Say what keeps a file from being that of the entry; None if it is the one."""
+    """Say why a file is not the entry's file; None if it is."""
     try:
         size = path.stat().st_size
         if size != entry.size:
@@ -289,13 +289,13 @@ def _fetch_into_cache(entry: ModelEntry, steps: Plan, timeout: float) -> Path:
 
 
 def _check_sources(entry: ModelEntry, steps: Plan, urls: tuple[str, ...]) -> None:
-    """Refuse before anything is touched on disk when there is nowhere to fetch from."""
+    """Refuse, before touching the disk, if there is nowhere to fetch from."""
     if not urls:
         raise DownloadError(_failure(entry, steps, []))
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what killed downloads left behind; who holds the lock knows that no other is under way."""
+    """Remove what killed downloads left behind; the lock guarantees that no other download is running."""
     for leftover in target.parent.glob(f".{target.name}.*.part"):
         leftover.unlink(missing_ok=True)
 
@@ -317,11 +317,11 @@ def _fetch(entry: ModelEntry, steps: Plan, urls: tuple[str, ...], target: Path, 
 
 
 class _SourceError(Exception):
-    """One address did not give the file."""
+    """An address did not give the file."""
 
 
 class _Receiver:
-    """File-like object that takes a download, hashes it on its way to disk, and refuses what is too long."""
+    """File-like object that writes a download to disk, hashes it on the way, and stops if it is too long."""
 
     def __init__(self, entry: ModelEntry, file: BinaryIO, target: Path) -> None:
         self._entry = entry
@@ -339,7 +339,7 @@ class _Receiver:
             self._file.write(chunk)
 
     def flush(self) -> None:
-        """Nothing to do per chunk: the file is flushed when it is complete."""
+        """Do nothing: the file is flushed when it is complete."""
 
     def check(self) -> None:
         if self._size < self._entry.size:
@@ -376,7 +376,7 @@ def _download(url: str, receiver: _Receiver, timeout: float) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Say in one line why an address failed: the HTTP status, or the error at the root of its chain."""
+    """Say in one line why an address failed: the HTTP status, or the innermost error."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", 0)
     if response is not None and status >= 400:
@@ -389,7 +389,7 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """Turn a failure of the disk into one of ours."""
+    """Turn a failure of the disk into a `DownloadError`."""
     try:
         yield
     except DownloadError:

@@ -68,7 +68,7 @@ class ModelEntry:
 
 
 def list_models(registry: Path | None = None) -> list[str]:
-    """Names of the models of a registry, sorted.
+    """Return the names of all models of a registry, sorted.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def list_models(registry: Path | None = None) -> list[str]:
 
 
 def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
-    """Entry of one model.
+    """Return the entry of one model.
 
     Parameters
     ----------
@@ -104,8 +104,7 @@ def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
     Raises
     ------
     UnknownModelError
-        If the registry does not hold the name; the message lists those it holds, and says what to do with
-        a file or which name is nearly the same.
+        If the registry does not hold the name; the message lists the valid names, and may suggest a similar one.
     InputError
         If the registry file cannot be read or has a wrong entry.
     """
@@ -117,7 +116,7 @@ def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
 
 
 def _advice(name: object, names: Iterable[str]) -> str:
-    """What was meant, where an unknown name tells: a file, or a name that is nearly the same."""
+    """Advice on an unknown name: it may be a file, or misspelled."""
     text = str(name) if isinstance(name, (str, os.PathLike)) else ""
     if text.lower().endswith(".safetensors") or "/" in text or "\\" in text:
         return "; for a file use Segmenter.from_file (pea: --weights)"
@@ -196,7 +195,7 @@ def _is_text(value: object) -> bool:
 
 
 def _matches(pattern: str) -> Callable[[object], bool]:
-    compiled = re.compile(rf"(?!.*\.\.){pattern}", re.ASCII)  # nowhere two dots: no way out of a folder
+    compiled = re.compile(rf"(?!.*\.\.){pattern}", re.ASCII)  # no two dots, so no path leads out of a folder
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 

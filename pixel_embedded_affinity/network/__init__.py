@@ -1,1 +1,1 @@
-"""Networks: from an image to an embedding, from its configuration to the module."""
+"""Networks: one file for each architecture."""

@@ -1,4 +1,4 @@
-"""What an architecture is: what a network gives, and what it says of itself to the rest of the library."""
+"""Architectures: what a network returns, and what it tells the rest of the library about itself."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from pixel_embedded_affinity.registry import Registry
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 _FARTHEST = 1000
-"""Coarsest positions, along an axis, within which a network must have its receptive field."""
+"""Steps of the grid, along an axis, within which a network must have its receptive field."""
 
 
 class NetworkOutput(NamedTuple):
-    """What the network makes of a batch of images (N, C, *spatial).
+    """What the network returns for a batch of images (N, C, *spatial).
 
     Attributes
     ----------
     embedding : torch.Tensor
         (N, D, *positions), not normalized. Along each axis there is a position for every `Network.stride` pixels.
     foreground : torch.Tensor or None
-        (N, 1, *spatial) logits of the foreground, None for a network without this head.
+        (N, 1, *spatial) logits of the foreground; None without a foreground head.
     pyramid : tuple of torch.Tensor
         Embeddings at `Network.pyramid_strides` of the padded image, coarsest first; empty unless asked for.
     """
@@ -42,20 +42,20 @@ class Network(nn.Module, ABC):
     """An architecture: a module that embeds images, and says how it reads them.
 
     The constructor takes the keywords ``in_channels``, ``embedding_channels`` and ``foreground_head``, and the
-    architecture's own options, all with defaults; it refuses bad values by an `InputError`, and builds on any
+    architecture's own options, all with defaults. It raises an `InputError` for bad values, and builds on any
     device, also on ``"meta"``. ``forward(images, pyramid=False)`` takes (N, in_channels, *spatial) of any size and
-    returns a `NetworkOutput`. `pixel_embedded_affinity.testing.check_network` checks all of it.
+    returns a `NetworkOutput`. `pixel_embedded_affinity.testing.check_network` checks all of this.
 
     Attributes
     ----------
     ndim : {2, 3}
         Number of spatial axes.
     grid : tuple of int
-        Pixels of the image in one coarsest position, per axis: tiles must start at multiples of it.
+        Pixels of the image in one pixel of the coarsest level, per axis. Tiles must start at its multiples.
     stride : tuple of int
         Pixels of the image between two embedding vectors, per axis.
     pyramid_strides : tuple of tuple of int
-        The same for each coarse embedding, coarsest first.
+        The stride of each coarse embedding, coarsest first.
     """
 
     ndim: int
@@ -69,7 +69,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def receptive_radius(self) -> tuple[int, ...]:
-        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads: `measured_radius`."""
+        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads; see `measured_radius`."""
 
     @abstractmethod
     def memory_per_pixel(self) -> int:
@@ -78,7 +78,7 @@ class Network(nn.Module, ABC):
     def fold_batch_norm(self) -> None:
         """Fold every batch norm into its convolution; the network is then fit for evaluation only.
 
-        This asks each block that has a method of this name, and looks at neighbors in an `nn.Sequential`.
+        Blocks with a method of this name fold their own. In an `nn.Sequential`, neighbors are folded.
         """
         for module in list(self.modules())[1:]:
             if isinstance(module, nn.Sequential):
@@ -114,7 +114,7 @@ def checked_filters(filters: Any, levels: int, architecture: str) -> tuple[int, 
 
 
 def padded(images: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
-    """Repeat the last pixels of images (N, C, *spatial) up to the next multiple of the grid along each axis."""
+    """Extend images (N, C, *spatial) to a multiple of the grid along each axis, by repeating their last pixels."""
     missing = [-length % step for length, step in zip(images.shape[2:], grid)]
     if not any(missing):
         return images
@@ -124,17 +124,17 @@ def padded(images: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
 
 def cropped(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Return the first pixels of values (N, C, *spatial) along each axis."""
-    window: tuple[Any, ...] = (..., *(slice(length) for length in shape))
-    return values[window]
+    index: tuple[Any, ...] = (..., *(slice(length) for length in shape))
+    return values[index]
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:
-    """Return a batch in the memory order that convolutions are fastest in, whatever its number of spatial axes."""
+    """Return a batch in the memory order in which convolutions are fastest, for any number of spatial axes."""
     return images.contiguous(memory_format=_FORMATS.get(images.ndim, torch.contiguous_format))
 
 
 def weights_channels_last(network: nn.Module) -> nn.Module:
-    """Bring the weights of a network, of any number of spatial axes, into that order; return the network."""
+    """Put the weights of a network in the memory order of `channels_last`; return the network."""
     for values in (*network.parameters(), *network.buffers()):
         if values.ndim in _FORMATS:
             values.data = values.data.to(memory_format=_FORMATS[values.ndim])
@@ -150,16 +150,16 @@ def ready(network: nn.Module) -> nn.Module:
 
 
 def check_ndim(network: nn.Module, ndim: int, what: str) -> None:
-    """Refuse a network that says that it is for another number of spatial axes.
+    """Refuse a network for another number of spatial axes.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Without an attribute ``ndim``, it is taken as it is.
+        Accepted if it has no attribute ``ndim``.
     ndim : int
         Number of spatial axes.
     what : str
-        What has them, for the message.
+        What has this number of axes, for the message.
 
     Raises
     ------
@@ -176,27 +176,27 @@ def check_ndim(network: nn.Module, ndim: int, what: str) -> None:
 
 @cache
 def measured_radius(architecture: type[Network], **options: Any) -> tuple[int, ...]:
-    """Measure how far one pixel is seen along each axis, from each position within the coarsest one.
+    """Measure how far the output sees a pixel along each axis, for each place of the pixel within the grid.
 
-    In a network of the same connections whose weights are all positive nothing cancels: where the input is zero
-    but for one plane across the axis, the output differs exactly at the pixels that read it.
+    The network is built with positive weights only, so that nothing cancels. If its input is zero except for one
+    plane across an axis, the output differs exactly at the pixels that read this plane.
 
     Parameters
     ----------
     architecture : type of Network
-        What is built: no random numbers are drawn.
+        Built without drawing random numbers.
     **options
-        Of its constructor, hashable; as few channels as connect all that is connected.
+        Options of the constructor, hashable; with as few channels as keep all connections.
 
     Returns
     -------
     tuple of int
-        As of `Network.receptive_radius`.
+        See `Network.receptive_radius`.
 
     Raises
     ------
     InputError
-        If a pixel is seen as far as the image reaches, however large that is.
+        If the output sees a pixel at any distance, however large the image.
     """
     with torch.device("meta"):
         probe = architecture(**options)
@@ -221,7 +221,7 @@ def _radius_along(probe: Network, axis: int, channels: int) -> int:
 
 
 def _radius_within(probe: Network, axis: int, channels: int, reach: int) -> int | None:
-    """The radius, measured on an image of so many coarsest positions to either side; None if it is too small."""
+    """The radius, measured on an image that reaches `reach` grid steps to either side; None if that is too short."""
     step = probe.grid[axis]
     shape = [step * (2 * reach + 1) if other == axis else size for other, size in enumerate(probe.grid)]
     images = torch.zeros(step + 1, channels, *shape, dtype=torch.float64)
@@ -237,7 +237,7 @@ def _radius_within(probe: Network, axis: int, channels: int, reach: int) -> int 
 
 
 def _spans(values: torch.Tensor, axis: int, stride: int, lit: Sequence[int]) -> list[tuple[int, int, int]]:
-    """From which pixel to before which one, outputs differ from those of the dark image; and the lit plane."""
+    """For each lit plane: the first pixel where the output differs from the dark image's, the end, and the plane."""
     differs = (values[1:] != values[:1]).movedim(axis + 2, 1).flatten(2).any(dim=2)
     places = [row.nonzero().flatten().tolist() for row in differs]
     return [(stride * row[0], stride * (row[-1] + 1), plane) for row, plane in zip(places, lit) if row]

@@ -12,8 +12,8 @@ _NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with batch norm, added to a third one that projects the input, then ReLU.
 
-    The first convolution of the path and the projection read the same input. They are one convolution with
-    twice the channels here: the same parameters and the same function, one pass over the input, not two.
+    The first convolution of the path and the projection read the same input. Here they are one convolution with
+    twice the channels: the same parameters and the same function, but one pass over the input instead of two.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class ResidualBlock(nn.Module):
         return refined.add_(projection).relu_()
 
     def fold_batch_norm(self) -> None:
-        """Put each batch norm into the convolution before it; for evaluation only, and not to be undone."""
+        """Put each batch norm into the convolution before it; for evaluation only, and irreversible."""
         self.enter, self.enter_norm = fold(self.enter, self.enter_norm)
         self.refine, self.refine_norm = fold(self.refine, self.refine_norm)
 
 
 def fold(convolution: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Return the convolution with the batch norm folded in, and an identity in the norm's place."""
+    """Return the convolution with the batch norm folded in, and an identity that replaces the norm."""
     if not isinstance(convolution, (nn.Conv2d, nn.Conv3d)) or not isinstance(norm, _NORMS):
         return convolution, norm
     return fuse_conv_bn_eval(convolution, norm), nn.Identity().eval()

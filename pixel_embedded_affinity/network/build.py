@@ -33,7 +33,7 @@ def build_network(config: NetworkConfig) -> Network:
 
 
 def completed(config: NetworkConfig) -> NetworkConfig:
-    """Return the configuration with all options that its architecture has, the absent ones at their defaults.
+    """Return the configuration with all options of its architecture; absent ones get their defaults.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> 
         If the weights do not fit the network.
     """
     try:
-        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced anyway
+        with torch.device("meta"):  # no memory and no random numbers: the weights are replaced anyway
             network = build_network(config)
     except InputError as error:
         raise CheckpointError(f"the weights' configuration is not valid: {error}") from error

@@ -49,7 +49,7 @@ class ConvNorm(nn.Module):
         return normed
 
     def fold_batch_norm(self) -> None:
-        """Put the batch norm into the convolution; for evaluation only, and not to be undone."""
+        """Put the batch norm into the convolution; for evaluation only, and irreversible."""
         self.convolution, self.norm = fold(self.convolution, self.norm)
 
 
@@ -77,9 +77,9 @@ class LeanBlock(nn.Module):
 class HalfUNet(Network):
     """U-Net whose finest level has half the image's height and width.
 
-    Each block of 2 x 2 pixels becomes the channels of one position, so that flips of the image are flips of the
-    positions. A position gets one embedding vector, and a foreground logit for each of its four pixels. Affinities and
-    clustering then cost a quarter as much as at full resolution.
+    Each square of 2 x 2 pixels becomes the channels of one position. A position gets one embedding vector, and a
+    foreground logit for each of its four pixels. If the image is flipped, so are the positions. Affinities and
+    clustering cost a quarter as much as at full resolution.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class HalfUNet(Network):
     Raises
     ------
     InputError
-        If the filters are no five positive integers.
+        If the filters are not five positive integers.
     """
 
     ndim = 2

@@ -45,7 +45,7 @@ class ResidualUNet(Network):
     Raises
     ------
     InputError
-        If the filters are no five positive integers, or `full_resolution_skip` is no bool.
+        If the filters are not five positive integers, or `full_resolution_skip` is no bool.
     """
 
     ndim = 2
@@ -82,7 +82,7 @@ class ResidualUNet(Network):
         """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings."""
         shape = images.shape[2:]
         features, coarse = self._features(padded(images, self.grid), pyramid)
-        # Heads before the crop: convolutions read dense memory faster than a window of it.
+        # Heads before the crop: convolutions read dense memory faster than a part of it.
         embedding = cropped(self.embedding_head(features), shape)
         if self.foreground_head is None:
             return NetworkOutput(embedding, None, tuple(coarse))
@@ -121,8 +121,8 @@ class ResidualUNet(Network):
     def memory_per_pixel(self) -> int:
         """Bytes of main or device memory that a forward pass takes at its peak, per pixel, in float32.
 
-        The last decoder block's input is the widest map at full resolution; with its copy, what the block
-        makes of it and the working memory of the convolutions, two and a half times as much was measured.
+        The last decoder block's input is the widest map at full resolution. With its copy, the block's own maps and
+        the working memory of the convolutions, a measured peak was two and a half times as large.
         """
         widest = next(module for module in self.decoder[-1].modules() if isinstance(module, nn.Conv2d))
         return int(widest.in_channels) * 4 * 5 // 2

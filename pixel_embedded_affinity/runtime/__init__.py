@@ -1,1 +1,1 @@
-"""Where and how fast: devices, memory, work ahead, progress."""
+"""Devices, memory, work ahead, progress."""

@@ -1,4 +1,4 @@
-"""Overlap in time: one item is prepared while the one before it is finished in a thread."""
+"""Work ahead: prepare an item while a thread finishes the one before it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ V = TypeVar("V")
 R = TypeVar("R")
 
 
-def overlapped(
+def one_ahead(
     prepare: Callable[[T], V], finish: Callable[[V], R], items: Iterable[T]
 ) -> Generator[R, None, None]:
-    """Prepare and finish items in order, preparing each while the one before it is finished.
+    """Prepare and finish items in order; prepare each item while the one before it is finished.
 
-    Items are taken and prepared in the consumer's thread, one ahead of what is given, and finished in a thread
-    of its own, one at a time: what was prepared is in memory for two items at most. Once the iterator is closed, or
-    an item is known to have failed, no further item is taken.
+    The consumer's thread prepares items, one ahead; another thread finishes them, one at a time. At most two
+    prepared items are in memory. Once the iterator is closed, or an item is known to have failed, no further item is
+    taken.
 
     Parameters
     ----------
     prepare, finish : callable
-        What is done to an item, and to what comes of that. What they raise is raised where the result would have
-        come.
+        `prepare` takes an item, `finish` takes what `prepare` returned. Their errors are raised when the result
+        would have come.
     items : iterable
-        What it raises is raised once all that came before has been given.
+        Its errors are raised after the results of all items before.
 
     Yields
     ------
@@ -34,7 +34,7 @@ def overlapped(
         Result of `finish` for each item.
     """
     iterator = iter(items)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="overlap")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
         ahead = _started(pool, prepare, finish, iterator)
         while ahead is not None:

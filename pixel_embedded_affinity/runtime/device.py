@@ -1,4 +1,4 @@
-"""Devices: which one is used, in which precision it computes, and on how many threads."""
+"""Devices: which one to use, in which precision, and on how many threads."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-_MOST_THREADS = 1024  # a process that may not start as many as it was told to is ended by OpenMP
+_MOST_THREADS = 1024  # OpenMP ends a process that cannot start as many threads as it was told to
 
 _computed_in: int | None = None
 """The process in which torch last computed for the library."""
 
 _one_thread_in: int | None = None
-"""The process that was forked after torch had computed, if this is one."""
+"""This process, if it was forked after torch had computed."""
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn a device name into a device that is there.
+    """Turn a device name into a device of this machine.
 
     Parameters
     ----------
     name : str
-        ``"auto"`` takes CUDA if there is one, else the CPU, and says so in the log; any other name is taken
-        as it is.
+        ``"auto"`` takes CUDA if there is one, else the CPU, and says so in the log.
 
     Raises
     ------
@@ -81,7 +80,7 @@ def _check_present(device: torch.device) -> None:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Tell whether the device computes in bfloat16 natively: emulated, it is slower than float32."""
+    """Tell whether the device computes in bfloat16 natively; emulated bfloat16 is slower than float32."""
     import torch
 
     if device.type == "cuda":
@@ -120,10 +119,10 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
 
 
 def survive_fork() -> None:
-    """Make torch compute on one thread in a process that was forked from one in which it has computed.
+    """Make torch compute on one thread in a process that was forked after torch had computed.
 
-    To be called before torch computes. The threads of GNU OpenMP, on which torch computes, are not there in a
-    forked process, which would wait for them forever. A process that wants several threads starts by "spawn".
+    Call this before torch computes. Torch computes on threads of GNU OpenMP. A forked process lacks them and would
+    wait for them forever. To compute on several threads, start a process by "spawn".
     """
     global _computed_in, _one_thread_in
     process = os.getpid()
@@ -160,11 +159,11 @@ def checked_threads(threads: Any) -> int | None:
 
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
-    """Context in which torch computes on so many CPU threads; None leaves torch's number alone.
+    """Context in which torch computes on `count` CPU threads; None leaves torch's number alone.
 
-    Torch has one number per process, which a thread takes over when it first computes. The one that was set
-    before the first of several contexts that overlap in time is set again as each of them ends. A process that
-    was forked after torch had computed stays at one thread, see `survive_fork`.
+    Torch has one number per process, which a thread takes over when it first computes. Several contexts may be
+    open at once: as each of them ends, it restores the number from before the first of them. A process that was
+    forked after torch had computed stays at one thread, see `survive_fork`.
 
     Parameters
     ----------
@@ -186,7 +185,7 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 class _Number:
-    """Torch's number of threads, replaced by any number of contexts at the same time."""
+    """Torch's number of threads, which several contexts may replace at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

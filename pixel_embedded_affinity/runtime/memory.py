@@ -1,4 +1,4 @@
-"""Memory: how much of it is free, which errors say that there is none left, and using again what was used."""
+"""Memory: how much is free, which errors say that none is left, and how freed memory is used again."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SIGNS = ("allocate memory", "not enough memory", "out of memory")
 
 _KEPT = 2**30  # bytes that may stay with the process for the next image
 _TUNING = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_")
-_MAPPED, _USUALLY_MAPPED = 2**29, 2**25  # bytes from which on an array is given back as soon as it is freed
+_MAPPED, _USUALLY_MAPPED = 2**29, 2**25  # bytes; larger arrays go back to the system when freed
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be taken on a device; on the CPU, what the machine and the limits of the container or job leave.
+    """Free bytes on a device; on the CPU, what the machine and the limits of a container or job leave.
 
-    Where neither the system nor the device says what is free, half of the main memory is taken as free.
+    If neither the system nor the device says what is free, this is half of the main memory.
     """
     import torch
 
@@ -51,16 +51,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_reused() -> Iterator[None]:
-    """Context in which main memory that is freed serves what is allocated next.
+    """Context in which freed main memory is used for the next arrays.
 
-    A network frees and allocates large arrays, layer by layer. By default malloc gives each of them back to the
-    system and gets it again as new pages, which the system clears one by one: up to half of a network's time.
-    Arrays of 512 MiB and more go back all the same: the gaps that they leave would make the heap much larger.
+    A network allocates and frees large arrays, layer by layer. By default malloc returns each of them to the system
+    and gets new pages, which the system clears one by one: up to half of a network's time. Arrays of 512 MiB and more
+    still go back, since the gaps that they leave would make the heap much larger.
 
-    When the last of several contexts that overlap in time ends, up to 1 GiB stays with the process for the next
-    image, and if more is free, all of it goes back. malloc has one setting per process: meanwhile arrays of other
-    threads are treated alike. Nothing is done where malloc is not that of glibc, or where the environment tunes it
-    (``GLIBC_TUNABLES``, ``MALLOC_MMAP_MAX_`` and its like).
+    Several contexts may be open at once. When the last one ends, up to 1 GiB stays with the process for the next
+    image; if more is free, all of it goes back. malloc has one setting per process, so arrays of other threads are
+    meanwhile treated alike. The context does nothing if malloc does not come from glibc, or if the environment tunes
+    it (``GLIBC_TUNABLES``, ``MALLOC_MMAP_MAX_`` and others).
     """
     if _malloc.is_ours:
         _malloc.keep()
@@ -72,7 +72,7 @@ def memory_reused() -> Iterator[None]:
 
 
 class _Counts(ctypes.Structure):
-    """What mallinfo2 returns; ``fordblks`` are the bytes that are free."""
+    """What mallinfo2 returns; ``fordblks`` is the number of free bytes."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -84,7 +84,7 @@ class _Counts(ctypes.Structure):
 
 
 class _Malloc:
-    """The malloc of glibc, set by any number of contexts at the same time."""
+    """The malloc of glibc, which several contexts may tune at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,21 +92,21 @@ class _Malloc:
 
     @cached_property
     def is_ours(self) -> bool:
-        """Whether it is there, and nobody else has tuned it."""
+        """Whether the process has it, and nobody else has tuned it."""
         tuned = any(name in os.environ for name in _TUNING)
         tuned = tuned or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
         return not tuned and hasattr(self._library, "gnu_get_libc_version")
 
     @cached_property
     def _library(self) -> Any:
-        """The C library of this process, None where there is none to be loaded."""
+        """The C library of this process; None if none can be loaded."""
         try:
             return ctypes.CDLL(None)
         except (OSError, TypeError):  # no such call on Windows
             return None
 
     def keep(self) -> None:
-        """Take all but the largest arrays from the heap, and never make the heap smaller."""
+        """Take all but the largest arrays from the heap, and never shrink the heap."""
         with self._lock:
             self._users += 1
             if self._users == 1:
@@ -114,7 +114,7 @@ class _Malloc:
                 self._library.mallopt(_TRIM_THRESHOLD, -1)
 
     def release(self) -> None:
-        """Let arrays be mapped again from the size on that the threshold has at most by default."""
+        """End a context; the last one maps large arrays again, and empties a heap with more than 1 GiB free."""
         with self._lock:
             self._users -= 1
             last = self._users == 0
@@ -125,7 +125,7 @@ class _Malloc:
             self._library.malloc_trim(0)
 
     def _free(self) -> float:
-        """Bytes that are free in the heap; infinite where glibc is too old to say."""
+        """Free bytes in the heap; infinite if glibc is too old to say."""
         if not hasattr(self._library, "mallinfo2"):
             return float("inf")
         self._library.mallinfo2.restype = _Counts
@@ -155,7 +155,7 @@ def _main_memory() -> int:
 
 
 def _left_in_groups() -> int | None:
-    """What the limits of the process's control groups leave, as of a container or a job; None without limits."""
+    """Bytes that the process's control groups leave, such as a container's or a job's; None without limits."""
     return min((left for left in map(_left_in, _groups()) if left is not None), default=None)
 
 
@@ -169,9 +169,9 @@ class _Group(NamedTuple):
 
 
 def _groups() -> Iterator[_Group]:
-    """The groups of both versions that this process is in, and those above them, whose limits count as well.
+    """The control groups of this process in both versions, and the groups above them, whose limits count as well.
 
-    In a container the root of what is mounted there may be the group itself, whatever its path is called.
+    In a container, the mounted folder may be the group itself, whatever its path says.
     """
     try:
         lines = _MEMBERSHIP.read_text(encoding="utf-8").splitlines()
@@ -189,13 +189,13 @@ def _groups() -> Iterator[_Group]:
 
 
 def _left_in(group: _Group) -> int | None:
-    """What a group's limit leaves; None where there is no such group, or no limit."""
+    """Bytes that a group's limit leaves; None if there is no such group, or no limit."""
     try:
         limit = int((group.folder / group.limit).read_text(encoding="ascii"))
         used = int((group.folder / group.used).read_text(encoding="ascii"))
         entries = (group.folder / "memory.stat").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
         return None
-    # Cached files count as used, and are given up when memory is asked for.
+    # Cached files count as used, but make room when a process needs memory.
     cached = sum(int(line.split()[1]) for line in entries if line.startswith(f"{group.cached} "))
     return max(0, limit - used + cached)

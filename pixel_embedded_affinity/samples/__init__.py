@@ -1,4 +1,4 @@
-"""A real image that ships with the package, with its truth, to try things out on."""
+"""A real image with true labels, which ships with the package, to try things out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sample(NamedTuple):
 
 
 def nuclei() -> Sample:
-    """Return a field of 146 nuclei, 520 x 696 pixels, of the validation part of BBBC039 (public domain, CC0 1.0)."""
+    """Return a field of 146 nuclei, 520 x 696 pixels, from the validation part of BBBC039 (public domain, CC0 1.0)."""
     return Sample(_read("nuclei.tif").astype(np.uint16), _read("nuclei_labels.tif").astype(np.int32))
 
 

@@ -1,4 +1,4 @@
-"""Tools for testing what others build on the library: a conformance suite, and synthetic data."""
+"""Tests for extensions of the library: conformance suites, and synthetic data."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def check_clusterer(clusterer: Clusterer, *, skip: Collection[str] = ()) -> None:
     """Check that a clusterer keeps the contract, on small synthetic scenes.
 
-    Each call, in whichever check, must return int32 labels of the spatial shape, consecutive from 1 and
-    ordered by first pixel, 0 outside the foreground, and must leave its input, which is read-only, untouched.
+    In every check, each call must return int32 labels of the spatial shape, consecutive from 1 and ordered by first
+    pixel, 0 outside the foreground. It must not touch its input, which is read-only.
 
     Parameters
     ----------
@@ -38,23 +38,22 @@ def check_clusterer(clusterer: Clusterer, *, skip: Collection[str] = ()) -> None
     skip : collection of str
         Names of checks to leave out, for a clusterer that documents an exception:
 
-        - ``"plane"``: objects in 2D, without noise and with, with a foreground and without.
+        - ``"plane"``: objects in 2D, with and without noise, with and without a foreground.
         - ``"volume"``: the same in 3D.
         - ``"recovery"``: objects of orthogonal embeddings, some of them touching, are found exactly.
-        - ``"empty_foreground"``: where nothing is foreground, all labels are 0.
+        - ``"empty_foreground"``: if nothing is foreground, all labels are 0.
         - ``"full_foreground"``: a foreground that is True everywhere gives the same labels as none.
         - ``"one_pixel"``: images of a single pixel.
         - ``"line"``: images of one row, and of one column.
         - ``"determinism"``: the same input gives the same labels.
-        - ``"on_demand"``: affinities that are computed when they are asked for give the same labels as given
-          ones.
-        - ``"flips"``: a flipped input gives the flipped partition, where all weights are distinct.
-        - ``"channel_order"``: the order of the offsets does not matter, where all weights are distinct.
+        - ``"on_demand"``: affinities computed on demand give the same labels as given ones.
+        - ``"flips"``: a flipped input gives the flipped partition, if all weights are distinct.
+        - ``"channel_order"``: the order of the offsets does not matter, if all weights are distinct.
 
     Raises
     ------
     ConformanceError
-        If a check fails; it names the check and says what came.
+        If a check fails; the message names the check and says what came.
     InputError
         If `skip` holds a name that is not one of the checks.
     """
@@ -64,30 +63,31 @@ def check_clusterer(clusterer: Clusterer, *, skip: Collection[str] = ()) -> None
 def check_network(factory: Callable[..., Network], *, skip: Collection[str] = ()) -> None:
     """Check that an architecture keeps the contract of `pixel_embedded_affinity.network.base.Network`.
 
-    The networks have random weights from a fixed seed. What must be equal but for rounding is compared in double
+    The networks have random weights from a fixed seed. Outputs that may differ by rounding are compared in double
     precision.
 
     Parameters
     ----------
     factory : callable
-        The class of the network, or a `functools.partial` of it with some of its options; small ones are fast.
+        The class of the network, or a `functools.partial` of it with some of its options; small networks are fast.
     skip : collection of str
         Names of checks to leave out, for an architecture that documents an exception:
 
         - ``"declaration"``: number of axes, grid, strides, reach and memory are numbers that fit one another.
         - ``"shapes"``: images of any size, and of a single pixel, give float32 of the declared shapes.
-        - ``"pyramid"``: so do the coarse embeddings; without asking, there are none, and the rest is the same.
-        - ``"determinism"``: the same image gives the same.
+        - ``"pyramid"``: with ``pyramid=True``, coarse embeddings of the declared shapes come with the same output;
+          else there are none.
+        - ``"determinism"``: the same image gives the same output.
         - ``"batch"``: the images of a batch do not influence each other.
-        - ``"shift"``: an image shifted by one step of the grid gives what the image gives, away from its ends.
+        - ``"shift"``: shifting an image by one step of the grid shifts its output, away from the ends of the image.
         - ``"reach"``: pixels beyond the receptive radius change nothing.
         - ``"folding"``: folding the batch norms changes nothing.
-        - ``"weights"``: weights come back from ``state_dict``, also into a network built on the meta device.
+        - ``"weights"``: a network built on the meta device gives the same output once it has loaded ``state_dict``.
 
     Raises
     ------
     ConformanceError
-        If a check fails; it names the check and says what came.
+        If a check fails; the message names the check and says what came.
     InputError
         If `skip` holds a name that is not one of the checks.
     """
@@ -99,7 +99,7 @@ def check_network(factory: Callable[..., Network], *, skip: Collection[str] = ()
 def synthetic_embedding(
     labels: ArrayLike, *, channels: int = 16, noise: float = 0.0, seed: int = 0
 ) -> NDArray[np.float32]:
-    """Return embeddings that a perfect network would give for labels, or a noisy one.
+    """Return embeddings that a perfect or a noisy network would give for labels.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def synthetic_embedding(
 def label_images(
     *, ndim: int = 2, max_side: int = 8, max_labels: int = 4
 ) -> SearchStrategy[NDArray[np.int32]]:
-    """Return a hypothesis strategy for label images: of independent pixels, or of cells around random points.
+    """Return a hypothesis strategy for label images of independent pixels, or of cells around random points.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def label_images(
     max_side : int
         Longest side in pixels; the shortest is 1.
     max_labels : int
-        Largest label; labels need not be consecutive or connected, and any of them may be missing.
+        Largest label. Labels need not be consecutive or connected, and may be missing.
 
     Returns
     -------
@@ -272,17 +272,17 @@ def _frozen(given: Affinities) -> Affinities:
 
 
 def _arrays(frozen: Affinities) -> list[NDArray[Any]]:
-    """The arrays that were given to affinities."""
+    """The arrays that a caller gave to affinities."""
     arrays = [frozen.values, frozen.embedding] if frozen.is_given else [frozen.embedding]
     return [np.asarray(array) for array in arrays if array is not None]
 
 
 def _distinct(given: Affinities) -> Affinities:
-    """Affinities in the same order, such that no two edges weigh the same, whether as a or as 1 - a."""
+    """Affinities in the same order, but such that no two edges have the same weight, whether a or 1 - a."""
     order = np.argsort(given.values, axis=None, kind="stable")
     ranks = np.empty(order.size)
     ranks[order] = np.arange(order.size)
-    # Two of these add up to an integer plus 2/3, divided by the number of steps: never to 1.
+    # Two of these add up to an integer plus 2/3, divided by an integer: never to 1.
     levels = ((ranks + 1 / 3) / (order.size + 1)).reshape(given.values.shape)
     values = np.where(given.valid, levels, 0).astype(np.float32)
     return _frozen(Affinities(values, given.neighborhood, given.embedding))
@@ -291,14 +291,14 @@ def _distinct(given: Affinities) -> Affinities:
 def _clustered(
     clusterer: Clusterer, given: Affinities, foreground: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int32]:
-    """Labels of a clusterer, after checking what holds for every call."""
+    """Labels of a clusterer, after the checks for every call."""
     arrays = _arrays(given) + ([] if foreground is None else [foreground])
     for array in arrays:
         array.setflags(write=False)
     copies = [array.copy() for array in arrays]
     try:
         labels = clusterer(given, foreground=foreground)
-    # Whatever a clusterer of others raises is a failed check.
+    # Any error of a clusterer is a failed check.
     except Exception as error:
         size = (len(given.neighborhood), *given.spatial_shape)
         scene = f"shape {size}, foreground {'none' if foreground is None else 'given'}"
@@ -326,7 +326,7 @@ def _check_scenes(clusterer: Clusterer, ndim: int) -> None:
         given, truth = _scene(ndim, noise=noise)
         _clustered(clusterer, given)
         _clustered(clusterer, given, truth > 0)
-        # A foreground that cuts objects, and of which one pixel stands alone.
+        # A foreground that cuts objects, with one pixel on its own.
         cut = truth > 1
         cut[(0,) * ndim] = True
         _clustered(clusterer, given, cut)

@@ -1,4 +1,4 @@
-"""How a conformance suite runs its checks, and what a failed one raises."""
+"""How a conformance suite runs its checks, and what a failed check raises."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def require(condition: bool, complaint: str) -> None:
 
 
 def run_checks(checks: Mapping[str, Callable[[T], None]], subject: T, skip: Collection[str]) -> None:
-    """Run the checks of a suite but those to skip; the error of one that fails begins with its name.
+    """Run the checks of a suite except those to skip; the error of a failed check starts with its name.
 
     Raises
     ------

@@ -19,7 +19,7 @@ _IMAGE_CHANNELS, _EMBEDDING_CHANNELS = 2, 4
 
 
 def _built(factory: Factory, **settings: Any) -> Network:
-    """A network in evaluation mode with random weights from a fixed seed, its batch norms not neutral."""
+    """A network in evaluation mode, with random weights from a fixed seed, also in its batch norms."""
     common = {
         "in_channels": _IMAGE_CHANNELS,
         "embedding_channels": _EMBEDDING_CHANNELS,
@@ -38,7 +38,7 @@ def _built(factory: Factory, **settings: Any) -> Network:
 
 
 def _set_apart(norm: nn.Module) -> None:
-    """Give a batch norm values with which it does something."""
+    """Give a batch norm random values, so that it changes its input."""
     for name, values in (*norm.named_parameters(), *norm.named_buffers()):
         if name in ("bias", "running_mean"):
             nn.init.normal_(values, std=0.3)
@@ -54,7 +54,7 @@ def _images(network: Network, shape: Sequence[int], count: int = 1) -> torch.Ten
 
 @torch.no_grad()
 def _run(network: Network, images: torch.Tensor, **asked: bool) -> NetworkOutput:
-    """The network's output; whatever it raises is a failed check."""
+    """The network's output; any error is a failed check."""
     try:
         output: NetworkOutput = network(images, **asked)
     except Exception as error:
@@ -158,7 +158,7 @@ def _check_determinism(factory: Factory) -> None:
     images = _images(network, network.grid)
     first, second = (_parts(_run(network, images)) for _ in range(2))
     same = all(torch.equal(first[name], second[name]) for name in first)
-    require(same, "the same image must give the same")
+    require(same, "the same image must give the same output")
 
 
 def _check_batch(factory: Factory) -> None:
@@ -172,7 +172,7 @@ def _check_batch(factory: Factory) -> None:
 
 
 def _strip(network: Network, axis: int, steps: int) -> torch.Tensor:
-    """An image that is one step of the grid wide, and long along an axis: so many steps, and the reach twice."""
+    """An image one grid step wide, and `steps` plus twice the reach long along an axis."""
     shape = list(network.grid)
     shape[axis] = network.grid[axis] * (2 * _reach(network, axis) + steps)
     return _images(network, shape)
@@ -184,7 +184,7 @@ def _reach(network: Network, axis: int) -> int:
 
 
 def _window(output: NetworkOutput, network: Network, axis: int, start: int, length: int) -> NetworkOutput:
-    """The output at some steps of the grid along an axis."""
+    """The output at `length` grid steps along an axis."""
     pixels, step = network.grid[axis], network.grid[axis] // network.stride[axis]
     embedding = output.embedding.narrow(axis + 2, start * step, length * step)
     foreground = output.foreground

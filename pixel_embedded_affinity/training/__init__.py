@@ -1,1 +1,1 @@
-"""Training: recipes, data, losses and the loop. `run.train` is the way in; inference imports none of it."""
+"""Training: recipes, data, losses and the loop. Start at `run.train`; inference imports nothing from here."""

@@ -1,4 +1,4 @@
-"""Recipes: everything that a training run depends on, read from TOML and refused where unknown."""
+"""Recipes: everything that a training run depends on, read from TOML; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ SELECTION_METRICS = (
     "dice",
     "mean_average_precision",
 )
-"""Measures by which the best checkpoint may be chosen: those of `metrics.evaluate` where 1 is perfect."""
+"""Measures that can choose the best checkpoint: values of `metrics.evaluate` where 1 is perfect."""
 
 _UNDEFINED = {
     "direct_affinity": ("cross_correlation",),
     "discriminative": ("cross_correlation", "pyramid", "border_weight", "small_weight"),
 }
-"""Parts of the loss that a baseline does not have: it has no two embeddings to correlate, or no pairs to weigh."""
+"""Parts of the loss that a baseline lacks, since it has no two embeddings to correlate, or no pairs to weigh."""
 
 LOSS_KINDS = ("affinity", "direct_affinity", "discriminative")
-"""What the network learns: the library's method, and the two baselines of `training.compare`."""
+"""What the network learns: the library's method, and the two baselines of ``pea compare``."""
 
 
 @dataclass(frozen=True)
 class LossSettings(Settings, section="loss"):
-    """What is learned, and the modules of the loss, each to be switched off.
+    """What the network learns, and the modules of the loss, which can be switched off one by one.
 
     Parameters
     ----------
@@ -59,8 +59,8 @@ class LossSettings(Settings, section="loss"):
         are baselines, which only ``pea compare`` trains: ``"direct_affinity"`` (AL) predicts the affinities of
         the training's pairs, ``"discriminative"`` (ML-De) learns embeddings around the means of objects.
     self_correlation : bool
-        The self-correlation module (SCM): the pairs of the first view. Only beside the cross-correlation can it
-        be off: without both, and in a baseline, nothing would be learned at full resolution.
+        The self-correlation module (SCM): the pairs of the first view. It can be off only if the cross-correlation
+        is on; else, and in a baseline, the network would learn nothing at full resolution.
     cross_correlation : bool
         The cross-correlation module (CCM): a second view, compared with the first.
     pyramid : bool
@@ -68,7 +68,7 @@ class LossSettings(Settings, section="loss"):
     foreground : float
         Weight of the foreground head's cross-entropy; 0 without a foreground head.
     foreground_weight : float
-        Weight of the foreground's pixels in it, background's being 1.
+        Weight of foreground pixels in this cross-entropy; background pixels weigh 1.
     border_weight, border_width : float
         Pairs near a border between labels weigh ``1 + border_weight * exp(-(d / border_width)^2)`` with d the
         distance in pixels.
@@ -80,8 +80,7 @@ class LossSettings(Settings, section="loss"):
     Raises
     ------
     InputError
-        If the kind is unknown or a module is not defined for it, a number is negative, or one that divides is
-        zero.
+        If the kind is unknown, a module is not defined for it, a number is negative, or a divisor is zero.
     """
 
     kind: str = setting("affinity", choice(*LOSS_KINDS))
@@ -104,14 +103,14 @@ class LossSettings(Settings, section="loss"):
                 )
         if not self.self_correlation and not self.cross_correlation:
             raise InputError(
-                "loss.self_correlation is false where there is no cross-correlation, so that nothing would be learned "
-                "at full resolution; switch one of them on"
+                "loss.self_correlation and loss.cross_correlation are both false, so nothing would be learned at full "
+                "resolution; switch one of them on"
             )
 
 
 @dataclass(frozen=True)
 class Schedule(Settings, section="schedule"):
-    """How long, and how fast.
+    """Length and pace of a run, validation, and the seed.
 
     Parameters
     ----------
@@ -120,23 +119,22 @@ class Schedule(Settings, section="schedule"):
     batch, crop : int
         Crops per step, and their height and width in pixels, a multiple of the network's grid.
     learning_rate : float
-        The highest one.
+        The highest learning rate.
     decay : {"cosine", "constant"}
-        ``"cosine"`` falls to zero at the last step; ``"constant"`` is the paper's.
+        ``"cosine"`` falls to zero at the last step; the paper uses ``"constant"``.
     warm_up : float
         Share of the steps in which the rate rises linearly from zero.
     weight_decay, clip : float
         AdamW's decay, and the largest norm of the gradient.
     average : float
-        Decay per step of the averaged weights (EMA) at the end of the run; it starts lower, so that early
-        weights are forgotten.
+        Decay per step of the averaged weights (EMA) at the end of the run. It starts lower, so that the average
+        forgets early weights.
     save_every, validate_every : int
         Steps between two states on disk, and between two validations; 0 validates only at the end.
     validation_images : int
-        How many validation images are segmented each time; 0 takes all.
+        Number of validation images that are segmented each time; 0 takes all.
     best_by : str
-        The measure whose mean over the validation images chooses the best checkpoint, one of
-        `SELECTION_METRICS`.
+        The measure, one of `SELECTION_METRICS`, whose mean over the validation images chooses the best checkpoint.
     seed : int
         Seed of weights, crops and views.
 
@@ -164,7 +162,7 @@ class Schedule(Settings, section="schedule"):
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0: linear warm-up, then cosine to zero, or constant.
 
-        A scheduler of torch would bring a state of its own, to be saved and changed where a run is prolonged.
+        A scheduler of torch would have a state of its own, which a longer run would have to change.
         """
         warm = max(1, round(self.warm_up * self.steps))
         if step < warm:
@@ -175,7 +173,7 @@ class Schedule(Settings, section="schedule"):
         return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     def validates_after(self, step: int) -> bool:
-        """Whether the periodic validation is due once this many steps are done."""
+        """Whether the periodic validation is due after `step` steps."""
         return step > 0 and self.validate_every > 0 and step % self.validate_every == 0
 
 
@@ -186,7 +184,7 @@ class TrainingNeighborhood(Settings, section="neighborhood"):
     Parameters
     ----------
     ranges : sequence of int
-        Distances in pixels, ascending: the pyramid's coarse scales take the first ones.
+        Distances in pixels, ascending, since the pyramid's coarse scales take the first ones.
     directions : {4, 8}
         Size of the full neighborhood.
 
@@ -209,21 +207,20 @@ class TrainingNeighborhood(Settings, section="neighborhood"):
 
 @dataclass(frozen=True)
 class Recipe(Settings, section="", title="the recipe"):
-    """One training run, whole.
+    """A whole training run.
 
     Parameters
     ----------
     model : ModelConfig
-        The configuration of the checkpoint that comes out: network, normalization and inference settings.
+        The configuration of the trained model: network, normalization and inference settings.
     data, loss, schedule, augmentation, view, neighborhood
         The parts of the run.
 
     Raises
     ------
     InputError
-        If the network cannot be built, or crops are no multiples of its grid; if the foreground is to be trained and
-        the network has no head for it, or the network does not have as many outputs as the pairs that ``loss.kind``
-        ``"direct_affinity"`` predicts.
+        If the network cannot be built, crops are no multiples of its grid, the loss needs a foreground head that the
+        network lacks, or ``loss.kind`` is ``"direct_affinity"`` and the network does not have one output per pair.
     """
 
     model: ModelConfig = setting(MISSING, part(ModelConfig))
@@ -260,7 +257,7 @@ class Recipe(Settings, section="", title="the recipe"):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Recipe:
-        """Read a recipe file (TOML), or a shipped one by its name.
+        """Read a recipe file (TOML), or a shipped recipe by its name.
 
         Raises
         ------

@@ -130,7 +130,7 @@ def test_images_per_second_of_both_ways_are_printed(load: Any, capsys: pytest.Ca
 
 
 @pytest.mark.skipif(
-    not memory._malloc.is_ours, reason="malloc is not that of glibc, or the environment tunes it"
+    not memory._malloc.is_ours, reason="malloc does not come from glibc, or the environment tunes it"
 )
 def test_less_memory_comes_from_the_system_where_it_is_used_again(
     load: Any, capsys: pytest.CaptureFixture[str]

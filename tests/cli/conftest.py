@@ -31,7 +31,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_model(
     make_network: Callable[..., nn.Module], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], Path]:
-    """Return a function that writes a model with seeded random weights, for images of so many channels."""
+    """Return a function that writes a model with seeded random weights, for images of any number of channels."""
 
     def write(channels: int) -> Path:
         network = NetworkConfig(

@@ -1,4 +1,4 @@
-"""``pea demo``: the sample becomes a label file and a picture, and the scores are those of the files."""
+"""``pea demo``: the sample becomes a label file and a picture, and the printed scores fit the files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pixel_embedded_affinity.samples import Sample, nuclei
 
 
 def check_demo(folder: Path, said: str, sample: Sample) -> dict[str, float]:
-    """Check the two files and what was said of them; return the scores."""
+    """Check the two files and the output about them; return the scores."""
     labels = tifffile.imread(folder / "nuclei_labels.tif")
     assert labels.shape == sample.image.shape
     with Image.open(folder / "nuclei_overlay.png") as overlay:

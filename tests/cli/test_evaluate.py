@@ -1,4 +1,4 @@
-"""``pea evaluate``: the scores that it prints and writes are those of the library's pipeline and metrics."""
+"""``pea evaluate``: it prints and writes the scores of the library's pipeline and metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixel_embedded_affinity.metrics import evaluate
 
 @pytest.fixture
 def data(tmp_path: Path, images: Path) -> Path:
-    """A data folder: three images and their labels, of which c is without objects."""
+    """A data folder: three images and their labels; c has no objects."""
     folder = tmp_path / "data"
     folder.mkdir()
     images.rename(folder / "images")

@@ -1,4 +1,4 @@
-"""Evaluation: rows are those of the metrics on what the segmenter gives, and the tables hold them."""
+"""Evaluation: rows hold the metrics of the segmenter's labels, and the tables hold the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every shipped model has a card; its figures are those of the registry, its limits are stated."""
+"""Every shipped model has a card with the registry's figures and with its limits."""
 
 from __future__ import annotations
 

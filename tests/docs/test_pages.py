@@ -26,7 +26,7 @@ README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
 MADE = ("_build", "gallery", "generated")
 PAGES = [README, *(path for path in sorted(DOCS.rglob("*.rst")) if not set(MADE) & set(path.parts))]
-# A training takes hours (test_training_page.py runs those of a page for a step), an evaluation needs what it gave, and
+# A training takes hours (test_training_page.py runs a page's trainings for a step), an evaluation needs its result, and
 # tuning a folder of labeled images.
 NOT_RUN = ("pea train ", "pea evaluate ", "pea tune ", "pea compare ")
 VENV = ["python3 -m venv .venv", ". .venv/bin/activate"]

@@ -77,7 +77,7 @@ def test_a_scale_that_leaves_nothing_or_too_much_is_refused_naming_the_shape(
 ) -> None:
     with pytest.raises(InputError) as caught:
         resize_image(np.zeros((1, *shape), np.float32), scale)
-    assert f"makes an image of shape {scaled} of one of shape {shape}; expected" in str(caught.value)
+    assert f"turns shape {shape} into {scaled}; expected" in str(caught.value)
 
 
 def test_half_a_pixel_is_enough_and_2_to_the_31_pixels_are_not_too_many() -> None:

@@ -16,7 +16,7 @@ from pixel_embedded_affinity.samples import nuclei
 
 FOLDER = Path(__file__).parent
 WITHOUT_A_FIELD = {"cvppp"}
-"""Models for objects that the bundled field does not show, and of which no image may be passed on."""
+"""Models for objects that the bundled field does not show, and whose images may not be passed on."""
 
 
 def golden_file(model: str) -> Path:

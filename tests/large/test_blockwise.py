@@ -68,7 +68,7 @@ def field(shape: tuple[int, ...], cell: int, seed: int) -> Array:
 
 def run(plan: Plan, label: Any, folder: Path, **options: Any) -> tuple[Array, int]:
     out = np.zeros(plan.shape, np.int32)
-    count = label_blockwise(plan, label, out, folder=folder, settings={"a": 1}, **options)
+    count = label_blockwise(plan, label, out, folder=folder, identity={"a": 1}, **options)
     return out, count
 
 
@@ -83,7 +83,7 @@ def test_objects_no_longer_than_the_overlap_are_those_of_the_whole_image(
         "shape": (1, longest),
         "block": (cell + 3, 2 * longest // 3),
         "overlap": (cell, cell + 3),
-        "grid": (1, 5),
+        "strides": (1, 5),
     }
     plan = Plan(*(tuple(data.draw(st.integers(*ends)) for _ in range(ndim)) for ends in ranges.values()))
     truth = field(plan.shape, cell, seed)
@@ -146,11 +146,11 @@ def test_blocks_of_other_settings_or_another_cut_are_refused(tmp_path: Path) -> 
     truth = field((40, 40), 9, 1)
     with pytest.raises(KeyboardInterrupt):
         run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth, 1), tmp_path)
-    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
+    with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
         run(Plan(truth.shape, 20, 10, (1, 1)), Looker(truth), tmp_path)
     plan = Plan(truth.shape, 20, 9, (1, 1))
-    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
-        label_blockwise(plan, Looker(truth), truth.astype(np.int32), folder=tmp_path, settings={"a": 2})
+    with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
+        label_blockwise(plan, Looker(truth), truth.astype(np.int32), folder=tmp_path, identity={"a": 2})
 
 
 def test_a_damaged_block_is_named(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_what_else_lies_in_the_folder_stays_there(tmp_path: Path) -> None:
     (tmp_path / "image.tif").write_bytes(b"not ours")
     (tmp_path / "block_of_flats.npz").write_bytes(b"not ours either")
     (tmp_path / ".block_000000.npz.0123.part").write_bytes(b"ours, of a run that was killed")
-    label_blockwise(plan, Looker(truth), out, folder=tmp_path, settings={})
+    label_blockwise(plan, Looker(truth), out, folder=tmp_path, identity={})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "block_of_flats.npz",
         "image.tif",
@@ -181,7 +181,7 @@ def test_what_else_lies_in_the_folder_stays_there(tmp_path: Path) -> None:
 def test_blocks_of_nobody_knows_what_are_not_taken_for_ours(tmp_path: Path) -> None:
     truth = field((40, 20), 9, 1)
     (tmp_path / "block_000001.npz").write_bytes(b"of another program")
-    with pytest.raises(InputError, match=r"holds 'block_000001\.npz', but no plan\.json that says what"):
+    with pytest.raises(InputError, match=r"holds 'block_000001\.npz', but no plan\.json that says which"):
         run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth), tmp_path)
     assert (tmp_path / "block_000001.npz").read_bytes() == b"of another program"
 
@@ -207,14 +207,14 @@ def test_labels_are_written_as_tiff_once_all_is_done(tmp_path: Path) -> None:
     truth = field((50, 40), 9, 1)
     plan, out = Plan(truth.shape, 20, 9, (1, 1)), tmp_path / "labels.tif"
     with pytest.raises(KeyboardInterrupt):
-        label_blockwise(plan, Looker(truth, 2), out, folder=tmp_path / "blocks", settings={})
+        label_blockwise(plan, Looker(truth, 2), out, folder=tmp_path / "blocks", identity={})
     assert not out.exists()
     with opened_output(out, plan.shape, tmp_path / "blocks"):
         (left,) = tmp_path.glob(".labels.tif.*.part")
         half = left.read_bytes()[:100]
     out.unlink()
     left.write_bytes(half)  # of a run that was killed while it wrote
-    label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", settings={})
+    label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", identity={})
     found = tifffile.imread(out)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, components(truth))
@@ -230,7 +230,7 @@ def test_a_tiff_says_its_axes_and_is_a_big_one_where_it_must_be(
     for limit, big in ((4 * truth.size, False), (4 * truth.size - 1, True)):
         monkeypatch.setattr("pixel_embedded_affinity.large.store._BIG_TIFF", limit)
         out = tmp_path / f"{limit}.tif"
-        label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", settings={})
+        label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", identity={})
         with tifffile.TiffFile(out) as file:
             assert (file.series[0].axes, file.is_bigtiff) == ("ZYX"[-len(shape) :], big)
             np.testing.assert_array_equal(file.asarray(), components(truth))
@@ -245,7 +245,7 @@ def test_labels_are_written_as_zarr(tmp_path: Path, shape: tuple[int, ...]) -> N
     with pytest.raises(RuntimeError, match="half way"), opened_output(out, shape, tmp_path / "blocks"):
         raise RuntimeError("half way")
     assert not list(tmp_path.iterdir())
-    label_blockwise(plan, Looker(truth), str(out), folder=tmp_path / "blocks", settings={})
+    label_blockwise(plan, Looker(truth), str(out), folder=tmp_path / "blocks", identity={})
     found = zarr.open_array(str(out), mode="r")
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found[:], components(truth))
@@ -311,7 +311,7 @@ def test_lengths_are_one_for_all_axes_or_one_per_axis_with_defaults_of_four_mill
         (20.5, 1, "block must be an integer of at least 1"),
         (20, True, "overlap must be an integer of at least 1"),
         (20, 21, "overlap 21 is more than block 20"),
-        ((20, 5), 9, r"overlap 9 is more than block \(20, 5\); expected at most that along each axis"),
+        ((20, 5), 9, r"overlap 9 is more than block \(20, 5\); expected at most the block along each axis"),
         ((20, 5, 9), 9, "block must be an integer of at least 1, or 2 of them, one per axis"),
     ],
 )
@@ -382,10 +382,10 @@ def test_another_process_holds_a_folder_until_it_is_killed(tmp_path: Path) -> No
 def test_a_run_that_meets_the_output_of_another_that_just_ended_does_not_replace_it(tmp_path: Path) -> None:
     truth = field((20, 20), 9, 1)
     plan, out = Plan(truth.shape, 20, 9, 1), tmp_path / "labels.tif"
-    label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", settings={})
+    label_blockwise(plan, Looker(truth), out, folder=tmp_path / "blocks", identity={})
     looker = Looker(truth)
     with pytest.raises(InputError, match="exists already"):
-        label_blockwise(plan, looker, out, folder=tmp_path / "blocks", settings={})
+        label_blockwise(plan, looker, out, folder=tmp_path / "blocks", identity={})
     assert not looker.windows
     assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
 
@@ -411,7 +411,7 @@ def test_where_nothing_can_be_locked_a_run_goes_on_with_a_warning(
     truth = field((40, 20), 9, 1)
     found, _ = run(Plan(truth.shape, 20, 9, 1), Looker(truth), tmp_path / "blocks")
     np.testing.assert_array_equal(found, components(truth))
-    assert "cannot be locked; see to it that no other run uses it" in caplog.text
+    assert "cannot be locked; make sure that no other run uses it" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Lazy images: only what is asked for is read, and statistics are those of the whole."""
+"""Lazy images: only the parts that are asked for are read, and statistics are taken from the whole."""
 
 from __future__ import annotations
 

@@ -377,7 +377,7 @@ FAULTS: dict[str, tuple[Behavior, str]] = {
     "reset": (reset_in_the_middle, "IncompleteRead|ConnectionResetError"),
     "no HTTP": (send_garbage, "BadStatusLine"),
     "bad length": (partial(send, length="many"), "ValueError|IncompleteRead|InvalidHeader"),
-    "silent": (stall, "TimeoutError: (.*Read )?timed out"),  # the longer text is that of urllib3 1
+    "silent": (stall, "TimeoutError: (.*Read )?timed out"),  # the longer text comes from urllib3 1
     "stalled": (send_half_and_stall, "TimeoutError: (.*Read )?timed out"),
     "endless redirect": (partial(send_redirect, to="/bad"), "TooManyRedirects"),
     "redirect to a file": (partial(send_redirect, to="file:///etc/hostname"), "InvalidSchema"),

@@ -145,7 +145,7 @@ def test_blocks_of_a_resized_image_give_the_labels_of_the_whole(
     plain = perfect.with_settings(scale=scale, postprocess=Postprocess())
     count = plain.segment_large(image, found, block=block, overlap=40, tile=None, foreground=mask)
     expected = plain.segment(image, foreground=mask)
-    # Values between those of two discs may join some into an object longer than the overlap, of which nothing is said.
+    # Values between two discs may join some into an object longer than the overlap, about which nothing is promised.
     boxes = ndimage.find_objects(expected)
     assume(all(side.stop - side.start <= 40 for box in boxes for side in box))
     np.testing.assert_array_equal(found, expected)

@@ -210,7 +210,9 @@ def test_a_part_of_a_strided_embedding_starts_at_a_vector(exact: dict[str, Exact
     )
     bare = Embedding(found.values, stride=found.stride, seen=shape)
     assert bare.crop(box).seen_shape == part.seen_shape
-    with pytest.raises(InputError, match="expected a box without gaps that starts at multiples of that"):
+    with pytest.raises(
+        InputError, match="expected a box without gaps that starts at multiples of the stride"
+    ):
         found.crop((*(slice(1, 4) for _ in shape[2:]), slice(1, 9), slice(4, 8)))
     with pytest.raises(InputError, match="expected a box without gaps"):
         found.crop(tuple(slice(0, 4, 2) for _ in shape))

@@ -1,4 +1,4 @@
-"""Overlap in time: the same results in the same order, one item ahead, errors where they belong."""
+"""Work ahead: the same results in the same order, one item ahead, errors where they belong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pixel_embedded_affinity.runtime.ahead import overlapped
+from pixel_embedded_affinity.runtime.ahead import one_ahead
 
 
 def same(item: Any) -> Any:
@@ -25,9 +25,9 @@ class Prepared:
 
 
 def test_results_come_in_order() -> None:
-    squared = overlapped(lambda item: item * item, lambda square: square + 1, range(20))
+    squared = one_ahead(lambda item: item * item, lambda square: square + 1, range(20))
     assert list(squared) == [item * item + 1 for item in range(20)]
-    assert list(overlapped(same, same, [])) == []
+    assert list(one_ahead(same, same, [])) == []
 
 
 def test_the_next_item_is_prepared_while_the_one_before_is_finished() -> None:
@@ -43,7 +43,7 @@ def test_the_next_item_is_prepared_while_the_one_before_is_finished() -> None:
         threads.append(threading.current_thread())
         return item
 
-    assert list(overlapped(prepare, finish, range(2))) == [0, 1]
+    assert list(one_ahead(prepare, finish, range(2))) == [0, 1]
     assert threads[0] is threads[1] is not threading.current_thread()
 
 
@@ -59,7 +59,7 @@ def test_items_are_taken_and_prepared_here_and_no_more_than_one_ahead() -> None:
         prepared.append((item, threading.current_thread()))
         return item
 
-    found = overlapped(prepare, same, items())
+    found = one_ahead(prepare, same, items())
     assert taken == []
     next(found)
     assert taken == prepared == [(0, threading.current_thread()), (1, threading.current_thread())]
@@ -68,7 +68,7 @@ def test_items_are_taken_and_prepared_here_and_no_more_than_one_ahead() -> None:
 @pytest.mark.parametrize("step", ["prepare", "finish"])
 def test_an_error_comes_where_its_result_would_have_come(step: str) -> None:
     functions = {"prepare": same, "finish": same, step: lambda item: 1 / item}
-    found = overlapped(functions["prepare"], functions["finish"], [1, 2, 0, 4])
+    found = one_ahead(functions["prepare"], functions["finish"], [1, 2, 0, 4])
     assert [float(next(found)), next(found)] == [1, 0.5]
     with pytest.raises(ZeroDivisionError):
         next(found)
@@ -82,7 +82,7 @@ def test_nothing_is_prepared_after_an_item_that_is_known_to_have_failed() -> Non
         prepared.append(item)
         return 1 / item
 
-    found = overlapped(prepare, same, [1, 0, 3])
+    found = one_ahead(prepare, same, [1, 0, 3])
     assert next(found) == 1
     with pytest.raises(ZeroDivisionError):
         next(found)
@@ -101,7 +101,7 @@ def test_what_was_prepared_is_kept_for_two_items_at_most() -> None:
         alive.add(prepared)
         return prepared
 
-    assert list(overlapped(prepare, lambda prepared: prepared.item, range(20))) == list(range(20))
+    assert list(one_ahead(prepare, lambda prepared: prepared.item, range(20))) == list(range(20))
 
 
 def test_an_error_of_the_items_comes_after_all_that_was_before() -> None:
@@ -109,7 +109,7 @@ def test_an_error_of_the_items_comes_after_all_that_was_before() -> None:
         yield 1
         raise OSError("the disk is gone")
 
-    found = overlapped(same, str, items())
+    found = one_ahead(same, str, items())
     assert next(found) == "1"
     with pytest.raises(OSError, match="the disk is gone"):
         next(found)
@@ -117,8 +117,8 @@ def test_an_error_of_the_items_comes_after_all_that_was_before() -> None:
 
 def test_a_closed_iterator_leaves_no_thread_and_takes_nothing_more() -> None:
     seen: list[int] = []
-    found = overlapped(seen.append, same, iter(range(100)))
+    found = one_ahead(seen.append, same, iter(range(100)))
     next(found)
     found.close()
     assert seen == [0, 1]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("overlap")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]

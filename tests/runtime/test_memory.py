@@ -17,7 +17,7 @@ from pixel_embedded_affinity.runtime.memory import free_memory, is_out_of_memory
 
 CPU = torch.device("cpu")
 needs_glibc = pytest.mark.skipif(
-    not memory._malloc.is_ours, reason="malloc is not that of glibc, or the environment tunes it"
+    not memory._malloc.is_ours, reason="malloc does not come from glibc, or the environment tunes it"
 )
 
 
@@ -184,7 +184,7 @@ def test_a_malloc_that_the_environment_tunes_is_left_alone(name: str, value: str
 
 
 class Recorded:
-    """In the place of the C library: keeps the calls."""
+    """Replaces the C library, and keeps the calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[int, ...]]] = []

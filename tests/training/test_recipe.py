@@ -118,7 +118,7 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
         ),
         (
             "[loss]\nself_correlation = false\ncross_correlation = false\n",
-            "self_correlation is false where there is no cross-correlation",
+            "self_correlation and loss.cross_correlation are both false",
         ),
         ('[loss]\nkind = "direct_affinity"\n', "loss.cross_correlation is True, which is not defined for"),
         ('[loss]\nkind = "discriminative"\ncross_correlation = false\n', "loss.pyramid is True"),

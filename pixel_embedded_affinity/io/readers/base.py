@@ -1,4 +1,4 @@
-"""What a reader is: a format of image files; and the registry that finds them by name."""
+"""Readers of image files: the protocol and the registry."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Source(NamedTuple):
 
 
 class Reader(Protocol):
-    """A format of image files; nothing needs to be inherited, and the class is built without arguments.
+    """A format of image files. The class need not inherit anything, and takes no arguments.
 
     Attributes
     ----------
     suffixes : tuple of str
-        Endings of file names, in small letters, with the dot.
+        Endings of file names, in lower case, with the dot.
     signatures : tuple of bytes
-        What the content starts with, one of them; none for a format without.
+        The content starts with one of them; empty for a format without signatures.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
     signatures: ClassVar[tuple[bytes, ...]]
 
     def read(self, path: Path) -> Source:
-        """Read a file; `InputError` says what cannot be used, any other error that the file is damaged."""
+        """Read a file; raise `InputError` for a file that cannot be used. Any other error means a damaged file."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What Pillow reads, without loss or not at all."""
+"""Read pictures by Pillow, without loss or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def read_picture(path: Path, kind: str) -> Source:
-    """Read a file of a format that Pillow names so.
+    """Read a file of one of Pillow's formats.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def read_picture(path: Path, kind: str) -> Source:
 
 def _check_frames(picture: Any, path: Path) -> None:
     count = getattr(picture, "n_frames", 1)
-    # Cameras append previews to a JPEG (format "MPO"), in which the first picture is the main one.
+    # Cameras append previews to a JPEG (format "MPO"); its first picture is the main one.
     if count > 1 and picture.format == "MPO":
         logger.info("'%s' holds %d pictures; the first one, the main one, is used", path, count)
     elif count > 1:

@@ -35,7 +35,7 @@ def _read_tiff(path: Path) -> Source:
         _check_photometric(page, path)
         try:
             values = series.asarray()
-        # The codec package is optional in tifffile, which names it in errors of several classes.
+        # tifffile can do without the codec package, and names it in errors of several classes.
         except (KeyError, ValueError) as error:
             if "imagecodecs" not in str(error):
                 raise
@@ -45,7 +45,7 @@ def _read_tiff(path: Path) -> Source:
 
 
 def _only_series(file: Any, path: Path) -> Any:
-    # Counting ends at a page that leads back to an earlier one; listing the images first would never end.
+    # Count the pages first: this ends at a page that leads back to an earlier one. Listing images would never end.
     logger.debug("'%s' has %d page(s)", path, len(file.pages))
     if len(file.series) != 1:
         shapes = ", ".join(str(series.shape) for series in file.series)
@@ -57,7 +57,7 @@ def _only_series(file: Any, path: Path) -> Any:
 
 
 def _check_complete(series: Any, path: Path) -> None:
-    """Refuse what tifffile would fill with zeros: pages, strips or tiles that are declared and not there."""
+    """Refuse missing pages, strips or tiles, which tifffile would fill with zeros."""
     page = series.keyframe
     if any(page is None for page in series.pages) or len(page.dataoffsets) < math.prod(page.chunked):
         raise InputError(

@@ -1,1 +1,1 @@
-"""What a training step sees: crops, second views, weights."""
+"""The data of a training step: crops, second views, weights."""

@@ -19,7 +19,7 @@ LabelArray = npt.NDArray[np.int32]
 Coordinates = npt.NDArray[np.float64]
 
 OUTSIDE = -1
-"""Label of a crop's pixels that lie outside the image: the network sees them, the loss does not."""
+"""Label of a crop's pixels outside the image: the network sees them, the loss ignores them."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Augmentation(Settings, section="augmentation"):
     Parameters
     ----------
     scale : (float, float)
-        Bounds of the magnification, drawn uniformly in its logarithm; in a recipe, beside that of the model's
-        own ``scale``.
+        Bounds of the magnification, whose logarithm is drawn uniformly; the model's ``scale`` comes on top of it.
     rotation : float
         Largest rotation in degrees, either way.
     elastic : float
@@ -44,8 +43,8 @@ class Augmentation(Settings, section="augmentation"):
     gamma : float
         Largest change of the logarithm of gamma.
     color : float
-        Largest relative change of each channel on its own, beside that of the contrast, which all share; 0 keeps
-        the colors.
+        Largest relative change of each channel on its own; the change of contrast, which all channels share, comes
+        on top of it. 0 keeps the colors.
     noise : float
         Largest standard deviation of added Gaussian noise, in units of the normalized image.
     blur : float
@@ -55,9 +54,8 @@ class Augmentation(Settings, section="augmentation"):
     invert : float
         Share of the crops whose intensities are inverted: dark objects on a bright ground.
     focus : float
-        Share of the crops that are centered near a pixel of an object, each object of the image being as
-        likely as any other; the remaining ones lie anywhere. Where background fills most of an image, crops
-        drawn anywhere show little else.
+        Share of the crops that are centered near a pixel of an object, where every object of the image is equally
+        likely. The other crops lie anywhere: if background fills most of an image, they show little else.
 
     Raises
     ------
@@ -86,7 +84,7 @@ class Augmentation(Settings, section="augmentation"):
             raise InputError(f"augmentation.scale must be two ascending numbers, got {self.scale}")
 
     def magnified(self, factor: float) -> Augmentation:
-        """Return the same, of images that are resized by a factor first."""
+        """Return the same augmentation for images that are resized by a factor first."""
         low, high = self.scale
         return replace(self, scale=(low * factor, high * factor))
 
@@ -112,10 +110,10 @@ def random_crop(
     Returns
     -------
     image : numpy.ndarray
-        float32 (C, size, size); what lies outside the image is its mirror.
+        float32 (C, size, size), mirrored where the crop leaves the image.
     labels : numpy.ndarray
-        int32 (size, size), sampled without mixing; `OUTSIDE` where the crop leaves the image, since an object
-        and its mirror image are not the same object.
+        int32 (size, size), the nearest label of each pixel; `OUTSIDE` where the crop leaves the image, since an
+        object and its mirror image are not the same object.
     """
     coordinates = _coordinates(labels, size, settings, generator)
     crop = _sample(image, coordinates)
@@ -123,7 +121,7 @@ def random_crop(
 
 
 def _sample(image: FloatArray, coordinates: Coordinates) -> FloatArray:
-    """Interpolate linearly between the pixels of (C, H, W), which is mirrored at its outermost pixels."""
+    """Interpolate linearly between the pixels of an image (C, H, W), mirrored at its outermost pixels."""
     place = _places(coordinates, image.shape[1:])
     sampled = functional.grid_sample(
         torch.from_numpy(image)[None], place, mode="bilinear", padding_mode="reflection", align_corners=True
@@ -188,7 +186,7 @@ def _pixel_of_an_object(labels: LabelArray, generator: np.random.Generator) -> l
 
 
 def _place(length: int, reach: float, wanted: float | None, generator: np.random.Generator) -> float:
-    """Place the center along one axis: an unrotated crop stays inside, or is in the middle of a smaller image."""
+    """Place the center along one axis: an unrotated crop stays inside the image, or is centered on a smaller one."""
     if length <= 2 * reach:
         return (length - 1) / 2
     lowest, highest = reach - 0.5, length - reach - 0.5
@@ -215,7 +213,7 @@ def _displacement(size: int, settings: Augmentation, generator: np.random.Genera
 def _change_intensity(
     image: FloatArray, settings: Augmentation, generator: np.random.Generator
 ) -> FloatArray:
-    """Bend, stretch and shift the intensities, and add noise; values below 0 are bent as their opposites."""
+    """Bend, stretch and shift the intensities, and add noise; negative values are bent like positive ones."""
     image = _blurred(_shaded(image, settings, generator), settings, generator)
     contrast = 1 + generator.uniform(-settings.contrast, settings.contrast)
     brightness = generator.uniform(-settings.brightness, settings.brightness)

@@ -1,4 +1,4 @@
-"""Batches of augmented crops: what a step sees depends on the recipe's seed and the step's number alone."""
+"""Batches of augmented crops: a batch depends only on the recipe, the images and the step's number."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Batch:
     labels : torch.Tensor
         int32 (N, H, W); `augment.OUTSIDE` where a crop leaves its image.
     weights : torch.Tensor or None
-        float32 (N, H, W): factor per pixel of the affinity losses at full resolution; None for all alike.
+        float32 (N, H, W): factor per pixel of the affinity losses at full resolution; None if all are equal.
     """
 
     images: torch.Tensor
@@ -45,7 +45,7 @@ class Batch:
 
 
 def view_generator(seed: int, step: int) -> np.random.Generator:
-    """Return the source of chance of a step's second view."""
+    """Return the random generator of a step's second view."""
     return np.random.default_rng((seed, step, _VIEWS))
 
 
@@ -77,7 +77,7 @@ class BatchSource:
         return Batch(torch.from_numpy(images), torch.from_numpy(np.stack(labels)), weights)
 
     def drawn_ahead(self, first: int, last: int) -> Generator[Batch, None, None]:
-        """Give the batches of steps `first` to `last - 1`, the next ones drawn in the background."""
+        """Give the batches of steps `first` to `last - 1`; threads draw the next ones in the background."""
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix="crops") as pool:
             waiting: deque[Future[Batch]] = deque()
             try:

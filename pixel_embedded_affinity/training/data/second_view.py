@@ -1,4 +1,4 @@
-"""The second view of the cross-correlation module, and the way back from it."""
+"""The second view of the cross-correlation module, and the map back to the first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pixel_embedded_affinity.geometry.views import Geometry
 
 @dataclass(frozen=True)
 class ViewSettings(Settings, section="view"):
-    """What the second view may change, each part to be switched off for an ablation.
+    """What the second view may change; an ablation can switch off each part.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def second_view(
     images : torch.Tensor
         (N, C, H, W), square, since some are transposed.
     labels : torch.Tensor
-        (N, H, W); the cut squares lie in the bounding box of its foreground.
+        (N, H, W); squares are cut within the bounding box of their foreground.
     settings : ViewSettings
         What may change.
     generator : numpy.random.Generator

@@ -1,4 +1,4 @@
-"""Made-up images of touching blobs, with their labels: to try a training before there is data."""
+"""Synthetic images of touching blobs with labels, to try a training before there is data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BACKGROUND, _BRIGHTEST, _NOISE = 200, 3000, 60
 
 
 def synthetic_example(size: int = 128, seed: int = 0) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
-    """Make one image of touching elliptic blobs, of different brightness, dimmer to the rim, blurred and noisy.
+    """Make one image of touching elliptic blobs of different brightness, dimmer at the rim, blurred and noisy.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def write_synthetic_data(directory: str | Path, *, images: int = 10, size: int =
     directory : str or Path
         Folder for both; made if absent. Files of these names are replaced.
     images : int
-        How many.
+        Number of images.
     size, seed : int
-        As for `synthetic_example`; the seed counts up from image to image.
+        As for `synthetic_example`; the seed increases by 1 from image to image.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def write_synthetic_data(directory: str | Path, *, images: int = 10, size: int =
 
 
 def _centers(size: int, generator: np.random.Generator) -> list[npt.NDArray[np.float64]]:
-    """Random points of the image that are not much closer to each other than two blobs are wide."""
+    """Random points of the image, not much closer to each other than two blobs are wide."""
     apart = _CROWDING * sum(_RADII)
     centers = [generator.uniform(0, size, 2)]
     for _ in range(_TRIES * int(size / apart) ** 2):

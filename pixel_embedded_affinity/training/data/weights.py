@@ -27,7 +27,7 @@ def pixel_weights(
     labels : numpy.ndarray
         Labels of the crop (H, W).
     areas : numpy.ndarray
-        `object_areas` of the whole image: an object that the crop cuts is no small object.
+        `object_areas` of the whole image, since an object that the crop cuts is not small.
     settings : LossSettings
         ``border_weight``, ``border_width``, ``small_weight``, ``small_area``.
 
@@ -47,7 +47,7 @@ def pixel_weights(
 
 
 def _distance_to_border(labels: LabelArray) -> npt.NDArray[np.float64]:
-    """Distance in pixels to the nearest pixel that has a neighbor of another label; infinite without any."""
+    """Distance in pixels to the nearest pixel with a neighbor of another label; infinite if there is none."""
     border = np.zeros(labels.shape, dtype=bool)
     for axis in range(labels.ndim):
         ends = np.moveaxis(labels, axis, 0)

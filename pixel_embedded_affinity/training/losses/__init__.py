@@ -1,1 +1,1 @@
-"""What a training minimizes."""
+"""The losses that a training minimizes."""

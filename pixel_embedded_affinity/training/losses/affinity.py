@@ -10,13 +10,13 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pixel_embedded_affinity.affinity import Box, overlap
+from pixel_embedded_affinity.affinity import Box, pair_boxes
 from pixel_embedded_affinity.training.data.augment import OUTSIDE
 
 Offset = tuple[int, ...]
 
 SHARE_BOUNDS = (0.05, 0.99)
-"""The share of ones is clipped to these before the class weights are taken from it."""
+"""The share of ones is clipped to these bounds before it gives the class weights."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class AffinityTarget:
     same : torch.Tensor
         Bool (N, *box): whether both ends carry the same label.
     weight : torch.Tensor
-        float32 (N, *box): weight of each pair, divided by the number of pairs that count: the weighted sum is
+        float32 (N, *box): weight of each pair, divided by the number of pairs that count, so that the weighted sum is
         the mean; 0 for pairs with an end outside the image.
     """
 
@@ -44,11 +44,11 @@ def affinity_target(
     Parameters
     ----------
     labels : torch.Tensor
-        Integer (N, *spatial); `OUTSIDE` marks pixels that are no part of the loss.
+        Integer (N, *spatial); the loss ignores pixels with the label `OUTSIDE`.
     offset : tuple of int
         One component per spatial axis.
     pixel_weights : torch.Tensor, optional
-        Float (N, *spatial): a factor per pixel; a pair takes the larger one of its two ends.
+        Float (N, *spatial): a factor per pixel; a pair takes the larger factor of its two ends.
 
     Returns
     -------
@@ -68,13 +68,13 @@ def affinity_target(
 
 def _ends(shape: tuple[int, ...], offset: Offset, channels: bool = False) -> tuple[Box, Box]:
     """Boxes of both ends of the pairs in a batch (N, *spatial), or (N, D, *spatial) with channels."""
-    here, there = overlap(shape, offset)
+    here, there = pair_boxes(shape, offset)
     leading = (slice(None),) * (1 + channels)
     return leading + here, leading + there
 
 
 def _balanced(same: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Weigh the rarer class of pairs up to the other's total (Huang et al. 2022), over their number."""
+    """Weights of pairs that raise the rarer class to the other's total (Huang et al. 2022), over their number."""
     count = counted.sum().clamp(min=1)
     share = ((same & counted).sum() / count).clamp(*SHARE_BOUNDS)
     ones = torch.where(share > 0.5, 1.0, (1 - share) / share)
@@ -94,7 +94,7 @@ class _FusedAffinityError(torch.autograd.Function):
         *partners: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         gradient = torch.zeros_like(first)
-        # An embedding compared with itself has one gradient, the sum over both ends.
+        # If an embedding is compared with itself, both ends add to the same gradient.
         ctx.itself = [partner is first for partner in partners]
         others = [gradient if partner is first else torch.zeros_like(partner) for partner in partners]
         parts = first.new_zeros(len(partners))
@@ -117,7 +117,7 @@ class _FusedAffinityError(torch.autograd.Function):
 
 
 def _scaled(gradient: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
-    """Multiply by the gradient of what comes after the loss; on a CPU, where it is free to ask, not by one."""
+    """Multiply by the gradient of what comes after the loss; on a CPU, where reading it is free, not by 1."""
     if outer.device.type == "cpu" and float(outer) == 1:
         return gradient
     return gradient * outer
@@ -154,15 +154,15 @@ def fused_affinity_loss(
     """Sum over offsets of the mean weighted squared error between affinities and targets.
 
     The affinity of a pair is ``<first(p), partner(p + offset)>``. The first embedding as its own partner gives the
-    self-correlation loss, the embedding of another view the cross-correlation loss (Huang et al., AAAI 2022); both at
-    once share the memory of the gradient.
+    self-correlation loss, the embedding of another view the cross-correlation loss (Huang et al., AAAI 2022).
+    Computed together, both share the memory of the gradient.
 
     Parameters
     ----------
     first : torch.Tensor
         Unit-length embedding (N, D, *spatial), float32 or float64.
     partners : sequence of torch.Tensor
-        Embeddings like the first; that itself may be among them.
+        Embeddings like the first, which may be among them.
     offsets : sequence of tuple of int
         The compared pairs.
     targets : sequence of AffinityTarget or None
@@ -171,10 +171,10 @@ def fused_affinity_loss(
     Returns
     -------
     total : torch.Tensor
-        The loss, a scalar. Its gradient is computed in the forward pass; no product is kept for the backward pass. It
-        can be differentiated once.
+        The loss, a scalar. The forward pass computes its gradient, and keeps no product for the backward pass. It can
+        be differentiated once.
     parts : torch.Tensor
-        The loss with each partner, to look at: not differentiable.
+        The loss with each partner, for logs; not differentiable.
     """
     apply = _FusedAffinityError.apply
     result: tuple[torch.Tensor, torch.Tensor]
@@ -188,7 +188,7 @@ def plain_affinity_loss(
     offsets: Sequence[Offset],
     targets: Sequence[AffinityTarget | None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same as `fused_affinity_loss`, by ordinary differentiation: the reference for it."""
+    """The same as `fused_affinity_loss` by ordinary differentiation, for tests."""
     parts = [first.new_zeros(()) for _ in partners]
     for offset, target in zip(offsets, targets, strict=True):
         if target is not None:

@@ -1,4 +1,4 @@
-"""The baseline AL: a network that predicts the affinities of fixed pairs, in place of embeddings."""
+"""The baseline AL: a network that predicts the affinities of fixed pairs instead of embeddings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from pixel_embedded_affinity.affinity import overlap
+from pixel_embedded_affinity.affinity import pair_boxes
 from pixel_embedded_affinity.training.losses.affinity import AffinityTarget, Offset
 
 
@@ -19,12 +19,12 @@ def direct_affinity_loss(
     Parameters
     ----------
     logits : torch.Tensor
-        (N, K, *spatial): the sigmoid of channel k at pixel p is the affinity of p and ``p + offsets[k]``. There may be
-        more channels than offsets, which are no part of the loss.
+        (N, K, *spatial): the sigmoid of channel k at pixel p is the affinity of p and ``p + offsets[k]``. The loss
+        ignores channels beyond the offsets.
     offsets : sequence of tuple of int
         The pairs that the network predicts.
     targets : sequence of AffinityTarget or None
-        One per offset, from `loss.affinity_target`, with the class balance of the other methods.
+        One per offset, from `affinity.affinity_target`, which balances the classes as in the other methods.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def direct_affinity_loss(
     total = logits.new_zeros((), dtype=torch.float32)
     for channel, offset, target in zip(logits.unbind(1), offsets, targets):
         if target is not None:
-            here = (slice(None), *overlap(tuple(channel.shape[1:]), offset)[0])
+            here = (slice(None), *pair_boxes(tuple(channel.shape[1:]), offset)[0])
             total = total + functional.binary_cross_entropy_with_logits(
                 channel[here].float(), target.same.float(), weight=target.weight, reduction="sum"
             )
@@ -49,6 +49,6 @@ def predicted_affinities(logits: torch.Tensor, offsets: Sequence[Offset]) -> tor
     """Affinities (K, *spatial) from 0 to 1 of one image's logits (K, *spatial); 0 where a pair leaves the image."""
     values = torch.zeros_like(logits, dtype=torch.float32)
     for value, logit, offset in zip(values, logits, offsets, strict=True):
-        here, _ = overlap(tuple(logit.shape), offset)
+        here, _ = pair_boxes(tuple(logit.shape), offset)
         value[here] = logit[here].float().sigmoid()
     return values

@@ -1,4 +1,4 @@
-"""The baseline ML-De: embeddings that gather around the mean of their object, far from other means."""
+"""The baseline ML-De: embeddings lie near the mean of their object, and far from other means."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from pixel_embedded_affinity.affinity import overlap
+from pixel_embedded_affinity.affinity import pair_boxes
 from pixel_embedded_affinity.training.losses.affinity import Offset
 
 VARIANCE_MARGIN, DISTANCE_MARGIN = 0.5, 1.5
-"""Embeddings closer to their mean than the first, and means farther apart than twice the second, cost nothing."""
+"""An embedding closer to its mean than the first, and means farther apart than twice the second, cost nothing."""
 
 REGULARIZATION = 0.001
 """Weight of the means' lengths; variance and distance weigh 1."""
@@ -21,7 +21,7 @@ def discriminative_loss(embedding: torch.Tensor, labels: torch.Tensor) -> torch.
 
     With C objects of mean embeddings m, the variance term is the mean over objects of the mean over their pixels of
     ``max(0, |m - e| - 0.5)^2``; the distance term the mean over ordered pairs of objects of ``max(0, 3 - |m - m'|)^2``;
-    the regularization 0.001 times the mean of ``|m|``. Background and pixels outside the image are no part of it.
+    the regularization 0.001 times the mean of ``|m|``. Background and pixels outside the image are ignored.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def discriminative_loss(embedding: torch.Tensor, labels: torch.Tensor) -> torch.
 def _loss_of_image(vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Loss of the embeddings (M, D) of the object pixels of one image, labels (M)."""
     if not len(labels):
-        return vectors.sum()  # zero, and part of the graph
+        return vectors.sum()  # zero, but differentiable
     _, objects, areas = torch.unique(labels, return_inverse=True, return_counts=True)
     means = _sums(vectors, objects, len(areas)) / areas[:, None]
     variance = _variance(vectors, means, objects, areas)
@@ -73,7 +73,7 @@ def _variance(
 
 
 def _distance(means: torch.Tensor) -> torch.Tensor:
-    """The mean over pairs; each pair once gives the same as each in both orders."""
+    """The mean over ordered pairs of objects, which equals the mean over unordered ones."""
     first, second = torch.triu_indices(len(means), len(means), 1, device=means.device)
     if not len(first):
         return means.new_zeros(())
@@ -104,7 +104,7 @@ def distance_affinities(embedding: torch.Tensor, offsets: Sequence[Offset]) -> t
     spatial = tuple(embedding.shape[1:])
     values = torch.zeros((len(offsets), *spatial), dtype=torch.float32, device=embedding.device)
     for value, offset in zip(values, offsets):
-        here, there = ((slice(None), *box) for box in overlap(spatial, offset))
+        here, there = ((slice(None), *box) for box in pair_boxes(spatial, offset))
         apart = torch.linalg.vector_norm(embedding[here].float() - embedding[there].float(), dim=0)
         value[here[1:]] = (1 - apart / (2 * DISTANCE_MARGIN)).clamp(min=0).square()
     return values

@@ -33,15 +33,14 @@ AffinityLoss = Callable[
 
 @dataclass(frozen=True)
 class Losses:
-    """What a batch came to.
+    """The losses of a batch.
 
     Attributes
     ----------
     total : torch.Tensor
-        The sum of all parts, to be differentiated.
+        The sum of all parts, which can be differentiated.
     self_correlation, cross_correlation, pyramid, foreground : torch.Tensor
-        The parts, to look at; zero where one is switched off. Of a baseline, the loss at full resolution is
-        in the place of the self-correlation.
+        The parts, for logs; zero if switched off. For a baseline, `self_correlation` is its loss at full resolution.
     """
 
     total: torch.Tensor
@@ -61,9 +60,9 @@ class Objective:
     Parameters
     ----------
     recipe : Recipe
-        Which losses, at which pairs and weights.
+        Which losses, with which pairs and weights.
     affinity_loss : callable
-        `fused_affinity_loss`, or `plain_affinity_loss` to measure it by.
+        `fused_affinity_loss`, or `plain_affinity_loss` to compare it with.
     precision : {"auto", "float32", "bfloat16"}
         What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
     """
@@ -89,7 +88,7 @@ class Objective:
         Returns
         -------
         Losses
-            In single precision; only the network itself computes in the device's fast one.
+            In single precision; only the network itself computes in the device's fast precision.
         """
         loss, labels = self.recipe.loss, batch.labels
         output, geometries = self._run(network, batch, generator)
@@ -109,7 +108,7 @@ class Objective:
     def _run(
         self, network: Network, batch: Batch, generator: np.random.Generator
     ) -> tuple[NetworkOutput, list[Geometry]]:
-        """Run the network once on both views; without the second one, there are no geometries."""
+        """Run the network once on both views; without a second view, there are no geometries."""
         images, geometries = batch.images, list[Geometry]()
         if self.recipe.loss.cross_correlation:
             view, geometries = second_view(images, batch.labels, self.recipe.view, generator)
@@ -121,7 +120,7 @@ class Objective:
     def _full_resolution(
         self, output: torch.Tensor, geometries: list[Geometry], batch: Batch
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """The loss of the recipe's kind on the network's main output, and its parts within and across views."""
+        """The recipe's kind of loss on the network's main output, and its parts within and across views."""
         kind = self.recipe.loss.kind
         if kind == "affinity":
             return self._affinity(unit(output).contiguous(), geometries, batch)
@@ -137,7 +136,7 @@ class Objective:
     def _affinity(
         self, embedding: torch.Tensor, geometries: list[Geometry], batch: Batch
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Self-correlation of the first view, and its correlation with the second one mapped back."""
+        """Self-correlation of the first view, and its correlation with the second view mapped back."""
         first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
         partners = (
             first if self.recipe.loss.self_correlation else None,
@@ -152,7 +151,7 @@ class Objective:
     def _pyramid(
         self, network: Network, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor
     ) -> torch.Tensor:
-        """The first view's loss at each coarse scale, of one more range each, with labels by nearest neighbor."""
+        """The first view's loss at each coarse scale, with one more range at each, and subsampled labels."""
         total = labels.new_zeros((), dtype=torch.float32)
         for count, (coarse, strides) in enumerate(zip(pyramid, network.pyramid_strides), start=1):
             offsets = self.recipe.neighborhood.offsets(count)
@@ -176,7 +175,7 @@ class Objective:
     def _foreground(
         self, logits: torch.Tensor | None, geometries: list[Geometry], labels: torch.Tensor
     ) -> torch.Tensor:
-        """Foreground of both views: the second one's is mapped back first."""
+        """The foreground's loss on both views; the second view is mapped back first."""
         if logits is None:
             raise InputError("the network has no foreground head; set loss.foreground to 0")
         settings = self.recipe.loss
@@ -190,8 +189,8 @@ class Objective:
 def _at_embedding(batch: Batch, strides: Sequence[int], generator: np.random.Generator) -> Batch:
     """Labels and weights at the embedding's positions.
 
-    Where several pixels share a position, one of them is drawn for all positions of a step: a border in the midst of a
-    position then falls to either side as often.
+    If several pixels share a position, one of them is drawn, the same for all positions of a step. A border inside a
+    position then falls to either side equally often.
     """
     if set(strides) == {1}:
         return batch
@@ -201,5 +200,5 @@ def _at_embedding(batch: Batch, strides: Sequence[int], generator: np.random.Gen
 
 
 def _every(strides: Sequence[int], first: Sequence[int]) -> tuple[slice, ...]:
-    """Index of every so many pixels along each axis of a batch."""
+    """Index of one pixel per stride along each axis of a batch."""
     return (slice(None), *(slice(start, None, step) for start, step in zip(first, strides)))

@@ -1,4 +1,4 @@
-"""Logs of a run: tables on disk that are never half a row, and TensorBoard where it is installed."""
+"""Logs of a run: CSV tables of whole rows, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Log(Protocol):
     """Where a run writes numbers by step."""
 
     def write(self, row: Row) -> None:
-        """Write one row, which has a ``step``; it is with the operating system when this returns."""
+        """Write one row, which has a ``step``; the operating system has it when this returns."""
 
     def close(self) -> None:
         """Write no more."""
 
 
 class CsvLog:
-    """A table in a file that stays open: a row is one write.
+    """A table in a file that stays open; each row is one write.
 
     Parameters
     ----------
     path : Path
-        File to append to; begun with a header if new or empty.
+        File to append to; a new or empty file gets a header.
     columns : sequence of str
-        The columns.
+        Names of the columns.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class TensorBoardLog:
     prefix : str
         Put before every name, such as ``"loss/"``.
     step : int
-        Events of later steps, lost by a kill, are hidden.
+        Steps done. Events of later steps, whose state a kill has lost, are hidden.
     """
 
     def __init__(self, directory: Path, prefix: str, step: int) -> None:
@@ -94,7 +94,7 @@ class TensorBoardLog:
 def open_logs(path: Path, columns: Sequence[str], step: int) -> list[Log]:
     """Open the CSV table of a run that has done `step` steps, and a TensorBoard log if that is installed.
 
-    Rows of later steps, which a kill has cut off from the saved state, are dropped.
+    Rows of later steps, whose state a kill has lost, are dropped.
     """
     drop_rows_after(path, step)
     logs: list[Log] = [CsvLog(path, columns)]
@@ -112,7 +112,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def drop_rows_after(path: Path, step: int) -> None:
-    """Keep the header and the rows up to a step of a table that begins with ``step``; one atomic write."""
+    """Drop the rows after a step from a table whose first column is ``step``, in one atomic write."""
     if not path.exists():
         return
     whole = [

@@ -1,4 +1,4 @@
-"""The training loop: steps, averaged weights, states to resume from, and the checkpoint that comes out."""
+"""The training loop: steps, averaged weights, states to resume from, and the model file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _FREE_TO_CHANGE = ("steps", "save_every", "validate_every", "validation_images",
 
 
 class StepResult(NamedTuple):
-    """What a step came to: how many are done, and the losses."""
+    """How many steps are done, and the losses of the last one."""
 
     step: int
     losses: dict[str, float]
@@ -59,14 +59,14 @@ class StepResult(NamedTuple):
 class Trainer:
     """One training run in an output folder.
 
-    On a CPU, the same recipe, images and threads give the same run, bit for bit, interrupted or not. The average
-    is kept here and not by `torch.optim.swa_utils.AveragedModel`, which would copy the weights of the first step
-    and average the counters of batch norm.
+    On a CPU, the same recipe, images and threads give the same run, bit for bit, interrupted or not. The class keeps
+    the average itself: `torch.optim.swa_utils.AveragedModel` would copy the weights of the first step, and average
+    the counters of batch norm.
 
     Parameters
     ----------
     recipe : Recipe
-        What to do.
+        The training.
     examples : sequence of Example
         The training images, normalized.
     output : Path
@@ -74,7 +74,7 @@ class Trainer:
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : Path, optional
-        A model file whose weights the run starts from; it may take images of another number of channels, see
+        A model file whose weights the run starts from. The number of image channels may differ, see
         `warm_start.read_start`.
 
     Raises
@@ -133,19 +133,20 @@ class Trainer:
         self.step, self.seconds = int(progress["step"]), float(progress["seconds"])
 
     def steps(self, minutes: float | None = None) -> Iterator[StepResult]:
-        """Train, giving the losses after every step, until the schedule ends or the time is nearly up.
+        """Train until the schedule ends or the time is nearly up, and give the losses after every step.
 
-        The state is on disk before each result that `Schedule.validates_after` names and before the last one.
+        The state is on disk before the last result, and before each result for which `Schedule.validates_after` is
+        true.
 
         Parameters
         ----------
         minutes : float, optional
-            Wall-clock time, within which the last state is saved. At least one step is done.
+            Wall-clock time. The last state is saved within it; at least one step is done.
 
         Yields
         ------
         StepResult
-            What the step came to.
+            After every step.
 
         Raises
         ------
@@ -180,7 +181,7 @@ class Trainer:
     def save(self) -> None:
         """Write the state to resume from, and the averaged weights as a model file.
 
-        A baseline gets no model file: a `Segmenter` would take its output for embeddings of the library's kind.
+        A baseline gets no model file: a `Segmenter` would mistake its output for embeddings.
         """
         progress = {"step": self.step, "seconds": self.seconds, "identity": self._identity}
         save_state(self.output / STATE_FILE, self.network, self.average, self.optimizer, progress)
@@ -188,7 +189,7 @@ class Trainer:
             self.export(self.output / MODEL_FILE)
 
     def export(self, path: Path) -> None:
-        """Write the averaged weights with the model's configuration, which says how they were made."""
+        """Write the averaged weights with the model's configuration, and add the training to its provenance."""
         recipe = {name: table for name, table in self.recipe.to_dict().items() if name != "model"}
         made = {
             "recipe": recipe,
@@ -259,9 +260,9 @@ class Trainer:
 
 
 class _Deadline:
-    """Tells when the time left is too short for a round as long as the longest so far and half of it.
+    """Tells when the time left is shorter than one and a half times the longest round so far.
 
-    A round is a step with its saving; what the caller does between two rounds is not part of any.
+    A round is a step and its saving; it does not include what the caller does between two rounds.
     """
 
     def __init__(self, minutes: float | None) -> None:
@@ -287,7 +288,7 @@ class _Deadline:
 
 
 def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
-    """What a resumed run shares with the one that it continues, as JSON gives it back."""
+    """What a resumed run must share with the earlier run, fit for JSON."""
     tables = recipe.to_dict()
     model, schedule = tables["model"], tables["schedule"]
     images = hashlib.sha256()
@@ -304,7 +305,7 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def _started(recipe: Recipe, warm_start: Path | None) -> Network:
-    """A network with the weights of a model file, or random ones by the recipe's seed alone."""
+    """A network with the weights of a model file, or with random weights from the recipe's seed."""
     if warm_start is not None:
         return load_network(recipe.model.network, read_start(warm_start, recipe.model.network))
     with torch.random.fork_rng(devices=[]):

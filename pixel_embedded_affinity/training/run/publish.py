@@ -1,4 +1,4 @@
-"""Turn a trained model file into one to ship: half precision, final settings, its registry entry."""
+"""Turn the model file of a training into a file to ship: half precision, final configuration, registry entry."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def publish(
     half : bool
         Whether floating-point weights become float16.
     mantissa : int
-        Bits of the mantissa that a float16 weight keeps, of 10. With fewer, weights are rounded, the file is as long as
-        before, and what packs it (a wheel, git) makes it smaller: of 6 bits by a fifth, of 5 by almost a third.
+        Bits of the mantissa that a float16 weight keeps, of 10. With fewer bits, weights are rounded. The file is as
+        long as before, but a wheel or git packs it smaller: with 6 bits by a fifth, with 5 by almost a third.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def publish(
 
 
 def rounded(values: torch.Tensor, mantissa: int) -> torch.Tensor:
-    """Round float16 values to the nearest ones whose mantissa has so many bits, ties to even, but never to infinity."""
+    """Round float16 values to `mantissa` bits of their mantissa, ties to even, but never to infinity."""
     dropped = MANTISSA - mantissa
     if not dropped:
         return values

@@ -1,4 +1,4 @@
-"""Training state on disk: weights, averaged weights and optimizer; one file, written whole or not at all."""
+"""Training state on disk: weights, averaged weights and optimizer in one file, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def save_state(
 ) -> None:
     """Write the state of a run.
 
-    There is no state of a random generator in it: what a step draws depends on the seed and the step alone.
+    It holds no state of a random generator: what a step draws depends on the seed and the step alone.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def save_state(
     optimizer : torch.optim.Optimizer
         Adam-like: its state per parameter is tensors.
     progress : dict
-        JSON-compatible values to carry along, such as the step.
+        Further values, fit for JSON, such as the step.
     """
     groups = {"network": network.state_dict(), "average": average, "optimizer": _flat(optimizer)}
     tensors = {f"{group}.{name}": value for group, part in groups.items() for name, value in part.items()}
@@ -101,7 +101,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> No
 
 
 def _laid_out_like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Give a moment its parameter's memory layout: in another one, sums could be rounded differently."""
+    """Give a moment the memory layout of its parameter, since another layout could round sums differently."""
     if value.shape != parameter.shape:
         return value
     return torch.empty_like(parameter, dtype=value.dtype, device="cpu").copy_(value)

@@ -39,35 +39,35 @@ def train(
     warm_start: str | Path | None = None,
     progress: Progress = False,
 ) -> Path:
-    """Train a model, or go on with a training that was interrupted.
+    """Train a model, or go on with an interrupted training.
 
-    The output folder receives ``model.safetensors`` (the averaged weights), ``best.safetensors`` (those of
-    the best validation), ``state.safetensors`` (to resume from), ``log.csv``, ``validation.csv``, the folder
-    ``validation`` with pictures of some results (the labels given on the left, those found on the right),
-    and, where TensorBoard is installed, ``tensorboard``.
+    The output folder gets ``model.safetensors`` (the averaged weights), ``best.safetensors`` (the weights of the best
+    validation), ``state.safetensors`` (to resume from), ``log.csv``, ``validation.csv``, the folder ``validation``
+    with pictures of some results (true labels on the left, found labels on the right), and, if TensorBoard is
+    installed, ``tensorboard``.
 
     Parameters
     ----------
     recipe : Recipe, str or Path
-        A recipe, its file, or the name of a shipped one.
+        A recipe, its file, or the name of a shipped recipe.
     data : str or Path
         The data folder or list, in the recipe's layout. Training and validation images are read and checked
         before the first step.
     output : str or Path
         Folder of the run; made if absent.
     resume : bool
-        Whether to continue the run in the output folder. The result is that of a run without interruption.
+        Whether to continue the run in the output folder. The result is the same as without an interruption.
     minutes : float, optional
-        Wall-clock limit of the steps, and of the validations between them: after a step that may be the last one
-        to fit, the state is saved and the training ends. Reading the images before, a validation that begins within
-        the limit, and the one at the end take the time that they take.
+        Wall-clock limit of the steps, and of the validations between them: when another step may not fit, the state
+        is saved and the training ends. The limit does not count reading the images, and cuts short neither a
+        validation that began within it nor the last one.
     steps : int, optional
-        Steps of the whole run, in place of the recipe's.
+        Steps of the whole run; replaces the recipe's.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : str or Path, optional
-        A model file of the same network whose weights the run starts from; only the number of image channels
-        may differ, see `warm_start.read_start`.
+        A model file of the same network, whose weights the run starts from. Only the number of image channels may
+        differ, see `warm_start.read_start`.
     progress : bool or callable
         True shows a bar with the losses; a callable is used as ``tqdm`` is.
 
@@ -79,8 +79,8 @@ def train(
     Raises
     ------
     InputError
-        If the recipe or the data cannot be used, the output folder holds a run already, there is none to
-        resume, or the arguments contradict each other.
+        If the recipe or the data cannot be used, the output folder already holds a run, there is no run to resume,
+        or the arguments contradict each other.
     CheckpointError
         If a state or the weights to start from cannot be used.
     DeviceError
@@ -103,7 +103,7 @@ def train(
 def _check_kind(recipe: Recipe) -> None:
     if recipe.loss.kind != "affinity":
         raise InputError(
-            f"loss.kind {recipe.loss.kind!r} is a baseline, of which no model file is made; use pea compare, or "
+            f"loss.kind {recipe.loss.kind!r} is a baseline, which gives no model file; use pea compare, or "
             "loss.kind 'affinity'"
         )
 
@@ -158,7 +158,7 @@ def _run(trainer: Trainer, validation: Validation | None, minutes: float | None,
 
 
 def _show(bar: object, losses: dict[str, float]) -> None:
-    """Put the losses at the end of the bar, if it is one that can show them."""
+    """Put the losses at the end of the bar, if it can show them."""
     show = getattr(bar, "set_postfix", None)
     if callable(show):
         show({short: f"{losses[name]:.3f}" for name, short in _SHORT_NAMES.items()}, refresh=False)

@@ -34,19 +34,19 @@ class Validation:
     trainer : Trainer
         The run.
     examples : sequence of Example
-        Validation images, raw, with their labels; of these, ``schedule.validation_images`` are used.
+        Validation images, raw, with their labels; only the first ``schedule.validation_images`` are used.
     """
 
     def __init__(self, trainer: Trainer, examples: Sequence[Example]) -> None:
         schedule = trainer.recipe.schedule
         self._trainer = trainer
         self._examples = list(examples[: schedule.validation_images or None])
-        # A model without a foreground head is given the foreground, by its user as here.
+        # A model without a foreground head gets the foreground from its user, and here from the labels.
         self._foreground = "model" if trainer.recipe.model.network.foreground_head else "truth"
         self._path, self._measure = trainer.output / VALIDATION_FILE, schedule.best_by
 
     def is_missing(self) -> bool:
-        """Whether the weights of the run's present step have not been validated yet."""
+        """Whether the weights of the run's present step still need validation."""
         return str(self._trainer.step) not in [row["step"] for row in read_rows(self._path)]
 
     def run(self) -> Row:
@@ -89,7 +89,7 @@ class Validation:
 
 
 def _write_picture(path: Path, prediction: Prediction) -> None:
-    """Draw the labels of the data set over the image on the left, the found ones on the right."""
+    """Draw the true labels over the image on the left, the found labels on the right."""
     from PIL import Image
 
     image = prediction.example.image

@@ -1,4 +1,4 @@
-"""Weights to start from: those of a model file, fitted to another number of image channels where asked for."""
+"""Weights to start from: read from a model file, and fitted to another number of image channels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Tensors = dict[str, torch.Tensor]
 def read_start(path: Path, network: NetworkConfig) -> Tensors:
     """Read the weights that a run starts from.
 
-    Where the model differs from the run's network in nothing but the number of image channels, each weight
-    that reads the image is summed over the model's channels and spread evenly over the network's: an image
-    whose channels are all alike gives what the one channel gave (Carreira and Zisserman, CVPR 2017, inflate
-    filters in the same way). This is logged. Weights that differ in any other way are returned as they are,
-    for `network.build.load_network` to refuse.
+    If the model differs from the run's network only in the number of image channels, each weight that reads the
+    image is summed over the model's channels and spread evenly over the network's channels. An image whose channels
+    are all equal then gives what one channel gave (Carreira and Zisserman, CVPR 2017, inflate filters in the same
+    way). The log says so. Weights that differ in any other way are returned as they are;
+    `network.build.load_network` will refuse them.
 
     Parameters
     ----------
@@ -65,13 +65,12 @@ def spread_channels(weights: Tensors, network: NetworkConfig) -> Tensors:
     weights : dict of str to torch.Tensor
         Weights of a network like `network` but for its ``in_channels``. Not modified.
     network : NetworkConfig
-        What they shall fit.
+        The network that they must fit.
 
     Returns
     -------
     dict of str to torch.Tensor
-        All weights; new ones are those that read the image, that is, whose shape differs in the number of
-        ``in_channels`` alone.
+        All weights. Only weights that read the image are new: their shape differs in ``in_channels`` alone.
     """
     with torch.device("meta"):
         expected = build_network(network).state_dict()
@@ -83,7 +82,7 @@ def spread_channels(weights: Tensors, network: NetworkConfig) -> Tensors:
 
 
 def _reads_image(weight: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether two convolutions differ in their input channels alone, which only those of the image can."""
+    """Whether two convolutions differ only in their input channels, as only those that read the image can."""
     given, wanted = list(weight.shape), list(expected.shape)
     return given != wanted and len(given) > 2 and given[:1] + given[2:] == wanted[:1] + wanted[2:]
 
@@ -95,10 +94,10 @@ def _spread(weight: torch.Tensor, channels: int) -> torch.Tensor:
 
 
 def _channels_of_same_network(checkpoint: Checkpoint, network: NetworkConfig) -> int | None:
-    """Image channels of a model that is the network in all else; None where there is nothing to fit."""
+    """Image channels of a model that equals the network in all else; None if there is nothing to fit."""
     try:
         found = ModelConfig.from_json(checkpoint.config_json).network
         same = completed(replace(found, in_channels=network.in_channels)) == completed(network)
     except InputError:
-        return None  # no model: its tensors will be refused by name
+        return None  # no model: `load_network` will refuse its tensors
     return found.in_channels if same and found.in_channels != network.in_channels else None

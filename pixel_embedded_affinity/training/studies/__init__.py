@@ -1,1 +1,1 @@
-"""Comparisons of trainings."""
+"""Compare several trainings."""

@@ -1,4 +1,4 @@
-"""A comparison: every variant of a study is trained for the same time and scored on the same images."""
+"""A comparison: train every variant of a study for the same time, and score it on the same images."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Budget:
     Parameters
     ----------
     minutes : float, optional
-        Minutes of training. A few steps of each variant are timed first, and its schedule is made as long as
-        fits, so that its learning rate falls to the end whatever a step costs.
+        Minutes of training. A few steps of each variant are timed first. Its schedule then gets as many steps as fit,
+        so that the learning rate falls to its end, whatever a step costs.
     steps : int, optional
         Optimizer steps.
 
     Raises
     ------
     InputError
-        If not exactly one of both is given, or it is not positive.
+        If both or neither are given, or the number is not positive.
     """
 
     minutes: float | None = None
@@ -79,16 +79,16 @@ def compare(
     device: str = "auto",
     progress: Progress = False,
 ) -> list[Row]:
-    """Train and score the variants of a study, or go on where a comparison was interrupted.
+    """Train and score the variants of a study, or go on with an interrupted comparison.
 
-    The output folder receives a folder per variant, with its log, its state and the scores of every image; and
-    ``STUDY.csv`` and ``STUDY.md``, which are written anew whenever a row is finished. A row that is finished
-    is not done again, a training that was interrupted goes on.
+    The output folder gets a folder per variant, with its log, its state and the scores of every image. It also gets
+    ``STUDY.csv`` and ``STUDY.md``, which are written anew after each row. Finished rows are not done again; an
+    interrupted training goes on.
 
     Parameters
     ----------
     recipe : Recipe, str or Path
-        What all variants share; ``schedule.steps`` is replaced.
+        What all variants share; `budget` replaces ``schedule.steps``.
     data : str or Path
         The data folder or list, in the recipe's layout; it must have validation images.
     output : str or Path
@@ -96,9 +96,9 @@ def compare(
     budget : Budget
         How long each variant is trained.
     study : {"baselines", "modules", "views"}
-        What is compared, see `studies.variants_of`.
+        What is compared, see `variants.variants_of`.
     foreground : {"model", "truth"}
-        Whether objects are looked for in the variant's own foreground, or in that of the labels.
+        Where objects may be: in the variant's own foreground, or in the true labels' foreground.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     progress : bool or callable
@@ -107,8 +107,8 @@ def compare(
     Returns
     -------
     list of dict
-        A row per variant and clustering: ``"method"``, ``"clustering"``, ``"steps"``, ``"minutes"`` of
-        training, and the means of all values of `metrics.evaluate`.
+        A row per variant and clustering: ``"method"``, ``"clustering"``, ``"steps"``, ``"minutes"`` of training, and
+        the mean of each value of `metrics.evaluate`.
 
     Raises
     ------
@@ -148,7 +148,7 @@ class _Data:
 
 
 class _Run:
-    """One variant: trained when its first row is asked for."""
+    """One variant, which is trained when its first row is asked for."""
 
     def __init__(
         self, variant: Variant, folder: Path, data: _Data, budget: Budget, device: str, foreground: str
@@ -158,7 +158,7 @@ class _Run:
         self._pipeline: Pipeline | None = None
 
     def row(self, clustering: str, progress: Progress) -> Row:
-        """The finished row, from disk where it is."""
+        """The row of a clustering, read from disk if it is finished."""
         path = self.folder / f"{clustering.replace(' ', '_')}.csv"
         if not path.exists():
             if self._pipeline is None:
@@ -218,8 +218,8 @@ class _Run:
 def format_comparison(rows: Sequence[Row], recipe: Recipe) -> str:
     """Lay out the rows of a comparison as a Markdown table in the form of the paper's.
 
-    The measures are SBD and absolute DiC where the recipe chooses the best model by SBD, as for leaves; else
-    AJI, Dice and PQ, as for nuclei. Minutes are those of training.
+    The measures are SBD and absolute DiC if the recipe chooses the best model by SBD, as for leaves; else AJI, Dice
+    and PQ, as for nuclei. The minutes count training only.
     """
     measures = _LEAVES if recipe.schedule.best_by == "symmetric_best_dice" else _NUCLEI
     cells = [["method", "clustering", *measures.values(), "steps", "minutes"]]
@@ -242,7 +242,7 @@ def _check_foreground(recipe: Recipe, foreground: str) -> None:
 
 
 def _request(recipe: Recipe, budget: Budget, data: _Data) -> dict[str, Any]:
-    """What all rows of a comparison share, as JSON gives it back."""
+    """What all rows of a comparison share, fit for JSON."""
     return {
         "minutes": budget.minutes,
         "steps": budget.steps,
@@ -253,7 +253,7 @@ def _request(recipe: Recipe, budget: Budget, data: _Data) -> dict[str, Any]:
 
 
 def _claim(folder: Path, request: Mapping[str, Any]) -> None:
-    """Note what the folder compares, or refuse one that compares something else."""
+    """Write down what the folder compares, or refuse a folder that compares something else."""
     path = folder / REQUEST_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

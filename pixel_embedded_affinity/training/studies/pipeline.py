@@ -1,4 +1,4 @@
-"""From a network that was trained with any kind of loss to labels: what a comparison hands to the pipeline."""
+"""From a network trained with any kind of loss to labels: what a comparison hands to the pipeline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pixel_embedded_affinity.training.losses.discriminative import DISTANCE_MARG
 from pixel_embedded_affinity.training.recipe import Recipe
 
 CLUSTERINGS = ("mean-shift", "mutex", "adaptive mutex")
-"""Mean-shift on embeddings, the mutex watershed on the pairs of the training, and on the pairs of the model."""
+"""Mean shift on embeddings, the mutex watershed on the training's pairs, and on the model's pairs."""
 
 _CLUSTERERS = {"mean-shift": "mean_shift", "mutex": "mutex_watershed", "adaptive mutex": "mutex_watershed"}
 
@@ -35,15 +35,14 @@ _CLUSTERERS = {"mean-shift": "mean_shift", "mutex": "mutex_watershed", "adaptive
 class Pipeline:
     """Segments as a recipe and its kind of loss say.
 
-    A network of the library's own kind of loss is segmented by `Segmenter`, with all settings of the recipe's model:
-    its views, its clusterer's settings, its postprocessing. The outputs of the baselines are no embeddings whose
-    cosines are affinities: their affinities are computed here, from one view, and go through the same clustering,
-    postprocessing and way back to the image.
+    For the library's own kind of loss, `Segmenter` segments, with all settings of the recipe's model: its views, its
+    clusterer's settings, its postprocessing. A baseline gives no embeddings whose cosines are affinities. This class
+    computes its affinities from one view; clustering, postprocessing and the way back to the image are the same.
 
     Parameters
     ----------
     recipe : Recipe
-        What the network was trained by.
+        The network's training.
     network : torch.nn.Module
         The network. It is changed: moved to the device, put into evaluation mode.
     device : torch.device
@@ -64,8 +63,8 @@ class Pipeline:
         image : numpy.ndarray
             float32 (C, *spatial), not normalized.
         clustering : {"mean-shift", "mutex", "adaptive mutex"}
-            How pixels become objects. A baseline of loss kind ``"direct_affinity"`` has the mutex watershed
-            alone, since its pairs are fixed and it has no embedding.
+            How pixels become objects. The loss kind ``"direct_affinity"`` allows only ``"mutex"``, since its pairs
+            are fixed and it has no embedding.
         foreground : numpy.ndarray, optional
             bool (*spatial). Default: the network's own.
 
@@ -77,7 +76,7 @@ class Pipeline:
         Raises
         ------
         InputError
-            If the clustering is unknown, or not one of the recipe's kind of loss.
+            If the clustering is unknown, or the recipe's kind of loss does not allow it.
         """
         choice(*clusterings_of(self.recipe))(clustering, "clustering")
         config = settings_of(self.recipe, clustering)
@@ -118,7 +117,7 @@ class Pipeline:
 def settings_of(recipe: Recipe, clustering: str) -> ModelConfig:
     """Return the configuration of a recipe's model with the clusterer and the pairs of a clustering.
 
-    Where that is the model's own clusterer, it keeps the model's settings.
+    The model's own clusterer keeps the model's settings.
     """
     model, clusterer = recipe.model, _CLUSTERERS[clustering]
     settings: dict[str, Any] = model.clusterer_settings if clusterer == model.clusterer else {}
@@ -127,7 +126,7 @@ def settings_of(recipe: Recipe, clustering: str) -> ModelConfig:
 
 
 def training_pairs(recipe: Recipe) -> Neighborhood:
-    """The pairs that a recipe trains, with the strides of its model."""
+    """The neighborhood of the recipe's training, with the strides of its model."""
     return Neighborhood(recipe.neighborhood.offsets(), strides=recipe.model.neighborhood.strides)
 
 

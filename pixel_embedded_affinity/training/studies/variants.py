@@ -1,4 +1,4 @@
-"""What a comparison trains: variants of one recipe that differ in what is compared, and in nothing else."""
+"""What a comparison trains: variants of one recipe that differ only in what is compared."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Variant:
     Attributes
     ----------
     name : str
-        How the tables name it.
+        Its name in the tables.
     recipe : Recipe
-        What it trains by.
+        Its training.
     clusterings : tuple of str
-        How its results are clustered: a row of the table each.
+        How its results are clustered; each is a row of the table.
     """
 
     name: str
@@ -44,7 +44,7 @@ def variants_of(study: str, recipe: Recipe) -> list[Variant]:
     study : {"baselines", "modules", "views"}
         ``"baselines"``: discriminative loss (ML-De), direct prediction of affinities (AL), and this library's
         method (PEA). ``"modules"``: the self-correlation module alone, with the pyramid, with the
-        cross-correlation, and with both. ``"views"``: the parts of the second view, each alone.
+        cross-correlation, and with both. ``"views"``: the parts of the second view, each on its own.
     recipe : Recipe
         What all variants share.
 
@@ -74,7 +74,7 @@ def _baselines(recipe: Recipe) -> list[Variant]:
 
 
 def _adaptive(recipe: Recipe) -> tuple[str, ...]:
-    """The mutex watershed on the model's pairs, where these are others than those of the training."""
+    """The mutex watershed on the model's pairs, if they differ from the training's pairs."""
     return () if recipe.model.neighborhood == training_pairs(recipe) else ("adaptive mutex",)
 
 
@@ -90,7 +90,7 @@ def _discriminative(recipe: Recipe) -> Recipe:
 
 
 def _direct_affinity(recipe: Recipe) -> Recipe:
-    """One output for each pair of the training; nothing to correlate with a second view."""
+    """One output for each offset of the training; nothing to correlate with a second view."""
     network = replace(recipe.model.network, embedding_channels=len(recipe.neighborhood.offsets()))
     fitted = replace(recipe, model=recipe.model.changed(network=network))
     return _with_loss(fitted, kind="direct_affinity", cross_correlation=False)

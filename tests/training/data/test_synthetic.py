@@ -1,4 +1,4 @@
-"""Synthetic images: the seed decides, blobs touch, and the files are those of the layout."""
+"""Synthetic images: the seed decides, blobs touch, and the files fit the layout."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from pixel_embedded_affinity.training.recipe import Recipe
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.train import train
 
-# Kills itself, as the system would, after the fifth step: the last state is that of the fourth.
+# Kills itself, as the system would, after the fifth step: the last state is from the fourth step.
 KILLED = """
 import os, signal, sys
 from pixel_embedded_affinity.training.run.train import train
