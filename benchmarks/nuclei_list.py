@@ -1,8 +1,8 @@
 """The training data of the recipe ``nuclei``: ``python benchmarks/nuclei_list.py DSB2018 BBBC039 OUTPUT``.
 
-DSB2018 is the folder ``stage1_train`` of the Data Science Bowl 2018 with corrected masks, as published: for each image
-a folder with ``images/ID.png`` and a file per nucleus in ``masks``. BBBC039 is that data set as published. OUTPUT gets a
-label image per image of DSB2018 and per training field of BBBC039, and ``list.txt`` for ``pea train nuclei --data``.
+DSB2018 is the folder ``stage1_train`` of the Data Science Bowl 2018 with corrected masks, as published: each image
+has a folder with ``images/ID.png`` and a file per nucleus in ``masks``. BBBC039 is that data set as published. OUTPUT
+gets the label images, and ``list.txt`` for ``pea train nuclei --data``.
 
 Only fluorescence images are taken: gray ones whose nuclei are brighter than their background. Images that repeat a
 field of BBBC039, or lie too close to a test field, are left out.

@@ -34,7 +34,9 @@ def recipe_of(tmp_path: Path) -> Callable[[str], Recipe]:
     return read
 
 
-@pytest.mark.parametrize("name", ["bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "nuclei", "quick"])
+@pytest.mark.parametrize(
+    "name", ["bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "nuclei", "nuclei-finetune", "quick"]
+)
 def test_each_shipped_recipe_is_valid_named_as_its_model_and_survives_the_way_to_dict_and_back(name):
     recipe = Recipe.from_file(name)
     assert recipe.model.name == name.removesuffix("-finetune")
@@ -43,7 +45,15 @@ def test_each_shipped_recipe_is_valid_named_as_its_model_and_survives_the_way_to
 
 
 def test_the_shipped_recipes_are_listed():
-    assert list_recipes() == ["bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "nuclei", "quick"]
+    assert list_recipes() == [
+        "bbbc039",
+        "bbbc039-fast",
+        "cvppp",
+        "cvppp-finetune",
+        "nuclei",
+        "nuclei-finetune",
+        "quick",
+    ]
 
 
 def test_the_cvppp_recipe_never_trains_on_the_validation_plants_of_the_paper():
@@ -165,7 +175,9 @@ def test_a_recipe_file_is_named_in_its_errors(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["none_such", "missing.toml", "../recipes/quick", ""])
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones(name):
-    with pytest.raises(InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-finetune, nuclei, quick"):
+    with pytest.raises(
+        InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-finetune, nuclei, nuclei-finetune, quick"
+    ):
         recipe_path(name)
 
 

@@ -278,7 +278,9 @@ def test_the_module_is_the_same_command():
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     for option in ("--data", "--output", "--resume", "--minutes", "--steps", "--device", "--warm-start"):
         assert option in result.stdout
-    assert "bbbc039, bbbc039-fast, cvppp, cvppp-finetune, nuclei, quick" in " ".join(result.stdout.split())
+    assert "bbbc039, bbbc039-fast, cvppp, cvppp-finetune, nuclei, nuclei-finetune, quick" in " ".join(
+        result.stdout.split()
+    )
 
 
 def test_the_quick_recipe_runs_on_the_synthetic_images(tmp_path):
