@@ -10,11 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pixel_embedded_affinity.errors import (
-    InputError,
-    MissingDependencyError,
-    PixelEmbeddedAffinityError,
-)
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError, PixelEmbeddedAffinityError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

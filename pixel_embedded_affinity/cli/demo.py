@@ -10,12 +10,7 @@ from pixel_embedded_affinity.cli.batch import check_output_folder
 from pixel_embedded_affinity.cli.loading import add_device_argument
 from pixel_embedded_affinity.cli.messages import say
 
-_SCORES = {
-    "aggregated_jaccard_index": "AJI",
-    "dice": "Dice",
-    "panoptic_quality": "PQ",
-    "f1_score": "F1",
-}
+_SCORES = {"aggregated_jaccard_index": "AJI", "dice": "Dice", "panoptic_quality": "PQ", "f1_score": "F1"}
 _ENLARGEMENT = 2
 
 

@@ -36,10 +36,7 @@ class ConnectedComponents(Settings, section="connected_components"):
     """
 
     threshold: float = setting(
-        0.5,
-        number(-1, 1),
-        "Affinity from which a pair joins its pixels.",
-        tries=(0.5, 0.7, 0.8, 0.9, 0.95),
+        0.5, number(-1, 1), "Affinity from which a pair joins its pixels.", tries=(0.5, 0.7, 0.8, 0.9, 0.95)
     )
 
     def __call__(

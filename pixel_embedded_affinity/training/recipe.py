@@ -13,16 +13,7 @@ import torch
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import (
-    Settings,
-    choice,
-    integer,
-    list_of,
-    number,
-    part,
-    setting,
-    switch,
-)
+from pixel_embedded_affinity.fields import Settings, choice, integer, list_of, number, part, setting, switch
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation

@@ -179,12 +179,7 @@ class _Run:
         if (self.folder / STATE_FILE).is_file():
             trainer.resume()
         results = track(
-            trainer.steps(),
-            progress,
-            desc=self.variant.name,
-            unit="step",
-            total=steps,
-            initial=trainer.step,
+            trainer.steps(), progress, desc=self.variant.name, unit="step", total=steps, initial=trainer.step
         )
         for _ in results:
             pass
