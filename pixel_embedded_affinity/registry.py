@@ -118,7 +118,7 @@ class Registry(Generic[T]):
             If the factory has no such setting, or refuses its value.
         """
         factory = self.get(name)
-        self._refuse_unknown_settings(name, factory, settings)
+        self._refuse_unknown(name, factory, settings)
         try:
             return factory(**settings)
         except PixelEmbeddedAffinityError:
@@ -188,9 +188,7 @@ class Registry(Generic[T]):
                 "install what it needs"
             ) from error
 
-    def _refuse_unknown_settings(
-        self, name: str, factory: Callable[..., T], settings: dict[str, Any]
-    ) -> None:
+    def _refuse_unknown(self, name: str, factory: Callable[..., T], settings: dict[str, Any]) -> None:
         parameters = inspect.signature(factory).parameters
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
             return
