@@ -33,7 +33,8 @@ from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_ima
 from pixel_embedded_affinity.geometry.strides import at_positions, spread
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.image import Image, as_image
-from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.ahead import overlapped
@@ -41,10 +42,10 @@ from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
+Integers = npt.NDArray[np.integer[Any]]
+
 if TYPE_CHECKING:
     from pixel_embedded_affinity.affinity import Array
-
-Mask = npt.NDArray[np.bool_]
 
 
 @contextmanager
@@ -82,19 +83,12 @@ class Embedder:
         """Spatial axes of the images that the network takes, 2 or 3."""
         return ndim_of(self.network)
 
-    def __call__(
-        self, values: npt.NDArray[np.float32], config: ModelConfig, tiling: Tiling = WHOLE
-    ) -> Embedding:
+    def __call__(self, values: FloatArray, config: ModelConfig, tiling: Tiling = WHOLE) -> Embedding:
         """Embed normalized, scaled values ``(C, *spatial)``."""
+        device, views, size = self.device, config.views, config.pixel_size
         with working(self.threads):
             return embed(
-                self.network,
-                values,
-                self.device,
-                self.precision,
-                tiling=tiling,
-                views=config.views,
-                pixel_size=config.pixel_size,
+                self.network, values, device, self.precision, tiling=tiling, views=views, pixel_size=size
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,7 +121,7 @@ class Labeler:
         """Cluster and postprocess, at the embedding's resolution."""
         return postprocessed(self.clustered(pairs, inside), pairs.source, self.config)
 
-    def clustered(self, pairs: Affinities, inside: Mask | None) -> npt.NDArray[np.integer[Any]]:
+    def clustered(self, pairs: Affinities, inside: Mask | None) -> Integers:
         """Return the clusterer's objects; the labels of a plug-in are checked."""
         with working(self.threads):
             return as_labels(self.clusterer(pairs, foreground=inside), pairs.spatial_shape)
@@ -253,9 +247,7 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
     return labels_of_image(seen, embedding.image_shape or embedding.seen_shape, given)
 
 
-def postprocessed(
-    labels: npt.NDArray[np.integer[Any]], embedding: Array | None, config: ModelConfig
-) -> Labels:
+def postprocessed(labels: Integers, embedding: Array | None, config: ModelConfig) -> Labels:
     """Postprocess labels at the embedding's positions; the embedding is fetched from its device only if needed."""
     if embedding is None or not config.postprocess.needs_embedding:
         return config.postprocess(labels, sampling=config.sampling)
