@@ -16,13 +16,8 @@ _ENLARGEMENT = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea demo``."""
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        default=Path("pea_demo"),
-        help="folder, made if absent; an earlier demo's results are replaced (default: %(default)s)",
-    )
+    folder = "folder, made if absent; an earlier demo's results are replaced (default: %(default)s)"
+    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("pea_demo"), help=folder)
     parser.add_argument("--model", metavar="NAME", default="bbbc039", help="default: %(default)s")
     add_device_argument(parser)
 
