@@ -85,6 +85,9 @@ class NetworkConfig:
         """Build the configuration from the output of `to_dict`; absent keys keep their defaults."""
         common = {entry.name for entry in dataclasses.fields(cls)} - {"options"}
         options = {name: value for name, value in values.items() if name not in common}
+        # Early files say this of an architecture that has no such option.
+        if values.get("architecture") == "half_unet" and options.get("full_resolution_skip") is False:
+            del options["full_resolution_skip"]
         return cls(**{name: values[name] for name in common & set(values)}, options=options)
 
     def to_dict(self) -> dict[str, Any]:
