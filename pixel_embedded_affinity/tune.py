@@ -41,12 +41,7 @@ class Tunable(Protocol):
     def embedder(self) -> pipeline.Embedder:
         """The network on its device."""
 
-    @property
-    def threads(self) -> int | None:
-        """CPU threads on which it computes."""
-
-    @property
-    def with_settings(self) -> Callable[..., Any]:
+    def with_settings(self, **settings: Any) -> Any:
         """Return the same with other settings."""
 
 
@@ -381,7 +376,7 @@ class _Trials:
         key = _key(config.changed(postprocess=Postprocess()))
         if key != self._clustered[0]:
             clusterer = pipeline.checked_clusterer(None, config)
-            labeler = pipeline.Labeler(config, clusterer, self._segmenter.threads)
+            labeler = pipeline.Labeler(config, clusterer, self._segmenter.embedder.threads)
             self._clustered = (key, [_clusters(sample.seen, labeler) for sample in self._samples])
         return self._clustered[1]
 

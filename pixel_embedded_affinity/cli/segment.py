@@ -47,9 +47,8 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("results")
-    group.add_argument(
-        "--output", metavar="DIR", type=Path, required=True, help="folder for NAME_labels.tif; made if absent"
-    )
+    folder = "folder for NAME_labels.tif; made if absent"
+    group.add_argument("--output", metavar="DIR", type=Path, required=True, help=folder)
     present = group.add_mutually_exclusive_group()
     present.add_argument("--resume", action="store_true", help="skip images whose labels file is there")
     present.add_argument("--overwrite", action="store_true", help="replace results that are there")

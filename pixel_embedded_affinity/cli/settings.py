@@ -19,9 +19,8 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "settings", "those not given are the model's; lists are written with commas, such as 1,3,9"
     )
-    group.add_argument(
-        "--settings", metavar="JSON", help="file of pea tune; the flags below go before what it holds"
-    )
+    file = "file of pea tune; the flags below go before what it holds"
+    group.add_argument("--settings", metavar="JSON", help=file)
     for leaf in inference_leaves():
         group.add_argument(leaf.flag, dest=leaf.key, default=argparse.SUPPRESS, **_form(leaf))
 

@@ -134,9 +134,8 @@ def _smoothed(values: FloatArray, sigmas: Sequence[float]) -> FloatArray:
     from scipy import ndimage
 
     sigma = (0.0, *sigmas)
-    smoothed: FloatArray = ndimage.gaussian_filter(
-        values, sigma, mode="mirror", radius=[_radius(one) for one in sigma]
-    )
+    radius = [_radius(one) for one in sigma]
+    smoothed: FloatArray = ndimage.gaussian_filter(values, sigma, mode="mirror", radius=radius)
     return smoothed
 
 

@@ -113,9 +113,8 @@ class HalfUNet(base.Network):
         upwards = list(zip(filters[:0:-1], filters[-2::-1]))
         self.lift = nn.ModuleList(nn.Conv2d(below, above, 1) for below, above in upwards)
         self.decoder = nn.ModuleList(LeanBlock(above, above) for _, above in upwards)
-        self.pyramid_heads = nn.ModuleList(
-            nn.Conv2d(width, embedding_channels, 1) for width in filters[:0:-1]
-        )
+        coarse = filters[:0:-1]
+        self.pyramid_heads = nn.ModuleList(nn.Conv2d(width, embedding_channels, 1) for width in coarse)
         self.embedding_head = nn.Conv2d(finest, embedding_channels, 1)
         self.foreground_enter = ConvNorm(finest + pixels, 32) if foreground_head else None
         self.foreground_head = nn.Conv2d(32, STRIDE**2, 1) if foreground_head else None
@@ -146,9 +145,8 @@ class HalfUNet(base.Network):
         for level, (lift, block) in enumerate(zip(self.lift, self.decoder)):
             if pyramid:
                 coarse.append(self.pyramid_heads[level](features))
-            raised = functional.interpolate(
-                lift(features), scale_factor=2, mode="bilinear", align_corners=False
-            )
+            lifted = lift(features)
+            raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
             features = block(raised.add_(skips[-1 - level]))
         return features, coarse
 

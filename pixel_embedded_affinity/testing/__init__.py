@@ -195,9 +195,8 @@ def neighborhoods(
 
     @strategies.composite  # type: ignore[untyped-decorator]
     def build(draw: DrawFn) -> Neighborhood:
-        halves = draw(
-            strategies.lists(strategies.sampled_from(half), min_size=2, max_size=max_offsets, unique=True)
-        )
+        some = strategies.sampled_from(half)
+        halves = draw(strategies.lists(some, min_size=2, max_size=max_offsets, unique=True))
         signs = [draw(strategies.sampled_from((-1, 1))) for _ in halves]
         offsets = [tuple(sign * step for step in offset) for sign, offset in zip(signs, halves, strict=True)]
         attracting = draw(strategies.integers(1, len(offsets) - 1))

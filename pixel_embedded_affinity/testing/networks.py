@@ -120,9 +120,8 @@ def _check_shapes(factory: Factory) -> None:
     for shape in ((1,) * network.ndim, network.grid, longer, [7, 9, 10][-network.ndim :]):
         output = _run(network, _images(network, shape, 2))
         positions = [-(-length // step) for length, step in zip(shape, network.stride)]
-        _require_shape(
-            output.embedding, (2, _EMBEDDING_CHANNELS, *positions), f"the embedding of {tuple(shape)}"
-        )
+        expected = (2, _EMBEDDING_CHANNELS, *positions)
+        _require_shape(output.embedding, expected, f"the embedding of {tuple(shape)}")
         _require_shape(output.foreground, (2, 1, *shape), f"the foreground of {tuple(shape)}")
 
 
@@ -153,9 +152,8 @@ def _check_batch(factory: Factory) -> None:
     images = _images(network, network.grid, 3)
     together, alone = _run(network, images), _run(network, images[1:2])
     foreground = None if together.foreground is None else together.foreground[1:2]
-    _require_close(
-        alone, NetworkOutput(together.embedding[1:2], foreground, ()), "an image alone and in a batch"
-    )
+    expected = NetworkOutput(together.embedding[1:2], foreground, ())
+    _require_close(alone, expected, "an image alone and in a batch")
 
 
 def _strip(network: Network, axis: int, steps: int) -> torch.Tensor:
@@ -199,9 +197,8 @@ def _check_reach(factory: Factory) -> None:
         for plane in range(first, first + network.grid[axis]):
             found = _run(network, _changed_beyond(images, axis, plane, radius))
             found, same = (_plane(output, network, axis, plane) for output in (found, expected))
-            _require_close(
-                found, same, f"changing pixels beyond the receptive radius {radius} along axis {axis}"
-            )
+            what = f"changing pixels beyond the receptive radius {radius} along axis {axis}"
+            _require_close(found, same, what)
 
 
 def _changed_beyond(images: torch.Tensor, axis: int, plane: int, radius: int) -> torch.Tensor:
@@ -221,9 +218,8 @@ def _check_folding(factory: Factory) -> None:
     folded = copy.deepcopy(network)
     folded.fold_batch_norm()
     images = _images(network, [2 * step for step in network.grid])
-    _require_close(
-        _run(folded, images, pyramid=True), _run(network, images, pyramid=True), "folding the batch norms"
-    )
+    found, expected = (_run(one, images, pyramid=True) for one in (folded, network))
+    _require_close(found, expected, "folding the batch norms")
 
 
 def _check_weights(factory: Factory) -> None:

@@ -170,9 +170,8 @@ def _draw_center(labels: LabelArray, reach: float, focus: float, generator: Gene
     near: Sequence[float | None] = [None] * labels.ndim
     if focus and generator.random() < focus:
         near = _pixel_of_an_object(labels, generator) or near
-    return [
-        _place(length, reach, wanted, generator) for length, wanted in zip(labels.shape, near, strict=True)
-    ]
+    wanted = zip(labels.shape, near, strict=True)
+    return [_place(length, reach, place, generator) for length, place in wanted]
 
 
 def _pixel_of_an_object(labels: LabelArray, generator: Generator) -> list[float] | None:
