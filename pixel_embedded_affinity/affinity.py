@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from pixel_embedded_affinity.embedding import Embedding
 
-    Array = npt.NDArray[Any] | Tensor
-
+Array: TypeAlias = "npt.NDArray[Any] | Tensor"
 Box = tuple[slice, ...]
 Numbers = npt.NDArray[np.intp]
 

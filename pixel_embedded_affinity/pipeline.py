@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from pixel_embedded_affinity.affinity import Affinities, affinities, numpy_of
+from pixel_embedded_affinity.affinity import Affinities, Array, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.confidence import object_confidence
@@ -43,9 +43,6 @@ from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
 Integers = npt.NDArray[np.integer[Any]]
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Array
 
 
 @contextmanager
@@ -368,11 +365,9 @@ def checked_clusterer(given: str | Clusterer | None, config: ModelConfig) -> Clu
 def _takes_affinities(clusterer: Callable[..., Any]) -> bool:
     """Whether something can be called as clusterers are; True where Python cannot tell."""
     try:
-        signature = inspect.signature(clusterer)
-    except ValueError:
-        return True
-    try:
-        signature.bind(None, foreground=None)
+        inspect.signature(clusterer).bind(None, foreground=None)
     except TypeError:
         return False
+    except ValueError:
+        return True
     return True

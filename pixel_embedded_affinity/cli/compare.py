@@ -42,16 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
         As `pixel_embedded_affinity.training.studies.compare.compare`.
     """
     recipe = _with_settings(Recipe.from_file(arguments.recipe), arguments)
-    rows = compare(
-        recipe,
-        arguments.data,
-        arguments.output,
-        Budget(arguments.minutes, arguments.steps),
-        study=arguments.study,
-        foreground=arguments.foreground,
-        device=arguments.device,
-        progress=bar_wanted(arguments),
-    )
+    budget, bar = Budget(arguments.minutes, arguments.steps), bar_wanted(arguments)
+    given = {name: getattr(arguments, name) for name in ("data", "output", "study", "foreground", "device")}
+    rows = compare(recipe, budget=budget, **given, progress=bar)
     say(format_comparison(rows, recipe))
     return 0
 

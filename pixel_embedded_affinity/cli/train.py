@@ -39,17 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.run.train.train`.
     """
-    model = train(
-        arguments.recipe,
-        arguments.data,
-        arguments.output,
-        resume=arguments.resume,
-        minutes=arguments.minutes,
-        steps=arguments.steps,
-        device=arguments.device,
-        warm_start=arguments.warm_start,
-        progress=bar_wanted(arguments),
-    )
+    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "warm_start")
+    given = {name: getattr(arguments, name) for name in names}
+    model = train(**given, progress=bar_wanted(arguments))
     say(f"{_scores(model.parent)}{model}")
     return 0
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.affinity import Affinities, Array
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, integer, number, setting, switch
 from pixel_embedded_affinity.labels import Labels, as_foreground, relabel
 from pixel_embedded_affinity.runtime.device import survive_fork
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Array
 
 # Lengths of unit vectors that were rounded to bfloat16 leave 1 by less than this.
 _ROUNDING = 0.01

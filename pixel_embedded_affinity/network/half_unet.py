@@ -31,9 +31,8 @@ class ConvNorm(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, size: int = 3) -> None:
         super().__init__()
-        self.convolution: nn.Module = nn.Conv2d(
-            in_channels, out_channels, size, padding=size // 2, bias=False
-        )
+        rim = size // 2
+        self.convolution: nn.Module = nn.Conv2d(in_channels, out_channels, size, padding=rim, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -123,12 +123,7 @@ def _scaled(gradient: Tensor, outer: Tensor) -> Tensor:
 
 
 def _accumulate(
-    first: Tensor,
-    second: Tensor,
-    offset: Offset,
-    target: AffinityTarget,
-    gradient: Tensor,
-    other_gradient: Tensor,
+    first: Tensor, second: Tensor, offset: Offset, target: AffinityTarget, gradient: Tensor, other: Tensor
 ) -> Tensor:
     """Add one offset's gradients and return its loss; image by image, to stay in the cache."""
     here, there = _ends(tuple(first.shape[2:]), offset)
@@ -140,7 +135,7 @@ def _accumulate(
         total += torch.dot(weighted.flatten(), difference.flatten())
         slope = weighted.mul_(2).unsqueeze(0)
         gradient[image][here].addcmul_(slope, b)
-        other_gradient[image][there].addcmul_(slope, a)
+        other[image][there].addcmul_(slope, a)
     return total
 
 

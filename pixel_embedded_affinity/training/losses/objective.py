@@ -16,6 +16,7 @@ from pixel_embedded_affinity.runtime.device import autocast
 from pixel_embedded_affinity.training.data.batches import Batch
 from pixel_embedded_affinity.training.data.second_view import map_back, second_view
 from pixel_embedded_affinity.training.losses import affinity
+from pixel_embedded_affinity.training.losses.affinity import fused_affinity_loss
 from pixel_embedded_affinity.training.losses.direct_affinity import direct_affinity_loss
 from pixel_embedded_affinity.training.losses.discriminative import discriminative_loss
 from pixel_embedded_affinity.training.recipe import Recipe
@@ -62,10 +63,7 @@ class Objective:
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        affinity_loss: AffinityLoss = affinity.fused_affinity_loss,
-        precision: str = "auto",
+        self, recipe: Recipe, affinity_loss: AffinityLoss = fused_affinity_loss, precision: str = "auto"
     ) -> None:
         self.recipe, self.affinity_loss, self.precision = recipe, affinity_loss, precision
         self.offsets = recipe.neighborhood.offsets()
