@@ -5,23 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import integer
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.labels import Mask
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.runtime.device import survive_fork
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from pixel_embedded_affinity.embedding import Embedding
 
-    Array = npt.NDArray[Any] | torch.Tensor
-
+Array: TypeAlias = "npt.NDArray[Any] | Tensor"
 Box = tuple[slice, ...]
+Numbers = npt.NDArray[np.intp]
 
 # Components of vectors that were brought to unit length in bfloat16 leave [-1, 1] by less than this.
 _ROUNDING = 0.01
@@ -62,9 +65,9 @@ class Pairs(NamedTuple):
         Cosine similarity in [-1, 1].
     """
 
-    first: npt.NDArray[np.intp]
-    second: npt.NDArray[np.intp]
-    affinity: npt.NDArray[np.float32]
+    first: Numbers
+    second: Numbers
+    affinity: FloatArray
 
 
 class Affinities:
@@ -98,7 +101,7 @@ class Affinities:
         self._given = values
         self._source = embedding
         self._computed: Array | None = None
-        self._unit_vectors: _Unit | torch.Tensor | None = None
+        self._unit_vectors: _Unit | Tensor | None = None
         self._as_numpy = False
         if values is None:
             if embedding is None:
@@ -184,7 +187,7 @@ class Affinities:
             return cast("Array", self.values[channel][box])
         return self._in_kind(_products(self._unit, offset, box))
 
-    def pairs(self, channel: int, foreground: npt.NDArray[np.bool_] | None = None) -> Pairs:
+    def pairs(self, channel: int, foreground: Mask | None = None) -> Pairs:
         """Return the pairs of an offset that clustering uses: on the strides, in the image and the foreground.
 
         Parameters
@@ -233,7 +236,7 @@ class Affinities:
         return cast("Array", self._source if self._given is None else self._given)
 
     @property
-    def _unit(self) -> _Unit | torch.Tensor:
+    def _unit(self) -> _Unit | Tensor:
         if self._unit_vectors is None:
             self._unit_vectors = _usable(cast("Array", self._source))
         return self._unit_vectors
@@ -249,14 +252,7 @@ class Affinities:
         return torch.from_numpy(computed)
 
     def _offset(self, channel: int) -> tuple[int, ...]:
-        count = len(self.neighborhood)
-        if (
-            isinstance(channel, bool)
-            or not isinstance(channel, (int, np.integer))
-            or not 0 <= channel < count
-        ):
-            raise InputError(f"channel must be an integer from 0 to {count - 1}, got {channel!r}")
-        return self.neighborhood.offsets[channel]
+        return self.neighborhood.offsets[integer(0, len(self.neighborhood) - 1)(channel, "channel")]
 
 
 def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affinities:
@@ -310,7 +306,7 @@ def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affi
     return Affinities(None, neighborhood, _unit_of(embedding, neighborhood))
 
 
-def _tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
+def _tensor_of(array: npt.NDArray[Any]) -> Tensor:
     """Copy a NumPy array: torch takes no foreign byte orders, negative strides or read-only memory."""
     import torch
 
@@ -323,7 +319,7 @@ def _tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.array(array, dtype=dtype, order="C"))
 
 
-def _unit_of(embedding: torch.Tensor, neighborhood: Neighborhood) -> torch.Tensor:
+def _unit_of(embedding: Tensor, neighborhood: Neighborhood) -> Tensor:
     from pixel_embedded_affinity.embedding import unit_length
 
     _check_dimensions(tuple(embedding.shape), neighborhood)
@@ -333,7 +329,7 @@ def _unit_of(embedding: torch.Tensor, neighborhood: Neighborhood) -> torch.Tenso
     return unit_length(_of_largest_one(embedding.detach()))
 
 
-def _of_largest_one(embedding: torch.Tensor) -> torch.Tensor:
+def _of_largest_one(embedding: Tensor) -> Tensor:
     """Divide each vector by its largest component, so that no square leaves the range of float32."""
     wide = embedding if embedding.element_size() > 4 else embedding.float()
     largest = wide.abs().amax(0, keepdim=True)
@@ -356,7 +352,7 @@ def _check_unit(embedding: Array, neighborhood: Neighborhood) -> None:
     survive_fork()
     _check_dimensions(tuple(embedding.shape), neighborhood)
     # torch is slow where the channels are last.
-    values = numpy_of(embedding) if _in_main_memory(embedding) else cast("torch.Tensor", embedding).detach()
+    values = numpy_of(embedding) if _in_main_memory(embedding) else cast("Tensor", embedding).detach()
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise InputError("embedding holds NaN or infinite values; expected finite numbers")
@@ -367,7 +363,7 @@ def _check_unit(embedding: Array, neighborhood: Neighborhood) -> None:
         )
 
 
-def _check_foreground(foreground: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> None:
+def _check_foreground(foreground: Mask, shape: tuple[int, ...]) -> None:
     if foreground.shape != shape or foreground.dtype != np.bool_:
         raise InputError(
             f"foreground must be bool of shape {shape}, got {foreground.dtype} of shape {foreground.shape}"
@@ -377,11 +373,8 @@ def _check_foreground(foreground: npt.NDArray[np.bool_], shape: tuple[int, ...])
 def _checked_box(where: Box | None, shape: tuple[int, ...]) -> Box:
     """Slices of explicit start, stop and step."""
     box = (slice(None),) * len(shape) if where is None else where
-    if (
-        not isinstance(box, tuple)
-        or len(box) != len(shape)
-        or not all(isinstance(part, slice) and part.step != 0 for part in box)
-    ):
+    fits = isinstance(box, tuple) and len(box) == len(shape)
+    if not fits or not all(isinstance(part, slice) and part.step != 0 for part in box):
         raise InputError(f"where must be a tuple of {len(shape)} slices, one per spatial axis, got {where!r}")
     explicit = tuple(slice(*part.indices(n)) for part, n in zip(box, shape))
     if any(part.step < 0 for part in explicit):
@@ -411,22 +404,22 @@ class _Unit(NamedTuple):
     The network gives channels last; reordering them would take longer than comparing some offsets.
     """
 
-    vectors: npt.NDArray[np.float32]
+    vectors: FloatArray
     channels_last: bool
 
 
-def _usable(embedding: Array) -> _Unit | torch.Tensor:
+def _usable(embedding: Array) -> _Unit | Tensor:
     """The embedding to compute with, copied only if its order or type needs it."""
     survive_fork()
     if not _in_main_memory(embedding):
-        return cast("torch.Tensor", embedding).detach().float().contiguous()
+        return cast("Tensor", embedding).detach().float().contiguous()
     vectors = numpy_of(embedding).astype(np.float32, copy=False)
     if np.moveaxis(vectors, 0, -1).flags.c_contiguous:
         return _Unit(vectors, True)
     return _Unit(np.ascontiguousarray(vectors), False)
 
 
-def _products(unit: _Unit | torch.Tensor, offset: Sequence[int], box: Box) -> Array:
+def _products(unit: _Unit | Tensor, offset: Sequence[int], box: Box) -> Array:
     """Inner products of shifted slices at the pixels of a box, 0 where there is no partner."""
     shape = tuple(len(range(part.start, part.stop, part.step)) for part in box)
     vectors = unit.vectors if isinstance(unit, _Unit) else unit
@@ -439,7 +432,7 @@ def _products(unit: _Unit | torch.Tensor, offset: Sequence[int], box: Box) -> Ar
     return values
 
 
-def _multiply(first: _Unit, second: npt.NDArray[Any], out: npt.NDArray[np.float32]) -> None:
+def _multiply(first: _Unit, second: npt.NDArray[Any], out: FloatArray) -> None:
     """Inner products over channels, clipped to [-1, 1]; a pair gives the same bits, whatever other pairs are computed.
 
     NumPy's einsum keeps no product in memory. It takes the axis that is fastest in memory last, which fixes the
@@ -459,9 +452,7 @@ def _multiply(first: _Unit, second: npt.NDArray[Any], out: npt.NDArray[np.float3
     np.clip(out, -1, 1, out=out)
 
 
-def _products_on_device(
-    first: torch.Tensor, second: torch.Tensor, shape: tuple[int, ...], places: Box
-) -> torch.Tensor:
+def _products_on_device(first: Tensor, second: Tensor, shape: tuple[int, ...], places: Box) -> Tensor:
     """The same in torch, channel after channel: sums of many terms would depend on the shape."""
     import torch
 
@@ -472,9 +463,7 @@ def _products_on_device(
     return values.clamp_(-1, 1)
 
 
-def _products_of_pairs(
-    unit: _Unit | torch.Tensor, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float32]:
+def _products_of_pairs(unit: _Unit | Tensor, first: Numbers, second: Numbers) -> FloatArray:
     """Affinities of pairs of pixels, which are numbered in C order."""
     if isinstance(unit, _Unit):
         values = np.zeros(len(first), np.float32)
@@ -488,30 +477,30 @@ def _products_of_pairs(
     return numpy_of(_products_on_device(one, other, (len(first),), (slice(None),)))
 
 
-def _picked(unit: _Unit, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+def _picked(unit: _Unit, numbers: Numbers) -> FloatArray:
     """Vectors (D, N) of some pixels, in the embedding's order of memory."""
     count = len(unit.vectors)
     if unit.channels_last:
-        rows: npt.NDArray[np.float32] = np.moveaxis(unit.vectors, 0, -1).reshape(-1, count)
-        transposed: npt.NDArray[np.float32] = rows.take(numbers, axis=0).T
+        rows: FloatArray = np.moveaxis(unit.vectors, 0, -1).reshape(-1, count)
+        transposed: FloatArray = rows.take(numbers, axis=0).T
         return transposed
-    columns: npt.NDArray[np.float32] = unit.vectors.reshape(count, -1)
-    picked: npt.NDArray[np.float32] = columns.take(numbers, axis=1)
+    columns: FloatArray = unit.vectors.reshape(count, -1)
+    picked: FloatArray = columns.take(numbers, axis=1)
     return picked
 
 
-def _all_products(unit: _Unit | torch.Tensor, neighborhood: Neighborhood) -> Array:
+def _all_products(unit: _Unit | Tensor, neighborhood: Neighborhood) -> Array:
     """All offsets at all pixels; in main memory, torch's threads take one offset each."""
     import torch
 
     if not isinstance(unit, _Unit):
         everywhere = _checked_box(None, tuple(unit.shape[1:]))
         channels = [_products(unit, offset, everywhere) for offset in neighborhood.offsets]
-        return torch.stack(cast("list[torch.Tensor]", channels))
+        return torch.stack(cast("list[Tensor]", channels))
     vectors, shape = unit.vectors, unit.vectors.shape[1:]
     values = np.zeros((len(neighborhood), *shape), dtype=np.float32)
 
-    def fill(task: tuple[npt.NDArray[np.float32], tuple[int, ...]]) -> None:
+    def fill(task: tuple[FloatArray, tuple[int, ...]]) -> None:
         channel, offset = task
         here, there = pair_boxes(shape, offset)
         ends = (slice(None), *here), (slice(None), *there)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.affinity import affinities, pair_boxes
+from pixel_embedded_affinity.affinity import Array, affinities, pair_boxes
+from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_labels
 from pixel_embedded_affinity.labels import as_labels
 from pixel_embedded_affinity.neighborhood import Neighborhood
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Array
-    from pixel_embedded_affinity.embedding import Embedding
 
 Confidences = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]

@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -27,6 +26,7 @@ from pixel_embedded_affinity.geometry.tiling import (
     tiles,
 )
 from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries, pixel_sizes
+from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.network.base import channels_last
 from pixel_embedded_affinity.runtime.device import autocast, survive_fork
@@ -104,9 +104,9 @@ class Embedding:
         seen = tuple(map(len, sides))
         return Embedding(self.values[_channels_of(vectors)], foreground, stride=self.stride, seen=seen)
 
-    def numpy(self) -> npt.NDArray[np.float32]:
+    def numpy(self) -> FloatArray:
         """Return the embedding values as a NumPy array ``(D, *spatial)`` in main memory."""
-        array: npt.NDArray[np.float32] = self.values.cpu().numpy()
+        array: FloatArray = self.values.cpu().numpy()
         return array
 
 
@@ -127,7 +127,7 @@ def _over_lengths(embedding: torch.Tensor, lengths: torch.Tensor) -> torch.Tenso
 
 def embed(
     network: nn.Module,
-    image: npt.NDArray[np.float32],
+    image: FloatArray,
     device: torch.device,
     precision: str = "auto",
     *,
@@ -175,15 +175,23 @@ def embed(
         has another number of axes than the network; tiles or several views are asked for, and the network has no
         ``grid``; or `views` is not a valid number of views.
     """
-    ndim = ndim_of(network)
+    ndim, run = ndim_of(network), _Run(network, device, precision, tiling)
     _check_axes(network, image, ndim)
     if checked_views(views, ndim, pixel_size) == 1:
-        return _one_view(network, image, device, precision, tiling)
-    seen = geometries(views, ndim, _alike(network, ndim, pixel_size))
-    return _several_views(network, image, device, precision, tiling, seen)
+        return _one_view(run, image)
+    return _several_views(run, image, geometries(views, ndim, _alike(network, ndim, pixel_size)))
 
 
-def _check_axes(network: nn.Module, image: npt.NDArray[np.float32], ndim: int) -> None:
+class _Run(NamedTuple):
+    """A network, where and in what it computes, and how images are cut for it."""
+
+    network: nn.Module
+    device: torch.device
+    precision: str
+    tiling: Tiling
+
+
+def _check_axes(network: nn.Module, image: FloatArray, ndim: int) -> None:
     if image.ndim != ndim + 1:
         raise InputError(
             f"network {type(network).__name__} takes an image (C, {', '.join(SPATIAL[ndim])}), got one of shape "
@@ -196,18 +204,16 @@ def _alike(network: nn.Module, ndim: int, pixel_size: Sequence[float] | None) ->
     return list(zip(pixel_sizes(ndim, pixel_size), grid_of(network), stride_of(network)))
 
 
-def _one_view(
-    network: nn.Module, image: npt.NDArray[np.float32], device: torch.device, precision: str, tiling: Tiling
-) -> Embedding:
+def _one_view(run: _Run, image: FloatArray) -> Embedding:
     """The network's output on the image as it is, in tiles where asked for or needed."""
     shape = image.shape[1:]
-    size = _size(network, shape, device, tiling)
+    size = _size(run, shape)
     if size is None:
-        return _whole(network, image, device, precision)
-    grid = grid_of(network)
+        return _whole(run, image)
+    grid = grid_of(run.network)
     while True:
         try:
-            return _tiled(network, image, device, precision, size, tiling)
+            return _tiled(run, image, size)
         except (MemoryError, RuntimeError) as error:
             smaller = halved(tuple(map(min, size, shape)), grid)
             if not is_out_of_memory(error) or smaller == size:
@@ -216,29 +222,22 @@ def _one_view(
                 "memory does not suffice for tiles of %s; going on with tiles of %s", size, smaller
             )
             size = smaller
-        if device.type == "cuda":
+        if run.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def _several_views(
-    network: nn.Module,
-    image: npt.NDArray[np.float32],
-    device: torch.device,
-    precision: str,
-    tiling: Tiling,
-    views: Sequence[Geometry],
-) -> Embedding:
+def _several_views(run: _Run, image: FloatArray, views: Sequence[Geometry]) -> Embedding:
     """The views' embeddings in one.
 
     The image is first extended to a multiple of the network's grid, as the network itself would do. The grid then
     lies at the same places in every view, and a part of an image gives what it gives in the whole.
     """
     shape = image.shape[1:]
-    extended = _padded(image, tuple(slice(0, end) for end in map(rounded_up, shape, grid_of(network))))
+    extended = _padded(image, tuple(slice(0, end) for end in map(rounded_up, shape, grid_of(run.network))))
     whole = tuple(slice(0, length) for length in shape)
     for number, geometry in enumerate(views):
         seen = np.ascontiguousarray(geometry.apply(torch.from_numpy(extended)).numpy())
-        found = _one_view(network, seen, device, precision, tiling)
+        found = _one_view(run, seen)
         mapped = _mapped_back(found, geometry, extended.shape[1:]).crop(whole)
         if number == 0:
             result = _empty_views(mapped, len(views))
@@ -264,42 +263,37 @@ def _empty_views(found: Embedding, views: int) -> Embedding:
 def _add_view(result: Embedding, found: Embedding, number: int, views: int) -> None:
     channels = len(found.values)
     with torch.inference_mode():
-        torch.div(
-            found.values, math.sqrt(views), out=result.values[number * channels : (number + 1) * channels]
-        )
+        place = result.values[number * channels : (number + 1) * channels]
+        torch.div(found.values, math.sqrt(views), out=place)
         if result.foreground is not None and found.foreground is not None:
             result.foreground.add_(found.foreground, alpha=1 / views)
 
 
-def _size(
-    network: nn.Module, shape: Sequence[int], device: torch.device, tiling: Tiling
-) -> tuple[int, ...] | None:
+def _size(run: _Run, shape: Sequence[int]) -> tuple[int, ...] | None:
     """Size of the tiles; None for the whole image, without smaller tiles to fall back on."""
-    if tiling.size is None:
+    if run.tiling.size is None:
         return None
-    if isinstance(tiling.size, str):
-        return _fitting(network, shape, device, tiling) if hasattr(network, "memory_per_pixel") else None
-    return tiling.size_of(len(shape))
+    if isinstance(run.tiling.size, str):
+        return _fitting(run, shape) if hasattr(run.network, "memory_per_pixel") else None
+    return run.tiling.size_of(len(shape))
 
 
-def _fitting(
-    network: nn.Module, shape: Sequence[int], device: torch.device, tiling: Tiling
-) -> tuple[int, ...]:
+def _fitting(run: _Run, shape: Sequence[int]) -> tuple[int, ...]:
     """The whole image if it fits into memory, else the largest tile that does."""
-    grid, pixels = grid_of(network), _affordable(network, device)
+    grid, pixels = grid_of(run.network), _affordable(run)
     if math.prod(map(rounded_up, shape, grid)) <= pixels:
         return tuple(shape)
-    size, halo = (_LARGEST_TILE,) * len(shape), halo_of(network, tiling)
+    size, halo = (_LARGEST_TILE,) * len(shape), halo_of(run.network, run.tiling)
     while math.prod(outer_shape(shape, size, halo=halo, grid=grid)) > pixels and size != grid:
         size = halved(size, grid)
     logger.info("the image of %s pixels goes through the network in tiles of %s", tuple(shape), size)
     return size
 
 
-def _affordable(network: nn.Module, device: torch.device) -> int:
+def _affordable(run: _Run) -> int:
     """Pixels that may go through the network at once."""
-    per_pixel: int = network.memory_per_pixel()  # type: ignore[operator]
-    return int(_SHARE * free_memory(device)) // per_pixel
+    per_pixel: int = run.network.memory_per_pixel()  # type: ignore[operator]
+    return int(_SHARE * free_memory(run.device)) // per_pixel
 
 
 def ndim_of(network: nn.Module) -> int:
@@ -361,51 +355,39 @@ def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
     return tiling.halo_of(ndim, per_axis(radius(), ndim, "receptive_radius()", least=0))
 
 
-def _whole(
-    network: nn.Module, image: npt.NDArray[np.float32], device: torch.device, precision: str
-) -> Embedding:
+def _whole(run: _Run, image: FloatArray) -> Embedding:
     """The network's output on one image, scaled."""
-    (found,) = _of_batch(network, image[np.newaxis], device, precision)
+    (found,) = _of_batch(run, image[np.newaxis])
     return found
 
 
-def _of_batch(
-    network: nn.Module, images: npt.NDArray[np.float32], device: torch.device, precision: str
-) -> list[Embedding]:
+def _of_batch(run: _Run, images: FloatArray) -> list[Embedding]:
     """The network's output on images (N, C, *spatial), scaled."""
     survive_fork()
-    with torch.inference_mode(), autocast(device, precision):
-        batch = channels_last(torch.from_numpy(images).to(device))
-        output = network(batch)
+    with torch.inference_mode(), autocast(run.device, run.precision):
+        output = run.network(channels_last(torch.from_numpy(images).to(run.device)))
         vectors = [vectors.float() for vectors in output.embedding]
         lengths = [_lengths(embedding) for embedding in vectors]
         values = [_over_lengths(embedding, length) for embedding, length in zip(vectors, lengths)]
         logits = [None] * len(values) if output.foreground is None else output.foreground[:, 0]
         foregrounds = [None if logit is None else logit.float().sigmoid() for logit in logits]
     _refuse_overflow(images, *lengths, *foregrounds)
-    stride = stride_of(network)
+    stride = stride_of(run.network)
     return [
         Embedding(one, inside, stride=stride if max(stride) > 1 else None, seen=images.shape[2:])
         for one, inside in zip(values, foregrounds)
     ]
 
 
-def _tiled(
-    network: nn.Module,
-    image: npt.NDArray[np.float32],
-    device: torch.device,
-    precision: str,
-    size: Sequence[int],
-    tiling: Tiling,
-) -> Embedding:
+def _tiled(run: _Run, image: FloatArray, size: Sequence[int]) -> Embedding:
     """The same, put together from tiles."""
     shape = image.shape[1:]
-    if all(part >= length for part, length in zip(size, shape)):  # one tile needs no halo
-        return _whole(network, image, device, precision)
-    parts = tiles(shape, size, halo=halo_of(network, tiling), grid=grid_of(network))
+    if all(part >= length for part, length in zip(size, shape)):  # what the network reads need not be known
+        return _whole(run, image)
+    parts = tiles(shape, size, halo=halo_of(run.network, run.tiling), grid=grid_of(run.network))
     if len(parts) == 1:
-        return _whole(network, image, device, precision)
-    found = _of_tiles(network, image, device, precision, parts)
+        return _whole(run, image)
+    found = _of_tiles(run, image, parts)
     first = next(found)
     result = _empty_like(first[1], shape)
     for tile, part in chain([first], found):
@@ -413,19 +395,13 @@ def _tiled(
     return result
 
 
-def _of_tiles(
-    network: nn.Module,
-    image: npt.NDArray[np.float32],
-    device: torch.device,
-    precision: str,
-    parts: Sequence[Tile],
-) -> Iterator[tuple[Tile, Embedding]]:
+def _of_tiles(run: _Run, image: FloatArray, parts: Sequence[Tile]) -> Iterator[tuple[Tile, Embedding]]:
     """Each tile with its embedding, in batches."""
-    count = _batch_size(network, device, parts[0])
+    count = _batch_size(run, parts[0])
     for start in range(0, len(parts), count):
         batch = parts[start : start + count]
         images = np.stack([_padded(image, tile.outer) for tile in batch])
-        yield from zip(batch, _of_batch(network, images, device, precision))
+        yield from zip(batch, _of_batch(run, images))
 
 
 def _channels_of(box: Box) -> Box:
@@ -439,14 +415,14 @@ def _strided(box: Iterable[slice | range], stride: Iterable[int] | None) -> Box:
     return tuple(slice(side.start // step, -(-side.stop // step)) for side, step in zip(box, steps))
 
 
-def _batch_size(network: nn.Module, device: torch.device, tile: Tile) -> int:
+def _batch_size(run: _Run, tile: Tile) -> int:
     """Number of tiles that go through the network together; on a CPU that is no faster than one by one."""
-    if device.type != "cuda" or not hasattr(network, "memory_per_pixel"):
+    if run.device.type != "cuda" or not hasattr(run.network, "memory_per_pixel"):
         return 1
-    return max(1, min(_LARGEST_BATCH, _affordable(network, device) // math.prod(shape_of(tile.outer))))
+    return max(1, min(_LARGEST_BATCH, _affordable(run) // math.prod(shape_of(tile.outer))))
 
 
-def _padded(image: npt.NDArray[np.float32], box: Box) -> npt.NDArray[np.float32]:
+def _padded(image: FloatArray, box: Box) -> FloatArray:
     """A part of an image; beyond the image its last pixels are repeated, as the network does."""
     part = image[_channels_of(box)]
     missing = [length - there for length, there in zip(shape_of(box), part.shape[1:])]
@@ -471,7 +447,7 @@ def _put(result: Embedding, tile: Tile, found: Embedding) -> None:
             result.foreground[tile.core] = part.foreground
 
 
-def _refuse_overflow(image: npt.NDArray[np.float32], *outputs: torch.Tensor | None) -> None:
+def _refuse_overflow(image: FloatArray, *outputs: torch.Tensor | None) -> None:
     """Refuse output that is not finite: it would silently become background, or similar to nothing."""
     if not all(bool(output.sum().isfinite()) for output in outputs if output is not None):
         raise InputError(

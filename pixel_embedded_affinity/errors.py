@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 _LONGEST = 2000
 _LONGEST_OF_OTHERS = 200
 
@@ -56,3 +59,18 @@ class DeviceError(PixelEmbeddedAffinityError, RuntimeError):
 
 class MissingDependencyError(PixelEmbeddedAffinityError, ImportError):
     """An optional package that a feature needs and that is not installed."""
+
+
+def optional_module(name: str, complaint: str) -> Any:
+    """Import a module of a package that need not be installed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not there, with the complaint as its message.
+    """
+    try:
+        importlib.import_module(name.partition(".")[0])
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(complaint) from error

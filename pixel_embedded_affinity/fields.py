@@ -61,7 +61,9 @@ class Check:
             raise InputError(f"{name} must be {self.what}, got {value!r}{advice}") from None
 
 
-def integer(least: int | None = None, most: int | None = None, *, multiple: int = 1) -> Check:
+def integer(
+    least: int | None = None, most: int | None = None, *, multiple: int = 1, advice: str = ""
+) -> Check:
     """Integers of Python, NumPy or torch within bounds; no floats and no booleans."""
 
     def convert(value: Any, name: str) -> int:
@@ -70,7 +72,7 @@ def integer(least: int | None = None, most: int | None = None, *, multiple: int 
         return number
 
     what = f"a positive multiple of {multiple}" if multiple > 1 else f"an integer{_bounds(least, most)}"
-    return Check(what, convert, int)
+    return Check(what, convert, int, advice)
 
 
 def number(

@@ -75,9 +75,8 @@ class Image:
         """
         self._check_axis_count(spatial)
         letters = self._spatial_letters()
-        return np.ascontiguousarray(
-            spatial.transpose([letters.index(letter) for letter in SPATIAL[len(letters)]])
-        )
+        order = [letters.index(letter) for letter in SPATIAL[len(letters)]]
+        return np.ascontiguousarray(spatial.transpose(order))
 
     def _spatial_letters(self) -> str:
         return self.source_axes.replace("C", "")

@@ -15,6 +15,9 @@ from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
 Labels = npt.NDArray[np.int32]
 """int32, 0 = background, objects 1..n."""
 
+Mask = npt.NDArray[np.bool_]
+"""Whether something is at a pixel."""
+
 SPATIAL = {2: "YX", 3: "ZYX"}
 """Letters of the spatial axes, by their number."""
 
@@ -40,7 +43,7 @@ def relabel(labels: ArrayLike) -> Labels:
     return painted(ordered_runs(labels))
 
 
-def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> npt.NDArray[np.bool_]:
+def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> Mask:
     """Convert a foreground mask into a bool array of its own.
 
     Parameters

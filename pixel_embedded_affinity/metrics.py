@@ -10,7 +10,6 @@ one of them has objects.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import number
 
+LabelArray = npt.NDArray[np.integer]
 Counts = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -62,8 +63,8 @@ class Contingency:
         Pixels of each of these cells; their sum is the number of pixels of the image.
     """
 
-    truth_labels: npt.NDArray[np.integer]
-    prediction_labels: npt.NDArray[np.integer]
+    truth_labels: LabelArray
+    prediction_labels: LabelArray
     truth_sizes: Counts
     prediction_sizes: Counts
     truth_index: Indices
@@ -508,11 +509,7 @@ def evaluate(
     """
     limits = _checked_thresholds(thresholds)
     table = Contingency.of(truth, prediction)
-    return {
-        **_leaf_scores(table),
-        **_nucleus_scores(table, limits),
-        **_neuron_scores(table, ignore_background),
-    }
+    return _leaf_scores(table) | _nucleus_scores(table, limits) | _neuron_scores(table, ignore_background)
 
 
 def _leaf_scores(table: Contingency) -> dict[str, float]:
@@ -553,7 +550,7 @@ def _neuron_scores(table: Contingency, ignore_background: bool) -> dict[str, flo
     }
 
 
-def _label_image(labels: npt.ArrayLike, name: str) -> npt.NDArray[np.integer]:
+def _label_image(labels: npt.ArrayLike, name: str) -> LabelArray:
     """Check one label image; `name` is the argument that the error message blames."""
     if np.ma.is_masked(labels):
         raise InputError(f"{name} has masked entries; fill them, with 0 for background, before comparing")
@@ -572,9 +569,7 @@ def _label_image(labels: npt.ArrayLike, name: str) -> npt.NDArray[np.integer]:
     return image
 
 
-def _runs(
-    truth: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer], Counts]:
+def _runs(truth: LabelArray, prediction: LabelArray) -> tuple[LabelArray, LabelArray, Counts]:
     """Collapse runs of pixels with the same two labels; label images have few, so sorting them is cheap."""
     changes = (truth[1:] != truth[:-1]) | (prediction[1:] != prediction[:-1])
     starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
@@ -582,7 +577,7 @@ def _runs(
     return truth[starts], prediction[starts], lengths
 
 
-def _indexed(labels: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.integer], Indices]:
+def _indexed(labels: LabelArray) -> tuple[LabelArray, Indices]:
     """Distinct labels with 0 always first, and the position of each label among them."""
     # A zero of the same type: mixing int64 and uint64 would give floats.
     with_background = np.concatenate((np.zeros(1, labels.dtype), labels))
@@ -712,10 +707,7 @@ def _pairs(sizes: Counts) -> float:
 
 
 def _checked_threshold(threshold: float) -> float:
-    is_number = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
-    if not is_number or not 0 <= threshold < 1:
-        raise InputError(f"an IoU threshold must be a number of at least 0 and below 1, got {threshold!r}")
-    return float(threshold)
+    return float(number(0, below=1)(threshold, "an IoU threshold"))
 
 
 def _checked_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:

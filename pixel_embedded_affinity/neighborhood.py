@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.fields import as_integer, refuse_unknown
 
 if TYPE_CHECKING:
@@ -288,11 +288,9 @@ class Neighborhood:
 
 def _is_sequence(values: Any) -> bool:
     """Tell whether there is something to iterate over; arrays of no axis say so, but refuse."""
-    return (
-        isinstance(values, Iterable)
-        and not isinstance(values, (str, bytes))
-        and getattr(values, "ndim", 1) > 0
-    )
+    if isinstance(values, (str, bytes)):
+        return False
+    return isinstance(values, Iterable) and getattr(values, "ndim", 1) > 0
 
 
 def _as_sequence(values: Any, name: str) -> list[Any]:
@@ -445,14 +443,12 @@ def new_axes(ndim: int = 2) -> Axes:
     MissingDependencyError
         If matplotlib is not installed; the extra ``plot`` brings it.
     """
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plotting needs the package matplotlib, which is not installed; "
-            'run: pip install "pixel-embedded-affinity[plot]"'
-        ) from error
-    return pyplot.figure().add_subplot(projection="3d" if ndim == 3 else None)
+    pyplot = optional_module(
+        "matplotlib.pyplot",
+        "plotting needs the package matplotlib, which is not installed; "
+        'run: pip install "pixel-embedded-affinity[plot]"',
+    )
+    return pyplot.figure().add_subplot(projection="3d" if ndim == 3 else None)  # type: ignore[no-any-return]
 
 
 def _draw(axes: Any, offsets: list[Offset], name: str, color: str) -> None:

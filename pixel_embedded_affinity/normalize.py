@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, choice, list_of, number, optional, setting
+from pixel_embedded_affinity.io.arrays import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Normalization(Settings, section="normalization"):
             )
 
 
-def normalize(values: npt.NDArray[np.float32], normalization: Normalization) -> npt.NDArray[np.float32]:
+def normalize(values: FloatArray, normalization: Normalization) -> FloatArray:
     """Normalize an image by statistics of the whole image.
 
     Parameters
@@ -112,7 +112,7 @@ def normalize(values: npt.NDArray[np.float32], normalization: Normalization) -> 
     return result
 
 
-def _scaled(values: npt.NDArray[np.float32], normalization: Normalization) -> npt.NDArray[np.float32]:
+def _scaled(values: FloatArray, normalization: Normalization) -> FloatArray:
     if normalization.kind == "percentile":
         return _scaled_by_percentiles(values, normalization.lower, normalization.upper)
     if normalization.kind == "fixed":
@@ -120,19 +120,13 @@ def _scaled(values: npt.NDArray[np.float32], normalization: Normalization) -> np
     return np.array(values, dtype=np.float32, order="C")
 
 
-def _scaled_by_percentiles(
-    values: npt.NDArray[np.float32], lower: float, upper: float
-) -> npt.NDArray[np.float32]:
+def _scaled_by_percentiles(values: FloatArray, lower: float, upper: float) -> FloatArray:
     low, high = _percentiles(values, lower, upper)
     span = np.float32(high - low)
     if span == 0:
         if values.min() != values.max():
-            logger.warning(
-                "percentiles %g and %g of the image are equal (%g); it is normalized to zeros",
-                lower,
-                upper,
-                low,
-            )
+            text = "percentiles %g and %g of the image are equal (%g); it is normalized to zeros"
+            logger.warning(text, lower, upper, low)
         return np.zeros(values.shape, dtype=np.float32)
     result = np.array(values, dtype=np.float32, order="C")
     result -= np.float32(low)
@@ -140,9 +134,7 @@ def _scaled_by_percentiles(
     return result
 
 
-def _scaled_by_statistics(
-    values: npt.NDArray[np.float32], mean: tuple[float, ...], std: tuple[float, ...]
-) -> npt.NDArray[np.float32]:
+def _scaled_by_statistics(values: FloatArray, mean: tuple[float, ...], std: tuple[float, ...]) -> FloatArray:
     if values.shape[0] != len(mean):
         raise InputError(
             f"image of {values.shape[0]} channel(s); normalization has mean and std for {len(mean)}; "
@@ -155,7 +147,7 @@ def _scaled_by_statistics(
     return result
 
 
-def _percentiles(values: npt.NDArray[np.float32], lower: float, upper: float) -> tuple[float, float]:
+def _percentiles(values: FloatArray, lower: float, upper: float) -> tuple[float, float]:
     """Return two percentiles, interpolated linearly between the nearest ranks.
 
     One partition for each rank, the second within the upper part of the first, takes a third of the time of
@@ -174,7 +166,7 @@ def _rank(size: int, percentile: float) -> float:
     return round((size - 1) * percentile / 100, 6)
 
 
-def _interpolated_rank(values: npt.NDArray[np.float32], rank: float) -> float:
+def _interpolated_rank(values: FloatArray, rank: float) -> float:
     """Return the value at a fractional rank; partitions `values` in place around the rank."""
     below = math.floor(rank)
     values.partition(below)

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from pixel_embedded_affinity.affinity import Affinities, affinities, numpy_of
+from pixel_embedded_affinity.affinity import Affinities, Array, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.confidence import object_confidence
@@ -33,7 +33,8 @@ from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_ima
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.image import Image, as_image
-from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.ahead import one_ahead
@@ -41,10 +42,7 @@ from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Array
-
-Mask = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.integer[Any]]
 
 
 @contextmanager
@@ -82,19 +80,12 @@ class Embedder:
         """Spatial axes of the images that the network takes, 2 or 3."""
         return ndim_of(self.network)
 
-    def __call__(
-        self, values: npt.NDArray[np.float32], config: ModelConfig, tiling: Tiling = WHOLE
-    ) -> Embedding:
+    def __call__(self, values: FloatArray, config: ModelConfig, tiling: Tiling = WHOLE) -> Embedding:
         """Embed normalized, scaled values ``(C, *spatial)``."""
+        device, views, size = self.device, config.views, config.pixel_size
         with working(self.threads):
             return embed(
-                self.network,
-                values,
-                self.device,
-                self.precision,
-                tiling=tiling,
-                views=config.views,
-                pixel_size=config.pixel_size,
+                self.network, values, device, self.precision, tiling=tiling, views=views, pixel_size=size
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,7 +118,7 @@ class Labeler:
         """Cluster and postprocess, at the embedding's resolution."""
         return postprocessed(self.clustered(pairs, inside), pairs.source, self.config)
 
-    def clustered(self, pairs: Affinities, inside: Mask | None) -> npt.NDArray[np.integer[Any]]:
+    def clustered(self, pairs: Affinities, inside: Mask | None) -> Integers:
         """Return the clusterer's objects; the labels of a plug-in are checked."""
         with working(self.threads):
             return as_labels(self.clusterer(pairs, foreground=inside), pairs.spatial_shape)
@@ -256,9 +247,7 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
     return labels_of_image(seen, embedding.image_shape or embedding.seen_shape, given)
 
 
-def postprocessed(
-    labels: npt.NDArray[np.integer[Any]], embedding: Array | None, config: ModelConfig
-) -> Labels:
+def postprocessed(labels: Integers, embedding: Array | None, config: ModelConfig) -> Labels:
     """Postprocess labels at the embedding's positions; the embedding is fetched from its device only if needed."""
     if embedding is None or not config.postprocess.needs_embedding:
         return config.postprocess(labels, sampling=config.sampling)
@@ -379,11 +368,9 @@ def checked_clusterer(given: str | Clusterer | None, config: ModelConfig) -> Clu
 def _takes_affinities(clusterer: Callable[..., Any]) -> bool:
     """Whether something can be called as clusterers are; True where Python cannot tell."""
     try:
-        signature = inspect.signature(clusterer)
-    except ValueError:
-        return True
-    try:
-        signature.bind(None, foreground=None)
+        inspect.signature(clusterer).bind(None, foreground=None)
     except TypeError:
         return False
+    except ValueError:
+        return True
     return True

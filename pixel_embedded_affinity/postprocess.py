@@ -26,13 +26,14 @@ from pixel_embedded_affinity.fields import (
     switch,
 )
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
-from pixel_embedded_affinity.labels import Labels, Runs, ordered_runs, painted
+from pixel_embedded_affinity.labels import Labels, Mask, Runs, ordered_runs, painted
 from pixel_embedded_affinity.labels import relabel as relabel
 
 MERGE_RADII_BY = ("border", "similarity")
 """How `Postprocess` chooses the neighbor that a thin object joins."""
 
 _Integers = NDArray[np.intp]
+_Floats = NDArray[np.float64]
 
 _SIZE, _SIMILARITY = integer(0), number(-1, 1)
 _SIZES, _RADII = list_of(_SIZE), list_of(number(0))
@@ -392,7 +393,7 @@ def _checked_embedding(embedding: ArrayLike, shape: tuple[int, ...]) -> NDArray[
     return array
 
 
-def _summed_embeddings(ordered: Labels, embedding: NDArray[Any], count: int) -> NDArray[np.float64]:
+def _summed_embeddings(ordered: Labels, embedding: NDArray[Any], count: int) -> _Floats:
     """Sum of the embeddings of each object's pixels, (count, D); 0 for background."""
     from scipy import sparse
 
@@ -402,11 +403,11 @@ def _summed_embeddings(ordered: Labels, embedding: NDArray[Any], count: int) -> 
         (np.ones(len(objects), np.float32), (objects, np.arange(len(objects)))), shape=(count, len(objects))
     )
     vectors = np.moveaxis(embedding, 0, -1)[inside]
-    sums: NDArray[np.float64] = (of_object @ vectors).astype(np.float64)
+    sums: _Floats = (of_object @ vectors).astype(np.float64)
     return sums
 
 
-def _joined_alike(sums: NDArray[np.float64], first: list[int], second: list[int], least: float) -> _Integers:
+def _joined_alike(sums: _Floats, first: list[int], second: list[int], least: float) -> _Integers:
     """For each object, the first of the objects that it becomes one with."""
     neighbors: list[set[int]] = [set() for _ in sums]
     for one, other in zip(first, second):
@@ -431,7 +432,7 @@ def _joined_alike(sums: NDArray[np.float64], first: list[int], second: list[int]
     return target
 
 
-def _unlike(sums: NDArray[np.float64], one: int, other: int) -> tuple[float, int, int]:
+def _unlike(sums: _Floats, one: int, other: int) -> tuple[float, int, int]:
     """The negative cosine of two sums of embeddings, and the two objects in ascending order."""
     low, high = min(one, other), max(one, other)
     lengths = np.linalg.norm(sums[low]) * np.linalg.norm(sums[high])
@@ -445,7 +446,7 @@ def _areas(runs: Runs) -> _Integers:
     return areas
 
 
-def _kept(runs: Runs, kept: NDArray[np.bool_], target: _Integers | None = None) -> Runs:
+def _kept(runs: Runs, kept: Mask, target: _Integers | None = None) -> Runs:
     """Runs of the kept objects, numbered anew; each object becomes its `target` before."""
     numbers = np.cumsum(kept[1:], dtype=np.int32)
     table = np.concatenate((np.zeros(1, np.int32), np.where(kept[1:], numbers, np.int32(0))))
@@ -495,7 +496,7 @@ def _merge_pass(areas: _Integers, borders: _Borders, size: int) -> _Integers:
     return _targets(borders, areas < size, borders.length)
 
 
-def _targets(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[Any]) -> _Integers:
+def _targets(borders: _Borders, fragment: Mask, nearness: NDArray[Any]) -> _Integers:
     """For each object, the first of the objects that it becomes one with when fragments merge.
 
     A fragment joins its nearest neighbor; `nearness` has a number for each entry of `borders`.
@@ -514,7 +515,7 @@ def _targets(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[A
     return merged
 
 
-def _radii(ordered: Labels, spacing: Sequence[float]) -> NDArray[np.float64]:
+def _radii(ordered: Labels, spacing: Sequence[float]) -> _Floats:
     """Distance from the innermost pixel of each object to the nearest one outside; infinite for background."""
     from scipy import ndimage
 
@@ -529,9 +530,7 @@ def _radii(ordered: Labels, spacing: Sequence[float]) -> NDArray[np.float64]:
     return radii
 
 
-def _merged_where(
-    ordered: Labels, fragment: NDArray[np.bool_], sums: NDArray[np.float64] | None
-) -> tuple[Labels, NDArray[np.float64] | None]:
+def _merged_where(ordered: Labels, fragment: Mask, sums: _Floats | None) -> tuple[Labels, _Floats | None]:
     """Labels, and sums of their embeddings, after one pass in which the given objects are the fragments."""
     runs = ordered_runs(ordered)
     borders = _object_borders(ordered, len(fragment))
@@ -545,15 +544,15 @@ def _merged_where(
     return painted(_kept(runs, kept, target)), sums
 
 
-def _cosines(sums: NDArray[np.float64], borders: _Borders) -> NDArray[np.float64]:
+def _cosines(sums: _Floats, borders: _Borders) -> _Floats:
     """Cosine of the summed embeddings of every two neighbors, 0 where a sum is zero."""
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     unit = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
-    cosines: NDArray[np.float64] = np.einsum("ij,ij->i", unit[borders.first], unit[borders.second])
+    cosines: _Floats = np.einsum("ij,ij->i", unit[borders.first], unit[borders.second])
     return cosines
 
 
-def _choices(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[Any]) -> _Integers:
+def _choices(borders: _Borders, fragment: Mask, nearness: NDArray[Any]) -> _Integers:
     """Neighbor that each fragment joins; every other object stays with itself."""
     source = np.concatenate((borders.first, borders.second))
     neighbor = np.concatenate((borders.second, borders.first))
@@ -565,7 +564,7 @@ def _choices(borders: _Borders, fragment: NDArray[np.bool_], nearness: NDArray[A
     return target
 
 
-def _hole_owners(regions: NDArray[np.int32], count: int, ordered: Labels) -> Labels:
+def _hole_owners(regions: Labels, count: int, ordered: Labels) -> Labels:
     """Label of the object that owns each background region, where the region is a hole, else 0."""
     closed = np.ones(count + 1, bool)
     closed[0] = False
@@ -580,9 +579,7 @@ def _hole_owners(regions: NDArray[np.int32], count: int, ordered: Labels) -> Lab
     return owners
 
 
-def _region_contacts(
-    regions: NDArray[np.int32], closed: NDArray[np.bool_], ordered: Labels
-) -> tuple[_Integers, _Integers]:
+def _region_contacts(regions: Labels, closed: Mask, ordered: Labels) -> tuple[_Integers, _Integers]:
     """Pairs of a closed background region and an object that it touches, each pair once."""
     count = int(ordered.max()) + 1
     enclosed = closed[regions]

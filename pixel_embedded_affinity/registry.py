@@ -10,11 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pixel_embedded_affinity.errors import (
-    InputError,
-    MissingDependencyError,
-    PixelEmbeddedAffinityError,
-)
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError, PixelEmbeddedAffinityError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -121,7 +117,7 @@ class Registry(Generic[T]):
             If the factory has no such setting, or refuses its value.
         """
         factory = self.get(name)
-        self._refuse_unknown_settings(name, factory, settings)
+        self._refuse_unknown(name, factory, settings)
         try:
             return factory(**settings)
         except PixelEmbeddedAffinityError:
@@ -191,9 +187,7 @@ class Registry(Generic[T]):
                 "install what it needs"
             ) from error
 
-    def _refuse_unknown_settings(
-        self, name: str, factory: Callable[..., T], settings: dict[str, Any]
-    ) -> None:
+    def _refuse_unknown(self, name: str, factory: Callable[..., T], settings: dict[str, Any]) -> None:
         parameters = inspect.signature(factory).parameters
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
             return

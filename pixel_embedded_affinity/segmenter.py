@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from pixel_embedded_affinity import pipeline
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
@@ -23,17 +24,7 @@ from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.base import check_ndim, ready
 from pixel_embedded_affinity.network.build import read_model
-from pixel_embedded_affinity.pipeline import (
-    Embedder,
-    Labeler,
-    Segmentation,
-    analyzed,
-    call_settings,
-    checked_clusterer,
-    cluster,
-    see,
-    segmented_each,
-)
+from pixel_embedded_affinity.pipeline import Segmentation
 from pixel_embedded_affinity.runtime.device import checked_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.progress import Progress
 
@@ -87,10 +78,10 @@ class Segmenter:
         count = checked_threads(threads)
         self.config = config
         check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
-        self._embedder = Embedder(ready(network).to(place), place, precision, count)
+        self._embedder = pipeline.Embedder(ready(network).to(place), place, precision, count)
 
     @property
-    def embedder(self) -> Embedder:
+    def embedder(self) -> pipeline.Embedder:
         """The network on its device."""
         return self._embedder
 
@@ -145,8 +136,9 @@ class Segmenter:
         InputError
             If `threads` is not a number of threads.
         """
-        path = resolve(name, offline=offline)
-        return cls._load(path, get_entry(name).sha256, device=device, precision=precision, threads=threads)
+        # The very bytes that become weights are checked against the hash.
+        network, config = read_model(resolve(name, offline=offline), sha256=get_entry(name).sha256)
+        return cls(network, config, device=device, precision=precision, threads=threads)
 
     @classmethod
     def from_file(
@@ -170,14 +162,7 @@ class Segmenter:
         InputError
             If `threads` is not a number of threads.
         """
-        return cls._load(path, None, device=device, precision=precision, threads=threads)
-
-    @classmethod
-    def _load(
-        cls, path: PathLike, sha256: str | None, *, device: str, precision: str, threads: int | None
-    ) -> Segmenter:
-        """Read a model file; a hash is checked against the very bytes that become weights."""
-        network, config = read_model(path, sha256=sha256)
+        network, config = read_model(path)
         return cls(network, config, device=device, precision=precision, threads=threads)
 
     def __repr__(self) -> str:
@@ -224,9 +209,8 @@ class Segmenter:
             raise TypeError(
                 f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}"
             )
-        config = self.config.with_values(
-            {name: value for name, value in settings.items() if value is not None}
-        )
+        given = {name: value for name, value in settings.items() if value is not None}
+        config = self.config.with_values(given)
         get_clusterer(config.clusterer, **config.clusterer_settings)
         changed = copy.copy(self)
         changed.config = config
@@ -366,10 +350,10 @@ class Segmenter:
             The labels, and what they were made from.
         """
         labeler = self._labeler(neighborhood, clusterer, min_size, scale)
-        seen = see(
+        seen = pipeline.see(
             self._embedder, image, labeler.config, axes=axes, foreground=foreground, tiling=as_tiling(tile)
         )
-        return analyzed(seen, labeler)
+        return pipeline.analyzed(seen, labeler)
 
     def embed(
         self, image: Any, *, axes: str | None = None, scale: float | None = None, tile: TileSize = "auto"
@@ -391,8 +375,8 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        config = call_settings(self.config, scale=scale)
-        return see(self._embedder, image, config, axes=axes, tiling=as_tiling(tile)).embedding
+        config = pipeline.call_settings(self.config, scale=scale)
+        return pipeline.see(self._embedder, image, config, axes=axes, tiling=as_tiling(tile)).embedding
 
     def cluster(
         self,
@@ -429,7 +413,7 @@ class Segmenter:
         labeler = self._labeler(neighborhood, clusterer, min_size)
         shape = embedding.image_shape or embedding.seen_shape
         given = None if foreground is None else as_foreground(foreground, shape)
-        return cluster(embedding, given, labeler)
+        return pipeline.cluster(embedding, given, labeler)
 
     def segment_many(
         self,
@@ -470,8 +454,9 @@ class Segmenter:
             If there is no clusterer of that name.
         """
         labeler = self._labeler(neighborhood, clusterer, min_size, scale)
-        prepare = partial(see, self._embedder, config=labeler.config, axes=axes, tiling=as_tiling(tile))
-        return segmented_each(prepare, labeler, images, progress)
+        tiling = as_tiling(tile)
+        prepare = partial(pipeline.see, self._embedder, config=labeler.config, axes=axes, tiling=tiling)
+        return pipeline.segmented_each(prepare, labeler, images, progress)
 
     def segment_large(
         self,
@@ -567,7 +552,7 @@ class Segmenter:
         clusterer: str | Clusterer | None,
         min_size: int | None,
         scale: float | None = None,
-    ) -> Labeler:
+    ) -> pipeline.Labeler:
         """Return the clusterer and the checked settings of a call."""
-        config = call_settings(self.config, neighborhood, clusterer, min_size, scale)
-        return Labeler(config, checked_clusterer(clusterer, config), self.threads)
+        config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale)
+        return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)

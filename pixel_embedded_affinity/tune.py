@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity import metrics
+from pixel_embedded_affinity import metrics, pipeline
 from pixel_embedded_affinity.affinity import affinities
 from pixel_embedded_affinity.clustering import get_clusterer
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig, inference_leaves
@@ -21,16 +22,6 @@ from pixel_embedded_affinity.fields import Settings, leaves
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.labels import Labels, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
-from pixel_embedded_affinity.pipeline import (
-    Embedder,
-    Labeler,
-    Seen,
-    checked_clusterer,
-    positions_inside,
-    postprocessed,
-    restore,
-    see,
-)
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
 
@@ -47,15 +38,10 @@ class Tunable(Protocol):
     config: ModelConfig
 
     @property
-    def embedder(self) -> Embedder:
+    def embedder(self) -> pipeline.Embedder:
         """The network on its device."""
 
-    @property
-    def threads(self) -> int | None:
-        """CPU threads on which it computes."""
-
-    @property
-    def with_settings(self) -> Callable[..., Any]:
+    def with_settings(self, **settings: Any) -> Any:
         """The method that returns the same with other settings."""
 
 
@@ -236,15 +222,8 @@ def _draw_scores(axes: Any, table: Sequence[Row]) -> None:
         points = [(n, row["score"]) for n, row in zip(numbers, table) if row["varied"] == varied]
         axes.plot(*zip(*points), "o", label=varied.replace("_", " "), zorder=2)
     chosen = next(number for number, row in zip(numbers, table) if row["chosen"])
-    axes.plot(
-        chosen,
-        table[chosen - 1]["score"],
-        "o",
-        color="black",
-        markersize=12,
-        fillstyle="none",
-        label="chosen",
-    )
+    ring = {"color": "black", "markersize": 12, "fillstyle": "none", "label": "chosen"}
+    axes.plot(chosen, table[chosen - 1]["score"], "o", **ring)
 
 
 def tune(
@@ -331,13 +310,15 @@ def tune(
     start = _start(trials, segmenter.config, values)
     best = _searched(trials.of, start, values, range(len(samples)), progress)
     further = [key for key in values if key not in _NAMES]
-    return _tuning(segmenter, trials.all, best, _held_out(trials, start, values), further)
+    rows = tuple({**_row(trial, further), "chosen": trial is best} for trial in trials.all)
+    found = segmenter.with_settings(**{name: getattr(best.config, name) for name in SETTINGS})
+    return Tuning(found, rows, _held_out(trials, start, values))
 
 
 class _Sample(NamedTuple):
     """One image: what the network saw of it, and the truth in the network's order of axes."""
 
-    seen: Seen
+    seen: pipeline.Seen
     truth: Labels
 
     @property
@@ -357,6 +338,7 @@ class _Trial(NamedTuple):
         return float(np.mean(self.scores))
 
 
+_Values = dict[str, list[Any]]
 _Attempt = Callable[[ModelConfig, str], _Trial | None]
 
 
@@ -388,16 +370,17 @@ class _Trials:
 
     def _clusters(self, config: ModelConfig) -> list[npt.NDArray[np.integer[Any]]]:
         """The clusterer's objects in every image, before the postprocessing."""
-        key = _key(_unprocessed(config))
+        key = _key(config.changed(postprocess=Postprocess()))
         if key != self._clustered[0]:
-            labeler = Labeler(config, checked_clusterer(None, config), self._segmenter.threads)
+            clusterer = pipeline.checked_clusterer(None, config)
+            labeler = pipeline.Labeler(config, clusterer, self._segmenter.embedder.threads)
             self._clustered = (key, [_clusters(sample.seen, labeler) for sample in self._samples])
         return self._clustered[1]
 
     def _score(self, sample: _Sample, config: ModelConfig, clusters: npt.NDArray[np.integer[Any]]) -> float:
         embedding, given = sample.seen.embedding, sample.seen.given
-        found = postprocessed(clusters, embedding.values, config)
-        score = self._measure(sample.truth, restore(found, embedding, given, config))
+        found = pipeline.postprocessed(clusters, embedding.values, config)
+        score = self._measure(sample.truth, pipeline.restore(found, embedding, given, config))
         try:
             value = float(score)
         except (TypeError, ValueError):
@@ -407,13 +390,13 @@ class _Trials:
         return value
 
 
-def _clusters(seen: Seen, labeler: Labeler) -> npt.NDArray[np.integer[Any]]:
+def _clusters(seen: pipeline.Seen, labeler: pipeline.Labeler) -> npt.NDArray[np.integer[Any]]:
     """Return the clusterer's objects in an image, before the postprocessing."""
     pairs = affinities(seen.embedding, labeler.config.neighborhood).numpy()
-    return labeler.clustered(pairs, positions_inside(seen.embedding, seen.given, labeler.config))
+    return labeler.clustered(pairs, pipeline.positions_inside(seen.embedding, seen.given, labeler.config))
 
 
-def _start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -> _Trial:
+def _start(trials: _Trials, config: ModelConfig, values: _Values) -> _Trial:
     """The model's own settings, or, if they score higher, the first values to try of all but the clusterer."""
     own = trials.of(config, "start")
     for setting, candidates in values.items():
@@ -424,19 +407,14 @@ def _start(trials: _Trials, config: ModelConfig, values: dict[str, list[Any]]) -
 
 
 def _searched(
-    attempt: _Attempt,
-    best: _Trial,
-    values: dict[str, list[Any]],
-    images: Sequence[int],
-    progress: Progress = False,
+    attempt: _Attempt, best: _Trial, values: _Values, images: Sequence[int], progress: Progress = False
 ) -> _Trial:
     """The best settings on some of the images; trials for which `attempt` gives None are skipped."""
     for _ in range(_ROUNDS):
         before = best
         for setting, candidates in values.items():
-            best = _best_value(
-                attempt, best, setting, track(candidates, progress, desc=_name(setting)), images
-            )
+            tracked = track(candidates, progress, desc=_name(setting))
+            best = _best_value(attempt, best, setting, tracked, images)
             finer = _finer(best.config, setting, candidates)
             best = _best_value(attempt, best, setting, finer, images)
         if best is before:
@@ -495,7 +473,7 @@ def _changed(config: ModelConfig, key: str, value: Any) -> ModelConfig:
     return config.with_values({key: value})
 
 
-def _values(config: ModelConfig, search: Search) -> dict[str, list[Any]]:
+def _values(config: ModelConfig, search: Search) -> _Values:
     """The values to try of each setting, in the order of the search, the model's own first; all are checked."""
     if not isinstance(search, Search):
         raise InputError(f"search must be a Search, got {type(search).__name__}")
@@ -510,11 +488,8 @@ def _values(config: ModelConfig, search: Search) -> dict[str, list[Any]]:
 
 def _own_tries(config: ModelConfig, search: Search) -> dict[str, Sequence[Any]]:
     """The values in the fields of a search, by key and in the order of the search."""
-    neighborhoods = [
-        Neighborhood.from_ranges(ranges, directions)
-        for ranges in search.ranges
-        for directions in search.directions
-    ]
+    pairs = itertools.product(search.ranges, search.directions)
+    neighborhoods = [Neighborhood.from_ranges(ranges, directions) for ranges, directions in pairs]
     clusterers = _usual_clusterers(config) if search.clusterers is None else search.clusterers
     values = (search.foreground_thresholds, neighborhoods, search.strides, clusterers)
     return dict(zip(_NAMES, (*values, search.merge_sizes, search.min_sizes, search.fill_holes), strict=True))
@@ -523,11 +498,7 @@ def _own_tries(config: ModelConfig, search: Search) -> dict[str, Sequence[Any]]:
 def _further_tries() -> dict[str, Sequence[Any]]:
     """Values to try of the settings that no field of a search names."""
     named = {*_NAMES, "neighborhood.ranges", "neighborhood.directions"}
-    return {
-        leaf.key: leaf.declared.tries
-        for leaf in inference_leaves()
-        if leaf.declared.tries and leaf.key not in named
-    }
+    return {key: tries for key, tries in _TRIES.items() if tries and key not in named}
 
 
 def _usual_clusterers(config: ModelConfig) -> list[tuple[str, dict[str, Any]]]:
@@ -535,11 +506,8 @@ def _usual_clusterers(config: ModelConfig) -> list[tuple[str, dict[str, Any]]]:
     kind = type(get_clusterer(config.clusterer, **config.clusterer_settings))
     if not issubclass(kind, Settings):
         return []
-    return [
-        (config.clusterer, {**config.clusterer_settings, leaf.key: value})
-        for leaf in leaves(kind)
-        for value in leaf.declared.tries
-    ]
+    tries = [(leaf.key, value) for leaf in leaves(kind) for value in leaf.declared.tries]
+    return [(config.clusterer, {**config.clusterer_settings, key: value}) for key, value in tries]
 
 
 def _present(config: ModelConfig, key: str) -> Any:
@@ -585,9 +553,8 @@ def _samples(
             "one image, and labels for each"
         )
     tasks = list(enumerate(zip(pictures, truths, inside), start=1))
-    samples = [
-        _sample(segmenter, number, *parts, axes) for number, parts in track(tasks, progress, desc="embedding")
-    ]
+    tracked = track(tasks, progress, desc="embedding")
+    samples = [_sample(segmenter, number, *parts, axes) for number, parts in tracked]
     if not any(sample.truth.any() for sample in samples):
         raise InputError(f"the labels of all {len(samples)} images are empty; expected objects in some")
     return samples
@@ -603,7 +570,7 @@ def _sample(
     segmenter: Tunable, number: int, image: Any, labels: Any, foreground: Any, axes: str | None
 ) -> _Sample:
     try:
-        seen = see(
+        seen = pipeline.see(
             segmenter.embedder, image, segmenter.config, axes=axes, foreground=foreground, tiling=Tiling()
         )
         shape = seen.picture.to_source_order(np.empty(seen.picture.spatial_shape, np.bool_)).shape
@@ -617,26 +584,7 @@ def _key(config: ModelConfig) -> str:
     return repr([values[name] for name in SETTINGS])
 
 
-def _unprocessed(config: ModelConfig) -> ModelConfig:
-    return config.changed(postprocess=Postprocess())
-
-
-def _with_settings(segmenter: Tunable, config: ModelConfig) -> Any:
-    return segmenter.with_settings(**{name: getattr(config, name) for name in SETTINGS})
-
-
-def _tuning(
-    segmenter: Tunable,
-    trials: Sequence[_Trial],
-    best: _Trial,
-    held_out: tuple[float, ...],
-    further: Sequence[str],
-) -> Tuning:
-    rows = tuple({**_row(trial, further), "chosen": trial is best} for trial in trials)
-    return Tuning(_with_settings(segmenter, best.config), rows, held_out)
-
-
-def _held_out(trials: _Trials, start: _Trial, values: dict[str, list[Any]]) -> tuple[float, ...]:
+def _held_out(trials: _Trials, start: _Trial, values: _Values) -> tuple[float, ...]:
     """The score of each image with the settings that the search finds on the others, among all trials."""
     count = len(start.scores)
     if count < 2:

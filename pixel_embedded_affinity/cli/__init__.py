@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import complain, log_to_stderr
@@ -21,24 +21,16 @@ logger = logging.getLogger(__name__)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
-class _Command(NamedTuple):
-    """A command: the module with its ``add_arguments(parser)`` and ``run(arguments) -> int``; its help."""
-
-    module: str
-    help: str
-
-
+# The module of a command has its name, and functions ``add_arguments(parser)`` and ``run(arguments) -> int``.
 _COMMANDS = {
-    "demo": _Command("pixel_embedded_affinity.cli.demo", "segment the sample image of the package"),
-    "segment": _Command("pixel_embedded_affinity.cli.segment", "segment files and folders of images"),
-    "models": _Command("pixel_embedded_affinity.cli.models", "list, show and download models"),
-    "info": _Command("pixel_embedded_affinity.cli.info", "show versions, devices and where models are kept"),
-    "evaluate": _Command("pixel_embedded_affinity.cli.evaluate", "score a model against true labels"),
-    "tune": _Command("pixel_embedded_affinity.cli.tune", "find better settings on a few labeled images"),
-    "train": _Command("pixel_embedded_affinity.cli.train", "train a model on labeled images"),
-    "compare": _Command(
-        "pixel_embedded_affinity.cli.compare", "compare trainings with baselines and variants"
-    ),
+    "demo": "segment the sample image of the package",
+    "segment": "segment files and folders of images",
+    "models": "list, show and download models",
+    "info": "show versions, devices and where models are kept",
+    "evaluate": "score a model against true labels",
+    "tune": "find better settings on a few labeled images",
+    "train": "train a model on labeled images",
+    "compare": "compare trainings with baselines and variants",
 }
 
 
@@ -93,22 +85,18 @@ class _CommandParser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pea",
-        description="Instance segmentation of homogeneous objects by pixel-embedded affinity.",
-        allow_abbrev=False,
-    )
+    purpose = "Instance segmentation of homogeneous objects by pixel-embedded affinity."
+    parser = argparse.ArgumentParser(prog="pea", description=purpose, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"pea {__version__}")
     _add_verbose(parser, default=False)
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser
     )
-    for name, command in _COMMANDS.items():
-        subparser = commands.add_parser(
-            name, help=command.help, description=f"{command.help.capitalize()}.", allow_abbrev=False
-        )
-        subparser.module = command.module
-        # Suppressed: else the command's default would undo a -v that stands before the command.
+    for name, text in _COMMANDS.items():
+        description = f"{text.capitalize()}."
+        subparser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
+        subparser.module = f"{__name__}.{name}"
+        # Suppressed, or the command's default would undo a -v that stands before the command.
         _add_verbose(subparser, default=argparse.SUPPRESS)
     return parser
 

@@ -5,43 +5,25 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from pixel_embedded_affinity.cli.loading import add_device_argument
+from pixel_embedded_affinity.cli import loading
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, say
 from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.data.evaluate import FOREGROUNDS
-from pixel_embedded_affinity.training.recipe import Recipe, list_recipes
+from pixel_embedded_affinity.training.recipe import Recipe
 from pixel_embedded_affinity.training.studies.compare import Budget, compare, format_comparison
 from pixel_embedded_affinity.training.studies.variants import STUDIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a comparison to a parser."""
-    parser.add_argument(
-        "recipe", help=f"a recipe file (TOML), or a shipped recipe: {', '.join(list_recipes())}"
-    )
-    parser.add_argument(
-        "--data", required=True, metavar="DIR", help="folder (or list file) of images and labels"
-    )
-    parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder of the comparison; an earlier one goes on"
-    )
-    parser.add_argument(
-        "--study",
-        choices=tuple(STUDIES),
-        default="baselines",
-        help="baselines: ML-De, AL and PEA; modules: SCM, EPM, CCM; views: CCM's transformations",
-    )
+    loading.add_run_arguments(parser, output="folder of the comparison; one that is there goes on")
+    studies = "baselines: ML-De, AL and PEA; modules: SCM, EPM, CCM; views: CCM's transformations"
+    parser.add_argument("--study", choices=tuple(STUDIES), default="baselines", help=studies)
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--minutes", type=float, metavar="M", help="minutes of training for each variant")
     budget.add_argument("--steps", type=int, metavar="N", help="steps of training for each variant")
-    parser.add_argument(
-        "--foreground",
-        choices=FOREGROUNDS,
-        default="model",
-        help="where objects may be; truth: where the true labels have some, as in some benchmarks",
-    )
-    add_device_argument(parser)
+    loading.add_foreground_argument(parser)
+    loading.add_device_argument(parser)
     add_setting_arguments(parser)
     add_progress_argument(parser)
 
@@ -60,16 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
         As `pixel_embedded_affinity.training.studies.compare.compare`.
     """
     recipe = _with_settings(Recipe.from_file(arguments.recipe), arguments)
-    rows = compare(
-        recipe,
-        arguments.data,
-        arguments.output,
-        Budget(arguments.minutes, arguments.steps),
-        study=arguments.study,
-        foreground=arguments.foreground,
-        device=arguments.device,
-        progress=bar_wanted(arguments),
-    )
+    budget, bar = Budget(arguments.minutes, arguments.steps), bar_wanted(arguments)
+    given = {name: getattr(arguments, name) for name in ("data", "output", "study", "foreground", "device")}
+    rows = compare(recipe, budget=budget, **given, progress=bar)
     say(format_comparison(rows, recipe))
     return 0
 

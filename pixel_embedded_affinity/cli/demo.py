@@ -10,24 +10,14 @@ from pixel_embedded_affinity.cli.batch import check_output_folder
 from pixel_embedded_affinity.cli.loading import add_device_argument
 from pixel_embedded_affinity.cli.messages import say
 
-_SCORES = {
-    "aggregated_jaccard_index": "AJI",
-    "dice": "Dice",
-    "panoptic_quality": "PQ",
-    "f1_score": "F1",
-}
+_SCORES = {"aggregated_jaccard_index": "AJI", "dice": "Dice", "panoptic_quality": "PQ", "f1_score": "F1"}
 _ENLARGEMENT = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea demo``."""
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        default=Path("pea_demo"),
-        help="folder, made if absent; an earlier demo's results are replaced (default: %(default)s)",
-    )
+    folder = "folder, made if absent; an earlier demo's results are replaced (default: %(default)s)"
+    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("pea_demo"), help=folder)
     parser.add_argument("--model", metavar="NAME", default="bbbc039", help="default: %(default)s")
     add_device_argument(parser)
 

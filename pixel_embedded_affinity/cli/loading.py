@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
@@ -16,11 +17,31 @@ if TYPE_CHECKING:
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto (CUDA if there is one, else CPU), cpu, cuda, cuda:1, mps; a missing device is an error",
-    )
+    names = "auto (CUDA if there is one, else CPU), cpu, cuda, cuda:1, mps; a missing one is an error"
+    parser.add_argument("--device", default="auto", help=names)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, output: str) -> None:
+    """Add the recipe of a run, its data, and its output folder with this help."""
+    from pixel_embedded_affinity.training.recipe import list_recipes
+
+    shipped = ", ".join(list_recipes())
+    parser.add_argument("recipe", help=f"a recipe file (TOML), or a shipped recipe: {shipped}")
+    data = "folder (or list file) of images and labels"
+    parser.add_argument("--data", required=True, metavar="DIR", help=data)
+    parser.add_argument("--output", required=True, metavar="DIR", help=output)
+
+
+def add_foreground_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--foreground``."""
+    where = "where objects are looked for; truth: where the labels have some, as some benchmarks give it"
+    parser.add_argument("--foreground", choices=("model", "truth"), default="model", help=where)
+
+
+def check_target(option: str, path: Path | None, suffix: str) -> None:
+    """Refuse now what could not be written after all the work."""
+    if path is not None and (path.suffix.lower() != suffix or not path.parent.is_dir()):
+        raise InputError(f"{option} {path}: expected a name ending in {suffix} in a folder that exists")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +50,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--model", metavar="NAME", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
     add_device_argument(parser)
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="what the network computes in; auto: bfloat16 where it is native, else float32",
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads for the network (default: torch's own number)"
-    )
+    precision = "what the network computes in; auto: bfloat16 where it is native, else float32"
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
+    threads = "CPU threads for the network (default: torch's own number)"
+    parser.add_argument("--threads", metavar="N", type=int, help=threads)
     parser.add_argument("--offline", action="store_true", help="never use the network to get the model")
     add_setting_arguments(parser)
 
@@ -59,11 +75,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
 def _load(arguments: argparse.Namespace) -> Segmenter:
     from pixel_embedded_affinity.segmenter import Segmenter
 
-    where: dict[str, Any] = {
-        "device": arguments.device,
-        "precision": arguments.precision,
-        "threads": arguments.threads,
-    }
+    where: dict[str, Any] = {name: getattr(arguments, name) for name in ("device", "precision", "threads")}
     if arguments.weights is not None:
         return Segmenter.from_file(arguments.weights, **where)
     return Segmenter.pretrained(arguments.model, **where, offline=True if arguments.offline else None)
@@ -73,23 +85,13 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str) -> None:
     """Add ``--data``, ``--recipe`` or ``--layout``, ``--split`` with this default, and ``--foreground``."""
     parser.add_argument("--data", metavar="DIR", required=True, help="folder with the images and labels")
     layout = parser.add_mutually_exclusive_group()
-    layout.add_argument(
-        "--recipe",
-        metavar="NAME_OR_FILE",
-        help="training recipe that says how the data lie and are split (default: the one named as the model)",
-    )
-    layout.add_argument(
-        "--layout", help="how the data lie, where there is no recipe: folders, bbbc039, cvppp"
-    )
-    parser.add_argument(
-        "--split", default=split, help="training, validation, test or all (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--foreground",
-        choices=("model", "truth"),
-        default="model",
-        help="where objects may be; truth: where the true labels have some, as in some benchmarks",
-    )
+    recipe = "training recipe that says how the data lie and are split (default: the one named as the model)"
+    layout.add_argument("--recipe", metavar="NAME_OR_FILE", help=recipe)
+    without = "how the data lie, where there is no recipe: folders, bbbc039, cvppp"
+    layout.add_argument("--layout", help=without)
+    parts = "training, validation, test or all (default: %(default)s)"
+    parser.add_argument("--split", default=split, help=parts)
+    add_foreground_argument(parser)
 
 
 def data_settings(arguments: argparse.Namespace) -> DataSettings:

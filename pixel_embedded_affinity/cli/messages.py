@@ -32,11 +32,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def add_progress_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--progress`` and ``--no-progress``."""
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show a progress bar (default: if standard error is a terminal)",
-    )
+    text = "show a progress bar (default: if standard error is a terminal)"
+    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, help=text)
 
 
 def bar_wanted(arguments: argparse.Namespace) -> bool:

@@ -22,12 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "download", help="get a model's file now, for machines without a network", allow_abbrev=False
     )
     fetched.add_argument("name", metavar="NAME")
-    fetched.add_argument(
-        "--to",
-        metavar="DIR",
-        type=Path,
-        help="folder to put the file into, made if absent (default: the cache, see 'pea info')",
-    )
+    place = "folder to put the file into, made if absent (default: the cache, see 'pea info')"
+    fetched.add_argument("--to", metavar="DIR", type=Path, help=place)
     fetched.set_defaults(act=_download)
 
 
@@ -40,12 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> None:
     entries = [get_entry(name) for name in list_models()]
     header = ("NAME", "VERSION", "SIZE", "LICENSE", "SCORES")
-    say(
-        aligned(
-            [header]
-            + [(entry.name, entry.version, _size(entry), entry.license, _scores(entry)) for entry in entries]
-        )
-    )
+    rows = [(entry.name, entry.version, _size(entry), entry.license, _scores(entry)) for entry in entries]
+    say(aligned([header, *rows]))
 
 
 def _show(arguments: argparse.Namespace) -> None:

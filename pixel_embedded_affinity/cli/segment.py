@@ -8,15 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixel_embedded_affinity.cli.batch import (
-    LABELS,
-    Job,
-    check_output_folder,
-    find_images,
-    plan_jobs,
-    refuse_existing,
-    without_results,
-)
+from pixel_embedded_affinity.cli import batch
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
@@ -32,12 +24,8 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
-    parser.add_argument(
-        "inputs",
-        metavar="INPUT",
-        nargs="+",
-        help="TIFF, PNG or JPEG files, folders of them, or quoted patterns",
-    )
+    inputs = "TIFF, PNG or JPEG files, folders of them, or quoted patterns"
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=inputs)
     parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
     add_model_arguments(parser)
     _add_image_arguments(parser)
@@ -59,29 +47,21 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("results")
-    group.add_argument(
-        "--output", metavar="DIR", type=Path, required=True, help="folder for NAME_labels.tif; made if absent"
-    )
+    folder = "folder for NAME_labels.tif; made if absent"
+    group.add_argument("--output", metavar="DIR", type=Path, required=True, help=folder)
     present = group.add_mutually_exclusive_group()
     present.add_argument("--resume", action="store_true", help="skip images whose labels file is there")
     present.add_argument("--overwrite", action="store_true", help="replace results that are there")
     add_progress_argument(parser)
     for name, exporter in EXPORTERS.every():
-        if name != LABELS:
+        if name != batch.LABELS:
             _add_exporter(group, name, f"also NAME{exporter.suffix}: {exporter.help}")
 
 
 def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
-    flag = f"--{name.replace('_', '-')}"
+    flag, text = f"--{name.replace('_', '-')}", text.replace("%", "%%")
     try:
-        group.add_argument(
-            flag,
-            dest="exporters",
-            action="append_const",
-            const=name,
-            default=[],
-            help=text.replace("%", "%%"),
-        )
+        group.add_argument(flag, dest="exporters", action="append_const", const=name, default=[], help=text)
     except argparse.ArgumentError:
         logger.warning("exporter %r is left out: the flag %s has another meaning", name, flag)
 
@@ -98,19 +78,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _planned(arguments: argparse.Namespace) -> list[Job]:
-    check_output_folder(arguments.output)
-    found = find_images(arguments.inputs, recursive=arguments.recursive)
-    images = without_results(found, arguments.output)
+def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
+    batch.check_output_folder(arguments.output)
+    found = batch.find_images(arguments.inputs, recursive=arguments.recursive)
+    images = batch.without_results(found, arguments.output)
     if len(images) < len(found):
         complain(f"pea: left out {len(found) - len(images)} inputs that are results of other inputs")
-    jobs = plan_jobs(images, arguments.output, arguments.exporters)
+    jobs = batch.plan_jobs(images, arguments.output, arguments.exporters)
     if not (arguments.resume or arguments.overwrite):
-        refuse_existing(jobs)
+        batch.refuse_existing(jobs)
     return jobs
 
 
-def _work(jobs: Sequence[Job], arguments: argparse.Namespace) -> int:
+def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
     """Do the jobs; return how many failed."""
     segmenter = load_segmenter(arguments)
     _try_out(segmenter)
@@ -129,7 +109,7 @@ def _try_out(segmenter: Segmenter) -> None:
     segmenter.segment(blank, axes=config.axes, scale=1)
 
 
-def _attempt(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> bool:
+def _attempt(segmenter: Segmenter, job: batch.Job, axes: str | None, tiling: Tiling) -> bool:
     """Do a job; if it fails for any reason, say so and let the batch go on."""
     try:
         _segment_file(segmenter, job, axes, tiling)
@@ -145,7 +125,7 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, PixelEmbeddedAffinityError) else f"{type(error).__name__}: {text}"
 
 
-def _segment_file(segmenter: Segmenter, job: Job, axes: str | None, tiling: Tiling) -> None:
+def _segment_file(segmenter: Segmenter, job: batch.Job, axes: str | None, tiling: Tiling) -> None:
     from pixel_embedded_affinity.image import as_image
 
     config = segmenter.config

@@ -17,9 +17,10 @@ _OF_RANGES = ("neighborhood.directions", "neighborhood.strides")
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--settings``, and a flag for each inference setting; flags that are not given leave no trace."""
     group = parser.add_argument_group(
-        "settings", "default: the model's own; write lists with commas, such as 1,3,9"
+        "settings", "those not given are the model's; lists are written with commas, such as 1,3,9"
     )
-    group.add_argument("--settings", metavar="JSON", help="file from pea tune; the flags below override it")
+    file = "file of pea tune; the flags below go before what it holds"
+    group.add_argument("--settings", metavar="JSON", help=file)
     for leaf in inference_leaves():
         group.add_argument(leaf.flag, dest=leaf.key, default=argparse.SUPPRESS, **_form(leaf))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pixel_embedded_affinity.cli.loading import add_device_argument
+from pixel_embedded_affinity.cli.loading import add_device_argument, add_run_arguments
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, say
 from pixel_embedded_affinity.data.evaluate import Row, format_table
-from pixel_embedded_affinity.training.recipe import list_recipes
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.train import train
 from pixel_embedded_affinity.training.run.validation import VALIDATION_FILE
@@ -16,23 +15,12 @@ from pixel_embedded_affinity.training.run.validation import VALIDATION_FILE
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of a training to a parser."""
-    parser.add_argument(
-        "recipe", help=f"a recipe file (TOML), or a shipped recipe: {', '.join(list_recipes())}"
-    )
-    parser.add_argument(
-        "--data", required=True, metavar="DIR", help="folder (or list file) of images and labels"
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the run; made if absent")
+    add_run_arguments(parser, output="folder of the run; made if absent")
     parser.add_argument("--resume", action="store_true", help="continue the run in the output folder")
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        metavar="M",
-        help="save the state and stop before the step that may not fit in this time",
-    )
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="steps of the whole run; replaces the recipe's"
-    )
+    minutes = "save the state and stop when no further step may fit in this time"
+    parser.add_argument("--minutes", type=float, metavar="M", help=minutes)
+    steps = "steps of the whole run, in place of the recipe's"
+    parser.add_argument("--steps", type=int, metavar="N", help=steps)
     add_device_argument(parser)
     parser.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
     add_progress_argument(parser)
@@ -51,17 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.run.train.train`.
     """
-    model = train(
-        arguments.recipe,
-        arguments.data,
-        arguments.output,
-        resume=arguments.resume,
-        minutes=arguments.minutes,
-        steps=arguments.steps,
-        device=arguments.device,
-        warm_start=arguments.warm_start,
-        progress=bar_wanted(arguments),
-    )
+    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "warm_start")
+    given = {name: getattr(arguments, name) for name in names}
+    model = train(**given, progress=bar_wanted(arguments))
     say(f"{_scores(model.parent)}{model}")
     return 0
 

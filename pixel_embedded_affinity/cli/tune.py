@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixel_embedded_affinity.cli.loading import (
-    add_data_arguments,
-    add_model_arguments,
-    data_settings,
-    load_segmenter,
-)
+from pixel_embedded_affinity.cli import loading
 from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
 from pixel_embedded_affinity.errors import InputError
 
@@ -23,28 +18,24 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea tune``."""
-    add_model_arguments(parser)
-    add_data_arguments(parser, split="training")
-    parser.add_argument(
-        "--limit", metavar="N", type=int, help="tune on N images, evenly spread over the split"
-    )
-    parser.add_argument(
-        "--metric", default="AJI", help="the score to raise: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--output", metavar="JSON", type=Path, required=True, help="the settings; a file there is replaced"
-    )
-    parser.add_argument(
-        "--table", metavar="CSV", type=Path, help="also write all trials; a file there is replaced"
-    )
+    loading.add_model_arguments(parser)
+    loading.add_data_arguments(parser, split="training")
+    limit = "tune on N images, evenly spread over those of the split"
+    parser.add_argument("--limit", metavar="N", type=int, help=limit)
+    metric = "what is to be high: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
+    parser.add_argument("--metric", default="AJI", help=metric)
+    output = "the settings; a file there is replaced"
+    parser.add_argument("--output", metavar="JSON", type=Path, required=True, help=output)
+    table = "also write all that was tried; a file there is replaced"
+    parser.add_argument("--table", metavar="CSV", type=Path, help=table)
     add_progress_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Tune a model on the images of a split, write the settings, and print the scores."""
-    _check_target("--output", arguments.output, ".json")
-    _check_target("--table", arguments.table, ".csv")
-    data = data_settings(arguments)
+    loading.check_target("--output", arguments.output, ".json")
+    loading.check_target("--table", arguments.table, ".csv")
+    data = loading.data_settings(arguments)
 
     from pixel_embedded_affinity.data.layouts import find_pairs
 
@@ -60,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
     from pixel_embedded_affinity.data.layouts import RAW, load
 
-    segmenter = load_segmenter(arguments)
+    segmenter = loading.load_segmenter(arguments)
     examples = load(pairs, RAW, segmenter.config.network.in_channels)
     labels = [example.labels for example in examples]
     return segmenter.tune(
@@ -97,9 +88,3 @@ def _report(tuning: Tuning, metric: str) -> str:
         [name, str(value) or "-"] for name, value in best.items() if not name.startswith(("score", "chosen"))
     ]
     return aligned([row for row in rows if row[0] != "varied"])
-
-
-def _check_target(option: str, path: Path | None, suffix: str) -> None:
-    """Refuse a file now that could not be written after all the work."""
-    if path is not None and (path.suffix.lower() != suffix or not path.parent.is_dir()):
-        raise InputError(f"{option} {path}: expected a name ending in {suffix} in a folder that exists")

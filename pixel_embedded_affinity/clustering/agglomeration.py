@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.region_graph import (
-    SMOOTHING,
-    SMOOTHING_HELP,
-    RegionGraph,
-    region_graph,
-)
+from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.clustering.region_graph import RegionGraph, region_graph, smoothing_field
 from pixel_embedded_affinity.fields import Settings, number, setting
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -55,11 +49,9 @@ class Agglomeration(Settings, section="agglomeration"):
     threshold: float = setting(
         0.5, number(0, 1), "Mean affinity above which regions merge.", tries=(0.2, 0.35, 0.5, 0.65, 0.8)
     )
-    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
+    smoothing: float | tuple[float, ...] = smoothing_field()
 
-    def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
-    ) -> NDArray[np.int32]:
+    def __call__(self, affinities: Affinities, *, foreground: NDArray[Any] | None = None) -> Labels:
         """Cluster pixels; see `Clusterer` for parameters and result.
 
         Raises
@@ -74,9 +66,8 @@ class Agglomeration(Settings, section="agglomeration"):
         from bioimage_cpp.graph.agglomeration import GaspClusterPolicy
 
         # The library merges while the mean weight is positive.
-        merged: NDArray[Any] = GaspClusterPolicy(linkage="mean").optimize(
+        return GaspClusterPolicy(linkage="mean").optimize(  # type: ignore[no-any-return]
             graph.adjacency(),
             graph.borders.affinity - self.threshold,
             edge_sizes=graph.borders.length.astype(np.float64),
         )
-        return merged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.errors import InputError, UnknownClustererError
 from pixel_embedded_affinity.fields import plain
+from pixel_embedded_affinity.labels import Labels
+from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.registry import Registry
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.neighborhood import Neighborhood
 
 # Cosines of vectors that were brought to unit length in bfloat16 leave [-1, 1] by up to this.
 _ROUNDING = 0.01
@@ -29,9 +28,7 @@ class Clusterer(Protocol):
     `pixel_embedded_affinity.testing.check_clusterer` checks that it keeps the contract.
     """
 
-    def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
-    ) -> NDArray[np.int32]:
+    def __call__(self, affinities: Affinities, *, foreground: NDArray[Any] | None = None) -> Labels:
         """Cluster pixels.
 
         Parameters

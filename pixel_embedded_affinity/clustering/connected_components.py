@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
 from pixel_embedded_affinity.fields import Settings, number, setting
-from pixel_embedded_affinity.labels import as_foreground, relabel
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.labels import Labels, as_foreground, relabel
 
 
 @dataclass(frozen=True)
@@ -36,15 +34,10 @@ class ConnectedComponents(Settings, section="connected_components"):
     """
 
     threshold: float = setting(
-        0.5,
-        number(-1, 1),
-        "Affinity from which a pair joins its pixels.",
-        tries=(0.5, 0.7, 0.8, 0.9, 0.95),
+        0.5, number(-1, 1), "Affinity from which a pair joins its pixels.", tries=(0.5, 0.7, 0.8, 0.9, 0.95)
     )
 
-    def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
-    ) -> NDArray[np.int32]:
+    def __call__(self, affinities: Affinities, *, foreground: NDArray[Any] | None = None) -> Labels:
         """Cluster pixels; see `Clusterer` for parameters and result.
 
         Raises

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.multicut import BETA_HELP, BETAS, SOLVERS, cut_costs
-from pixel_embedded_affinity.clustering.region_graph import (
-    SMOOTHING,
-    SMOOTHING_HELP,
-    RegionGraph,
-    region_graph,
-)
+from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.clustering.multicut import SOLVERS, CutSettings, cut_costs
+from pixel_embedded_affinity.clustering.region_graph import RegionGraph, region_graph
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Settings, choice, number, setting
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.labels import Labels
 
 
 @dataclass(frozen=True)
-class LiftedMulticut(Settings, section="lifted_multicut"):
+class LiftedMulticut(CutSettings, section="lifted_multicut"):
     """Lifted multicut of a watershed over-segmentation: a `Multicut` that also uses the repulsive pairs.
 
     A lifted edge connects two regions with repulsive pairs between them, touching or not. If the two regions end up
@@ -46,13 +38,7 @@ class LiftedMulticut(Settings, section="lifted_multicut"):
     M. Keuper et al., "Efficient Decomposition of Image and Mesh Graphs by Lifted Multicuts", ICCV 2015.
     """
 
-    beta: float = setting(0.5, number(above=0, below=1), BETA_HELP, tries=BETAS)
-    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
-    solver: str = setting(SOLVERS[0], choice(*SOLVERS), "Heuristic; the second is faster, at higher costs.")
-
-    def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
-    ) -> NDArray[np.int32]:
+    def __call__(self, affinities: Affinities, *, foreground: NDArray[Any] | None = None) -> Labels:
         """Cluster pixels; see `Clusterer` for parameters and result.
 
         Raises
@@ -76,8 +62,5 @@ class LiftedMulticut(Settings, section="lifted_multicut"):
             lifted_uvs=graph.lifted.regions,
             lifted_costs=cut_costs(graph.lifted, self.beta),
         )
-        solvers = {
-            "kernighan_lin": lifted_multicut.LiftedKernighanLinMulticut,
-            "greedy_additive": lifted_multicut.LiftedGreedyAdditiveMulticut,
-        }
-        return solvers[self.solver]().optimize(problem)  # type: ignore[no-any-return]
+        solver = getattr(lifted_multicut, f"Lifted{SOLVERS[self.solver]}")
+        return solver().optimize(problem)  # type: ignore[no-any-return]

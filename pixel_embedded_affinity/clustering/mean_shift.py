@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pixel_embedded_affinity.affinity import Affinities, Array
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, integer, number, setting, switch
-from pixel_embedded_affinity.labels import as_foreground, relabel
+from pixel_embedded_affinity.labels import Labels, as_foreground, relabel
 from pixel_embedded_affinity.runtime.device import survive_fork
-
-if TYPE_CHECKING:
-    import torch
-
-    from pixel_embedded_affinity.affinity import Affinities, Array
 
 # Lengths of unit vectors that were rounded to bfloat16 leave 1 by less than this.
 _ROUNDING = 0.01
@@ -84,9 +82,7 @@ class MeanShift(Settings, section="mean_shift"):
     )
     spatial_split: bool = setting(True, switch(), "Whether the pieces of a mode become objects of their own.")
 
-    def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
-    ) -> NDArray[np.int32]:
+    def __call__(self, affinities: Affinities, *, foreground: NDArray[Any] | None = None) -> Labels:
         """Cluster pixels; see `Clusterer` for parameters and result.
 
         Raises
@@ -103,7 +99,7 @@ class MeanShift(Settings, section="mean_shift"):
             labels[inside] = self._modes_of_pixels(_vectors(embedding, inside)) + 1
         return _pieces(labels) if self.spatial_split else relabel(labels)
 
-    def _modes_of_pixels(self, vectors: torch.Tensor) -> NDArray[np.intp]:
+    def _modes_of_pixels(self, vectors: Tensor) -> NDArray[np.intp]:
         """Number of the nearest mode of each embedding, rows of (N, D)."""
         order = _lexicographic_order(vectors)
         vectors = vectors[order]
@@ -112,10 +108,8 @@ class MeanShift(Settings, section="mean_shift"):
         nearest[order.cpu().numpy()] = _nearest(vectors, modes)[0].cpu().numpy()
         return nearest
 
-    def _modes(self, points: torch.Tensor) -> torch.Tensor:
+    def _modes(self, points: Tensor) -> Tensor:
         """Modes of the density of points, shape (M, D), those with most points first."""
-        import torch
-
         modes, support = self._climb(_evenly(points, self.seeds), points)
         modes, support = _thinned(modes, support, self.bandwidth)
         for _ in range(_MORE_ROUNDS):
@@ -129,10 +123,8 @@ class MeanShift(Settings, section="mean_shift"):
                 break
         return modes
 
-    def _climb(self, seeds: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _climb(self, seeds: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Where seeds come to rest, each place once, and how many points lie within the bandwidth around it."""
-        import torch
-
         resting = []
         for _ in range(self.iterations):
             # Seeds meet soon, and go on as one.
@@ -163,10 +155,8 @@ def _embedding_of(affinities: Affinities) -> Array:
     return embedding
 
 
-def _vectors(embedding: Array, inside: NDArray[np.bool_]) -> torch.Tensor:
+def _vectors(embedding: Array, inside: NDArray[np.bool_]) -> Tensor:
     """Embeddings of the foreground pixels in C order, float32 (N, D), on the embedding's device."""
-    import torch
-
     survive_fork()
     if isinstance(embedding, np.ndarray):
         vectors = torch.from_numpy(np.ascontiguousarray(embedding[:, inside].T, dtype=np.float32))
@@ -183,10 +173,8 @@ def _vectors(embedding: Array, inside: NDArray[np.bool_]) -> torch.Tensor:
     return vectors
 
 
-def _lexicographic_order(points: torch.Tensor) -> torch.Tensor:
+def _lexicographic_order(points: Tensor) -> Tensor:
     """Order of the rows by their first component, then the second, and so on."""
-    import torch
-
     values, order = torch.sort(points[:, 0], stable=True)
     if bool((values[1:] > values[:-1]).all()):
         return order
@@ -195,29 +183,21 @@ def _lexicographic_order(points: torch.Tensor) -> torch.Tensor:
     return order
 
 
-def _evenly(points: torch.Tensor, count: int) -> torch.Tensor:
+def _evenly(points: Tensor, count: int) -> Tensor:
     """At most `count` of the points, at even distances in their order."""
-    import torch
-
     if len(points) <= count:
         return points
     return points[(torch.arange(count, device=points.device) * len(points)) // count]
 
 
-def _blocks(points: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+def _blocks(points: Tensor, count: int) -> tuple[Tensor, ...]:
     """The points in parts small enough that a matrix of them and `count` others has at most `_BLOCK` entries."""
-    import torch
-
-    blocks: tuple[torch.Tensor, ...] = torch.split(points, max(_BLOCK // max(count, 1), 1))
+    blocks: tuple[Tensor, ...] = torch.split(points, max(_BLOCK // max(count, 1), 1))
     return blocks
 
 
-def _means(
-    centers: torch.Tensor, points: torch.Tensor, bandwidth: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _means(centers: Tensor, points: Tensor, bandwidth: float) -> tuple[Tensor, Tensor]:
     """Mean and number of the points within the bandwidth of each center."""
-    import torch
-
     ones = torch.ones_like
     # |x - c|^2 <= h^2, written as (x, -|x|^2 / 2) . (c, 1) >= (|c|^2 - h^2) / 2: one matrix product, which is
     # three times as fast as the distances.
@@ -234,22 +214,16 @@ def _means(
     return (sums[:, :-1] / counts.clamp(min=1)).where(counts > 0, centers), counts[:, 0]
 
 
-def _nearest(points: torch.Tensor, modes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _nearest(points: Tensor, modes: Tensor) -> tuple[Tensor, Tensor]:
     """Number of the mode nearest to each point, the first of equal ones, and the squared distance."""
-    import torch
-
     lengths = modes.square().sum(1)
     parts = [(lengths - 2 * block @ modes.T).min(dim=1) for block in _blocks(points, len(modes))]
     squares = torch.cat([part.values for part in parts]) + points.square().sum(1)
     return torch.cat([part.indices for part in parts]), squares
 
 
-def _thinned(
-    modes: torch.Tensor, support: torch.Tensor, bandwidth: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _thinned(modes: Tensor, support: Tensor, bandwidth: float) -> tuple[Tensor, Tensor]:
     """Drop modes within the bandwidth of a mode with more support; return the others, most support first."""
-    import torch
-
     places = modes.double().cpu().numpy()
     weights = support.double().cpu().numpy()
     rank = np.lexsort((*(-places.T[::-1]), -weights))
@@ -263,7 +237,7 @@ def _thinned(
     return modes[kept], support[kept]
 
 
-def _pieces(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+def _pieces(labels: Labels) -> Labels:
     """The face-connected pieces of each label as labels of their own."""
     from skimage.measure import label
 

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.clustering.region_graph import (
-    SMOOTHING,
-    SMOOTHING_HELP,
-    Edges,
-    RegionGraph,
-    region_graph,
-)
+from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.clustering.region_graph import Edges, RegionGraph, region_graph, smoothing_field
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
+from pixel_embedded_affinity.labels import Labels
 
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Affinities
-
-SOLVERS = ("kernighan_lin", "greedy_additive")
+SOLVERS = {"kernighan_lin": "KernighanLinMulticut", "greedy_additive": "GreedyAdditiveMulticut"}
 """Solvers of both multicuts; the first starts from the result of the second and improves it."""
-
-BETA_HELP = "Affinity below which a border is evidence for a cut."
-BETAS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 # Probabilities 0 and 1 would cost infinitely much.
 _LEAST_PROBABILITY = 0.001
 
 
 @dataclass(frozen=True)
-class Multicut(Settings, section="multicut"):
+class CutSettings(Settings):
+    """Settings of both multicuts, see `Multicut`."""
+
+    beta: float = setting(
+        0.5,
+        number(above=0, below=1),
+        "Affinity below which a border is evidence for a cut.",
+        tries=(0.3, 0.4, 0.5, 0.6, 0.7),
+    )
+    smoothing: float | tuple[float, ...] = smoothing_field()
+    solver: str = setting(
+        "kernighan_lin", choice(*SOLVERS), "Heuristic; the second is faster, at higher costs."
+    )
+
+
+@dataclass(frozen=True)
+class Multicut(CutSettings, section="multicut"):
     """Multicut of a watershed over-segmentation.
 
     Pixels first form small regions (see `pixel_embedded_affinity.clustering.region_graph.region_graph`). Let p be
@@ -65,13 +71,7 @@ class Multicut(Settings, section="multicut"):
     2015, for both solvers.
     """
 
-    beta: float = setting(0.5, number(above=0, below=1), BETA_HELP, tries=BETAS)
-    smoothing: float | tuple[float, ...] = setting(1.0, SMOOTHING, SMOOTHING_HELP)
-    solver: str = setting(SOLVERS[0], choice(*SOLVERS), "Heuristic; the second is faster, at higher costs.")
-
-    def __call__(
-        self, affinities: Affinities, *, foreground: NDArray[Any] | None = None
-    ) -> NDArray[np.int32]:
+    def __call__(self, affinities: Affinities, *, foreground: NDArray[Any] | None = None) -> Labels:
         """Cluster pixels; see `Clusterer` for parameters and result.
 
         Raises
@@ -86,11 +86,7 @@ class Multicut(Settings, section="multicut"):
         from bioimage_cpp.graph import multicut
 
         problem = multicut.MulticutObjective(graph.adjacency(), cut_costs(graph.borders, self.beta))
-        solvers = {
-            "kernighan_lin": multicut.KernighanLinMulticut,
-            "greedy_additive": multicut.GreedyAdditiveMulticut,
-        }
-        return solvers[self.solver]().optimize(problem)  # type: ignore[no-any-return]
+        return getattr(multicut, SOLVERS[self.solver])().optimize(problem)  # type: ignore[no-any-return]
 
 
 def cut_costs(edges: Edges, beta: float) -> NDArray[np.float64]:

@@ -6,25 +6,26 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.affinity import Affinities, Box
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
-from pixel_embedded_affinity.labels import as_foreground, as_labels, relabel
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Affinities
-    from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
+from pixel_embedded_affinity.neighborhood import Neighborhood
 
 ENGINES = ("bioimage_cpp", "mwatershed")
 """Libraries that do the work; the second comes with the extra ``mwatershed``."""
 
 _Inside = NDArray[np.bool_]
-_Part = tuple[tuple[slice, ...], _Inside]  # a box of the image, and the foreground in it
+_Integers = NDArray[np.intp]
+_Weights = NDArray[np.float32]
+_Clusters = NDArray[np.uint64]
+_Part = tuple[Box, _Inside]  # a box of the image, and the foreground in it
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         *,
         foreground: NDArray[Any] | None = None,
         seeds: NDArray[Any] | None = None,
-    ) -> NDArray[np.int32]:
+    ) -> Labels:
         """Cluster pixels; see `Clusterer` for parameters and result.
 
         Parameters
@@ -122,9 +123,7 @@ def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
         )
 
 
-def _checked_seeds(
-    seeds: NDArray[Any], inside: _Inside | None, shape: tuple[int, ...]
-) -> NDArray[np.intp] | None:
+def _checked_seeds(seeds: NDArray[Any], inside: _Inside | None, shape: tuple[int, ...]) -> _Integers | None:
     """Seeds numbered from 1, or None if there are none."""
     known = as_labels(seeds, shape)
     outside = 0 if inside is None else np.count_nonzero(known[~inside])
@@ -136,7 +135,7 @@ def _checked_seeds(
     return np.where(known > 0, np.searchsorted(numbers, known) + 1, 0) if len(numbers) else None
 
 
-def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> NDArray[np.int32]:
+def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> Labels:
     """The library's way for images, on the smallest box around the foreground or around each part of it."""
     box = tuple(slice(0, n) for n in given.spatial_shape)
     if inside is None:
@@ -153,9 +152,7 @@ def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> N
     return labels
 
 
-def _each_part(
-    given: Affinities, repulsion: float, inside: _Inside
-) -> Iterator[tuple[_Part, NDArray[np.uint64]]]:
+def _each_part(given: Affinities, repulsion: float, inside: _Inside) -> Iterator[tuple[_Part, _Clusters]]:
     """Each part of the foreground with its clusters, found on as many threads as torch has."""
     strides = given.neighborhood.strides
     groups = _groups(inside, given.neighborhood, _threads())
@@ -204,22 +201,19 @@ def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
         if attractive and max(map(abs, offset)) > 1:
             return None
         if attractive:
-            structure[tuple(1 + step for step in offset)] = structure[tuple(1 - step for step in offset)] = (
-                True
-            )
+            for sign in (1, -1):
+                structure[tuple(1 + sign * step for step in offset)] = True
     return structure
 
 
-def _clusters(
-    given: Affinities, repulsion: float, inside: _Inside | None, box: tuple[slice, ...]
-) -> NDArray[np.uint64]:
+def _clusters(given: Affinities, repulsion: float, inside: _Inside | None, box: Box) -> _Clusters:
     """The library's clusters in a part of the image; background is 0."""
     from bioimage_cpp.segmentation import mutex_watershed
 
     neighborhood = given.neighborhood
     # The library takes the number of attractive channels, so these must come first.
     channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
-    clusters: NDArray[np.uint64] = mutex_watershed(
+    clusters: _Clusters = mutex_watershed(
         _edge_weights(given, repulsion, channels, box),
         [neighborhood.offsets[channel] for channel in channels],
         sum(neighborhood.attractive),
@@ -229,9 +223,9 @@ def _clusters(
     return clusters
 
 
-def _box_around(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
-    """Smallest box around the foreground that starts at multiples of the strides."""
-    box = []
+def _box_around(inside: _Inside, strides: tuple[int, ...]) -> Box:
+    """Smallest box around the foreground that starts on the grid of the strides, as the image does."""
+    box: list[slice] = []
     for axis, stride in enumerate(strides):
         others = tuple(other for other in range(inside.ndim) if other != axis)
         used = np.flatnonzero(inside.any(axis=others))
@@ -239,9 +233,7 @@ def _box_around(inside: _Inside, strides: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _edge_weights(
-    given: Affinities, repulsion: float, channels: list[int], box: tuple[slice, ...]
-) -> NDArray[np.float32]:
+def _edge_weights(given: Affinities, repulsion: float, channels: list[int], box: Box) -> _Weights:
     """Weights in the order of `channels`; weights off the strides are not set, since nothing reads them."""
     strides = given.neighborhood.strides
     weights = np.empty((len(channels), *(part.stop - part.start for part in box)), np.float32)
@@ -255,17 +247,17 @@ def _edge_weights(
     return weights
 
 
-def _repulsive(affinity: Any, repulsion: float) -> NDArray[np.float32]:
+def _repulsive(affinity: Any, repulsion: float) -> _Weights:
     """Weights of repulsive edges."""
-    weights: NDArray[np.float32] = np.float32(repulsion) * (1 - np.maximum(affinity, 0))
+    weights: _Weights = np.float32(repulsion) * (1 - np.maximum(affinity, 0))
     return weights
 
 
 class _Edges(NamedTuple):
     """Edges of one role: the pixels at their ends, shape (N, 2), and their weights."""
 
-    ends: NDArray[np.intp]
-    weight: NDArray[np.float32]
+    ends: _Integers
+    weight: _Weights
 
 
 def _edges(given: Affinities, repulsion: float, inside: _Inside | None, *, attractive: bool) -> _Edges:
@@ -281,9 +273,7 @@ def _edges(given: Affinities, repulsion: float, inside: _Inside | None, *, attra
     return _Edges(np.concatenate(ends), np.concatenate(weights))
 
 
-def _by_edges(
-    given: Affinities, repulsion: float, inside: _Inside | None, seeds: NDArray[np.intp]
-) -> NDArray[np.int32]:
+def _by_edges(given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Integers) -> Labels:
     """The library's way for graphs, in which each seed is one node."""
     from bioimage_cpp.graph import UndirectedGraph
     from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
@@ -306,7 +296,7 @@ def _by_edges(
     return relabel(labels if inside is None else np.where(inside, labels, 0))
 
 
-def _nodes(seeds: NDArray[np.intp]) -> NDArray[np.intp]:
+def _nodes(seeds: _Integers) -> _Integers:
     """Node of each pixel: its own number, or, in a seed, the number of the seed's first pixel."""
     flat = seeds.ravel()
     numbers, first = np.unique(flat, return_index=True)
@@ -316,9 +306,7 @@ def _nodes(seeds: NDArray[np.intp]) -> NDArray[np.intp]:
     return node
 
 
-def _strongest(
-    ends: NDArray[np.intp], ranks: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def _strongest(ends: _Integers, ranks: NDArray[np.float64]) -> tuple[_Integers, NDArray[np.float64]]:
     """The strongest edge between any two different nodes, in lexicographic order."""
     ends = np.sort(ends, axis=1)
     order = np.lexsort((-ranks, ends[:, 1], ends[:, 0]))
@@ -329,21 +317,19 @@ def _strongest(
 
 
 def _by_mwatershed(
-    given: Affinities, repulsion: float, inside: _Inside | None, seeds: NDArray[np.intp] | None
-) -> NDArray[np.int32]:
+    given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Integers | None
+) -> Labels:
     """The other library's way: attraction above 0, repulsion below."""
-    try:
-        from mwatershed import agglom
-    except ImportError as error:
-        raise MissingDependencyError(
-            "engine 'mwatershed' needs the package mwatershed, which is not installed; "
-            'run: pip install "pixel-embedded-affinity[mwatershed]"'
-        ) from error
+    mwatershed = optional_module(
+        "mwatershed",
+        "engine 'mwatershed' needs the package mwatershed, which is not installed; "
+        'run: pip install "pixel-embedded-affinity[mwatershed]"',
+    )
     size = math.prod(given.spatial_shape)
     weights, offsets = _signed_weights(given, repulsion, inside)
     # Clusters have the numbers of their pixels, so seeds need higher numbers.
     known = None if seeds is None else np.where(seeds, seeds + size, 0).astype(np.uint64)
-    clusters = agglom(weights, offsets, seeds=known).astype(np.intp)
+    clusters = mwatershed.agglom(weights, offsets, seeds=known).astype(np.intp)
     # Pixels without edges come without a number.
     alone = clusters == 0 if inside is None else (clusters == 0) & inside
     clusters[alone] = clusters.max() + 1 + np.arange(np.count_nonzero(alone))

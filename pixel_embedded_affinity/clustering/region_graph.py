@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import number, per_axis
-from pixel_embedded_affinity.labels import as_foreground, relabel
-
-if TYPE_CHECKING:
-    from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.fields import number, per_axis, setting
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, relabel
 
 _Integers = NDArray[np.intp]
+Smoothing = float | tuple[float, ...]
 _Floats = NDArray[np.float64]
 
-SMOOTHING = per_axis(number(0))
-"""Check of the setting ``smoothing``."""
-SMOOTHING_HELP = "Standard deviation in pixels of the Gaussian on the map from which regions grow."
-
-# Affinities become multiples of this. float64 adds up 2**29 of them exactly, so that order does not matter.
+# Affinities become multiples of this, of which float64 adds up 2**29 exactly, so that order does not matter.
 _STEP = 2.0**-24
 
 # A minimum of the boundary map may lie on both sides of a border; pixels below this affinity do not share a seed.
 _PLATEAU_AFFINITY = 0.5
+
+
+def smoothing_field() -> Any:
+    """Declare the setting ``smoothing``, which all clusterers of regions have."""
+    what = "Standard deviation in pixels of the Gaussian on the map from which regions grow."
+    return setting(1.0, per_axis(number(0)), what)
 
 
 class Edges(NamedTuple):
@@ -67,7 +68,7 @@ class RegionGraph:
         Regions that repulsive pairs connect; none unless asked for.
     """
 
-    foreground: NDArray[np.bool_]
+    foreground: Mask
     region: _Integers
     count: int
     borders: Edges
@@ -79,13 +80,13 @@ class RegionGraph:
 
         return UndirectedGraph.from_unique_edges(self.count, self.borders.regions)
 
-    def labels(self, clusters: NDArray[Any]) -> NDArray[np.int32]:
+    def labels(self, clusters: NDArray[Any]) -> Labels:
         """Turn the cluster of each region, integers (count,), into labels of pixels, int32 ``(*spatial)``."""
         labels = np.zeros(self.foreground.shape, np.intp)
         labels[self.foreground] = clusters.astype(np.intp)[self.region] + 1
         return relabel(labels)
 
-    def clustered(self, cluster: Callable[[RegionGraph], NDArray[Any]]) -> NDArray[np.int32]:
+    def clustered(self, cluster: Callable[[RegionGraph], NDArray[Any]]) -> Labels:
         """Return labels of pixels; `cluster` joins regions, unless there are no borders.
 
         Parameters
@@ -98,11 +99,7 @@ class RegionGraph:
 
 
 def region_graph(
-    affinities: Affinities,
-    foreground: NDArray[Any] | None,
-    smoothing: float | tuple[float, ...],
-    *,
-    lifted: bool = False,
+    affinities: Affinities, foreground: NDArray[Any] | None, smoothing: Smoothing, *, lifted: bool = False
 ) -> RegionGraph:
     """Over-segment the foreground by a watershed, and connect the regions.
 
@@ -166,7 +163,7 @@ class _Pairs(NamedTuple):
 _NO_EDGES = Edges(np.zeros((0, 2), np.intp), np.zeros(0), np.zeros(0, np.intp))
 
 
-def _check_axes(smoothing: float | tuple[float, ...], ndim: int) -> None:
+def _check_axes(smoothing: Smoothing, ndim: int) -> None:
     if isinstance(smoothing, tuple) and len(smoothing) != ndim:
         raise InputError(
             f"smoothing has {len(smoothing)} numbers, {smoothing}, the image {ndim} spatial axes; "
@@ -174,7 +171,7 @@ def _check_axes(smoothing: float | tuple[float, ...], ndim: int) -> None:
         )
 
 
-def _pairs(affinities: Affinities, inside: NDArray[np.bool_], *, attractive: bool) -> _Pairs:
+def _pairs(affinities: Affinities, inside: Mask, *, attractive: bool) -> _Pairs:
     """Pairs of one role within the foreground; repulsive ones only on the strides."""
     numbers = np.cumsum(inside, dtype=np.intp) - 1
     parts = [_Pairs(numbers[:0], numbers[:0], np.zeros(0))]
@@ -187,7 +184,7 @@ def _pairs(affinities: Affinities, inside: NDArray[np.bool_], *, attractive: boo
     return _Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _boundary_map(pairs: _Pairs, inside: NDArray[np.bool_]) -> _Floats:
+def _boundary_map(pairs: _Pairs, inside: Mask) -> _Floats:
     """1 minus the mean affinity of the pairs that end in each pixel; 0 where there are none."""
     count = np.count_nonzero(inside)
     total, number = np.zeros(count), np.zeros(count, np.intp)
@@ -199,9 +196,7 @@ def _boundary_map(pairs: _Pairs, inside: NDArray[np.bool_]) -> _Floats:
     return heights
 
 
-def _minima(
-    pairs: _Pairs, inside: NDArray[np.bool_], smoothing: float | tuple[float, ...]
-) -> NDArray[np.bool_]:
+def _minima(pairs: _Pairs, inside: Mask, smoothing: Smoothing) -> Mask:
     """Whether each foreground pixel belongs to a local minimum of the smoothed boundary map."""
     from scipy import ndimage
     from skimage.morphology import local_minima
@@ -216,11 +211,11 @@ def _minima(
         heights = np.rint(heights / _STEP) * _STEP
     heights[~inside] = np.inf
     everywhere = np.ones((3,) * inside.ndim, bool)
-    minima: NDArray[np.bool_] = local_minima(heights, footprint=everywhere)  # type: ignore[no-untyped-call]
+    minima: Mask = local_minima(heights, footprint=everywhere)  # type: ignore[no-untyped-call]
     return minima[inside]
 
 
-def _flooded(pairs: _Pairs, minima: NDArray[np.bool_]) -> _Integers:
+def _flooded(pairs: _Pairs, minima: Mask) -> _Integers:
     """Region of each foreground pixel, in any numbers."""
     used = pairs.affinity > 0
     if not used.any():

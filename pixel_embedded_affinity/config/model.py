@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Self
 
+from pixel_embedded_affinity import fields
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import (
-    Leaf,
-    Settings,
-    choice,
-    declarations,
-    integer,
-    leaves,
-    list_of,
-    number,
-    optional,
-    part,
-    per_axis,
-    plain,
-    refuse_unknown,
-    setting,
-    table,
-    text,
-)
 from pixel_embedded_affinity.geometry.views import checked_views
 from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.neighborhood import Neighborhood
@@ -43,7 +26,7 @@ _RESIDUAL_UNET = {"filters": (16, 32, 64, 128, 256), "full_resolution_skip": Fal
 """Options that checkpoint format 1 always writes for a residual_unet."""
 
 
-@dataclass(frozen=True, init=False)
+@dataclasses.dataclass(frozen=True, init=False)
 class NetworkConfig:
     """Which network, and how wide.
 
@@ -84,9 +67,9 @@ class NetworkConfig:
         **more: Any,
     ) -> None:
         defaults = _RESIDUAL_UNET if architecture == "residual_unet" else {}
-        merged = {**defaults, **table()({} if options is None else options, "network options"), **more}
+        merged = {**defaults, **fields.table()({} if options is None else options, "network options"), **more}
         values = (architecture, in_channels, embedding_channels, foreground_head, _checked_options(merged))
-        for entry, value in zip(fields(self), values):
+        for entry, value in zip(dataclasses.fields(self), values):
             object.__setattr__(self, entry.name, value)
         if not isinstance(architecture, str):
             raise InputError(f"architecture must be a string, got {architecture!r}")
@@ -101,42 +84,46 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
         """Build the configuration from the output of `to_dict`; absent keys keep their defaults."""
-        common = {entry.name for entry in fields(cls)} - {"options"}
+        common = {entry.name for entry in dataclasses.fields(cls)} - {"options"}
         options = {name: value for name, value in values.items() if name not in common}
+        # Early files say this of an architecture that has no such option.
+        if values.get("architecture") == "half_unet" and options.get("full_resolution_skip") is False:
+            del options["full_resolution_skip"]
         return cls(**{name: values[name] for name in common & set(values)}, options=options)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a flat JSON-compatible dictionary in which options stand beside the other values."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "options"}
-        return values | {name: plain(value) for name, value in self.options.items()}
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        options = values.pop("options")
+        return values | {name: fields.plain(value) for name, value in options.items()}
 
 
-@dataclass(frozen=True)
-class NeighborhoodKeys(Settings, section="neighborhood"):
+@dataclasses.dataclass(frozen=True)
+class NeighborhoodKeys(fields.Settings, section="neighborhood"):
     """The keys of a neighborhood in files, flags and searches; `Neighborhood.from_ranges` checks the values."""
 
-    ranges: Any = setting(
-        MISSING,
-        list_of(integer(1)),
+    ranges: Any = fields.setting(
+        dataclasses.MISSING,
+        fields.list_of(fields.integer(1)),
         "Distances in pixels of the compared pairs.",
         tries=((1, 3, 5, 9, 11), (1, 3), (1, 3, 5, 9), (1, 3, 9, 15, 27), (1, 3, 5, 9, 11, 15, 21)),
     )
-    directions: int = setting(
+    directions: int = fields.setting(
         4,
-        choice(4, 8, 6, 18, 26),
+        fields.choice(4, 8, 6, 18, 26),
         "Size of the full neighborhood: 4 or 8 in two dimensions, 6, 18 or 26 in three.",
         tries=(8, 4),
     )
-    strides: Any = setting(
+    strides: Any = fields.setting(
         1,
-        per_axis(integer(1)),
+        fields.per_axis(fields.integer(1)),
         "Repulsive pairs are taken only at every Nth pixel along each axis.",
         tries=(5, 2, 3, 10),
     )
 
 
-@dataclass(frozen=True)
-class ModelConfig(Settings, section="", title="the model configuration"):
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(fields.Settings, section="", title="the model configuration"):
     """Everything that inference needs to know about a model; the caller may change its inference settings.
 
     Parameters
@@ -180,53 +167,55 @@ class ModelConfig(Settings, section="", title="the model configuration"):
         `ndim`.
     """
 
-    name: str = setting("unnamed", text())
-    version: str = setting("0", text())
-    network: NetworkConfig = setting(NetworkConfig, part(NetworkConfig))
-    normalization: Normalization = setting(Normalization, part(Normalization))
-    neighborhood: Neighborhood = setting(
+    name: str = fields.setting("unnamed", fields.text())
+    version: str = fields.setting("0", fields.text())
+    network: NetworkConfig = fields.setting(NetworkConfig, fields.part(NetworkConfig))
+    normalization: Normalization = fields.setting(Normalization, fields.part(Normalization))
+    neighborhood: Neighborhood = fields.setting(
         Neighborhood.from_ranges([1, 3, 5, 9, 11], directions=4, strides=5),
-        part(Neighborhood, NeighborhoodKeys),
+        fields.part(Neighborhood, NeighborhoodKeys),
         "Pairs of pixels for clustering.",
         inference=True,
     )
-    clusterer: str = setting(
+    clusterer: str = fields.setting(
         "mutex_watershed",
-        text(),
+        fields.text(),
         "Name of the clusterer, which then has its default settings.",
         inference=True,
     )
-    clusterer_settings: dict[str, Any] = setting(
-        {}, table(), "Settings of the clusterer, as a JSON table on the command line.", inference=True
+    clusterer_settings: dict[str, Any] = fields.setting(
+        {}, fields.table(), "Settings of the clusterer, as a JSON table on the command line.", inference=True
     )
-    foreground_threshold: float = setting(
+    foreground_threshold: float = fields.setting(
         0.5,
-        number(0, 1),
+        fields.number(0, 1),
         "A pixel is foreground where the probability is above it.",
         tries=(0.5, 0.3, 0.4, 0.45, 0.55, 0.6, 0.7),
         inference=True,
     )
-    postprocess: Postprocess = setting(
-        Postprocess, part(Postprocess), "What is done to the labels.", inference=True
+    postprocess: Postprocess = fields.setting(
+        Postprocess, fields.part(Postprocess), "What is done to the labels.", inference=True
     )
-    scale: float = setting(
+    scale: float = fields.setting(
         1.0,
-        number(above=0, advice="0.5 halves the image for the network"),
+        fields.number(above=0, advice="0.5 halves the image for the network"),
         "Factor by which images are resized for the network.",
         inference=True,
     )
-    views: int = setting(
+    views: int = fields.setting(
         1,
-        integer(1),
+        fields.integer(1),
         "1: the network sees the image as it is; 4: also its flips along y and x; 8: also these transposed. "
         "Of a volume: 8: also its flips along z; 16: also these with y and x swapped.",
         inference=True,
     )
-    license: str = setting("", text())
-    description: str = setting("", text())
-    provenance: dict[str, Any] = setting({}, table())
-    ndim: int = setting(None, optional(choice(2, 3)))
-    pixel_size: tuple[float, ...] | None = setting(None, optional(list_of(number(above=0))))
+    license: str = fields.setting("", fields.text())
+    description: str = fields.setting("", fields.text())
+    provenance: dict[str, Any] = fields.setting({}, fields.table())
+    ndim: int = fields.setting(None, fields.optional(fields.choice(2, 3)))
+    pixel_size: tuple[float, ...] | None = fields.setting(
+        None, fields.optional(fields.list_of(fields.number(above=0)))
+    )
 
     def _check_together(self) -> None:
         ndim = self.neighborhood.ndim
@@ -248,11 +237,9 @@ class ModelConfig(Settings, section="", title="the model configuration"):
     @property
     def sampling(self) -> tuple[float, ...] | None:
         """Size of a pixel along each axis, divided by the smallest one; None if it is not known."""
-        return (
-            None
-            if self.pixel_size is None
-            else tuple(size / min(self.pixel_size) for size in self.pixel_size)
-        )
+        if self.pixel_size is None:
+            return None
+        return tuple(size / min(self.pixel_size) for size in self.pixel_size)
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with other inference settings.
@@ -268,7 +255,7 @@ class ModelConfig(Settings, section="", title="the model configuration"):
         InputError
             If a key names no inference setting, or a value is not valid.
         """
-        refuse_unknown({key.partition(".")[0] for key in values}, SETTINGS, "the inference settings")
+        fields.refuse_unknown({key.partition(".")[0] for key in values}, SETTINGS, "the inference settings")
         if "clusterer" in values:
             values = {"clusterer_settings": {}, **values}
         return super().with_values(values)
@@ -294,16 +281,16 @@ class ModelConfig(Settings, section="", title="the model configuration"):
 
     def changed(self, **changes: Any) -> ModelConfig:
         """Return a copy with some entries replaced, inference settings or not."""
-        return replace(self, **changes)
+        return dataclasses.replace(self, **changes)
 
 
-SETTINGS = tuple(name for name, declared in declarations(ModelConfig).items() if declared.inference)
-"""Names of the inference settings: the entries of a `ModelConfig` that may change without training anew."""
+SETTINGS = tuple(name for name, declared in fields.declarations(ModelConfig).items() if declared.inference)
+"""The entries of a `ModelConfig` that may differ without other weights."""
 
 
-def inference_leaves() -> list[Leaf]:
+def inference_leaves() -> list[fields.Leaf]:
     """All inference settings that hold no further settings, in the order of `ModelConfig`."""
-    return list(leaves(ModelConfig, inference=True))
+    return list(fields.leaves(ModelConfig, inference=True))
 
 
 def _is_channel_count(value: Any) -> bool:

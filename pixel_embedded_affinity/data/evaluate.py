@@ -93,8 +93,9 @@ def predict(
 ) -> Iterator[Prediction]:
     """Segment examples one after the other; parameters and errors as for `evaluate_model`."""
     choice(*FOREGROUNDS)(foreground, "foreground")
+    channels = segmenter.config.network.in_channels
     for pair in track(pairs, progress, desc="evaluating"):
-        example = pair if isinstance(pair, Example) else _read(pair, segmenter)
+        example = pair if isinstance(pair, Example) else load_pair(pair, RAW, channels)
         given = example.labels > 0 if foreground == "truth" else None
         yield Prediction(
             example, segmenter.segment(example.image, axes=segmenter.config.axes, foreground=given)
@@ -144,7 +145,3 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     """The name aligned to the left, the numbers to the right."""
     numbers = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
     return "  ".join([cells[0].ljust(widths[0]), *numbers])
-
-
-def _read(pair: Pair, segmenter: Segmenter) -> Example:
-    return load_pair(pair, RAW, segmenter.config.network.in_channels)

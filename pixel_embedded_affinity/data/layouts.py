@@ -338,17 +338,14 @@ def _listed_pair(file: Path, number: int, line: str) -> Pair:
 
 def _bbbc039(folder: Path, settings: DataSettings, split: str) -> list[Pair]:
     """Find BBBC039 as published; images held out are in no split."""
-    names = [name for part in _published_parts(split) for name in _published_names(folder, part)]
+    parts = ("training", "validation") if split == "all" else (split,)
+    names = [name for part in parts for name in _published_names(folder, part)]
     stems = [Path(name).stem for name in names]
     return [
         Pair(stem, folder / "images" / f"{stem}.tif", folder / "masks" / f"{stem}.png", _read_color_code)
         for stem in stems
         if stem not in settings.held_out
     ]
-
-
-def _published_parts(split: str) -> tuple[str, ...]:
-    return ("training", "validation") if split == "all" else (split,)
 
 
 def _published_names(folder: Path, split: str) -> list[str]:
@@ -369,11 +366,8 @@ def _cvppp(folder: Path, settings: DataSettings, split: str) -> list[Pair]:
     return _split_by_name(pairs, settings, split) if pairs else []
 
 
-_LAYOUTS: dict[str, Callable[[Path, DataSettings, str], list[Pair]]] = {
-    "folders": _folders,
-    "bbbc039": _bbbc039,
-    "cvppp": _cvppp,
-}
+_Finder = Callable[[Path, DataSettings, str], list[Pair]]
+_LAYOUTS: dict[str, _Finder] = {"folders": _folders, "bbbc039": _bbbc039, "cvppp": _cvppp}
 
 
 def _read_color_code(path: Path) -> LabelArray:

@@ -61,8 +61,5 @@ class Exporter(Protocol):
 
 
 EXPORTERS: Registry[Exporter] = Registry(
-    "exporter",
-    "pixel_embedded_affinity.export",
-    helpers=("base",),
-    group="pixel_embedded_affinity.exporters",
+    "exporter", "pixel_embedded_affinity.export", helpers=("base",), group="pixel_embedded_affinity.exporters"
 )

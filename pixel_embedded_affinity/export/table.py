@@ -17,6 +17,7 @@ from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
 
+Indices = npt.NDArray[np.intp]
 Columns = dict[str, npt.NDArray[Any]]
 
 
@@ -71,7 +72,8 @@ def object_table(labels: Any, intensity: Any = None) -> Columns:
         for name, axis in zip(names, spatial, strict=True)
     }
     table |= _bounding_boxes(names, spatial, rows, area)
-    table["equivalent_diameter"] = _equivalent_diameter(area, array.ndim)
+    # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
+    table["equivalent_diameter"] = (2 * array.ndim * area / np.pi) ** (1 / array.ndim)
     if intensity is not None:
         table |= _mean_intensities(intensity, array, spatial, rows, area)
     return table
@@ -110,12 +112,7 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
-def _bounding_boxes(
-    names: str,
-    spatial: tuple[npt.NDArray[np.intp], ...],
-    rows: npt.NDArray[np.intp],
-    area: npt.NDArray[np.intp],
-) -> Columns:
+def _bounding_boxes(names: str, spatial: tuple[Indices, ...], rows: Indices, area: Indices) -> Columns:
     """Return the first coordinate and the last one plus 1 per object, from pixels sorted by object."""
     if not len(area):
         return {
@@ -130,17 +127,8 @@ def _bounding_boxes(
     return boxes
 
 
-def _equivalent_diameter(area: npt.NDArray[np.intp], ndim: int) -> npt.NDArray[np.float64]:
-    # A disk has the area pi d^2 / 4, a ball the volume pi d^3 / 6: both are pi d^n / (2 n).
-    return np.asarray((2 * ndim * area / np.pi) ** (1 / ndim), dtype=np.float64)
-
-
 def _mean_intensities(
-    intensity: Any,
-    labels: npt.NDArray[Any],
-    spatial: tuple[npt.NDArray[np.intp], ...],
-    rows: npt.NDArray[np.intp],
-    area: npt.NDArray[np.intp],
+    intensity: Any, labels: npt.NDArray[Any], spatial: tuple[Indices, ...], rows: Indices, area: Indices
 ) -> Columns:
     values = as_channels(intensity, ndim=labels.ndim)
     as_labels(labels, values.shape[1:])

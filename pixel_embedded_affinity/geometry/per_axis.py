@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import as_integer
 
 T = TypeVar("T", int, float)
 
@@ -64,10 +64,8 @@ def listed(value: Any) -> list[Any] | None:
 
 def integer(value: Any, least: int) -> int | None:
     """An integer of at least `least`; None for anything else, also for bools."""
-    if isinstance(value, (bool, np.bool_)):
-        return None
     try:
-        number = operator.index(value)
+        number = as_integer(value)
     except TypeError:
         return None
     return number if number >= least else None

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.geometry.tiling import Box
-from pixel_embedded_affinity.labels import relabel
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.labels import Labels, Mask, relabel
 
 _MAX_PIXELS = 2**31
 _TRUNCATE = 4.0  # standard deviations at which the smoothing ends
@@ -23,7 +24,7 @@ Scale = float | tuple[float, ...]
 T = TypeVar("T", bound=np.generic)
 
 
-def resize_image(values: npt.NDArray[np.float32], scale: Scale) -> npt.NDArray[np.float32]:
+def resize_image(values: FloatArray, scale: Scale) -> FloatArray:
     """Resize an image (C, *spatial) linearly, smoothed before it shrinks; at scale 1 return the same array.
 
     Raises
@@ -61,8 +62,8 @@ def source_box(box: Box, shape: Sequence[int], scaled: Sequence[int]) -> Box:
 
 
 def resize_part(
-    values: npt.NDArray[np.float32], source: Box, box: Box, shape: Sequence[int], scaled: Sequence[int]
-) -> npt.NDArray[np.float32]:
+    values: FloatArray, source: Box, box: Box, shape: Sequence[int], scaled: Sequence[int]
+) -> FloatArray:
     """Resize a part of an image: the result equals that part of the whole image resized.
 
     Parameters
@@ -88,9 +89,7 @@ def resize_labels(labels: npt.NDArray[T], shape: Sequence[int]) -> npt.NDArray[T
     return labels[np.ix_(*(nearest(slice(0, new), old, new) for old, new in zip(labels.shape, shape)))]
 
 
-def labels_of_image(
-    labels: npt.NDArray[np.int32], shape: Sequence[int], foreground: npt.NDArray[np.bool_] | None = None
-) -> npt.NDArray[np.int32]:
+def labels_of_image(labels: Labels, shape: Sequence[int], foreground: Mask | None = None) -> Labels:
     """Give labels of a resized image the image's shape, inside the caller's foreground and numbered consecutively.
 
     Resizing and filled holes may leave the foreground, and small objects may vanish when labels shrink.
@@ -128,29 +127,24 @@ def _radius(sigma: float) -> int:
     return math.ceil(_TRUNCATE * sigma)
 
 
-def _smoothed(values: npt.NDArray[np.float32], sigmas: Sequence[float]) -> npt.NDArray[np.float32]:
+def _smoothed(values: FloatArray, sigmas: Sequence[float]) -> FloatArray:
     if not any(sigmas):
         return values
     from scipy import ndimage
 
     sigma = (0.0, *sigmas)
-    smoothed: npt.NDArray[np.float32] = ndimage.gaussian_filter(
-        values, sigma, mode="mirror", radius=[_radius(one) for one in sigma]
-    )
+    radius = [_radius(one) for one in sigma]
+    smoothed: FloatArray = ndimage.gaussian_filter(values, sigma, mode="mirror", radius=radius)
     return smoothed
 
 
-def _interpolated(
-    values: npt.NDArray[np.float32], positions: npt.NDArray[np.float64], axis: int
-) -> npt.NDArray[np.float32]:
+def _interpolated(values: FloatArray, positions: npt.NDArray[np.float64], axis: int) -> FloatArray:
     """Values between the pixels of one axis, linearly."""
     before = positions.astype(np.intp)
     after = np.minimum(before + 1, values.shape[axis] - 1)
     share = (positions - before).astype(np.float32)
     share = share.reshape([-1 if one == axis else 1 for one in range(values.ndim)])
-    between: npt.NDArray[np.float32] = (
-        values.take(before, axis) * (1 - share) + values.take(after, axis) * share
-    )
+    between: FloatArray = values.take(before, axis) * (1 - share) + values.take(after, axis) * share
     return between
 
 

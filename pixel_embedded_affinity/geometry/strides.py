@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.labels import Labels, Mask
+
 T = TypeVar("T", bound=np.generic)
 
 
@@ -33,16 +36,11 @@ def at_positions(values: npt.NDArray[Any], stride: Sequence[int]) -> npt.NDArray
     missing = [(0, -length % step) for length, step in zip(values.shape, stride)]
     padded = np.pad(values, missing, mode="edge").astype(np.float32, copy=False)
     corners = [padded[_every(start, stride)] for start in product(*map(range, stride))]
-    mean: npt.NDArray[np.float32] = sum(corners[1:], start=corners[0]) / np.float32(len(corners))
+    mean: FloatArray = sum(corners[1:], start=corners[0]) / np.float32(len(corners))
     return mean
 
 
-def spread(
-    labels: npt.NDArray[np.int32],
-    foreground: npt.NDArray[np.bool_] | None,
-    shape: Sequence[int],
-    stride: Sequence[int],
-) -> npt.NDArray[np.int32]:
+def spread(labels: Labels, foreground: Mask | None, shape: Sequence[int], stride: Sequence[int]) -> Labels:
     """Give the labels of positions to their pixels.
 
     A foreground pixel whose position has no label takes the label of the nearest pixel that has one, up to one
@@ -166,7 +164,7 @@ def _every(start: Sequence[int], stride: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(begin, None, step) for begin, step in zip(start, stride))
 
 
-def _fill(labels: npt.NDArray[np.int32], missing: npt.NDArray[np.bool_]) -> None:
+def _fill(labels: Labels, missing: Mask) -> None:
     """Give pixels without a label the label of a neighbor, the nearest one first, where a neighbor has one."""
     places = np.nonzero(missing)
     padded = np.pad(labels, 1)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, one_line
 
+FloatArray = npt.NDArray[np.float32]
+
 
 def opened(source: Any, what: str) -> Any:
     """Return the source as an object with ``shape``, without loading lazy arrays."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError, one_line
+from pixel_embedded_affinity.errors import InputError, one_line, optional_module
 from pixel_embedded_affinity.geometry.tiling import Box, blocks, largest_part
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.arrays import numeric, opened
@@ -177,12 +177,8 @@ def _opened(path: Path, ndim: int) -> tuple[Any, str | None]:
 
 
 def _opened_zarr(path: Path) -> Any:
-    try:
-        import zarr
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"'{path}' is read as a zarr array, which needs the package zarr; install it (pip install zarr)"
-        ) from error
+    needs = f"'{path}' is read as a zarr array, which needs the package zarr; install it (pip install zarr)"
+    zarr = optional_module("zarr", needs)
     try:
         return zarr.open_array(os.fspath(path), mode="r")
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -49,9 +49,8 @@ def segment_large(
     check_output(out, plan.shape)
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False))
     normalization = fixed_normalization(picture, config.normalization)
-    windows = WindowLabeler(
-        picture, normalization, foreground, embedder, replace(labeler, config=inner), tiling
-    )
+    within = replace(labeler, config=inner)
+    windows = WindowLabeler(picture, normalization, foreground, embedder, within, tiling)
     with block_folder(out, folder) as kept:
         return label_blockwise(
             plan,

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Labels = NDArray[np.int32]
+from pixel_embedded_affinity.labels import Labels
+
 Matches = NDArray[np.int64]
 
 
@@ -111,8 +112,7 @@ def numbers(found: Pieces, matched: Matches, *, min_size: int = 0, clear_border:
     ordered = ordered[np.argsort(firsts[ordered])]
     labels = np.zeros(count, np.int32)
     labels[ordered] = np.arange(1, len(ordered) + 1)
-    numbered: Labels = labels[groups]
-    return numbered
+    return labels[groups]
 
 
 def _groups(count: int, matched: Matches) -> tuple[NDArray[np.int32], int]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.geometry.tiling import largest_part
 from pixel_embedded_affinity.io.atomic import atomic_file, replacing
 from pixel_embedded_affinity.labels import SPATIAL, Labels
@@ -157,9 +157,8 @@ def _new_tiff(path: Path, shape: tuple[int, ...]) -> Any:
     import tifffile
 
     big = 4 * math.prod(shape) > _BIG_TIFF
-    return tifffile.memmap(
-        path, shape=shape, dtype=np.int32, bigtiff=big, metadata={"axes": SPATIAL[len(shape)]}
-    )
+    axes = {"axes": SPATIAL[len(shape)]}
+    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, metadata=axes)
 
 
 def _new_zarr(path: Path, shape: tuple[int, ...]) -> Any:
@@ -181,9 +180,5 @@ def _check_path(path: Path) -> None:
             f"the folder of '{path}' does not exist; expected an existing folder; create it first"
         )
     if path.suffix.lower() == ".zarr":
-        try:
-            import zarr  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"out '{path}' needs the package zarr; install it (pip install zarr), or name a .tif"
-            ) from error
+        needs = f"out '{path}' needs the package zarr; install it (pip install zarr), or name a .tif"
+        optional_module("zarr", needs)

@@ -16,10 +16,10 @@ from pixel_embedded_affinity.embedding import grid_of, halo_of, stride_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import nearest, resize_part, scaled_shape, source_box
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling, grown, shape_of, shifted
-from pixel_embedded_affinity.labels import Labels, as_foreground
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground
 from pixel_embedded_affinity.large.lazy import LazyImage
 from pixel_embedded_affinity.normalize import Normalization, normalize
-from pixel_embedded_affinity.pipeline import Embedder, Labeler, Mask, cluster
+from pixel_embedded_affinity.pipeline import Embedder, Labeler, cluster
 
 
 @dataclass(frozen=True, eq=False)

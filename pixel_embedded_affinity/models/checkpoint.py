@@ -37,10 +37,7 @@ _LENGTH_BYTES = 8
 _DTYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"})
 _FOREIGN_KINDS = {
     b"PK\x03\x04": "a zip archive (as torch.save writes it)",
-    b"\x80\x02": "a pickle",  # recognized to be refused
-    b"\x80\x03": "a pickle",  # recognized to be refused
-    b"\x80\x04": "a pickle",  # recognized to be refused
-    b"\x80\x05": "a pickle",  # recognized to be refused
+    **{bytes((0x80, version)): "a pickle" for version in range(2, 6)},  # recognized to be refused
     b"\x89HDF": "an HDF5 file",
 }
 
@@ -132,9 +129,9 @@ def _owned(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Copy tensors into memory of their own: the format takes neither shared nor strided memory."""
     import torch
 
+    layout = torch.contiguous_format
     return {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
+        name: value.detach().to("cpu", copy=True, memory_format=layout) for name, value in tensors.items()
     }
 
 

@@ -103,11 +103,7 @@ def plan(entry: ModelEntry, *, cache: Path, bundled: Path, mirror: str | None, o
 
 
 def resolve(
-    name: str,
-    *,
-    offline: bool | None = None,
-    registry: Path | None = None,
-    timeout: float = DEFAULT_TIMEOUT,
+    name: str, *, offline: bool | None = None, registry: Path | None = None, timeout: float = DEFAULT_TIMEOUT
 ) -> Path:
     """Path of the verified file of a model, fetched into the cache if it is nowhere on this machine.
 

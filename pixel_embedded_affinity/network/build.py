@@ -43,9 +43,8 @@ def completed(config: NetworkConfig) -> NetworkConfig:
     parameters = signature(NETWORKS.get(config.architecture)).parameters.values()
     defaults = {entry.name: entry.default for entry in parameters if entry.default is not Parameter.empty}
     common = {entry.name for entry in fields(config)}
-    return replace(
-        config, **{name: value for name, value in defaults.items() if name not in common} | config.options
-    )
+    options = {name: value for name, value in defaults.items() if name not in common}
+    return replace(config, **options | config.options)
 
 
 def read_model(path: str | os.PathLike[str], *, sha256: str | None = None) -> tuple[Network, ModelConfig]:

@@ -9,14 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pixel_embedded_affinity.network.base import (
-    Network,
-    NetworkOutput,
-    checked_filters,
-    cropped,
-    measured_radius,
-    padded,
-)
+from pixel_embedded_affinity.network import base
 from pixel_embedded_affinity.network.blocks import fold
 
 STRIDE = 2
@@ -38,9 +31,8 @@ class ConvNorm(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, size: int = 3) -> None:
         super().__init__()
-        self.convolution: nn.Module = nn.Conv2d(
-            in_channels, out_channels, size, padding=size // 2, bias=False
-        )
+        rim = size // 2
+        self.convolution: nn.Module = nn.Conv2d(in_channels, out_channels, size, padding=rim, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -74,7 +66,7 @@ class LeanBlock(nn.Module):
         return refined.add_(features if self.fit is None else self.fit(features)).relu_()
 
 
-class HalfUNet(Network):
+class HalfUNet(base.Network):
     """U-Net whose finest level has half the image's height and width.
 
     Each square of 2 x 2 pixels becomes the channels of one position. A position gets one embedding vector, and a
@@ -111,7 +103,7 @@ class HalfUNet(Network):
         foreground_head: bool = True,
     ) -> None:
         super().__init__()
-        filters = checked_filters(filters, LEVELS, "half_unet")
+        filters = base.checked_filters(filters, LEVELS, "half_unet")
         pixels = in_channels * STRIDE**2
         finest = filters[0]
         self.stem = ConvNorm(pixels, finest)
@@ -120,27 +112,26 @@ class HalfUNet(Network):
         upwards = list(zip(filters[:0:-1], filters[-2::-1]))
         self.lift = nn.ModuleList(nn.Conv2d(below, above, 1) for below, above in upwards)
         self.decoder = nn.ModuleList(LeanBlock(above, above) for _, above in upwards)
-        self.pyramid_heads = nn.ModuleList(
-            nn.Conv2d(width, embedding_channels, 1) for width in filters[:0:-1]
-        )
+        coarse = filters[:0:-1]
+        self.pyramid_heads = nn.ModuleList(nn.Conv2d(width, embedding_channels, 1) for width in coarse)
         self.embedding_head = nn.Conv2d(finest, embedding_channels, 1)
         self.foreground_enter = ConvNorm(finest + pixels, 32) if foreground_head else None
         self.foreground_head = nn.Conv2d(32, STRIDE**2, 1) if foreground_head else None
 
-    def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:
+    def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
         """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings.
 
         The embedding has the shape (N, D, ceil(H / 2), ceil(W / 2)), the foreground (N, 1, H, W).
         """
         shape = images.shape[2:]
-        pixels = functional.pixel_unshuffle(padded(images, self.grid), STRIDE)
+        pixels = functional.pixel_unshuffle(base.padded(images, self.grid), STRIDE)
         features, coarse = self._features(pixels, pyramid)
-        embedding = cropped(self.embedding_head(features), [-(-length // STRIDE) for length in shape])
+        embedding = base.cropped(self.embedding_head(features), [-(-length // STRIDE) for length in shape])
         if self.foreground_enter is None or self.foreground_head is None:
-            return NetworkOutput(embedding, None, tuple(coarse))
+            return base.NetworkOutput(embedding, None, tuple(coarse))
         entered = torch.relu_(self.foreground_enter(torch.cat((features, pixels), dim=1)))
         logits = functional.pixel_shuffle(self.foreground_head(entered), STRIDE)
-        return NetworkOutput(embedding, cropped(logits, shape), tuple(coarse))
+        return base.NetworkOutput(embedding, base.cropped(logits, shape), tuple(coarse))
 
     def _features(self, pixels: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features of the finest level and the coarse embeddings."""
@@ -153,16 +144,15 @@ class HalfUNet(Network):
         for level, (lift, block) in enumerate(zip(self.lift, self.decoder)):
             if pyramid:
                 coarse.append(self.pyramid_heads[level](features))
-            raised = functional.interpolate(
-                lift(features), scale_factor=2, mode="bilinear", align_corners=False
-            )
+            lifted = lift(features)
+            raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
             features = block(raised.add_(skips[-1 - level]))
         return features, coarse
 
     def receptive_radius(self) -> tuple[int, ...]:
         """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
         head = self.foreground_head is not None
-        return measured_radius(
+        return base.measured_radius(
             HalfUNet, in_channels=1, filters=(1,) * LEVELS, embedding_channels=1, foreground_head=head
         )
 

@@ -9,21 +9,14 @@ from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.network.base import (
-    Network,
-    NetworkOutput,
-    checked_filters,
-    cropped,
-    measured_radius,
-    padded,
-)
+from pixel_embedded_affinity.network import base
 from pixel_embedded_affinity.network.blocks import ResidualBlock
 
 DEEPEST_SCALE = 16
 """Height and width of the input are padded to multiples of this inside the network."""
 
 
-class ResidualUNet(Network):
+class ResidualUNet(base.Network):
     """Residual U-Net with embedding heads at five scales (Huang et al., AAAI 2022).
 
     It has 4.7 million parameters by default.
@@ -64,7 +57,7 @@ class ResidualUNet(Network):
         super().__init__()
         if not isinstance(full_resolution_skip, bool):
             raise InputError(f"full_resolution_skip must be true or false, got {full_resolution_skip!r}")
-        stem, *levels = filters = checked_filters(filters, 5, "residual_unet")
+        stem, *levels = filters = base.checked_filters(filters, 5, "residual_unet")
         deepest = levels[-1]
         skip = levels[0] if full_resolution_skip else 0
         self.full_resolution_skip = full_resolution_skip
@@ -78,15 +71,16 @@ class ResidualUNet(Network):
         self.embedding_head = nn.Conv2d(levels[0], embedding_channels, 1)
         self.foreground_head = _foreground_head(levels[0]) if foreground_head else None
 
-    def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:
+    def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
         """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings."""
         shape = images.shape[2:]
-        features, coarse = self._features(padded(images, self.grid), pyramid)
-        # Heads before the crop: convolutions read dense memory faster than a part of it.
-        embedding = cropped(self.embedding_head(features), shape)
+        features, coarse = self._features(base.padded(images, self.grid), pyramid)
+        # Heads before the crop: convolutions read dense memory faster than a window of it.
+        embedding = base.cropped(self.embedding_head(features), shape)
         if self.foreground_head is None:
-            return NetworkOutput(embedding, None, tuple(coarse))
-        return NetworkOutput(embedding, cropped(self.foreground_head(features), shape), tuple(coarse))
+            return base.NetworkOutput(embedding, None, tuple(coarse))
+        logits = base.cropped(self.foreground_head(features), shape)
+        return base.NetworkOutput(embedding, logits, tuple(coarse))
 
     def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution and the coarse embeddings."""
@@ -114,7 +108,7 @@ class ResidualUNet(Network):
     def receptive_radius(self) -> tuple[int, ...]:
         """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
         skip = self.full_resolution_skip
-        return measured_radius(
+        return base.measured_radius(
             ResidualUNet, in_channels=1, filters=(1,) * 5, embedding_channels=1, full_resolution_skip=skip
         )
 
@@ -129,9 +123,5 @@ class ResidualUNet(Network):
 
 
 def _foreground_head(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-        nn.Conv2d(channels, 1, 1),
-    )
+    mixing = nn.Conv2d(channels, channels, 1, bias=False)
+    return nn.Sequential(mixing, nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 1, 1))

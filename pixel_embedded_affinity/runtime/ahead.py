@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 V = TypeVar("V")
 R = TypeVar("R")
+
+_NOTHING = object()
 
 
 def one_ahead(
@@ -51,19 +53,9 @@ def _started(
 ) -> Future[R] | None:
     """Prepare the next item and start to finish it; None if there is none."""
     try:
-        item = next(iterator)
-    except StopIteration:
-        return None
+        item: Any = next(iterator, _NOTHING)
+        return None if item is _NOTHING else pool.submit(finish, prepare(item))
     except Exception as error:
-        return _failed(error)
-    try:
-        prepared = prepare(item)
-    except Exception as error:
-        return _failed(error)
-    return pool.submit(finish, prepared)
-
-
-def _failed(error: Exception) -> Future[R]:
-    failed: Future[R] = Future()
-    failed.set_exception(error)
-    return failed
+        failed: Future[R] = Future()
+        failed.set_exception(error)
+        return failed

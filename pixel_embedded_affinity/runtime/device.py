@@ -7,10 +7,10 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.errors import DeviceError, InputError
+from pixel_embedded_affinity.errors import DeviceError
+from pixel_embedded_affinity.fields import integer
 
 if TYPE_CHECKING:
     import torch
@@ -143,18 +143,8 @@ def checked_threads(threads: Any) -> int | None:
     InputError
         If it is not an integer from 1 to 1024.
     """
-    if threads is None:
-        return None
-    if (
-        isinstance(threads, bool)
-        or not isinstance(threads, Integral)
-        or not 1 <= int(threads) <= _MOST_THREADS
-    ):
-        raise InputError(
-            f"threads must be an integer from 1 to {_MOST_THREADS}, got {threads!r}; None leaves the number "
-            "to torch"
-        )
-    return int(threads)
+    check = integer(1, _MOST_THREADS, advice="None leaves the number to torch")
+    return None if threads is None else int(check(threads, "threads"))
 
 
 @contextmanager

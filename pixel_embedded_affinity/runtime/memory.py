@@ -74,13 +74,8 @@ def memory_reused() -> Iterator[None]:
 class _Counts(ctypes.Structure):
     """What mallinfo2 returns; ``fordblks`` is the number of free bytes."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    )
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names.split())
 
 
 class _Malloc:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError
-from pixel_embedded_affinity.labels import as_labels, relabel
+from pixel_embedded_affinity.errors import optional_module
+from pixel_embedded_affinity.fields import integer, number
+from pixel_embedded_affinity.labels import Labels, Mask, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.testing.checks import ConformanceError as ConformanceError
-from pixel_embedded_affinity.testing.checks import require, run_checks
+from pixel_embedded_affinity.testing.checks import checks_of, require, run_checks
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -123,22 +123,17 @@ def synthetic_embedding(
     InputError
         If `labels` are not labels, `channels` is below 1, or `noise` is negative or not finite.
     """
-    if isinstance(channels, bool) or not isinstance(channels, (int, np.integer)) or channels < 1:
-        raise InputError(f"channels must be an integer of at least 1, got {channels!r}")
-    if not (math.isfinite(noise) and noise >= 0):
-        raise InputError(f"noise must be a finite number of at least 0, got {noise!r}")
+    channels, noise = integer(1)(channels, "channels"), number(0)(noise, "noise")
     array = as_labels(labels)
     values, inverse = np.unique(array, return_inverse=True)
     generator = np.random.default_rng(seed)
-    vectors = _directions(len(values), int(channels), generator)
+    vectors = _directions(len(values), channels, generator)
     embedding = np.moveaxis(vectors[inverse.reshape(array.shape)], -1, 0)
     embedding = embedding + noise * generator.standard_normal(embedding.shape)
     return np.ascontiguousarray(embedding / np.linalg.norm(embedding, axis=0), dtype=np.float32)
 
 
-def label_images(
-    *, ndim: int = 2, max_side: int = 8, max_labels: int = 4
-) -> SearchStrategy[NDArray[np.int32]]:
+def label_images(*, ndim: int = 2, max_side: int = 8, max_labels: int = 4) -> SearchStrategy[Labels]:
     """Return a hypothesis strategy for label images of independent pixels, or of cells around random points.
 
     Parameters
@@ -200,9 +195,8 @@ def neighborhoods(
 
     @strategies.composite  # type: ignore[untyped-decorator]
     def build(draw: DrawFn) -> Neighborhood:
-        halves = draw(
-            strategies.lists(strategies.sampled_from(half), min_size=2, max_size=max_offsets, unique=True)
-        )
+        some = strategies.sampled_from(half)
+        halves = draw(strategies.lists(some, min_size=2, max_size=max_offsets, unique=True))
         signs = [draw(strategies.sampled_from((-1, 1))) for _ in halves]
         offsets = [tuple(sign * step for step in offset) for sign, offset in zip(signs, halves, strict=True)]
         attracting = draw(strategies.integers(1, len(offsets) - 1))
@@ -213,25 +207,20 @@ def neighborhoods(
     return build()  # type: ignore[no-any-return]
 
 
-def _cells(shape: tuple[int, ...], count: int, max_labels: int, seed: int) -> NDArray[np.int32]:
+def _cells(shape: tuple[int, ...], count: int, max_labels: int, seed: int) -> Labels:
     """Label image in which each pixel has the label of the nearest of `count` random points."""
     generator = np.random.default_rng(seed)
     points = generator.uniform(size=(count, len(shape))) * shape
     labels = generator.integers(0, max_labels, count, dtype=np.int32, endpoint=True)
     pixels = np.moveaxis(np.indices(shape), 0, -1)[..., np.newaxis, :]
-    image: NDArray[np.int32] = labels[np.square(pixels - points).sum(axis=-1).argmin(axis=-1)]
+    image: Labels = labels[np.square(pixels - points).sum(axis=-1).argmin(axis=-1)]
     return image
 
 
 def _hypothesis() -> Any:
     """Return hypothesis' strategies, or say how to get them."""
-    try:
-        from hypothesis import strategies
-    except ImportError as error:
-        raise MissingDependencyError(
-            "strategies need the package hypothesis, which is not installed; run: pip install hypothesis"
-        ) from error
-    return strategies
+    needs = "strategies need the package hypothesis, which is not installed; run: pip install hypothesis"
+    return optional_module("hypothesis.strategies", needs)
 
 
 def _directions(count: int, channels: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -243,7 +232,7 @@ def _directions(count: int, channels: int, generator: np.random.Generator) -> ND
     return vectors
 
 
-def _scene(ndim: int, *, noise: float = 0.0) -> tuple[Affinities, NDArray[np.int32]]:
+def _scene(ndim: int, *, noise: float = 0.0) -> tuple[Affinities, Labels]:
     """Affinities of four boxes on background, three of them touching, and their labels."""
     plane = np.zeros((14, 16), np.int32)
     plane[1:7, 1:8] = 1
@@ -288,9 +277,7 @@ def _distinct(given: Affinities) -> Affinities:
     return _frozen(Affinities(values, given.neighborhood, given.embedding))
 
 
-def _clustered(
-    clusterer: Clusterer, given: Affinities, foreground: NDArray[np.bool_] | None = None
-) -> NDArray[np.int32]:
+def _clustered(clusterer: Clusterer, given: Affinities, foreground: Mask | None = None) -> Labels:
     """Labels of a clusterer, after the checks for every call."""
     arrays = _arrays(given) + ([] if foreground is None else [foreground])
     for array in arrays:
@@ -308,7 +295,7 @@ def _clustered(
     return labels
 
 
-def _require_labels(labels: Any, shape: tuple[int, ...], foreground: NDArray[np.bool_] | None) -> None:
+def _require_labels(labels: Any, shape: tuple[int, ...], foreground: Mask | None) -> None:
     require(isinstance(labels, np.ndarray), f"labels must be a NumPy array, got {type(labels).__name__}")
     require(labels.dtype == np.int32, f"labels must be int32, got {labels.dtype}")
     require(labels.shape == shape, f"labels must have the spatial shape {shape}, got {labels.shape}")
@@ -321,7 +308,7 @@ def _require_labels(labels: Any, shape: tuple[int, ...], foreground: NDArray[np.
     require(outside == 0, f"labels must be 0 outside the foreground, got {outside} other pixels")
 
 
-def _check_scenes(clusterer: Clusterer, ndim: int) -> None:
+def _cluster_scenes(clusterer: Clusterer, ndim: int) -> None:
     for noise in (0.0, 0.2):
         given, truth = _scene(ndim, noise=noise)
         _clustered(clusterer, given)
@@ -333,11 +320,11 @@ def _check_scenes(clusterer: Clusterer, ndim: int) -> None:
 
 
 def _check_plane(clusterer: Clusterer) -> None:
-    _check_scenes(clusterer, 2)
+    _cluster_scenes(clusterer, 2)
 
 
 def _check_volume(clusterer: Clusterer) -> None:
-    _check_scenes(clusterer, 3)
+    _cluster_scenes(clusterer, 3)
 
 
 def _check_recovery(clusterer: Clusterer) -> None:
@@ -360,7 +347,7 @@ def _check_full_foreground(clusterer: Clusterer) -> None:
     require(same, "a foreground that is True everywhere must give the same labels as none")
 
 
-def _check_shapes(clusterer: Clusterer, shapes: Collection[tuple[int, ...]]) -> None:
+def _cluster_shapes(clusterer: Clusterer, shapes: Collection[tuple[int, ...]]) -> None:
     for shape in shapes:
         truth = np.ones(shape, np.int32)
         neighborhood = _PLANE if len(shape) == 2 else _VOLUME
@@ -371,11 +358,11 @@ def _check_shapes(clusterer: Clusterer, shapes: Collection[tuple[int, ...]]) -> 
 
 
 def _check_one_pixel(clusterer: Clusterer) -> None:
-    _check_shapes(clusterer, [(1, 1), (1, 1, 1)])
+    _cluster_shapes(clusterer, [(1, 1), (1, 1, 1)])
 
 
 def _check_line(clusterer: Clusterer) -> None:
-    _check_shapes(clusterer, [(1, 23), (23, 1)])
+    _cluster_shapes(clusterer, [(1, 23), (23, 1)])
 
 
 def _check_determinism(clusterer: Clusterer) -> None:
@@ -412,11 +399,8 @@ def _flipped(given: Affinities, axis: int) -> Affinities:
         for offset in given.neighborhood.offsets
     )
     embedding = None if given.embedding is None else np.flip(given.embedding, axis + 1).copy()
-    return Affinities(
-        values=np.flip(given.values, axis + 1).copy(),
-        neighborhood=replace(given.neighborhood, offsets=offsets),
-        embedding=embedding,
-    )
+    values = np.flip(given.values, axis + 1).copy()
+    return Affinities(values, replace(given.neighborhood, offsets=offsets), embedding)
 
 
 def _check_channel_order(clusterer: Clusterer) -> None:
@@ -434,16 +418,4 @@ def _check_channel_order(clusterer: Clusterer) -> None:
     require(same, "the order of the offsets must not matter where all weights are distinct")
 
 
-_CHECKS: dict[str, Callable[[Clusterer], None]] = {
-    "plane": _check_plane,
-    "volume": _check_volume,
-    "recovery": _check_recovery,
-    "empty_foreground": _check_empty_foreground,
-    "full_foreground": _check_full_foreground,
-    "one_pixel": _check_one_pixel,
-    "line": _check_line,
-    "determinism": _check_determinism,
-    "on_demand": _check_on_demand,
-    "flips": _check_flips,
-    "channel_order": _check_channel_order,
-}
+_CHECKS = checks_of(globals())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
 
@@ -18,6 +18,12 @@ def require(condition: bool, complaint: str) -> None:
     """Raise a `ConformanceError` unless a condition holds."""
     if not condition:
         raise ConformanceError(complaint)
+
+
+def checks_of(names: Mapping[str, Any]) -> dict[str, Callable[[Any], None]]:
+    """Return the checks among the names of a module, in their order: functions called ``_check_NAME``."""
+    prefix = "_check_"
+    return {name.removeprefix(prefix): value for name, value in names.items() if name.startswith(prefix)}
 
 
 def run_checks(checks: Mapping[str, Callable[[T], None]], subject: T, skip: Collection[str]) -> None:

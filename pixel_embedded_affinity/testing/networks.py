@@ -11,24 +11,20 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity.network.base import Network, NetworkOutput
-from pixel_embedded_affinity.testing.checks import ConformanceError, require
+from pixel_embedded_affinity.testing.checks import ConformanceError, checks_of, require
 
 Factory = Callable[..., Network]
 
 _IMAGE_CHANNELS, _EMBEDDING_CHANNELS = 2, 4
+_COMMON = dict(in_channels=_IMAGE_CHANNELS, embedding_channels=_EMBEDDING_CHANNELS, foreground_head=True)
 
 
 def _built(factory: Factory, **settings: Any) -> Network:
     """A network in evaluation mode, with random weights from a fixed seed, also in its batch norms."""
-    common = {
-        "in_channels": _IMAGE_CHANNELS,
-        "embedding_channels": _EMBEDDING_CHANNELS,
-        "foreground_head": True,
-    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
-            network = factory(**common | settings).eval()
+            network = factory(**_COMMON | settings).eval()
         except Exception as error:
             raise ConformanceError(f"the factory raised {type(error).__name__}: {error}") from error
         for module in network.modules():
@@ -61,10 +57,8 @@ def _run(network: Network, images: torch.Tensor, **asked: bool) -> NetworkOutput
         raise ConformanceError(
             f"the network raised {type(error).__name__} on images of shape {tuple(images.shape)}: {error}"
         ) from error
-    require(
-        isinstance(output, NetworkOutput),
-        f"the network must return a NetworkOutput, got {type(output).__name__}",
-    )
+    complaint = f"the network must return a NetworkOutput, got {type(output).__name__}"
+    require(isinstance(output, NetworkOutput), complaint)
     return output
 
 
@@ -77,10 +71,8 @@ def _parts(output: NetworkOutput) -> dict[str, torch.Tensor]:
 def _require_close(found: NetworkOutput, expected: NetworkOutput, what: str) -> None:
     for name, values in _parts(found).items():
         other = _parts(expected)[name]
-        require(
-            values.shape == other.shape and torch.allclose(values, other, rtol=1e-7, atol=1e-9),
-            f"{what} must give the same {name}, but for rounding",
-        )
+        same = values.shape == other.shape and torch.allclose(values, other, rtol=1e-7, atol=1e-9)
+        require(same, f"{what} must give the same {name}, but for rounding")
 
 
 def _require_shape(values: torch.Tensor | None, shape: Sequence[int], name: str) -> None:
@@ -101,9 +93,8 @@ def _check_declaration(factory: Factory) -> None:
         _require_per_axis(network, "each of pyramid_strides", steps, 1)
     _require_strides(network)
     memory = network.memory_per_pixel()
-    require(
-        type(memory) is int and memory > 0, f"memory_per_pixel() must be a positive integer, got {memory!r}"
-    )
+    fits = type(memory) is int and memory > 0
+    require(fits, f"memory_per_pixel() must be a positive integer, got {memory!r}")
     headless = _run(_built(factory, foreground_head=False), _images(network, network.grid))
     require(headless.foreground is None, "without its head, the network must give None for the foreground")
 
@@ -125,17 +116,12 @@ def _require_strides(network: Network) -> None:
 
 def _check_shapes(factory: Factory) -> None:
     network = _built(factory)
-    for shape in (
-        (1,) * network.ndim,
-        network.grid,
-        [step + 1 for step in network.grid],
-        [7, 9, 10][-network.ndim :],
-    ):
+    longer = [step + 1 for step in network.grid]
+    for shape in ((1,) * network.ndim, network.grid, longer, [7, 9, 10][-network.ndim :]):
         output = _run(network, _images(network, shape, 2))
         positions = [-(-length // step) for length, step in zip(shape, network.stride)]
-        _require_shape(
-            output.embedding, (2, _EMBEDDING_CHANNELS, *positions), f"the embedding of {tuple(shape)}"
-        )
+        expected = (2, _EMBEDDING_CHANNELS, *positions)
+        _require_shape(output.embedding, expected, f"the embedding of {tuple(shape)}")
         _require_shape(output.foreground, (2, 1, *shape), f"the foreground of {tuple(shape)}")
 
 
@@ -166,9 +152,8 @@ def _check_batch(factory: Factory) -> None:
     images = _images(network, network.grid, 3)
     together, alone = _run(network, images), _run(network, images[1:2])
     foreground = None if together.foreground is None else together.foreground[1:2]
-    _require_close(
-        alone, NetworkOutput(together.embedding[1:2], foreground, ()), "an image alone and in a batch"
-    )
+    expected = NetworkOutput(together.embedding[1:2], foreground, ())
+    _require_close(alone, expected, "an image alone and in a batch")
 
 
 def _strip(network: Network, axis: int, steps: int) -> torch.Tensor:
@@ -212,9 +197,8 @@ def _check_reach(factory: Factory) -> None:
         for plane in range(first, first + network.grid[axis]):
             found = _run(network, _changed_beyond(images, axis, plane, radius))
             found, same = (_plane(output, network, axis, plane) for output in (found, expected))
-            _require_close(
-                found, same, f"changing pixels beyond the receptive radius {radius} along axis {axis}"
-            )
+            what = f"changing pixels beyond the receptive radius {radius} along axis {axis}"
+            _require_close(found, same, what)
 
 
 def _changed_beyond(images: torch.Tensor, axis: int, plane: int, radius: int) -> torch.Tensor:
@@ -234,30 +218,17 @@ def _check_folding(factory: Factory) -> None:
     folded = copy.deepcopy(network)
     folded.fold_batch_norm()
     images = _images(network, [2 * step for step in network.grid])
-    _require_close(
-        _run(folded, images, pyramid=True), _run(network, images, pyramid=True), "folding the batch norms"
-    )
+    found, expected = (_run(one, images, pyramid=True) for one in (folded, network))
+    _require_close(found, expected, "folding the batch norms")
 
 
 def _check_weights(factory: Factory) -> None:
     network = _built(factory)
     with torch.device("meta"):
-        other = factory(
-            in_channels=_IMAGE_CHANNELS, embedding_channels=_EMBEDDING_CHANNELS, foreground_head=True
-        ).eval()
+        other = factory(**_COMMON).eval()
     other.load_state_dict(network.state_dict(), strict=True, assign=True)
     images = _images(network, network.grid)
     _require_close(_run(other, images, pyramid=True), _run(network, images, pyramid=True), "loaded weights")
 
 
-CHECKS: dict[str, Callable[[Factory], None]] = {
-    "declaration": _check_declaration,
-    "shapes": _check_shapes,
-    "pyramid": _check_pyramid,
-    "determinism": _check_determinism,
-    "batch": _check_batch,
-    "shift": _check_shift,
-    "reach": _check_reach,
-    "folding": _check_folding,
-    "weights": _check_weights,
-}
+CHECKS = checks_of(globals())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,8 @@ import torch
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import (
-    Settings,
-    choice,
-    integer,
-    list_of,
-    number,
-    part,
-    setting,
-    switch,
-)
+from pixel_embedded_affinity.fields import Settings, choice, integer, list_of, number, part, setting, switch
+from pixel_embedded_affinity.models.registry import read_toml
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation
@@ -265,8 +256,9 @@ class Recipe(Settings, section="", title="the recipe"):
             If there is no such file or recipe, or its content is not valid; the message names the file.
         """
         file = recipe_path(path)
+        document = read_toml(file)
         try:
-            return cls.from_dict(_read_toml(file))
+            return cls.from_dict(document)
         except InputError as error:
             raise InputError(f"recipe {str(file)!r}: {error}") from error
 
@@ -298,13 +290,3 @@ def recipe_path(path: str | Path) -> Path:
     raise InputError(
         f"no recipe file {str(path)!r}; give a TOML file, or a shipped recipe: {', '.join(list_recipes())}"
     )
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not a UTF-8 TOML file ({error})") from error
-    return document

@@ -21,8 +21,8 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import per_axis
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.geometry.views import geometries
+from pixel_embedded_affinity.network.base import NetworkOutput
 from pixel_embedded_affinity.network.build import build_network
-from pixel_embedded_affinity.network.residual_unet import NetworkOutput
 
 CPU = torch.device("cpu")
 

@@ -14,15 +14,8 @@ from pixel_embedded_affinity.io.readers.base import Source
 logger = logging.getLogger(__name__)
 
 _AXES_OF_MODE = {
-    "1": "YX",
-    "L": "YX",
-    "I": "YX",
-    "I;16": "YX",
-    "I;16B": "YX",
-    "F": "YX",
-    "LA": "YXC",
-    "RGB": "YXC",
-    "RGBA": "YXC",
+    **dict.fromkeys(("1", "L", "I", "I;16", "I;16B", "F"), "YX"),
+    **dict.fromkeys(("LA", "RGB", "RGBA"), "YXC"),
 }
 _EXIF_ORIENTATION = 0x0112
 

@@ -22,26 +22,22 @@ class Tiff:
 
     def read(self, path: Path) -> Source:
         """Read the values and the axes that the file declares."""
-        return _read_tiff(path)
+        import tifffile
 
-
-def _read_tiff(path: Path) -> Source:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        series = _only_series(file, path)
-        page = series.keyframe
-        _check_complete(series, path)
-        _check_photometric(page, path)
-        try:
-            values = series.asarray()
-        # tifffile can do without the codec package, and names it in errors of several classes.
-        except (KeyError, ValueError) as error:
-            if "imagecodecs" not in str(error):
-                raise
-            return _read_compressed_tiff(path, page, len(series.pages))
-        has_alpha = bool(page.extrasamples) and page.extrasamples[-1].name in ("ASSOCALPHA", "UNASSALPHA")
-        return Source(values, series.axes.replace("S", "C"), has_alpha)
+        with tifffile.TiffFile(path) as file:
+            series = _only_series(file, path)
+            page = series.keyframe
+            _check_complete(series, path)
+            _check_photometric(page, path)
+            try:
+                values = series.asarray()
+            # The codec package is optional in tifffile, which names it in errors of several classes.
+            except (KeyError, ValueError) as error:
+                if "imagecodecs" not in str(error):
+                    raise
+                return _read_compressed_tiff(path, page, len(series.pages))
+            has_alpha = bool(page.extrasamples) and page.extrasamples[-1].name in ("ASSOCALPHA", "UNASSALPHA")
+            return Source(values, series.axes.replace("S", "C"), has_alpha)
 
 
 def _only_series(file: Any, path: Path) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.random import Generator
 from scipy import ndimage
 from torch.nn import functional
 
@@ -90,7 +91,7 @@ class Augmentation(Settings, section="augmentation"):
 
 
 def random_crop(
-    image: FloatArray, labels: LabelArray, size: int, settings: Augmentation, generator: np.random.Generator
+    image: FloatArray, labels: LabelArray, size: int, settings: Augmentation, generator: Generator
 ) -> tuple[FloatArray, LabelArray]:
     """Draw one augmented crop.
 
@@ -146,9 +147,7 @@ def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
     return np.where(inside, labels[row, column], OUTSIDE).astype(np.int32)
 
 
-def _coordinates(
-    labels: LabelArray, size: int, settings: Augmentation, generator: np.random.Generator
-) -> Coordinates:
+def _coordinates(labels: LabelArray, size: int, settings: Augmentation, generator: Generator) -> Coordinates:
     """Where each pixel of the crop comes from: (2, size, size) in pixels of the image."""
     scale = np.exp(generator.uniform(*np.log(settings.scale)))
     angle = np.deg2rad(generator.uniform(-settings.rotation, settings.rotation))
@@ -164,19 +163,16 @@ def _coordinates(
     return displaced
 
 
-def _draw_center(
-    labels: LabelArray, reach: float, focus: float, generator: np.random.Generator
-) -> list[float]:
+def _draw_center(labels: LabelArray, reach: float, focus: float, generator: Generator) -> list[float]:
     """Draw a crop's center, in pixels of the image: near an object with the probability `focus`, else anywhere."""
     near: Sequence[float | None] = [None] * labels.ndim
     if focus and generator.random() < focus:
         near = _pixel_of_an_object(labels, generator) or near
-    return [
-        _place(length, reach, wanted, generator) for length, wanted in zip(labels.shape, near, strict=True)
-    ]
+    wanted = zip(labels.shape, near, strict=True)
+    return [_place(length, reach, place, generator) for length, place in wanted]
 
 
-def _pixel_of_an_object(labels: LabelArray, generator: np.random.Generator) -> list[float] | None:
+def _pixel_of_an_object(labels: LabelArray, generator: Generator) -> list[float] | None:
     """Draw an object, then one of its pixels; None where the image shows background alone."""
     objects = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
     if not objects.size:
@@ -185,7 +181,7 @@ def _pixel_of_an_object(labels: LabelArray, generator: np.random.Generator) -> l
     return [float(position) for position in np.unravel_index(generator.choice(pixels), labels.shape)]
 
 
-def _place(length: int, reach: float, wanted: float | None, generator: np.random.Generator) -> float:
+def _place(length: int, reach: float, wanted: float | None, generator: Generator) -> float:
     """Place the center along one axis: an unrotated crop stays inside the image, or is centered on a smaller one."""
     if length <= 2 * reach:
         return (length - 1) / 2
@@ -195,7 +191,7 @@ def _place(length: int, reach: float, wanted: float | None, generator: np.random
     return float(np.clip(wanted + generator.uniform(-reach / 2, reach / 2), lowest, highest))
 
 
-def _displacement(size: int, settings: Augmentation, generator: np.random.Generator) -> Coordinates:
+def _displacement(size: int, settings: Augmentation, generator: Generator) -> Coordinates:
     """Smooth random displacement: cubic interpolation between control points."""
     if settings.elastic <= 0:
         return np.zeros((2, size, size))
@@ -210,9 +206,7 @@ def _displacement(size: int, settings: Augmentation, generator: np.random.Genera
     return displacement
 
 
-def _change_intensity(
-    image: FloatArray, settings: Augmentation, generator: np.random.Generator
-) -> FloatArray:
+def _change_intensity(image: FloatArray, settings: Augmentation, generator: Generator) -> FloatArray:
     """Bend, stretch and shift the intensities, and add noise; negative values are bent like positive ones."""
     image = _blurred(_shaded(image, settings, generator), settings, generator)
     contrast = 1 + generator.uniform(-settings.contrast, settings.contrast)
@@ -230,13 +224,12 @@ def _change_intensity(
     return changed
 
 
-def _shaded(image: FloatArray, settings: Augmentation, generator: np.random.Generator) -> FloatArray:
+def _shaded(image: FloatArray, settings: Augmentation, generator: Generator) -> FloatArray:
     """Make the illumination uneven, by a smooth factor for all channels."""
     if not settings.shading:
         return image
-    corners = generator.uniform(-1, 1, (1, 1, 3, 3)).astype(np.float32) * generator.uniform(
-        0, settings.shading
-    )
+    corners = generator.uniform(-1, 1, (1, 1, 3, 3)).astype(np.float32)
+    corners = corners * generator.uniform(0, settings.shading)
     field = functional.interpolate(
         torch.from_numpy(corners.astype(np.float32)), size=image.shape[1:], mode="bicubic", align_corners=True
     )
@@ -244,7 +237,7 @@ def _shaded(image: FloatArray, settings: Augmentation, generator: np.random.Gene
     return shaded
 
 
-def _blurred(image: FloatArray, settings: Augmentation, generator: np.random.Generator) -> FloatArray:
+def _blurred(image: FloatArray, settings: Augmentation, generator: Generator) -> FloatArray:
     """Blur every second crop, as out of focus."""
     if not settings.blur:
         return image

@@ -6,10 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pixel_embedded_affinity.training.data.augment import OUTSIDE
+from pixel_embedded_affinity.training.data.augment import OUTSIDE, FloatArray, LabelArray
 from pixel_embedded_affinity.training.recipe import LossSettings
-
-LabelArray = npt.NDArray[np.int32]
 
 
 def object_areas(labels: LabelArray) -> npt.NDArray[np.int64]:
@@ -17,9 +15,7 @@ def object_areas(labels: LabelArray) -> npt.NDArray[np.int64]:
     return np.bincount(labels.ravel())
 
 
-def pixel_weights(
-    labels: LabelArray, areas: npt.NDArray[np.int64], settings: LossSettings
-) -> npt.NDArray[np.float32]:
+def pixel_weights(labels: LabelArray, areas: npt.NDArray[np.int64], settings: LossSettings) -> FloatArray:
     """Weigh the pixels of a crop: more near borders between labels, and more in small objects.
 
     Parameters

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
@@ -14,6 +15,8 @@ from pixel_embedded_affinity.affinity import Box, pair_boxes
 from pixel_embedded_affinity.training.data.augment import OUTSIDE
 
 Offset = tuple[int, ...]
+Offsets = Sequence[Offset]
+Targets = Sequence["AffinityTarget | None"]
 
 SHARE_BOUNDS = (0.05, 0.99)
 """The share of ones is clipped to these bounds before it gives the class weights."""
@@ -32,12 +35,12 @@ class AffinityTarget:
         the mean; 0 for pairs with an end outside the image.
     """
 
-    same: torch.Tensor
-    weight: torch.Tensor
+    same: Tensor
+    weight: Tensor
 
 
 def affinity_target(
-    labels: torch.Tensor, offset: Offset, pixel_weights: torch.Tensor | None = None
+    labels: Tensor, offset: Offset, pixel_weights: Tensor | None = None
 ) -> AffinityTarget | None:
     """Targets of one offset; background is one more label.
 
@@ -73,7 +76,7 @@ def _ends(shape: tuple[int, ...], offset: Offset, channels: bool = False) -> tup
     return leading + here, leading + there
 
 
-def _balanced(same: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+def _balanced(same: Tensor, counted: Tensor) -> Tensor:
     """Weights of pairs that raise the rarer class to the other's total (Huang et al. 2022), over their number."""
     count = counted.sum().clamp(min=1)
     share = ((same & counted).sum() / count).clamp(*SHARE_BOUNDS)
@@ -87,12 +90,8 @@ class _FusedAffinityError(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        offsets: Sequence[Offset],
-        targets: Sequence[AffinityTarget | None],
-        first: torch.Tensor,
-        *partners: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx: Any, offsets: Offsets, targets: Targets, first: Tensor, *partners: Tensor
+    ) -> tuple[Tensor, Tensor]:
         gradient = torch.zeros_like(first)
         # If an embedding is compared with itself, both ends add to the same gradient.
         ctx.itself = [partner is first for partner in partners]
@@ -109,14 +108,14 @@ class _FusedAffinityError(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, outer: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, outer: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         gradient, *distinct = (_scaled(saved, outer) for saved in ctx.saved_tensors)
         remaining = iter(distinct)
         others = [None if itself else next(remaining) for itself in ctx.itself]
         return None, None, gradient, *others
 
 
-def _scaled(gradient: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
+def _scaled(gradient: Tensor, outer: Tensor) -> Tensor:
     """Multiply by the gradient of what comes after the loss; on a CPU, where reading it is free, not by 1."""
     if outer.device.type == "cpu" and float(outer) == 1:
         return gradient
@@ -124,13 +123,8 @@ def _scaled(gradient: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
 
 
 def _accumulate(
-    first: torch.Tensor,
-    second: torch.Tensor,
-    offset: Offset,
-    target: AffinityTarget,
-    gradient: torch.Tensor,
-    other_gradient: torch.Tensor,
-) -> torch.Tensor:
+    first: Tensor, second: Tensor, offset: Offset, target: AffinityTarget, gradient: Tensor, other: Tensor
+) -> Tensor:
     """Add one offset's gradients and return its loss; image by image, to stay in the cache."""
     here, there = _ends(tuple(first.shape[2:]), offset)
     total = first.new_zeros(())
@@ -141,16 +135,13 @@ def _accumulate(
         total += torch.dot(weighted.flatten(), difference.flatten())
         slope = weighted.mul_(2).unsqueeze(0)
         gradient[image][here].addcmul_(slope, b)
-        other_gradient[image][there].addcmul_(slope, a)
+        other[image][there].addcmul_(slope, a)
     return total
 
 
 def fused_affinity_loss(
-    first: torch.Tensor,
-    partners: Sequence[torch.Tensor],
-    offsets: Sequence[Offset],
-    targets: Sequence[AffinityTarget | None],
-) -> tuple[torch.Tensor, torch.Tensor]:
+    first: Tensor, partners: Sequence[Tensor], offsets: Offsets, targets: Targets
+) -> tuple[Tensor, Tensor]:
     """Sum over offsets of the mean weighted squared error between affinities and targets.
 
     The affinity of a pair is ``<first(p), partner(p + offset)>``. The first embedding as its own partner gives the
@@ -177,17 +168,14 @@ def fused_affinity_loss(
         The loss with each partner, for logs; not differentiable.
     """
     apply = _FusedAffinityError.apply
-    result: tuple[torch.Tensor, torch.Tensor]
+    result: tuple[Tensor, Tensor]
     result = apply(offsets, targets, first, *partners)  # type: ignore[no-untyped-call]
     return result
 
 
 def plain_affinity_loss(
-    first: torch.Tensor,
-    partners: Sequence[torch.Tensor],
-    offsets: Sequence[Offset],
-    targets: Sequence[AffinityTarget | None],
-) -> tuple[torch.Tensor, torch.Tensor]:
+    first: Tensor, partners: Sequence[Tensor], offsets: Offsets, targets: Targets
+) -> tuple[Tensor, Tensor]:
     """The same as `fused_affinity_loss` by ordinary differentiation, for tests."""
     parts = [first.new_zeros(()) for _ in partners]
     for offset, target in zip(offsets, targets, strict=True):
@@ -200,13 +188,13 @@ def plain_affinity_loss(
     return total.sum(), total.detach()
 
 
-def unit(embedding: torch.Tensor) -> torch.Tensor:
+def unit(embedding: Tensor) -> Tensor:
     """Scale embeddings (N, D, *spatial) to unit length, in single precision or better."""
     wide = embedding if embedding.dtype == torch.float64 else embedding.float()
     return functional.normalize(wide, dim=1, eps=1e-6)
 
 
-def foreground_loss(logits: torch.Tensor, labels: torch.Tensor, foreground_weight: float) -> torch.Tensor:
+def foreground_loss(logits: Tensor, labels: Tensor, foreground_weight: float) -> Tensor:
     """Mean cross-entropy of the foreground head against ``labels > 0``, without the pixels outside the image.
 
     Parameters

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from pixel_embedded_affinity.affinity import pair_boxes
-from pixel_embedded_affinity.training.losses.affinity import AffinityTarget, Offset
+from pixel_embedded_affinity.training.losses.affinity import Offsets, Targets
 
 
-def direct_affinity_loss(
-    logits: torch.Tensor, offsets: Sequence[Offset], targets: Sequence[AffinityTarget | None]
-) -> torch.Tensor:
+def direct_affinity_loss(logits: Tensor, offsets: Offsets, targets: Targets) -> Tensor:
     """Sum over offsets of the mean weighted cross-entropy between predicted affinities and targets.
 
     Parameters
@@ -45,7 +42,7 @@ def direct_affinity_loss(
     return total
 
 
-def predicted_affinities(logits: torch.Tensor, offsets: Sequence[Offset]) -> torch.Tensor:
+def predicted_affinities(logits: Tensor, offsets: Offsets) -> Tensor:
     """Affinities (K, *spatial) from 0 to 1 of one image's logits (K, *spatial); 0 where a pair leaves the image."""
     values = torch.zeros_like(logits, dtype=torch.float32)
     for value, logit, offset in zip(values, logits, offsets, strict=True):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
+from torch import Tensor
 
 from pixel_embedded_affinity.affinity import pair_boxes
-from pixel_embedded_affinity.training.losses.affinity import Offset
+from pixel_embedded_affinity.training.losses.affinity import Offsets
 
 VARIANCE_MARGIN, DISTANCE_MARGIN = 0.5, 1.5
 """An embedding closer to its mean than the first, and means farther apart than twice the second, cost nothing."""
@@ -16,7 +15,7 @@ REGULARIZATION = 0.001
 """Weight of the means' lengths; variance and distance weigh 1."""
 
 
-def discriminative_loss(embedding: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def discriminative_loss(embedding: Tensor, labels: Tensor) -> Tensor:
     """Mean over the images of a batch of variance, distance and regularization terms, as published.
 
     With C objects of mean embeddings m, the variance term is the mean over objects of the mean over their pixels of
@@ -48,40 +47,38 @@ def discriminative_loss(embedding: torch.Tensor, labels: torch.Tensor) -> torch.
     return torch.stack(losses).mean()
 
 
-def _loss_of_image(vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _loss_of_image(vectors: Tensor, labels: Tensor) -> Tensor:
     """Loss of the embeddings (M, D) of the object pixels of one image, labels (M)."""
     if not len(labels):
         return vectors.sum()  # zero, but differentiable
     _, objects, areas = torch.unique(labels, return_inverse=True, return_counts=True)
     means = _sums(vectors, objects, len(areas)) / areas[:, None]
     variance = _variance(vectors, means, objects, areas)
-    lengths: torch.Tensor = torch.linalg.vector_norm(means, dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(means, dim=1)
     return variance + _distance(means) + REGULARIZATION * lengths.mean()
 
 
-def _sums(values: torch.Tensor, objects: torch.Tensor, count: int) -> torch.Tensor:
+def _sums(values: Tensor, objects: Tensor, count: int) -> Tensor:
     """Sum the rows of each object."""
     return values.new_zeros((count, *values.shape[1:])).index_add(0, objects, values)
 
 
-def _variance(
-    vectors: torch.Tensor, means: torch.Tensor, objects: torch.Tensor, areas: torch.Tensor
-) -> torch.Tensor:
-    from_mean: torch.Tensor = torch.linalg.vector_norm(vectors - means[objects], dim=1)
+def _variance(vectors: Tensor, means: Tensor, objects: Tensor, areas: Tensor) -> Tensor:
+    from_mean: Tensor = torch.linalg.vector_norm(vectors - means[objects], dim=1)
     pull = (from_mean - VARIANCE_MARGIN).clamp(min=0).square()
     return (_sums(pull, objects, len(areas)) / areas).mean()
 
 
-def _distance(means: torch.Tensor) -> torch.Tensor:
+def _distance(means: Tensor) -> Tensor:
     """The mean over ordered pairs of objects, which equals the mean over unordered ones."""
     first, second = torch.triu_indices(len(means), len(means), 1, device=means.device)
     if not len(first):
         return means.new_zeros(())
-    apart: torch.Tensor = torch.linalg.vector_norm(means[first] - means[second], dim=1)
+    apart: Tensor = torch.linalg.vector_norm(means[first] - means[second], dim=1)
     return (2 * DISTANCE_MARGIN - apart).clamp(min=0).square().mean()
 
 
-def distance_affinities(embedding: torch.Tensor, offsets: Sequence[Offset]) -> torch.Tensor:
+def distance_affinities(embedding: Tensor, offsets: Offsets) -> Tensor:
     """Affinities of pairs by the distance d of their embeddings: ``max(0, 1 - d / 3)^2``, 3 between two means.
 
     Parameters

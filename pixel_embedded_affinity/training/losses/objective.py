@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.views import Geometry
@@ -14,21 +15,14 @@ from pixel_embedded_affinity.network.base import Network, NetworkOutput, channel
 from pixel_embedded_affinity.runtime.device import autocast
 from pixel_embedded_affinity.training.data.batches import Batch
 from pixel_embedded_affinity.training.data.second_view import map_back, second_view
-from pixel_embedded_affinity.training.losses.affinity import (
-    AffinityTarget,
-    affinity_target,
-    foreground_loss,
-    fused_affinity_loss,
-    unit,
-)
+from pixel_embedded_affinity.training.losses import affinity
+from pixel_embedded_affinity.training.losses.affinity import fused_affinity_loss
 from pixel_embedded_affinity.training.losses.direct_affinity import direct_affinity_loss
 from pixel_embedded_affinity.training.losses.discriminative import discriminative_loss
 from pixel_embedded_affinity.training.recipe import Recipe
 
-AffinityLoss = Callable[
-    [torch.Tensor, Sequence[torch.Tensor], Sequence[tuple[int, ...]], Sequence[AffinityTarget | None]],
-    tuple[torch.Tensor, torch.Tensor],
-]
+Parts = tuple[Tensor, Tensor]
+AffinityLoss = Callable[[Tensor, Sequence[Tensor], affinity.Offsets, affinity.Targets], Parts]
 
 
 @dataclass(frozen=True)
@@ -43,11 +37,11 @@ class Losses:
         The parts, for logs; zero if switched off. For a baseline, `self_correlation` is its loss at full resolution.
     """
 
-    total: torch.Tensor
-    self_correlation: torch.Tensor
-    cross_correlation: torch.Tensor
-    pyramid: torch.Tensor
-    foreground: torch.Tensor
+    total: Tensor
+    self_correlation: Tensor
+    cross_correlation: Tensor
+    pyramid: Tensor
+    foreground: Tensor
 
     def named(self) -> dict[str, float]:
         """The sum and the parts as numbers."""
@@ -94,16 +88,10 @@ class Objective:
         output, geometries = self._run(network, batch, generator)
         zero = batch.images.new_zeros(())
         seen = _at_embedding(batch, network.stride, generator)
-        affinity, (within, across) = self._full_resolution(output.embedding, geometries, seen)
+        main, (within, across) = self._full_resolution(output.embedding, geometries, seen)
         pyramid = self._pyramid(network, output.pyramid, labels) if loss.pyramid else zero
         foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
-        return Losses(
-            total=affinity + pyramid + foreground,
-            self_correlation=within,
-            cross_correlation=across,
-            pyramid=pyramid.detach(),
-            foreground=foreground.detach(),
-        )
+        return Losses(main + pyramid + foreground, within, across, pyramid.detach(), foreground.detach())
 
     def _run(
         self, network: Network, batch: Batch, generator: np.random.Generator
@@ -118,63 +106,50 @@ class Objective:
         return output, geometries
 
     def _full_resolution(
-        self, output: torch.Tensor, geometries: list[Geometry], batch: Batch
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        self, output: Tensor, geometries: list[Geometry], batch: Batch
+    ) -> tuple[Tensor, Parts]:
         """The recipe's kind of loss on the network's main output, and its parts within and across views."""
         kind = self.recipe.loss.kind
         if kind == "affinity":
-            return self._affinity(unit(output).contiguous(), geometries, batch)
+            return self._affinity(affinity.unit(output).contiguous(), geometries, batch)
         if kind == "direct_affinity":
             loss = direct_affinity_loss(output, self.offsets, self._targets(batch))
         else:
             loss = discriminative_loss(output, batch.labels)
         return loss, (loss.detach(), torch.zeros_like(loss))
 
-    def _targets(self, batch: Batch) -> list[AffinityTarget | None]:
-        return [affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
+    def _targets(self, batch: Batch) -> list[affinity.AffinityTarget | None]:
+        return [affinity.affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
 
-    def _affinity(
-        self, embedding: torch.Tensor, geometries: list[Geometry], batch: Batch
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    def _affinity(self, embedding: Tensor, geometries: list[Geometry], batch: Batch) -> tuple[Tensor, Parts]:
         """Self-correlation of the first view, and its correlation with the second view mapped back."""
         first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
-        partners = (
-            first if self.recipe.loss.self_correlation else None,
-            map_back(view, geometries) if geometries else None,
-        )
+        own = first if self.recipe.loss.self_correlation else None
+        partners = (own, map_back(view, geometries) if geometries else None)
         present = [partner for partner in partners if partner is not None]
         total, parts = self.affinity_loss(first, present, self.offsets, self._targets(batch))
         remaining = iter(parts)
         within, across = (first.new_zeros(()) if partner is None else next(remaining) for partner in partners)
         return total, (within, across)
 
-    def _pyramid(
-        self, network: Network, pyramid: tuple[torch.Tensor, ...], labels: torch.Tensor
-    ) -> torch.Tensor:
+    def _pyramid(self, network: Network, pyramid: tuple[Tensor, ...], labels: Tensor) -> Tensor:
         """The first view's loss at each coarse scale, with one more range at each, and subsampled labels."""
         total = labels.new_zeros((), dtype=torch.float32)
         for count, (coarse, strides) in enumerate(zip(pyramid, network.pyramid_strides), start=1):
             offsets = self.recipe.neighborhood.offsets(count)
             small = labels[_every(strides, (0,) * len(strides))]
-            targets = [affinity_target(small, offset) for offset in offsets]
+            targets = [affinity.affinity_target(small, offset) for offset in offsets]
             total = total + self._of_scale(coarse[: len(labels)], offsets, targets)
         return total
 
-    def _of_scale(
-        self,
-        output: torch.Tensor,
-        offsets: Sequence[tuple[int, ...]],
-        targets: Sequence[AffinityTarget | None],
-    ) -> torch.Tensor:
+    def _of_scale(self, output: Tensor, offsets: affinity.Offsets, targets: affinity.Targets) -> Tensor:
         """Self-correlation, or the error of the affinities that the first channels predict."""
         if self.recipe.loss.kind == "direct_affinity":
             return direct_affinity_loss(output, offsets, targets)
-        embedding = unit(output).contiguous()
+        embedding = affinity.unit(output).contiguous()
         return self.affinity_loss(embedding, [embedding], offsets, targets)[0]
 
-    def _foreground(
-        self, logits: torch.Tensor | None, geometries: list[Geometry], labels: torch.Tensor
-    ) -> torch.Tensor:
+    def _foreground(self, logits: Tensor | None, geometries: list[Geometry], labels: Tensor) -> Tensor:
         """The foreground's loss on both views; the second view is mapped back first."""
         if logits is None:
             raise InputError("the network has no foreground head; set loss.foreground to 0")
@@ -182,7 +157,7 @@ class Objective:
         parts = [logits[: len(labels)]]
         if geometries:
             parts.append(map_back(logits[len(labels) :], geometries))
-        losses = [foreground_loss(part, labels, settings.foreground_weight) for part in parts]
+        losses = [affinity.foreground_loss(part, labels, settings.foreground_weight) for part in parts]
         return settings.foreground * torch.stack(losses).mean()
 
 

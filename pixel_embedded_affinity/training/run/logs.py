@@ -115,9 +115,8 @@ def drop_rows_after(path: Path, step: int) -> None:
     """Drop the rows after a step from a table whose first column is ``step``, in one atomic write."""
     if not path.exists():
         return
-    whole = [
-        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-    ]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
     kept = [row for row in whole[1:] if int(row.split(",", 1)[0]) <= step]
     with atomic_file(path) as file:
         file.write("".join(whole[:1] + kept).encode("utf-8"))

@@ -35,16 +35,7 @@ STATE_FILE = "state.safetensors"
 MODEL_FILE = "model.safetensors"
 LOG_FILE = "log.csv"
 
-LOG_COLUMNS = (
-    "step",
-    "seconds",
-    "learning_rate",
-    "total",
-    "self_correlation",
-    "cross_correlation",
-    "pyramid",
-    "foreground",
-)
+LOG_COLUMNS = ("step", "seconds", "learning_rate", *Losses.__dataclass_fields__)
 
 _FREE_TO_CHANGE = ("steps", "save_every", "validate_every", "validation_images", "best_by")
 
@@ -247,11 +238,8 @@ class Trainer:
         found = progress.get("identity", {})
         differing = sorted(key for key, value in self._identity.items() if found.get(key) != value)
         if differing == ["steps"]:
-            logger.warning(
-                "resumed with %d steps instead of %d: the learning rate follows the new schedule from here",
-                self.recipe.schedule.steps,
-                found["steps"],
-            )
+            text = "resumed with %d steps instead of %d: the learning rate follows the new schedule from here"
+            logger.warning(text, self.recipe.schedule.steps, found["steps"])
         elif differing:
             raise InputError(
                 f"the run in {str(self.output)!r} was started with another {', '.join(differing)}; resume it "

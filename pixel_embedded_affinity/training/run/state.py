@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from pixel_embedded_affinity.errors import CheckpointError
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -17,11 +18,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def save_state(
-    path: Path,
-    network: nn.Module,
-    average: Tensors,
-    optimizer: torch.optim.Optimizer,
-    progress: dict[str, Any],
+    path: Path, network: nn.Module, average: Tensors, optimizer: Optimizer, progress: dict[str, Any]
 ) -> None:
     """Write the state of a run.
 
@@ -45,9 +42,7 @@ def save_state(
     write_checkpoint(path, Checkpoint(json.dumps(progress), tensors))
 
 
-def restore_state(
-    path: Path, network: nn.Module, average: Tensors, optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
+def restore_state(path: Path, network: nn.Module, average: Tensors, optimizer: Optimizer) -> dict[str, Any]:
     """Put a saved state into the parts of a run, in place, and return the progress values.
 
     Raises
@@ -67,7 +62,7 @@ def restore_state(
     return progress
 
 
-def _flat(optimizer: torch.optim.Optimizer) -> Tensors:
+def _flat(optimizer: Optimizer) -> Tensors:
     """Name the optimizer's tensors ``INDEX.KEY``."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{key}": value for index, entries in state.items() for key, value in entries.items()}
@@ -91,7 +86,7 @@ def _check_fit(path: Path, expected: Mapping[str, torch.Tensor], given: Tensors)
         raise CheckpointError(f"{str(path)!r} belongs to another network; train into another folder")
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+def _restore_optimizer(optimizer: Optimizer, tensors: Tensors) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     entries: dict[int, Tensors] = {index: {} for index in range(len(parameters))} if tensors else {}
     for name, value in tensors.items():

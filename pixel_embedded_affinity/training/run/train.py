@@ -18,14 +18,6 @@ logger = logging.getLogger(__name__)
 
 _FILES_OF_A_RUN = (STATE_FILE, MODEL_FILE, LOG_FILE, VALIDATION_FILE, BEST_FILE)
 
-_SHORT_NAMES = {
-    "total": "loss",
-    "self_correlation": "self",
-    "cross_correlation": "cross",
-    "pyramid": "pyramid",
-    "foreground": "foreground",
-}
-
 
 def train(
     recipe: Recipe | str | Path,
@@ -90,7 +82,7 @@ def train(
     plan = plan if steps is None else plan.scheduled(steps=steps)
     folder = Path(output)
     _check_kind(plan)
-    _check_arguments(folder, resume, minutes, warm_start)
+    _check_given(folder, resume, minutes, warm_start)
     examples, validated = _load(plan, data)
     start = None if warm_start is None else Path(warm_start)
     trainer = Trainer(plan, examples, folder, device=device, warm_start=start)
@@ -108,9 +100,7 @@ def _check_kind(recipe: Recipe) -> None:
         )
 
 
-def _check_arguments(
-    folder: Path, resume: bool, minutes: float | None, warm_start: str | Path | None
-) -> None:
+def _check_given(folder: Path, resume: bool, minutes: float | None, warm_start: str | Path | None) -> None:
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"minutes must be a positive number, got {minutes}")
     if resume and warm_start is not None:
@@ -141,14 +131,8 @@ def _run(trainer: Trainer, validation: Validation | None, minutes: float | None,
     schedule = trainer.recipe.schedule
     if validation is not None and schedule.validates_after(trainer.step) and validation.is_missing():
         validation.run()
-    results: Iterable[StepResult] = track(
-        trainer.steps(minutes),
-        progress,
-        desc="training",
-        unit="step",
-        total=schedule.steps,
-        initial=trainer.step,
-    )
+    shown = {"desc": "training", "unit": "step", "total": schedule.steps, "initial": trainer.step}
+    results: Iterable[StepResult] = track(trainer.steps(minutes), progress, **shown)
     for step, losses in results:
         _show(results, losses)
         if validation is not None and schedule.validates_after(step):
@@ -161,4 +145,5 @@ def _show(bar: object, losses: dict[str, float]) -> None:
     """Put the losses at the end of the bar, if it can show them."""
     show = getattr(bar, "set_postfix", None)
     if callable(show):
-        show({short: f"{losses[name]:.3f}" for name, short in _SHORT_NAMES.items()}, refresh=False)
+        shown = {name.removesuffix("_correlation"): f"{value:.3f}" for name, value in losses.items()}
+        show({"loss": shown.pop("total"), **shown}, refresh=False)

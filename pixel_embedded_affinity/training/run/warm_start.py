@@ -48,12 +48,10 @@ def read_start(path: Path, network: NetworkConfig) -> Tensors:
     channels = _channels_of_same_network(checkpoint, network)
     if channels is None:
         return checkpoint.tensors
-    logger.info(
-        "%s takes images of %d channels, the run %d: the weights of the first convolution are spread evenly",
-        path,
-        channels,
-        network.in_channels,
+    text = (
+        "%s takes images of %d channels, the run %d: the weights of the first convolution are spread evenly"
     )
+    logger.info(text, path, channels, network.in_channels)
     return spread_channels(checkpoint.tensors, network)
 
 

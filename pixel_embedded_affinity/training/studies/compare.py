@@ -163,7 +163,8 @@ class _Run:
         if not path.exists():
             if self._pipeline is None:
                 self._pipeline = self._trained(progress)
-            write_rows(path, self._scores(self._pipeline, clustering))
+            pipeline = self._pipeline
+            write_rows(path, [self._score(pipeline, clustering, example) for example in self.data.validation])
         else:
             logger.info("%s, %s: finished before", self.variant.name, clustering)
         mean = mean_row([dict(row) for row in read_rows(path)])
@@ -179,12 +180,7 @@ class _Run:
         if (self.folder / STATE_FILE).is_file():
             trainer.resume()
         results = track(
-            trainer.steps(),
-            progress,
-            desc=self.variant.name,
-            unit="step",
-            total=steps,
-            initial=trainer.step,
+            trainer.steps(), progress, desc=self.variant.name, unit="step", total=steps, initial=trainer.step
         )
         for _ in results:
             pass
@@ -205,9 +201,6 @@ class _Run:
             seconds = [trainer.seconds for _ in trainer.steps()]
         per_step = statistics.median(np.diff(seconds).tolist())
         return max(1, int(60 * (self.budget.minutes or 0) / per_step))
-
-    def _scores(self, pipeline: Pipeline, clustering: str) -> list[Row]:
-        return [self._score(pipeline, clustering, example) for example in self.data.validation]
 
     def _score(self, pipeline: Pipeline, clustering: str, example: Example) -> Row:
         given = example.labels > 0 if self.foreground == "truth" else None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -15,11 +13,12 @@ from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.fields import choice
 from pixel_embedded_affinity.geometry.scaling import resize_image
-from pixel_embedded_affinity.labels import Labels
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.labels import Labels, Mask
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.base import channels_last
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.pipeline import Labeler, Mask, positions_inside, restore
+from pixel_embedded_affinity.pipeline import Labeler, positions_inside, restore
 from pixel_embedded_affinity.runtime.device import autocast
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.losses.direct_affinity import predicted_affinities
@@ -53,9 +52,7 @@ class Pipeline:
         self.recipe = recipe
         self._segmenter = Segmenter(network, recipe.model, device=str(device))
 
-    def segment(
-        self, image: npt.NDArray[np.float32], clustering: str, foreground: Mask | None = None
-    ) -> Labels:
+    def segment(self, image: FloatArray, clustering: str, foreground: Mask | None = None) -> Labels:
         """Segment one image.
 
         Parameters
@@ -88,7 +85,7 @@ class Pipeline:
             ).segment(image, axes=config.axes, foreground=foreground)
         return self._of_baseline(image, config, foreground)
 
-    def _of_baseline(self, image: npt.NDArray[np.float32], config: ModelConfig, given: Mask | None) -> Labels:
+    def _of_baseline(self, image: FloatArray, config: ModelConfig, given: Mask | None) -> Labels:
         output = self._seen(image, config)
         inside = positions_inside(output, given, config)
         if self.recipe.loss.kind == "direct_affinity":
@@ -104,7 +101,7 @@ class Pipeline:
         run = get_clusterer(config.clusterer, **config.clusterer_settings)
         return restore(Labeler(config, run)(pairs.numpy(), inside), output, given, config)
 
-    def _seen(self, image: npt.NDArray[np.float32], config: ModelConfig) -> Embedding:
+    def _seen(self, image: FloatArray, config: ModelConfig) -> Embedding:
         """Run the network on one image; its output is not scaled to unit length."""
         embedder = self._segmenter.embedder
         values = resize_image(normalize(image, config.normalization), config.scale)

@@ -128,9 +128,6 @@ def _with_view(recipe: Recipe, parts: tuple[str, ...]) -> Recipe:
     return replace(recipe, view=replace(recipe.view, **switches))
 
 
-STUDIES: dict[str, Callable[[Recipe], list[Variant]]] = {
-    "baselines": _baselines,
-    "modules": _modules,
-    "views": _views,
-}
+Study = Callable[[Recipe], list[Variant]]
+STUDIES: dict[str, Study] = {"baselines": _baselines, "modules": _modules, "views": _views}
 """What can be compared, by name."""
