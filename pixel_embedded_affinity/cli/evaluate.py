@@ -31,11 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     data = data_settings(arguments)
 
     from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
-    from pixel_embedded_affinity.data.layouts import find_pairs
+    from pixel_embedded_affinity.data.layouts import find_files
 
-    pairs = find_pairs(arguments.data, data, arguments.split)
+    files = find_files(arguments.data, data, arguments.split)
     rows = evaluate_model(
-        load_segmenter(arguments), pairs, foreground=arguments.foreground, progress=bar_wanted(arguments)
+        load_segmenter(arguments), files, foreground=arguments.foreground, progress=bar_wanted(arguments)
     )
     say(format_table([*rows, mean_row(rows)]))
     if arguments.output is not None:
