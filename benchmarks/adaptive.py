@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from adaptive_picture import draw
-from data import add_arguments, is_given_foreground, load_model, pairs_of, read, recipe_of
+from data import add_arguments, files_of, is_given_foreground, load_model, read, recipe_of
 
 from pixel_embedded_affinity import Embedding, Neighborhood, Segmenter
-from pixel_embedded_affinity.data.layouts import Pair
+from pixel_embedded_affinity.data.layouts import Files
 from pixel_embedded_affinity.export import write_table
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.metrics import evaluate
@@ -115,9 +115,9 @@ class Embedder:
     def __init__(self, segmenter: Segmenter, *, given: bool) -> None:
         self.segmenter, self.given, self.seconds = segmenter, given, [0.0][:0]
 
-    def __call__(self, pair: Pair) -> Sample:
+    def __call__(self, entry: Files) -> Sample:
         """Read and embed one image."""
-        example = read(pair, self.segmenter)
+        example = read(entry, self.segmenter)
         start = time.process_time()
         embedding = self.segmenter.embed(example.image, axes="CYX")
         self.seconds.append(time.process_time() - start)
@@ -183,17 +183,17 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def tables_of(
-    arguments: argparse.Namespace, segmenter: Segmenter, recipe: Recipe, embed: Callable[[Pair], Sample]
+    arguments: argparse.Namespace, segmenter: Segmenter, recipe: Recipe, embed: Callable[[Files], Sample]
 ) -> dict[str, list[Variant]]:
     """All variants to run."""
     ranges, more = RANGES.get(recipe.data.layout, RANGES["bbbc039"])
-    training = pairs_of(arguments, segmenter, "training", arguments.training) if arguments.training else []
+    training = files_of(arguments, segmenter, "training", arguments.training) if arguments.training else []
     measure = next(iter(measures_of(recipe).values()))
     return {
         "Mutex watershed, by neighborhood": neighborhoods(
             segmenter, arguments.ranges or ranges, arguments.more_ranges or more
         ),
-        "Clusterers": clusterers(segmenter, [embed(pair) for pair in training], measure),
+        "Clusterers": clusterers(segmenter, [embed(entry) for entry in training], measure),
     }
 
 
@@ -210,16 +210,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = recipe_of(options, segmenter)
     embed = Embedder(segmenter, given=is_given_foreground(options, segmenter))
     tables = tables_of(options, segmenter, recipe, embed)
-    pairs = pairs_of(options, segmenter, options.split, options.count)
-    for number, pair in enumerate(pairs):
-        sample = embed(pair)
+    files = files_of(options, segmenter, options.split, options.count)
+    for number, entry in enumerate(files):
+        sample = embed(entry)
         labels = {variant.name: variant.run(sample) for variants in tables.values() for variant in variants}
         # Pictures of other data may not be passed on.
         if number == options.picture and recipe.data.layout == "bbbc039":
             draw(options.output / "adaptive.png", sample.image, sample.embedding, labels)
     lines = list(rows(tables, measures_of(recipe), float(np.mean(embed.seconds))))
     write(options.output, lines)
-    print(f"{segmenter!r}, {len(pairs)} images of {options.split}\n\n{as_rst(lines)}")
+    print(f"{segmenter!r}, {len(files)} images of {options.split}\n\n{as_rst(lines)}")
 
 
 if __name__ == "__main__":

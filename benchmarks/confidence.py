@@ -10,7 +10,7 @@ import argparse
 
 import numpy as np
 import numpy.typing as npt
-from data import add_arguments, is_given_foreground, load_model, pairs_of, read
+from data import add_arguments, files_of, is_given_foreground, load_model, read
 
 from pixel_embedded_affinity.metrics import Contingency
 
@@ -40,8 +40,8 @@ def main() -> None:
     arguments = parser.parse_args()
     segmenter = load_model(arguments)
     columns: dict[str, list[Numbers]] = {"confidence": [], "area": [], "overlap": []}
-    for pair in pairs_of(arguments, segmenter, arguments.split, arguments.count):
-        example = read(pair, segmenter)
+    for entry in files_of(arguments, segmenter, arguments.split, arguments.count):
+        example = read(entry, segmenter)
         given = example.labels > 0 if is_given_foreground(arguments, segmenter) else None
         result = segmenter.analyze(example.image, axes="CYX", foreground=given)
         table = result.table()

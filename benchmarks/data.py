@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.data.layouts import RAW, Example, Pair, find_pairs, load
+from pixel_embedded_affinity.data.layouts import RAW, Example, Files, find_files, load
 from pixel_embedded_affinity.training.recipe import Recipe
 
 T = TypeVar("T")
@@ -42,16 +42,16 @@ def recipe_of(arguments: argparse.Namespace, segmenter: Segmenter) -> Recipe:
     return Recipe.from_file(arguments.recipe or segmenter.config.name)
 
 
-def pairs_of(
+def files_of(
     arguments: argparse.Namespace, segmenter: Segmenter, split: str, count: int | None
-) -> list[Pair]:
+) -> list[Files]:
     """The image and label files of a split, or `count` of them."""
-    return spread(find_pairs(arguments.data, recipe_of(arguments, segmenter).data, split), count)
+    return spread(find_files(arguments.data, recipe_of(arguments, segmenter).data, split), count)
 
 
-def read(pair: Pair, segmenter: Segmenter) -> Example:
+def read(entry: Files, segmenter: Segmenter) -> Example:
     """A raw image with the model's number of channels, and its labels."""
-    return load([pair], RAW, segmenter.config.network.in_channels)[0]
+    return load([entry], RAW, segmenter.config.network.in_channels)[0]
 
 
 def is_given_foreground(arguments: argparse.Namespace, segmenter: Segmenter) -> bool:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-from pixel_embedded_affinity.data.layouts import DataSettings, find_pairs
+from pixel_embedded_affinity.data.layouts import DataSettings, find_files
 
 LEFT_OUT = frozenset(
     """
@@ -71,7 +71,7 @@ def pairs_of_dsb2018(source: Path, output: Path) -> list[tuple[Path, Path]]:
 def pairs_of_bbbc039(source: Path, output: Path) -> list[tuple[Path, Path]]:
     """Write the labels of the training fields, and return the paths."""
     pairs = []
-    for pair in find_pairs(source, DataSettings(layout="bbbc039"), "training"):
+    for pair in find_files(source, DataSettings(layout="bbbc039"), "training"):
         target = output / f"{pair.name}_labels.tif"
         tifffile.imwrite(target, pair.read_labels(pair.labels).astype(np.uint16), compression="zlib")
         pairs.append((pair.image.absolute(), target))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.data.layouts import find_pairs
+from pixel_embedded_affinity.data.layouts import find_files
 from pixel_embedded_affinity.io.read import read_image
 from pixel_embedded_affinity.metrics import adapted_rand_error, evaluate
 from pixel_embedded_affinity.runtime.device import has_fast_bfloat16
@@ -31,8 +31,8 @@ def fields(data: str | None, count: int) -> list[Field]:
     """Return images with their true labels."""
     if data is None:
         return [tuple(nuclei())]
-    pairs = find_pairs(data, Recipe.from_file("bbbc039").data, "validation")[:count]
-    return [(read_image(pair.image), pair.read_labels(pair.labels)) for pair in pairs]
+    files = find_files(data, Recipe.from_file("bbbc039").data, "validation")[:count]
+    return [(read_image(entry.image), entry.read_labels(entry.labels)) for entry in files]
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from data import read, spread
 
 from pixel_embedded_affinity import Neighborhood, Postprocess, Segmenter
-from pixel_embedded_affinity.data.layouts import DataSettings, Pair, find_pairs
+from pixel_embedded_affinity.data.layouts import DataSettings, Files, find_files
 from pixel_embedded_affinity.metrics import aggregated_jaccard_index
 
 
-def pairs_of(folder: str, split: str, count: int) -> list[Pair]:
+def files_of(folder: str, split: str, count: int) -> list[Files]:
     """Some fields of a split."""
-    return spread(find_pairs(folder, DataSettings(layout="bbbc039"), split), count)
+    return spread(find_files(folder, DataSettings(layout="bbbc039"), split), count)
 
 
 def spoiled(segmenter: Segmenter) -> Segmenter:
@@ -33,11 +33,11 @@ def spoiled(segmenter: Segmenter) -> Segmenter:
     )
 
 
-def scores(segmenters: Sequence[Segmenter], pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
+def scores(segmenters: Sequence[Segmenter], files: Sequence[Files]) -> npt.NDArray[np.float64]:
     """AJI of each segmenter on each field; the segmenters share one network."""
     rows = []
-    for pair in pairs:
-        field = read(pair, segmenters[0])
+    for entry in files:
+        field = read(entry, segmenters[0])
         embedding = segmenters[0].embed(field.image, axes="CYX")
         rows.append([aggregated_jaccard_index(field.labels, s.cluster(embedding)) for s in segmenters])
     return np.array(rows).T
@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     shipped = Segmenter.pretrained("bbbc039")
     bad = spoiled(shipped)
-    fields = [read(pair, shipped) for pair in pairs_of(arguments.data, "training", arguments.training)]
+    fields = [read(entry, shipped) for entry in files_of(arguments.data, "training", arguments.training)]
     start = time.perf_counter()
     tuning = bad.tune([f.image for f in fields], [f.labels for f in fields], metric="AJI", axes="CYX")
     print(
@@ -60,13 +60,13 @@ def main() -> None:
         f"training AJI {tuning.start_score:.4f} -> {tuning.score:.4f}, leave-one-out {tuning.held_out_score:.4f}"
     )
     print({name: value for row in tuning.table if row["chosen"] for name, value in row.items()})
-    pairs = pairs_of(arguments.data, "validation", arguments.validation)
-    table = scores([shipped, bad, tuning.segmenter], pairs)
+    files = files_of(arguments.data, "validation", arguments.validation)
+    table = scores([shipped, bad, tuning.segmenter], files)
     for name, row in zip(("shipped", "bad", "tuned"), table):
         difference = row - table[0]
-        error = difference.std(ddof=1) / len(pairs) ** 0.5
+        error = difference.std(ddof=1) / len(files) ** 0.5
         print(
-            f"AJI on {len(pairs)} validation fields, {name}: {row.mean():.4f} "
+            f"AJI on {len(files)} validation fields, {name}: {row.mean():.4f} "
             f"({difference.mean():+.4f} +- {error:.4f} from shipped)"
         )
 

@@ -24,11 +24,11 @@ def run(arguments: argparse.Namespace) -> int:
     data = loading.data_settings(arguments)
 
     from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
-    from pixel_embedded_affinity.data.layouts import find_pairs
+    from pixel_embedded_affinity.data.layouts import find_files
 
-    pairs = find_pairs(arguments.data, data, arguments.split)
+    files = find_files(arguments.data, data, arguments.split)
     bar, segmenter = bar_wanted(arguments), loading.load_segmenter(arguments)
-    rows = evaluate_model(segmenter, pairs, foreground=arguments.foreground, progress=bar)
+    rows = evaluate_model(segmenter, files, foreground=arguments.foreground, progress=bar)
     say(format_table([*rows, mean_row(rows)]))
     if arguments.output is not None:
         write_rows(arguments.output, rows)

@@ -12,7 +12,7 @@ from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned,
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
-    from pixel_embedded_affinity.data.layouts import Pair
+    from pixel_embedded_affinity.data.layouts import Files
     from pixel_embedded_affinity.tune import Tuning
 
 
@@ -37,10 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     loading.check_target("--table", arguments.table, ".csv")
     data = loading.data_settings(arguments)
 
-    from pixel_embedded_affinity.data.layouts import find_pairs
+    from pixel_embedded_affinity.data.layouts import find_files
 
-    pairs = _spread(find_pairs(arguments.data, data, arguments.split), arguments.limit)
-    tuning = _tuned(arguments, pairs)
+    files = _spread(find_files(arguments.data, data, arguments.split), arguments.limit)
+    tuning = _tuned(arguments, files)
     tuning.segmenter.save_settings(arguments.output)
     if arguments.table is not None:
         tuning.write(arguments.table)
@@ -48,11 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
+def _tuned(arguments: argparse.Namespace, files: Sequence[Files]) -> Tuning:
     from pixel_embedded_affinity.data.layouts import RAW, load
 
     segmenter = loading.load_segmenter(arguments)
-    examples = load(pairs, RAW, segmenter.config.network.in_channels)
+    examples = load(files, RAW, segmenter.config.network.in_channels)
     labels = [example.labels for example in examples]
     return segmenter.tune(
         [example.image for example in examples],
@@ -64,13 +64,13 @@ def _tuned(arguments: argparse.Namespace, pairs: Sequence[Pair]) -> Tuning:
     )
 
 
-def _spread(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
+def _spread(files: Sequence[Files], limit: int | None) -> list[Files]:
     """Take the first and others at equal distances, `limit` in all: images with similar names are often alike."""
-    if limit is None or limit >= len(pairs):
-        return list(pairs)
+    if limit is None or limit >= len(files):
+        return list(files)
     if limit < 1:
         raise InputError(f"--limit must be at least 1, got {limit}")
-    return [pairs[number * len(pairs) // limit] for number in range(limit)]
+    return [files[number * len(files) // limit] for number in range(limit)]
 
 
 def _report(tuning: Tuning, metric: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.data.layouts import RAW, Example, Pair, load_pair
+from pixel_embedded_affinity.data.layouts import RAW, Example, Files, load_one
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
@@ -53,7 +53,7 @@ class Prediction:
 
 def evaluate_model(
     segmenter: Segmenter,
-    pairs: Iterable[Pair | Example],
+    files: Iterable[Files | Example],
     *,
     foreground: str = "model",
     progress: Progress = False,
@@ -64,8 +64,8 @@ def evaluate_model(
     ----------
     segmenter : Segmenter
         The model, with its settings.
-    pairs : iterable of Pair or Example
-        From `layouts.find_pairs`, read one at a time; or examples with raw images, loaded with `layouts.RAW`.
+    files : iterable of Files or Example
+        From `layouts.find_files`, read one at a time; or examples with raw images, loaded with `layouts.RAW`.
     foreground : {"model", "truth"}
         Whether the segmenter finds the foreground itself, as for a user, or gets the true labels' foreground, as in
         the paper's results on CVPPP.
@@ -82,20 +82,20 @@ def evaluate_model(
     InputError
         If there is no image, `foreground` is neither, or a file cannot be used.
     """
-    rows = [prediction.row() for prediction in predict(segmenter, pairs, foreground, progress)]
+    rows = [prediction.row() for prediction in predict(segmenter, files, foreground, progress)]
     if not rows:
         raise InputError("nothing to evaluate: no image was given; expected at least one")
     return rows
 
 
 def predict(
-    segmenter: Segmenter, pairs: Iterable[Pair | Example], foreground: str, progress: Progress = False
+    segmenter: Segmenter, files: Iterable[Files | Example], foreground: str, progress: Progress = False
 ) -> Iterator[Prediction]:
     """Segment examples one after the other; parameters and errors as for `evaluate_model`."""
     choice(*FOREGROUNDS)(foreground, "foreground")
     channels = segmenter.config.network.in_channels
-    for pair in track(pairs, progress, desc="evaluating"):
-        example = pair if isinstance(pair, Example) else load_pair(pair, RAW, channels)
+    for entry in track(files, progress, desc="evaluating"):
+        example = entry if isinstance(entry, Example) else load_one(entry, RAW, channels)
         given = example.labels > 0 if foreground == "truth" else None
         yield Prediction(
             example, segmenter.segment(example.image, axes=segmenter.config.axes, foreground=given)

@@ -93,7 +93,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Files:
     """The image file and the label file of one example, and the way to read the labels."""
 
     name: str
@@ -102,13 +102,13 @@ class Pair:
     read_labels: Callable[[Path], LabelArray]
 
 
-def load(pairs: Iterable[Pair], normalization: Normalization, channels: int) -> list[Example]:
+def load(files: Iterable[Files], normalization: Normalization, channels: int) -> list[Example]:
     """Read and check images and their labels.
 
     Parameters
     ----------
-    pairs : iterable of Pair
-        From `find_pairs`.
+    files : iterable of Files
+        From `find_files`.
     normalization : Normalization
         How intensities become network input; `RAW` keeps them.
     channels : int
@@ -119,23 +119,23 @@ def load(pairs: Iterable[Pair], normalization: Normalization, channels: int) -> 
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_pair(pair, normalization, channels) for pair in pairs]
+    return [load_one(entry, normalization, channels) for entry in files]
 
 
-def load_pair(pair: Pair, normalization: Normalization, channels: int) -> Example:
+def load_one(entry: Files, normalization: Normalization, channels: int) -> Example:
     """Read and check an image and its labels, see `load`."""
     try:
-        image = as_image(pair.image, channels=channels)
+        image = as_image(entry.image, channels=channels)
         values = normalize(image.values, normalization)
     except InputError as error:
-        raise _naming(pair.image, error) from error
-    labels = pair.read_labels(pair.labels)
+        raise _naming(entry.image, error) from error
+    labels = entry.read_labels(entry.labels)
     if image.spatial_shape != labels.shape:
         raise InputError(
-            f"image {str(pair.image)!r} has {image.spatial_shape} pixels, its labels {str(pair.labels)!r} "
+            f"image {str(entry.image)!r} has {image.spatial_shape} pixels, its labels {str(entry.labels)!r} "
             f"{labels.shape}; expected the same size"
         )
-    return Example(pair.name, values, labels)
+    return Example(entry.name, values, labels)
 
 
 def of_diameter(example: Example, diameter: float) -> Example:
@@ -174,7 +174,7 @@ _REMEDIES = {
 }
 
 
-def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> list[Pair]:
+def find_files(directory: str | Path, settings: DataSettings, split: str) -> list[Files]:
     """List the files of one split, sorted by name.
 
     Parameters
@@ -196,15 +196,15 @@ def find_pairs(directory: str | Path, settings: DataSettings, split: str) -> lis
     folder = Path(directory)
     if not folder.exists():
         raise InputError(f"no data at {str(folder)!r}; give the folder that holds the images and labels")
-    pairs = _LAYOUTS[settings.layout](folder, settings, split)
-    if not pairs:
+    files = _LAYOUTS[settings.layout](folder, settings, split)
+    if not files:
         raise InputError(
             f"no {split} images in {str(folder)!r} (layout {settings.layout!r}); {_REMEDIES[split]}"
         )
-    for file in (file for pair in pairs for file in (pair.image, pair.labels)):
+    for file in (file for entry in files for file in (entry.image, entry.labels)):
         if not file.is_file():
             raise InputError(f"no file {str(file)!r}; expected an image and a label file per example")
-    return sorted(pairs, key=lambda pair: pair.name)
+    return sorted(files, key=lambda entry: entry.name)
 
 
 def read_labels(path: Path) -> LabelArray:
@@ -263,14 +263,14 @@ def _palette_index(path: Path, colors: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.array(picture) if picture.mode == "P" else colors
 
 
-def _folders(folder: Path, settings: DataSettings, split: str) -> list[Pair]:
-    listed = _listed_pairs(folder) if folder.is_file() else _paired_by_stem(folder)
+def _folders(folder: Path, settings: DataSettings, split: str) -> list[Files]:
+    listed = _listed_files(folder) if folder.is_file() else _paired_by_stem(folder)
     return _split_by_name(listed, settings, split)
 
 
-def _split_by_name(pairs: list[Pair], settings: DataSettings, split: str) -> list[Pair]:
+def _split_by_name(files: list[Files], settings: DataSettings, split: str) -> list[Files]:
     """Choose the images of a split by the names in the settings."""
-    names = [pair.name for pair in pairs]
+    names = [entry.name for entry in files]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise InputError(f"several images are named {repeated[:5]}; expected file names that differ")
@@ -282,10 +282,10 @@ def _split_by_name(pairs: list[Pair], settings: DataSettings, split: str) -> lis
         )
     parts = {"validation": set(settings.validation), "test": set(settings.held_out), "all": set(names)}
     parts["training"] = set(names) - parts["validation"] - parts["test"]
-    return [pair for pair in pairs if pair.name in parts[split]]
+    return [entry for entry in files if entry.name in parts[split]]
 
 
-def _paired_by_stem(folder: Path) -> list[Pair]:
+def _paired_by_stem(folder: Path) -> list[Files]:
     images, labels = _by_stem(folder / "images"), _by_stem(folder / "labels")
     for have, lack, what in ((images, labels, "labels"), (labels, images, "image")):
         alone = sorted(set(have) - set(lack))
@@ -293,7 +293,7 @@ def _paired_by_stem(folder: Path) -> list[Pair]:
             raise InputError(
                 f"{str(have[alone[0]])!r} has no {what} of the same name ({len(alone)} such files)"
             )
-    return [Pair(stem, images[stem], labels[stem], read_labels) for stem in images]
+    return [Files(stem, images[stem], labels[stem], read_labels) for stem in images]
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -313,7 +313,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _listed_pairs(file: Path) -> list[Pair]:
+def _listed_files(file: Path) -> list[Files]:
     """Read a list of image and label paths; lines may be empty."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -322,10 +322,10 @@ def _listed_pairs(file: Path) -> list[Pair]:
             f"{str(file)!r} is no text; expected a folder, or a list of image and label paths"
         ) from error
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    return [_listed_pair(file, number, line) for number, line in numbered]
+    return [_listed_line(file, number, line) for number, line in numbered]
 
 
-def _listed_pair(file: Path, number: int, line: str) -> Pair:
+def _listed_line(file: Path, number: int, line: str) -> Files:
     parts = [part.strip() for part in line.split("\t" if "\t" in line else ",")]
     if len(parts) != 2 or not all(parts):
         raise InputError(f"{str(file)!r} line {number}: expected an image and a label path, got {line!r}")
@@ -333,16 +333,16 @@ def _listed_pair(file: Path, number: int, line: str) -> Pair:
     for path in (image, labels):
         if not path.is_file():
             raise InputError(f"{str(file)!r} line {number}: no file {str(path)!r}")
-    return Pair(image.stem, image, labels, read_labels)
+    return Files(image.stem, image, labels, read_labels)
 
 
-def _bbbc039(folder: Path, settings: DataSettings, split: str) -> list[Pair]:
+def _bbbc039(folder: Path, settings: DataSettings, split: str) -> list[Files]:
     """Find BBBC039 as published; images held out are in no split."""
     parts = ("training", "validation") if split == "all" else (split,)
     names = [name for part in parts for name in _published_names(folder, part)]
     stems = [Path(name).stem for name in names]
     return [
-        Pair(stem, folder / "images" / f"{stem}.tif", folder / "masks" / f"{stem}.png", _read_color_code)
+        Files(stem, folder / "images" / f"{stem}.tif", folder / "masks" / f"{stem}.png", _read_color_code)
         for stem in stems
         if stem not in settings.held_out
     ]
@@ -357,16 +357,16 @@ def _published_names(folder: Path, split: str) -> list[str]:
     return listed.read_text(encoding="utf-8").split()
 
 
-def _cvppp(folder: Path, settings: DataSettings, split: str) -> list[Pair]:
+def _cvppp(folder: Path, settings: DataSettings, split: str) -> list[Files]:
     """Find the plants of one CVPPP folder, such as A1; label PNGs are palette images."""
-    pairs = []
+    files = []
     for image in sorted(folder.glob("plant*_rgb.png")):
         name = image.name.removesuffix("_rgb.png")
-        pairs.append(Pair(name, image, image.with_name(f"{name}_label.png"), read_labels))
-    return _split_by_name(pairs, settings, split) if pairs else []
+        files.append(Files(name, image, image.with_name(f"{name}_label.png"), read_labels))
+    return _split_by_name(files, settings, split) if files else []
 
 
-_Finder = Callable[[Path, DataSettings, str], list[Pair]]
+_Finder = Callable[[Path, DataSettings, str], list[Files]]
 _LAYOUTS: dict[str, _Finder] = {"folders": _folders, "bbbc039": _bbbc039, "cvppp": _cvppp}
 
 

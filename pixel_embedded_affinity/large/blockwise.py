@@ -112,7 +112,7 @@ def _called(work: Callable[[int], None], index: int) -> None:
 
 def _resume(store: Store, plan: Plan, identity: dict[str, Any]) -> None:
     """Take up the work of a folder, if it is the same work."""
-    wanted = {name: getattr(plan, name) for name in ("shape", "block", "overlap", "grid")} | identity
+    wanted = {name: getattr(plan, name) for name in ("shape", "block", "overlap", "strides")} | identity
     text = json.dumps(wanted, indent=2, sort_keys=True)
     path = store.folder / PLAN_FILE
     if path.exists() and path.read_text(encoding="utf-8") != text:

@@ -21,14 +21,14 @@ _FARTHEST = 1000
 
 
 class NetworkOutput(NamedTuple):
-    """What the network returns for a batch of images (N, C, *spatial).
+    """What the network returns for a batch of images ``(N, C, *spatial)``.
 
     Attributes
     ----------
     embedding : torch.Tensor
-        (N, D, *positions), not normalized. Along each axis there is a position for every `Network.stride` pixels.
+        ``(N, D, *positions)``, not normalized. Along each axis there is a position for every `Network.stride` pixels.
     foreground : torch.Tensor or None
-        (N, 1, *spatial) logits of the foreground; None without a foreground head.
+        ``(N, 1, *spatial)`` logits of the foreground; None without a foreground head.
     pyramid : tuple of torch.Tensor
         Embeddings at `Network.pyramid_strides` of the padded image, coarsest first; empty unless asked for.
     """
@@ -43,7 +43,7 @@ class Network(nn.Module, ABC):
 
     The constructor takes the keywords ``in_channels``, ``embedding_channels`` and ``foreground_head``, and the
     architecture's own options, all with defaults. It raises an `InputError` for bad values, and builds on any
-    device, also on ``"meta"``. ``forward(images, pyramid=False)`` takes (N, in_channels, *spatial) of any size and
+    device, also on ``"meta"``. ``forward(images, pyramid=False)`` takes ``(N, in_channels, *spatial)`` of any size and
     returns a `NetworkOutput`. `pixel_embedded_affinity.testing.check_network` checks all of this.
 
     Attributes
@@ -65,7 +65,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:
-        """Embed a batch of images (N, C, *spatial) of any size; `pyramid` also gives the coarse embeddings."""
+        """Embed a batch of images ``(N, C, *spatial)`` of any size; `pyramid` also gives the coarse embeddings."""
 
     @abstractmethod
     def receptive_radius(self) -> tuple[int, ...]:
@@ -114,7 +114,7 @@ def checked_filters(filters: Any, levels: int, architecture: str) -> tuple[int, 
 
 
 def padded(images: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
-    """Extend images (N, C, *spatial) to a multiple of the grid along each axis, by repeating their last pixels."""
+    """Extend images ``(N, C, *spatial)`` to a multiple of the grid along each axis, by repeating their last pixels."""
     missing = [-length % step for length, step in zip(images.shape[2:], grid)]
     if not any(missing):
         return images
@@ -123,7 +123,7 @@ def padded(images: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
 
 
 def cropped(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return the first pixels of values (N, C, *spatial) along each axis."""
+    """Return the first pixels of values ``(N, C, *spatial)`` along each axis."""
     index: tuple[Any, ...] = (..., *(slice(length) for length in shape))
     return values[index]
 

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pixel_embedded_affinity.data.layouts import DataSettings, find_pairs
+from pixel_embedded_affinity.data.layouts import DataSettings, find_files
 from pixel_embedded_affinity.data.layouts import load as load_pairs
 from pixel_embedded_affinity.normalize import Normalization
 
@@ -48,7 +48,7 @@ def test_fluorescence_images_are_listed_with_their_labels(
     Image.fromarray(code).save(fields / "masks" / "field.png")
     monkeypatch.setattr(sys, "argv", ["nuclei_list.py", str(source), str(fields), str(tmp_path / "out")])
     module.main()
-    pairs = find_pairs(tmp_path / "out" / "list.txt", DataSettings(), "training")
+    pairs = find_files(tmp_path / "out" / "list.txt", DataSettings(), "training")
     found = {example.name: example for example in load_pairs(pairs, Normalization("none"), 1)}
     assert sorted(found) == ["field", "good"]
     assert [int(example.labels.max()) for example in found.values()] == [2, 2]

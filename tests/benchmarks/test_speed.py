@@ -148,7 +148,7 @@ def test_where_malloc_is_left_alone_nothing_is_compared(
 ) -> None:
     monkeypatch.setattr(memory._malloc, "is_ours", False)
     load("memory_reuse").main([])
-    assert "left alone" in capsys.readouterr().out
+    assert "leaves it alone" in capsys.readouterr().out
 
 
 def test_the_images_differ(load: Any) -> None:

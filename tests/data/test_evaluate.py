@@ -9,60 +9,60 @@ import pytest
 
 from pixel_embedded_affinity import Neighborhood
 from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
-from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_pairs, load
+from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.metrics import evaluate
 
 
 @pytest.fixture
-def pairs(data):
-    return find_pairs(data, DataSettings(), "all")
+def files(data):
+    return find_files(data, DataSettings(), "all")
 
 
 @pytest.fixture
-def rows(segmenter, pairs):
-    return evaluate_model(segmenter, pairs)
+def rows(segmenter, files):
+    return evaluate_model(segmenter, files)
 
 
-def test_rows_are_the_metrics_of_what_the_segmenter_finds(segmenter, pairs, rows):
+def test_rows_are_the_metrics_of_what_the_segmenter_finds(segmenter, files, rows):
     assert [row["name"] for row in rows] == ["a", "b", "c"]
-    for pair, row in zip(pairs, rows, strict=True):
-        found = segmenter.segment(pair.image)
-        assert row == {"name": pair.name, **evaluate(pair.read_labels(pair.labels), found)}
+    for entry, row in zip(files, rows, strict=True):
+        found = segmenter.segment(entry.image)
+        assert row == {"name": entry.name, **evaluate(entry.read_labels(entry.labels), found)}
 
 
-def test_examples_with_raw_images_give_the_rows_of_their_files(segmenter, pairs, rows):
-    assert evaluate_model(segmenter, load(pairs, RAW, 1)) == rows
+def test_examples_with_raw_images_give_the_rows_of_their_files(segmenter, files, rows):
+    assert evaluate_model(segmenter, load(files, RAW, 1)) == rows
 
 
-def test_the_foreground_of_the_truth_can_be_given(segmenter, pairs):
-    rows = evaluate_model(segmenter, pairs, foreground="truth")
-    truth = pairs[0].read_labels(pairs[0].labels)
-    found = segmenter.segment(pairs[0].image, foreground=truth > 0)
+def test_the_foreground_of_the_truth_can_be_given(segmenter, files):
+    rows = evaluate_model(segmenter, files, foreground="truth")
+    truth = files[0].read_labels(files[0].labels)
+    found = segmenter.segment(files[0].image, foreground=truth > 0)
     assert rows[0] == {"name": "a", **evaluate(truth, found)}
     assert rows[0]["foreground_dice"] == 1
 
 
-def test_settings_of_the_segmenter_are_used(segmenter, pairs):
+def test_settings_of_the_segmenter_are_used(segmenter, files):
     other = segmenter.with_settings(neighborhood=Neighborhood.from_ranges([1, 9]), foreground_threshold=1.0)
-    assert {row["foreground_dice"] for row in evaluate_model(other, pairs)} == {0.0}
+    assert {row["foreground_dice"] for row in evaluate_model(other, files)} == {0.0}
 
 
-def test_nothing_and_an_unknown_foreground_are_refused(segmenter, pairs):
+def test_nothing_and_an_unknown_foreground_are_refused(segmenter, files):
     with pytest.raises(InputError, match="nothing to evaluate"):
         evaluate_model(segmenter, [])
     with pytest.raises(InputError, match="foreground must be one of 'model', 'truth', got 'given'"):
-        evaluate_model(segmenter, pairs, foreground="given")
+        evaluate_model(segmenter, files, foreground="given")
 
 
-def test_progress_is_told_to_a_callable(segmenter, pairs):
+def test_progress_is_told_to_a_callable(segmenter, files):
     seen = []
 
     def bar(items, **details):
         seen.append(details)
         return items
 
-    evaluate_model(segmenter, pairs[:1], progress=bar)
+    evaluate_model(segmenter, files[:1], progress=bar)
     assert seen == [{"desc": "evaluating"}]
 
 

@@ -14,7 +14,7 @@ from pixel_embedded_affinity.data.layouts import (
     RAW,
     DataSettings,
     Example,
-    find_pairs,
+    find_files,
     load,
     read_labels,
     require_objects,
@@ -26,7 +26,7 @@ LABELS = np.array([[0, 0, 5, 5], [7, 7, 0, 5], [7, 0, 0, 0]])
 
 
 def names(folder, settings, split):
-    return [pair.name for pair in find_pairs(folder, settings, split)]
+    return [entry.name for entry in find_files(folder, settings, split)]
 
 
 def write_labels(path: Path, values: np.ndarray) -> Path:
@@ -46,15 +46,15 @@ def test_folders_are_split_by_name(data):
 
 
 def test_loaded_examples_are_normalized_or_raw(data):
-    pairs = find_pairs(data, DataSettings(), "all")
+    files = find_files(data, DataSettings(), "all")
     percentile = Normalization()
-    example, raw = load(pairs[:1], percentile, 1)[0], load(pairs[:1], RAW, 1)[0]
+    example, raw = load(files[:1], percentile, 1)[0], load(files[:1], RAW, 1)[0]
     stored = tifffile.imread(data / "images" / "a.tif")
     assert (example.name, example.image.dtype, example.labels.dtype) == ("a", np.float32, np.int32)
     assert np.array_equal(raw.image[0], stored.astype(np.float32))
     assert np.array_equal(example.image, normalize(raw.image, percentile))
     assert np.array_equal(example.labels, tifffile.imread(data / "labels" / "a.tif"))
-    assert load(pairs[:1], RAW, 3)[0].image.shape == (3, 40, 44)
+    assert load(files[:1], RAW, 3)[0].image.shape == (3, 40, 44)
 
 
 def test_image_and_label_files_may_be_of_different_formats_and_others_are_ignored(data):
@@ -70,55 +70,55 @@ def test_image_and_label_files_may_be_of_different_formats_and_others_are_ignore
 def test_a_missing_partner_is_named(data, part, other):
     (data / other / "b.tif").unlink()
     with pytest.raises(InputError, match=rf"{part}.b\.tif.* has no "):
-        find_pairs(data, DataSettings(), "training")
+        find_files(data, DataSettings(), "training")
 
 
 def test_two_files_of_one_name_are_refused(data):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(data / "images" / "a.png")
     with pytest.raises(InputError, match=r"a\.tif.*a\.png.*share a name"):
-        find_pairs(data, DataSettings(), "training")
+        find_files(data, DataSettings(), "training")
 
 
 @pytest.mark.parametrize("settings", [{"validation": ("z",)}, {"held_out": ("z",)}])
 def test_names_that_are_not_there_are_refused(data, settings):
     with pytest.raises(InputError, match=r"\['z'\].*3 images"):
-        find_pairs(data, DataSettings(**settings), "training")
+        find_files(data, DataSettings(**settings), "training")
 
 
 def test_an_empty_split_is_refused(data):
     with pytest.raises(InputError, match=r"no validation images.*data\.validation, or take the split 'all'"):
-        find_pairs(data, DataSettings(), "validation")
+        find_files(data, DataSettings(), "validation")
     with pytest.raises(InputError, match=r"no test images.*data\.held_out, or take the split 'all'"):
-        find_pairs(data, DataSettings(), "test")
+        find_files(data, DataSettings(), "test")
     with pytest.raises(InputError, match=r"no training images.*leave some out"):
-        find_pairs(data, DataSettings(validation=("a", "b", "c")), "training")
+        find_files(data, DataSettings(validation=("a", "b", "c")), "training")
 
 
 def test_unknown_splits_and_missing_folders_are_refused(data, tmp_path):
     with pytest.raises(InputError, match=r"split must be one of 'training'.*'tset'"):
-        find_pairs(data, DataSettings(), "tset")
+        find_files(data, DataSettings(), "tset")
     with pytest.raises(InputError, match="no data at"):
-        find_pairs(tmp_path / "none", DataSettings(), "training")
+        find_files(tmp_path / "none", DataSettings(), "training")
     with pytest.raises(InputError, match=r"no folder.*images"):
-        find_pairs(tmp_path, DataSettings(), "training")
+        find_files(tmp_path, DataSettings(), "training")
 
 
 def test_sizes_that_differ_are_refused_with_both_files(data):
     write_labels(data / "labels" / "b.tif", np.ones((44, 40), np.uint8))
     with pytest.raises(InputError, match=r"images.b\.tif.*\(40, 44\).*labels.b\.tif.*\(44, 40\)"):
-        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+        load(find_files(data, DataSettings(), "all"), RAW, 1)
 
 
 def test_an_image_that_cannot_be_used_is_named(data):
     (data / "images" / "b.tif").write_bytes(b"II*\x00 cut")
     with pytest.raises(InputError, match=r"b\.tif"):
-        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+        load(find_files(data, DataSettings(), "all"), RAW, 1)
     tifffile.imwrite(data / "images" / "b.tif", np.full((40, 44), np.nan, np.float32))
     with pytest.raises(InputError, match=r"b\.tif.*not finite"):
-        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+        load(find_files(data, DataSettings(), "all"), RAW, 1)
     tifffile.imwrite(data / "images" / "b.tif", np.zeros((40, 44, 3), np.uint8), photometric="rgb")
     with pytest.raises(InputError, match=r"b\.tif"):
-        load(find_pairs(data, DataSettings(), "all"), RAW, 1)
+        load(find_files(data, DataSettings(), "all"), RAW, 1)
 
 
 def test_some_images_without_objects_are_fine_but_not_all():
@@ -141,8 +141,8 @@ def test_a_list_file_names_pairs_relative_to_itself(data, separator):
     listed.write_text("\ufeff" + "\n\n".join(lines) + "\n", encoding="utf-8")
     assert names(listed, DataSettings(validation=("b",)), "training") == ["a"]
     assert names(listed, DataSettings(validation=("b",)), "all") == ["a", "b"]
-    pair = find_pairs(listed, DataSettings(), "all")[0]
-    assert (pair.image, pair.labels) == (data / "images" / "a.tif", data / "labels" / "a.tif")
+    entry = find_files(listed, DataSettings(), "all")[0]
+    assert (entry.image, entry.labels) == (data / "images" / "a.tif", data / "labels" / "a.tif")
 
 
 def test_a_list_with_tabs_may_have_commas_in_names(data):
@@ -166,13 +166,13 @@ def test_a_wrong_line_of_a_list_is_named(data, line, expected):
     listed = data / "list.csv"
     listed.write_text(f"images/b.tif,labels/b.tif\n{line}\n", encoding="utf-8")
     with pytest.raises(InputError, match=expected):
-        find_pairs(listed, DataSettings(), "all")
+        find_files(listed, DataSettings(), "all")
 
 
 def test_a_file_that_is_no_list_is_refused(data):
     (data / "a.tif").write_bytes(b"II*\x00\xff\xfe\xfd")
     with pytest.raises(InputError, match=r"a\.tif.*is no text"):
-        find_pairs(data / "a.tif", DataSettings(), "all")
+        find_files(data / "a.tif", DataSettings(), "all")
 
 
 # --- label images ---------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_bbbc039_has_its_own_split(bbbc039):
 
 
 def test_bbbc039_objects_are_the_connected_patches_of_one_code(bbbc039):
-    (example,) = load(find_pairs(bbbc039, DataSettings(layout="bbbc039"), "validation"), RAW, 1)
+    (example,) = load(find_files(bbbc039, DataSettings(layout="bbbc039"), "validation"), RAW, 1)
     assert example.labels.max() == 4
     assert len(set(zip(example.labels.flatten().tolist(), CODES.flatten().tolist(), strict=True))) == 5
     assert np.array_equal(example.labels > 0, CODES > 0)
@@ -292,10 +292,10 @@ def test_bbbc039_without_a_mask_or_a_split_file_is_refused(bbbc039):
     settings = DataSettings(layout="bbbc039")
     (bbbc039 / "masks" / "a.png").unlink()
     with pytest.raises(InputError, match=r"no file.*a\.png"):
-        find_pairs(bbbc039, settings, "training")
+        find_files(bbbc039, settings, "training")
     (bbbc039 / "metadata" / "test.txt").unlink()
     with pytest.raises(InputError, match=r"no split file.*test\.txt"):
-        find_pairs(bbbc039, settings, "test")
+        find_files(bbbc039, settings, "test")
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def test_cvppp_is_split_by_plant_and_gives_colors_and_palette_indices(cvppp):
     settings = DataSettings(layout="cvppp", validation=("plant002",), held_out=("plant003",))
     assert names(cvppp, settings, "training") == ["plant001"]
     assert names(cvppp, settings, "test") == ["plant003"]
-    (example,) = load(find_pairs(cvppp, settings, "validation"), RAW, 3)
+    (example,) = load(find_files(cvppp, settings, "validation"), RAW, 3)
     assert example.name == "plant002"
     assert example.image[:, 0, 0].tolist() == [10, 100, 20]
     assert example.labels.tolist() == [[0, 0, 1, 1], [2, 2, 0, 1], [2, 0, 0, 0]]
@@ -323,10 +323,10 @@ def test_cvppp_is_split_by_plant_and_gives_colors_and_palette_indices(cvppp):
 
 def test_cvppp_without_a_partner_a_named_plant_or_any_plant_is_refused(cvppp, tmp_path):
     with pytest.raises(InputError, match="plant009"):
-        find_pairs(cvppp, DataSettings(layout="cvppp", validation=("plant009",)), "training")
+        find_files(cvppp, DataSettings(layout="cvppp", validation=("plant009",)), "training")
     (cvppp / "plant001_label.png").unlink()
     with pytest.raises(InputError, match=r"no file.*plant001_label\.png"):
-        find_pairs(cvppp, DataSettings(layout="cvppp"), "training")
+        find_files(cvppp, DataSettings(layout="cvppp"), "training")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no training images"):
-        find_pairs(tmp_path / "empty", DataSettings(layout="cvppp"), "training")
+        find_files(tmp_path / "empty", DataSettings(layout="cvppp"), "training")

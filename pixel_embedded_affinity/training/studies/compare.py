@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pixel_embedded_affinity.data.evaluate import FOREGROUNDS, Row, mean_row, write_rows
-from pixel_embedded_affinity.data.layouts import RAW, Example, find_pairs, load
+from pixel_embedded_affinity.data.layouts import RAW, Example, find_files, load
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import choice, integer
 from pixel_embedded_affinity.io.atomic import atomic_file
@@ -142,8 +142,8 @@ class _Data:
     @classmethod
     def load(cls, recipe: Recipe, data: str | Path) -> _Data:
         channels = recipe.model.network.in_channels
-        validation = load(find_pairs(data, recipe.data, "validation"), RAW, channels)
-        training = find_pairs(data, recipe.data, "training")
+        validation = load(find_files(data, recipe.data, "validation"), RAW, channels)
+        training = find_files(data, recipe.data, "training")
         return cls(load(training, recipe.model.normalization, channels), validation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixel_embedded_affinity.data.layouts import RAW, find_pairs, load
+from pixel_embedded_affinity.data.layouts import RAW, find_files, load
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.training.data.synthetic import synthetic_example, write_synthetic_data
 from pixel_embedded_affinity.training.recipe import Recipe
@@ -38,8 +38,8 @@ def test_blobs_are_consecutive_bright_and_some_touch(seed):
 def test_the_files_are_those_that_the_quick_recipe_reads(tmp_path):
     folder = write_synthetic_data(tmp_path / "new" / "data")
     recipe = Recipe.from_file("quick")
-    assert len(find_pairs(folder, recipe.data, "training")) == 8
-    examples = load(find_pairs(folder, recipe.data, "validation"), RAW, 1)
+    assert len(find_files(folder, recipe.data, "training")) == 8
+    examples = load(find_files(folder, recipe.data, "validation"), RAW, 1)
     assert [example.name for example in examples] == ["synthetic_08", "synthetic_09"]
     image, labels = synthetic_example(seed=8)
     assert np.array_equal(examples[0].image[0], image)
