@@ -165,7 +165,7 @@ def test_settings_of_the_call_are_used_and_belong_to_the_blocks(perfect: Segment
 
     with pytest.raises(KeyboardInterrupt):
         perfect.segment_large(image, found, block=32, overlap=24, folder=tmp_path, progress=killed)
-    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
+    with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
         perfect.segment_large(image, found, block=32, overlap=24, folder=tmp_path, min_size=3)
     perfect.segment_large(image, found, block=32, overlap=24, folder=tmp_path)
     np.testing.assert_array_equal(found, perfect.segment(image))
@@ -208,7 +208,7 @@ def test_blocks_of_another_image_or_foreground_are_refused(
         perfect.segment_large(image, found, foreground=mask, progress=killed, **options)
     other = image[:, ::-1] if change == "image" else image  # same shape, type and percentiles
     given = {"image": mask, "foreground": mask & (image != 5), "no foreground": None}[change]
-    with pytest.raises(InputError, match="holds blocks of an image or of settings other than these"):
+    with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
         perfect.segment_large(other, found, foreground=given, **options)
     perfect.segment_large(image, found, foreground=mask, **options)
     np.testing.assert_array_equal(found, perfect.segment(image, foreground=mask))
