@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -127,3 +128,23 @@ def test_version_is_one_of_three_numbers() -> None:
     parts = pixel_embedded_affinity.__version__.split(".")
     assert len(parts) == 3
     assert all(part.isdigit() for part in parts[:2])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("tiling", "geometry.tiling", ["Tiling"]),
+        ("settings", "config.settings", ["read_settings", "write_settings"]),
+        ("models.config", "config.model", ["ModelConfig", "NetworkConfig"]),
+        ("postprocess", "labels", ["relabel"]),
+        ("image", "labels", ["as_foreground"]),
+        ("image", "io.read", ["read_image"]),
+        ("segmenter", "pipeline", ["Segmentation"]),
+    ],
+)
+def test_documented_import_paths_from_before_the_rooms_still_work(
+    old: str, new: str, names: list[str]
+) -> None:
+    before, now = (importlib.import_module(f"pixel_embedded_affinity.{module}") for module in (old, new))
+    for name in names:
+        assert getattr(before, name) is getattr(now, name)
