@@ -209,7 +209,7 @@ class Segmenter:
             raise TypeError(
                 f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}"
             )
-        given = {name: value for name, value in settings.items() if value is not None}
+        given = {name: value for name, value in settings.items() if value is not None or "." in name}
         config = self.config.with_values(given)
         get_clusterer(config.clusterer, **config.clusterer_settings)
         changed = copy.copy(self)

@@ -784,6 +784,16 @@ def test_an_unknown_model_is_refused() -> None:
     assert "'bbbc39'" in refusal(Segmenter.pretrained, "bbbc39", kind=UnknownModelError)
 
 
+def test_none_by_a_dotted_key_is_a_value_and_none_by_a_keyword_leaves_the_setting(
+    segmenter: Segmenter,
+) -> None:
+    alike = segmenter.with_settings(**{"postprocess.merge_similarity": 0.9}, scale=2.0)
+    assert alike.with_settings(scale=None).config == alike.config
+    cleared = alike.with_settings(**{"postprocess.merge_similarity": None})
+    assert cleared.config.postprocess.merge_similarity is None
+    assert cleared.config.scale == 2
+
+
 # --- devices and precision --------------------------------------------------------------------------------
 
 
