@@ -342,7 +342,7 @@ def stride_of(network: nn.Module) -> tuple[int, ...]:
 
 
 def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
-    """Halo of a network's tiles along each axis, in pixels.
+    """Halo of a network's tiles along each axis, in pixels: the tiling's, or else the network's own.
 
     Raises
     ------
@@ -350,6 +350,9 @@ def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
         If the tiling does not have one halo per axis.
     """
     ndim, radius = ndim_of(network), getattr(network, "receptive_radius", None)
+    own = getattr(network, "halo", None)
+    if own is not None and tiling.halo == "auto":
+        return per_axis(own, ndim, f"halo of network {type(network).__name__}", least=0)
     if radius is None or tiling.halo != "auto":
         return tiling.halo_of(ndim)
     return tiling.halo_of(ndim, per_axis(radius(), ndim, "receptive_radius()", least=0))

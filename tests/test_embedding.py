@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from pixel_embedded_affinity.config.model import ModelConfig
-from pixel_embedded_affinity.embedding import Embedding, embed, unit_length
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
+from pixel_embedded_affinity.embedding import Embedding, embed, halo_of, unit_length
 from pixel_embedded_affinity.errors import DeviceError, InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.runtime.device import PRECISIONS
 
 CPU = torch.device("cpu")
@@ -242,3 +243,9 @@ def test_a_cropped_embedding_is_a_window_of_it(tiny_network: nn.Module) -> None:
     assert found.foreground is not None
     assert torch.equal(part.foreground, found.foreground[3:8, 10:])
     assert Embedding(found.values).crop((slice(1), slice(1))).foreground is None
+
+
+@pytest.mark.parametrize(("halo", "expected"), [("auto", (128, 128)), (7, (7, 7)), ((3, 5), (3, 5))])
+def test_a_network_may_say_its_halo_which_a_tiling_replaces(halo: Any, expected: tuple[int, int]) -> None:
+    network = build_network(NetworkConfig("half_unet", 1, filters=(4,) * 5))
+    assert halo_of(network, Tiling(64, halo=halo)) == expected

@@ -56,12 +56,16 @@ class Network(nn.Module, ABC):
         Pixels of the image between two embedding vectors, per axis.
     pyramid_strides : tuple of tuple of int
         The stride of each coarse embedding, coarsest first.
+    halo : tuple of int or None
+        Pixels of context that tiles need, per axis, beyond which the network hardly reads. None: 64, or the receptive
+        radius if that is less.
     """
 
     ndim: int
     grid: tuple[int, ...]
     stride: tuple[int, ...]
     pyramid_strides: tuple[tuple[int, ...], ...] = ()
+    halo: tuple[int, ...] | None = None
 
     @abstractmethod
     def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:

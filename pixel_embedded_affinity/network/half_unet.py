@@ -93,6 +93,10 @@ class HalfUNet(base.Network):
     ndim = 2
     grid = (STRIDE << (LEVELS - 1),) * 2
     stride = (STRIDE, STRIDE)
+    halo = (
+        128,
+        128,
+    )  # of 64, tiles of 256 pixels change the labels of a field of nuclei; of 128, six of its pixels
     pyramid_strides = ((32, 32), (16, 16), (8, 8), (4, 4))
 
     def __init__(
