@@ -49,7 +49,6 @@ def test_the_shipped_recipes_are_listed():
         "cvppp",
         "cvppp-finetune",
         "nuclei",
-        "nuclei-finetune",
         "quick",
     ]
 
