@@ -209,3 +209,41 @@ def test_without_focus_crops_are_those_of_a_recipe_that_does_not_name_it():
     top, left = (int(np.rint(position - 15.5)) for position in center)
     _, picked = random_crop(image, labels, 32, STILL, np.random.default_rng(3))
     assert np.array_equal(picked, labels[top : top + 32, left : left + 32])
+
+
+def changed_only(name, value, image):
+    """Some crops of the whole image, in which nothing but one change of the intensities is allowed."""
+    labels = np.ones(image.shape[1:], np.int32)
+    settings_ = Augmentation(**{**STILL.__dict__, name: value})
+    for seed in range(20):
+        still = random_crop(image, labels, 16, STILL, np.random.default_rng(seed))[0]
+        yield still, random_crop(image, labels, 16, settings_, np.random.default_rng(seed))[0]
+
+
+def test_inverting_swaps_bright_and_dark_in_the_share_of_crops_that_the_setting_says():
+    image, _ = example()
+    assert all(np.allclose(seen, 1 - still, atol=1e-6) for still, seen in changed_only("invert", 1.0, image))
+    inverted = [not np.allclose(seen, still) for still, seen in changed_only("invert", 0.5, image)]
+    assert 2 < sum(inverted) < 18
+
+
+def test_blurring_smooths_and_leaves_the_mean_and_a_flat_image():
+    image, _ = example()
+    pairs = list(changed_only("blur", 3.0, image))
+    spread = [np.diff(seen).std() / np.diff(still).std() for still, seen in pairs]
+    assert max(spread) <= 1 + 1e-6
+    assert 3 < sum(one < 0.5 for one in spread) < 17
+    assert all(abs(seen.mean() - still.mean()) < 0.1 for still, seen in pairs)
+    flat = np.full((1, 40, 50), 0.5, np.float32)
+    assert all(np.allclose(seen, still, atol=1e-6) for still, seen in changed_only("blur", 3.0, flat))
+
+
+def test_shading_is_a_smooth_factor_that_all_channels_share():
+    image = example(channels=3)[0] + 1
+    strongest = 0.0
+    for still, seen in changed_only("shading", 0.4, image):
+        factor = seen / still
+        assert np.allclose(factor, factor[:1], atol=1e-5)
+        assert abs(np.diff(factor, axis=1)).max() < 0.2
+        strongest = max(strongest, abs(factor - 1).max())
+    assert 0.1 < strongest < 0.6

@@ -140,6 +140,37 @@ def test_the_fused_and_the_plain_loss_train_the_network_alike(recipe, network, b
     assert float((fused - plain).norm()) < 1e-5 * float(plain.norm())
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_embedding_at_every_second_pixel_learns_from_one_pixel_of_each_position(recipe, batch, weighted):
+    coarse = replace(recipe.model.network, architecture="half_unet", options={})
+    recipe = replace(recipe, model=replace(recipe.model, network=coarse))
+    recipe = changed(recipe, cross_correlation=False, pyramid=False)
+    weights = torch.rand(batch.labels.shape, generator=torch.Generator().manual_seed(0)) + 0.5
+    batch = replace(batch, weights=weights if weighted else None)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(coarse).eval()
+    embedding = unit(network(batch.images).embedding)
+    offsets = recipe.neighborhood.offsets()
+
+    def expected(row, column):
+        labels = batch.labels[:, row::2, column::2]
+        some = None if batch.weights is None else batch.weights[:, row::2, column::2]
+        targets = [affinity_target(labels, offset, some) for offset in offsets]
+        return float(plain_affinity_loss(embedding, [embedding], offsets, targets)[0].detach())
+
+    possible = {expected(row, column) for row in (0, 1) for column in (0, 1)}
+    assert len(possible) == 4
+    objective = Objective(recipe, precision="float32")
+    drawn = [
+        objective(network, batch, np.random.default_rng(seed)).named()["self_correlation"]
+        for seed in range(20)
+    ]
+    nearest = [min(possible, key=lambda value: abs(value - one)) for one in drawn]
+    assert drawn == pytest.approx(nearest, rel=1e-4)
+    assert set(nearest) == possible
+
+
 def test_a_network_without_the_head_cannot_train_a_foreground(recipe, batch):
     headless = build_network(replace(recipe.model.network, foreground_head=False))
     with pytest.raises(InputError, match="no foreground head"):
