@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import loaded
 
 from pixel_embedded_affinity.models.registry import ModelEntry, read_registry
 
@@ -17,12 +17,7 @@ SECTIONS = ("What ", "Limits", "Data")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_model_cards", DOCS / "make_model_cards.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(DOCS / "make_model_cards.py")
 
 
 def test_every_model_of_the_registry_has_a_card_that_is_listed(script: ModuleType) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import os
 import re
 import shlex
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 import tifffile
+from scripts import loaded
 
 from pixel_embedded_affinity import list_models, samples
 from pixel_embedded_affinity.cli import main
@@ -194,12 +194,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 
 def model_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_model_table", DOCS / "make_model_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(DOCS / "make_model_table.py")
 
 
 def test_the_table_of_models_is_that_of_the_registry() -> None:

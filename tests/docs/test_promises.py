@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -11,23 +10,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import loaded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROMISES = (REPOSITORY / "docs" / "promises.rst").read_text(encoding="utf-8")
 NAMED = re.findall(r"^- ``(\S+?)::(\w+)``$", PROMISES, re.M)
 
 
-def broken_promises() -> ModuleType:
-    path = REPOSITORY / "tests" / "broken_promises.py"
-    spec = importlib.util.spec_from_file_location("broken_promises", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BROKEN = broken_promises()
+BROKEN = loaded(REPOSITORY / "tests" / "broken_promises.py")
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)

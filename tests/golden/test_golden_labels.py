@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from scripts import loaded
 
 from pixel_embedded_affinity import Segmenter, list_models
 from pixel_embedded_affinity.metrics import adapted_rand_error
@@ -26,12 +26,7 @@ MOST_ERROR = 0.0005
 
 
 def golden_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_golden", Path(__file__).with_name("make_golden.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(Path(__file__).with_name("make_golden.py"))
 
 
 @pytest.fixture(scope="module", params=sorted(set(list_models()) - golden_module().WITHOUT_A_FIELD))

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts import loaded
 
 LONG_RUN = Path(__file__).with_name("long_run.py")
 PARTS = 4
 EACH = 165
 
 
-def loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("long_run", LONG_RUN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["long_run"] = module  # dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-long_run = loaded()
+long_run = loaded(LONG_RUN)
 
 
 @pytest.fixture(scope="module")

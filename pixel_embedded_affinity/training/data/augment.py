@@ -229,9 +229,9 @@ def _shaded(image: FloatArray, settings: Augmentation, generator: Generator) -> 
     if not settings.shading:
         return image
     corners = generator.uniform(-1, 1, (1, 1, 3, 3)).astype(np.float32)
-    corners = corners * generator.uniform(0, settings.shading)
+    corners *= generator.uniform(0, settings.shading)
     field = functional.interpolate(
-        torch.from_numpy(corners.astype(np.float32)), size=image.shape[1:], mode="bicubic", align_corners=True
+        torch.from_numpy(corners), size=image.shape[1:], mode="bicubic", align_corners=True
     )
     shaded: FloatArray = image * (1 + field[0].numpy())
     return shaded
