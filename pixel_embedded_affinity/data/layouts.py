@@ -52,11 +52,14 @@ class DataSettings(Settings, section="data"):
     diameter : float
         Each training image is resized so that its median object has the area of a disk of this diameter in pixels;
         0 leaves the images as they are.
+    by_objects : float
+        How much more often a crowded image is drawn: an image of n objects has the weight ``n ** by_objects``.
+        0 draws all images equally often.
 
     Raises
     ------
     InputError
-        If the layout is unknown, a name is in both lists, `validation` is given for BBBC039, or the diameter is
+        If the layout is unknown, a name is in both lists, `validation` is given for BBBC039, or a number is
         negative.
     """
 
@@ -64,6 +67,7 @@ class DataSettings(Settings, section="data"):
     validation: tuple[str, ...] = setting((), list_of(text()))
     held_out: tuple[str, ...] = setting((), list_of(text()))
     diameter: float = setting(0.0, number(0))
+    by_objects: float = setting(0.0, number(0))
 
     def _check_together(self) -> None:
         both = sorted(set(self.validation) & set(self.held_out))

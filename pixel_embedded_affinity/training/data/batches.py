@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,19 +58,20 @@ class BatchSource:
     recipe : Recipe
         Crops, augmentation, weights and seed.
     examples : sequence of Example
-        The training images, each drawn with the same probability.
+        The training images, drawn as ``data.by_objects`` says.
     """
 
     def __init__(self, recipe: Recipe, examples: Sequence[Example]) -> None:
         self._recipe, self._examples = recipe, examples
         self._augmentation = recipe.augmentation.magnified(recipe.model.scale)
         self._areas = [object_areas(example.labels) for example in examples]
+        self._chances = self._weighted(recipe.data.by_objects)
 
     def draw(self, step: int) -> Batch:
         """Draw the batch of a step; the same step always gives the same batch."""
         schedule = self._recipe.schedule
         generator = np.random.default_rng((schedule.seed, step, _CROPS))
-        chosen = generator.integers(len(self._examples), size=schedule.batch)
+        chosen = self._choose(schedule.batch, generator)
         crops = [self._crop(self._examples[index], generator) for index in chosen]
         labels = [crop_labels for _, crop_labels in crops]
         weights = self._weigh(labels, [self._areas[index] for index in chosen])
@@ -89,6 +91,19 @@ class BatchSource:
                     yield waiting.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _weighted(self, power: float) -> npt.NDArray[np.float64] | None:
+        """Probability of each image, by its number of objects; None if all are equal."""
+        if not power:
+            return None
+        objects = [max(1, np.count_nonzero(areas[1:])) for areas in self._areas]
+        weights = np.array(objects, dtype=np.float64) ** power
+        return weights / weights.sum()
+
+    def _choose(self, count: int, generator: np.random.Generator) -> npt.NDArray[np.integer[Any]]:
+        if self._chances is None:
+            return generator.integers(len(self._examples), size=count)
+        return generator.choice(len(self._examples), size=count, p=self._chances)
 
     def _crop(self, example: Example, generator: np.random.Generator) -> tuple[FloatArray, LabelArray]:
         size = self._recipe.schedule.crop
