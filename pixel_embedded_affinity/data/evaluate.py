@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.data.layouts import RAW, Example, Files, load_one
+from pixel_embedded_affinity.data.layouts import RAW, Example, Source, load_one
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
@@ -53,7 +53,7 @@ class Prediction:
 
 def evaluate_model(
     segmenter: Segmenter,
-    files: Iterable[Files | Example],
+    files: Iterable[Source | Example],
     *,
     foreground: str = "model",
     progress: Progress = False,
@@ -64,7 +64,7 @@ def evaluate_model(
     ----------
     segmenter : Segmenter
         The model, with its settings.
-    files : iterable of Files or Example
+    files : iterable of Files, Stack or Example
         From `layouts.find_files`, read one at a time; or examples with raw images, loaded with `layouts.RAW`.
     foreground : {"model", "truth"}
         Whether the segmenter finds the foreground itself, as for a user, or gets the true labels' foreground, as in
@@ -89,7 +89,7 @@ def evaluate_model(
 
 
 def predict(
-    segmenter: Segmenter, files: Iterable[Files | Example], foreground: str, progress: Progress = False
+    segmenter: Segmenter, files: Iterable[Source | Example], foreground: str, progress: Progress = False
 ) -> Iterator[Prediction]:
     """Segment examples one after the other; parameters and errors as for `evaluate_model`."""
     choice(*FOREGROUNDS)(foreground, "foreground")

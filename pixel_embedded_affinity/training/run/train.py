@@ -121,7 +121,7 @@ def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example
     training = load(find_files(data, recipe.data, "training"), recipe.model.normalization, channels)
     if recipe.data.diameter:
         training = [of_diameter(example, recipe.data.diameter) for example in training]
-    if recipe.data.layout != "bbbc039" and not recipe.data.validation:
+    if not recipe.data.brings_split and not recipe.data.validation:
         logger.warning("the recipe's data.validation names no image: the model will not be validated")
         return training, []
     return training, load(find_files(data, recipe.data, "validation"), RAW, channels)
