@@ -36,6 +36,8 @@ _HEADINGS = {
     "voi_split": "VOI split",
     "voi_merge": "VOI merge",
     "adapted_rand_error": "ARAND",
+    "false_splits": "splits",
+    "false_merges": "merges",
 }
 
 
@@ -47,8 +49,9 @@ class Prediction:
     labels: npt.NDArray[np.int32]
 
     def row(self) -> Row:
-        """The example's name and all values of `metrics.evaluate`."""
-        return {"name": self.example.name, **evaluate(self.example.labels, self.labels)}
+        """The example's name and all values of `metrics.evaluate`; of a volume, its VOI ignores the background."""
+        truth = self.example.labels
+        return {"name": self.example.name, **evaluate(truth, self.labels, ignore_background=truth.ndim == 3)}
 
 
 def evaluate_model(
@@ -75,7 +78,8 @@ def evaluate_model(
     Returns
     -------
     list of dict
-        One row per image: ``"name"`` and the values of `metrics.evaluate`.
+        One row per image: ``"name"`` and the values of `metrics.evaluate`. For volumes, the variation of
+        information leaves out the background of the truth, as CREMI does.
 
     Raises
     ------
@@ -133,7 +137,7 @@ def format_table(rows: Sequence[Row]) -> str:
     """Lay out the common measures as text: a line of headings, then one line for each row.
 
     The headings are as in the papers: SBD, BD (best Dice over true, and over predicted objects), DiC (difference in
-    count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND.
+    count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND, false splits and merges.
     """
     cells = [["image", *_HEADINGS.values()]]
     cells += [[str(row["name"]), *(f"{float(row[name]):.4f}" for name in _HEADINGS)] for row in rows]

@@ -312,6 +312,11 @@ class Recipe(Settings, section="", title="the recipe"):
                 f"loss.kind 'direct_affinity' predicts {pairs} affinities, but model.network.embedding_channels "
                 f"is {outputs}; set it to {pairs}"
             )
+        if self.loss.kind == "direct_affinity" and self.neighborhood.drawn:
+            raise InputError(
+                f"loss.kind 'direct_affinity' predicts the same pairs in every step, but neighborhood.drawn is "
+                f"{self.neighborhood.drawn}; set it to 0"
+            )
         self._check_axes()
         self._check_crop()
 
