@@ -52,7 +52,8 @@ def _tuned(arguments: argparse.Namespace, files: Sequence[Source]) -> Tuning:
     from pixel_embedded_affinity.data.layouts import RAW, load
 
     segmenter = loading.load_segmenter(arguments)
-    examples = load(files, RAW, segmenter.config.network.in_channels)
+    config = segmenter.config
+    examples = load(files, RAW, config.network.in_channels, config.ndim)
     labels = [example.labels for example in examples]
     return segmenter.tune(
         [example.image for example in examples],

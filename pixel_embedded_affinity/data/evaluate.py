@@ -99,7 +99,9 @@ def predict(
     choice(*FOREGROUNDS)(foreground, "foreground")
     channels = segmenter.config.network.in_channels
     for entry in track(files, progress, desc="evaluating"):
-        example = entry if isinstance(entry, Example) else load_one(entry, RAW, channels)
+        example = (
+            entry if isinstance(entry, Example) else load_one(entry, RAW, channels, segmenter.config.ndim)
+        )
         given = example.labels > 0 if foreground == "truth" else None
         yield Prediction(
             example, segmenter.segment(example.image, axes=segmenter.config.axes, foreground=given)

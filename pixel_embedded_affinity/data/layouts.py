@@ -131,7 +131,9 @@ class Stack:
 Source = Files | Stack
 
 
-def load(files: Iterable[Source], normalization: Normalization, channels: int) -> list[Example]:
+def load(
+    files: Iterable[Source], normalization: Normalization, channels: int, ndim: int = 2
+) -> list[Example]:
     """Read and check images and their labels.
 
     Parameters
@@ -142,25 +144,27 @@ def load(files: Iterable[Source], normalization: Normalization, channels: int) -
         How intensities become network input; `RAW` keeps them.
     channels : int
         Channels of the model; `image.as_image` fits the images to them.
+    ndim : {2, 3}
+        Spatial axes of the model.
 
     Raises
     ------
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_one(entry, normalization, channels) for entry in files]
+    return [load_one(entry, normalization, channels, ndim) for entry in files]
 
 
-def load_one(entry: Source, normalization: Normalization, channels: int) -> Example:
+def load_one(entry: Source, normalization: Normalization, channels: int, ndim: int = 2) -> Example:
     """Read and check an image and its labels, see `load`."""
     if isinstance(entry, Stack):
         return _load_stack(entry, normalization, channels)
     try:
-        image = as_image(entry.image, channels=channels)
+        image = as_image(entry.image, channels=channels, ndim=ndim)
         values = normalize(image.values, normalization)
     except InputError as error:
         raise _naming(entry.image, error) from error
-    labels = entry.read_labels(entry.labels)
+    labels = entry.read_labels(entry.labels) if ndim == 2 else read_labels(entry.labels, ndim=ndim)
     if image.spatial_shape != labels.shape:
         raise InputError(
             f"image {str(entry.image)!r} has {image.spatial_shape} pixels, its labels {str(entry.labels)!r} "
@@ -262,7 +266,7 @@ def find_files(directory: str | Path, settings: DataSettings, split: str) -> lis
     return sorted(files, key=lambda entry: entry.name)
 
 
-def read_labels(path: Path) -> LabelArray:
+def read_labels(path: Path, *, ndim: int = 2) -> LabelArray:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
     A palette PNG gives its palette indices, not its colors. Floating-point values are accepted if all are whole.
@@ -271,21 +275,24 @@ def read_labels(path: Path) -> LabelArray:
     ----------
     path : Path
         TIFF or PNG with one value per pixel: 0 for background, another number per object.
+    ndim : {2, 3}
+        Number of axes; the pages of a TIFF are the sections of a volume.
 
     Raises
     ------
     InputError
-        If the image is a JPEG, which changes values, or in color, or a value is negative, fractional, NaN or
-        infinite; the message names the file.
+        If the image is a JPEG, which changes values, or in color, or has another number of axes, or a value is
+        negative, fractional, NaN or infinite; the message names the file.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
     values = read_image(path)
     if path.suffix.lower() == ".png":
         values = _palette_index(path, values)
-    if values.ndim != 2:
+    if values.ndim != ndim:
+        expected = "(H, W)" if ndim == 2 else "(D, H, W)"
         raise InputError(
-            f"label image {str(path)!r} has shape {values.shape}; expected (H, W), one number per pixel; "
+            f"label image {str(path)!r} has shape {values.shape}; expected {expected}, one number per pixel; "
             "colors are not labels, except as a palette PNG"
         )
     return _as_labels(values, path)

@@ -332,6 +332,10 @@ class Recipe(Settings, section="", title="the recipe"):
                 f"the model is for {self.model.ndim} spatial axes, the pairs of [neighborhood] for "
                 f"{self.neighborhood.ndim}; neighborhood.across must have entries for volumes, and none for images"
             )
+        if self.model.ndim == 3 and self.data.diameter:
+            raise InputError(
+                f"data.diameter is {self.data.diameter}, but volumes are not resized; set it to 0"
+            )
         if self.model.ndim == 3 and (self.loss.cross_correlation or self.loss.kind != "affinity"):
             raise InputError(
                 "volumes are trained with loss.kind 'affinity' and without loss.cross_correlation; set "

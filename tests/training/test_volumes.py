@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
+from pixel_embedded_affinity.data.evaluate import evaluate_model
+from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load, read_labels
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import MEMBRANE, OUTSIDE
 from pixel_embedded_affinity.training.data.batches import BatchSource
-from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
+from pixel_embedded_affinity.training.data.synthetic import synthetic_volume, write_synthetic_volumes
 from pixel_embedded_affinity.training.losses.affinity import (
     SHARE_BOUNDS,
     affinity_target,
@@ -126,6 +127,32 @@ def test_a_run_on_sections_that_was_cut_and_resumed_is_one_that_was_not(
     assert labels.shape == (6, 40, 44)
     assert labels.min() > 0  # at this threshold all is foreground: no membrane is left unlabeled
     assert (whole / "validation" / "ac4_080-099.png").is_file()
+
+
+def test_volumes_in_folders_are_trained_validated_and_evaluated(tmp_path: Path) -> None:
+    data = write_synthetic_volumes(tmp_path / "data", volumes=3, shape=(5, 40, 44))
+    path = tmp_path / "tubes.toml"
+    folders = RECIPE.replace('"ac3ac4"', '"folders"\nvalidation = ["synthetic_02"]')
+    path.write_text(folders, encoding="utf-8")
+    model = train(path, data, tmp_path / "run", device="cpu", steps=2)
+    files = find_files(data, Recipe.from_file(path).data, "validation")
+    row = evaluate_model(Segmenter.from_file(model, device="cpu"), files)[0]
+    assert row["name"] == "synthetic_02"
+    found = read_rows(tmp_path / "run" / "validation.csv")[0]
+    assert float(found["voi"]) == pytest.approx(row["voi"])
+    with pytest.raises(InputError, match="expected"):
+        load(files, RAW, 1)
+
+
+def test_labels_of_volumes_have_an_axis_more(tmp_path: Path) -> None:
+    flat, deep = tmp_path / "flat.tif", tmp_path / "deep.tif"
+    tifffile.imwrite(flat, np.ones((4, 5), np.uint8))
+    tifffile.imwrite(deep, np.ones((3, 4, 5), np.uint8), photometric="minisblack")
+    assert read_labels(deep, ndim=3).shape == (3, 4, 5)
+    with pytest.raises(InputError, match=r"expected \(D, H, W\)"):
+        read_labels(flat, ndim=3)
+    with pytest.raises(InputError, match=r"expected \(H, W\)"):
+        read_labels(deep)
 
 
 # --- pairs --------------------------------------------------------------------------------------------------
@@ -239,6 +266,7 @@ def _plain(values: torch.Tensor, labels: torch.Tensor, offsets: Any) -> float:
         ("cross_correlation = false", "cross_correlation = true", "without loss.cross_correlation"),
         ("membrane = 1", "membrane = -1", "loss.membrane must be an integer of at least 0"),
         ('architecture = "sections_unet"', 'architecture = "half_unet"', "is for 2 spatial axes"),
+        ('layout = "ac3ac4"', 'layout = "ac3ac4"\ndiameter = 20', "volumes are not resized"),
         ('layout = "ac3ac4"', 'layout = "ac3ac4"\nvalidation = ["a"]', "brings its own split"),
     ],
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,16 +117,49 @@ def write_synthetic_data(directory: str | Path, *, images: int = 10, size: int =
     InputError
         If the number is below 1, or the size below 32.
     """
+    integer(1)(images, "images")
+    return _write(directory, (synthetic_example(size, seed + index) for index in range(images)))
+
+
+def write_synthetic_volumes(
+    directory: str | Path, *, volumes: int = 4, shape: Sequence[int] = (16, 96, 96), seed: int = 0
+) -> Path:
+    """Write ``images/synthetic_00.tif``, ``labels/synthetic_00.tif``, ... with a volume each, its sections as pages.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Folder for both; made if absent. Files of these names are replaced.
+    volumes : int
+        Number of volumes.
+    shape, seed
+        As for `synthetic_volume`; the seed increases by 1 from volume to volume.
+
+    Returns
+    -------
+    Path
+        The folder, for ``data`` of `run.train`.
+
+    Raises
+    ------
+    InputError
+        If the number is below 1, or the shape too small.
+    """
+    integer(1)(volumes, "volumes")
+    return _write(directory, (synthetic_volume(shape, seed + index) for index in range(volumes)))
+
+
+def _write(directory: str | Path, examples: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.int32]]]) -> Path:
+    """Write examples in the layout ``folders``."""
     import tifffile
 
-    integer(1)(images, "images")
     folder = Path(directory)
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    for index in range(images):
-        image, labels = synthetic_example(size, seed + index)
-        tifffile.imwrite(folder / "images" / f"synthetic_{index:02d}.tif", image)
-        write_labels(folder / "labels" / f"synthetic_{index:02d}.tif", labels)
+    for index, (image, labels) in enumerate(examples):
+        name = f"synthetic_{index:02d}.tif"
+        tifffile.imwrite(folder / "images" / name, image, photometric="minisblack")
+        write_labels(folder / "labels" / name, labels)
     return folder
 
 
