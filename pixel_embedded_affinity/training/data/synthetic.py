@@ -20,7 +20,7 @@ _CROWDING = 0.8
 _DIMMER_RIM = 0.6
 _TRIES = 6
 _BACKGROUND, _BRIGHTEST, _NOISE = 200, 3000, 60
-_TUBE_AREA, _SLANT, _MEMBRANE = 400, 0.4, 1.5
+_TUBE_AREA, _SLANT, _MEMBRANE = 900, 0.6, 2.5
 
 
 def synthetic_example(size: int = 128, seed: int = 0) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
@@ -58,7 +58,7 @@ def synthetic_example(size: int = 128, seed: int = 0) -> tuple[npt.NDArray[np.ui
 
 
 def synthetic_volume(
-    shape: Sequence[int] = (16, 96, 96), seed: int = 0
+    shape: Sequence[int] = (16, 128, 128), seed: int = 0
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """Make one volume of sections through touching tubes, bright with dark membranes, as neurons in EM.
 
@@ -122,7 +122,7 @@ def write_synthetic_data(directory: str | Path, *, images: int = 10, size: int =
 
 
 def write_synthetic_volumes(
-    directory: str | Path, *, volumes: int = 4, shape: Sequence[int] = (16, 96, 96), seed: int = 0
+    directory: str | Path, *, volumes: int = 4, shape: Sequence[int] = (16, 128, 128), seed: int = 0
 ) -> Path:
     """Write ``images/synthetic_00.tif``, ``labels/synthetic_00.tif``, ... with a volume each, its sections as pages.
 

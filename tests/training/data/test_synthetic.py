@@ -61,7 +61,7 @@ def test_a_volume_is_decided_by_its_seed_and_its_tubes_touch_but_for_dark_membra
     assert np.array_equal(labels, again[1])
     assert not np.array_equal(labels, synthetic_volume((6, 64, 80), seed=4)[1])
     assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
-    assert labels.max() > 6
+    assert labels.max() > 4
     assert 0.05 < (labels == 0).mean() < 0.4
     assert image[labels > 0].mean() > 1.5 * image[labels == 0].mean()
     tubes = [set(np.unique(section)) - {0} for section in labels]
