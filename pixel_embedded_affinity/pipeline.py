@@ -237,13 +237,18 @@ def label(embedding: Embedding, given: Mask | None, labeler: Labeler) -> tuple[L
 def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
     """Give labels of the embedding's positions the size of the image; they stay inside the caller's foreground.
 
+    In an image, borders between touching objects are placed to the pixel. In a volume they stay where positions meet.
+
     Small objects may vanish when labels shrink: the objects that remain are numbered consecutively.
     """
     seen = labels
     if embedding.stride is not None:
         inside = seen_foreground(embedding, given, config)
         seen = spread(labels, inside, embedding.seen_shape, embedding.stride)
-        seen = relabel(borders_placed(seen, labels, embedding.numpy(), embedding.stride))
+        # The mean vector of a neuron, which runs through many ranges, says nothing about its border.
+        if len(embedding.stride) == 2:
+            seen = borders_placed(seen, labels, embedding.numpy(), embedding.stride)
+        seen = relabel(seen)
     return labels_of_image(seen, embedding.image_shape or embedding.seen_shape, given)
 
 

@@ -12,7 +12,7 @@ from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned,
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
-    from pixel_embedded_affinity.data.layouts import Files
+    from pixel_embedded_affinity.data.layouts import Source
     from pixel_embedded_affinity.tune import Tuning
 
 
@@ -48,11 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tuned(arguments: argparse.Namespace, files: Sequence[Files]) -> Tuning:
+def _tuned(arguments: argparse.Namespace, files: Sequence[Source]) -> Tuning:
     from pixel_embedded_affinity.data.layouts import RAW, load
 
     segmenter = loading.load_segmenter(arguments)
-    examples = load(files, RAW, segmenter.config.network.in_channels)
+    config = segmenter.config
+    examples = load(files, RAW, config.network.in_channels, config.ndim)
     labels = [example.labels for example in examples]
     return segmenter.tune(
         [example.image for example in examples],
@@ -64,7 +65,7 @@ def _tuned(arguments: argparse.Namespace, files: Sequence[Files]) -> Tuning:
     )
 
 
-def _spread(files: Sequence[Files], limit: int | None) -> list[Files]:
+def _spread(files: Sequence[Source], limit: int | None) -> list[Source]:
     """Take the first and others at equal distances, `limit` in all: images with similar names are often alike."""
     if limit is None or limit >= len(files):
         return list(files)

@@ -14,6 +14,8 @@ import torch
 
 from pixel_embedded_affinity.data.layouts import Example
 from pixel_embedded_affinity.training.data.augment import FloatArray, LabelArray, random_crop
+from pixel_embedded_affinity.training.data.membranes import membranes_marked
+from pixel_embedded_affinity.training.data.stack import random_stack
 from pixel_embedded_affinity.training.data.weights import object_areas, pixel_weights
 from pixel_embedded_affinity.training.recipe import Recipe
 
@@ -28,11 +30,12 @@ class Batch:
     Attributes
     ----------
     images : torch.Tensor
-        float32 (N, C, H, W), normalized.
+        float32 (N, C, *spatial), normalized.
     labels : torch.Tensor
-        int32 (N, H, W); `augment.OUTSIDE` where a crop leaves its image.
+        int32 (N, *spatial); `augment.OUTSIDE` where a crop leaves its image, `augment.MEMBRANE` on membranes, if the
+        recipe marks them.
     weights : torch.Tensor or None
-        float32 (N, H, W): factor per pixel of the affinity losses at full resolution; None if all are equal.
+        float32 (N, *spatial): factor per pixel of the affinity losses at full resolution; None if all are equal.
     """
 
     images: torch.Tensor
@@ -106,8 +109,13 @@ class BatchSource:
         return generator.choice(len(self._examples), size=count, p=self._chances)
 
     def _crop(self, example: Example, generator: np.random.Generator) -> tuple[FloatArray, LabelArray]:
-        size = self._recipe.schedule.crop
-        return random_crop(example.image, example.labels, size, self._augmentation, generator)
+        recipe, size = self._recipe, self._recipe.crop
+        if len(size) == 2:
+            crop, labels = random_crop(example.image, example.labels, size[0], self._augmentation, generator)
+        else:
+            drawn = (example.image, example.labels, size, self._augmentation, recipe.sections, generator)
+            crop, labels = random_stack(*drawn)
+        return crop, membranes_marked(labels, recipe.loss.membrane)
 
     def _weigh(self, labels: list[LabelArray], areas: list[npt.NDArray[np.int64]]) -> torch.Tensor | None:
         settings = self._recipe.loss
