@@ -11,15 +11,13 @@ from numpy.typing import ArrayLike
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
+from pixel_embedded_affinity.io.selection import SPATIAL as SPATIAL
 
 Labels = npt.NDArray[np.int32]
 """int32, 0 = background, objects 1..n."""
 
 Mask = npt.NDArray[np.bool_]
 """Whether something is at a pixel."""
-
-SPATIAL = {2: "YX", 3: "ZYX"}
-"""Letters of the spatial axes, by their number."""
 
 
 def relabel(labels: ArrayLike) -> Labels:
@@ -89,7 +87,9 @@ def _check_mask_values(array: npt.NDArray[Any]) -> None:
     raise InputError(f"foreground holds {found}; expected a mask; threshold it, e.g. foreground > 0.5")
 
 
-def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.NDArray[np.integer[Any]]:
+def as_labels(
+    labels: Any, spatial_shape: Sequence[int] | None = None, *, frames: bool = False
+) -> npt.NDArray[np.integer[Any]]:
     """Check a label image and return it as a NumPy array, without a copy where it is one.
 
     Parameters
@@ -98,6 +98,8 @@ def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.ND
         2D or 3D, 0 = background, positive = objects.
     spatial_shape : sequence of int, optional
         Shape that the labels must have, in pixels.
+    frames : bool
+        Whether there may be one axis more, of the frames of a time-lapse.
 
     Returns
     -------
@@ -114,7 +116,7 @@ def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.ND
         raise InputError(
             f"labels of dtype {array.dtype}; expected integers; convert them, e.g. by labels.astype('int32')"
         )
-    if array.ndim not in SPATIAL or array.size == 0:
+    if (array.ndim not in SPATIAL and not (frames and array.ndim - 1 in SPATIAL)) or array.size == 0:
         raise InputError(f"labels of shape {array.shape}; expected a 2D or 3D array with at least one pixel")
     if spatial_shape is not None and array.shape != tuple(spatial_shape):
         raise InputError(

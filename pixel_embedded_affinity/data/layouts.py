@@ -16,7 +16,8 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, choice, list_of, number, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.io.read import image_suffixes, read_image
+from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
@@ -102,7 +103,9 @@ class Files:
     read_labels: Callable[[Path], LabelArray]
 
 
-def load(files: Iterable[Files], normalization: Normalization, channels: int) -> list[Example]:
+def load(
+    files: Iterable[Files], normalization: Normalization, channels: int, selection: Selection = WHOLE
+) -> list[Example]:
     """Read and check images and their labels.
 
     Parameters
@@ -113,19 +116,23 @@ def load(files: Iterable[Files], normalization: Normalization, channels: int) ->
         How intensities become network input; `RAW` keeps them.
     channels : int
         Channels of the model; `image.as_image` fits the images to them.
+    selection : Selection
+        Which part of each image file is the image.
 
     Raises
     ------
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_one(entry, normalization, channels) for entry in files]
+    return [load_one(entry, normalization, channels, selection) for entry in files]
 
 
-def load_one(entry: Files, normalization: Normalization, channels: int) -> Example:
+def load_one(
+    entry: Files, normalization: Normalization, channels: int, selection: Selection = WHOLE
+) -> Example:
     """Read and check an image and its labels, see `load`."""
     try:
-        image = as_image(entry.image, channels=channels)
+        image = as_image(entry.image, channels=channels, selection=selection)
         values = normalize(image.values, normalization)
     except InputError as error:
         raise _naming(entry.image, error) from error
@@ -210,7 +217,8 @@ def find_files(directory: str | Path, settings: DataSettings, split: str) -> lis
 def read_labels(path: Path) -> LabelArray:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
-    A palette PNG gives its palette indices, not its colors. Floating-point values are accepted if all are whole.
+    A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
+    accepted if all are whole.
 
     Parameters
     ----------
@@ -225,9 +233,7 @@ def read_labels(path: Path) -> LabelArray:
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
-    values = read_image(path)
-    if path.suffix.lower() == ".png":
-        values = _palette_index(path, values)
+    values = read_stored(path)
     if values.ndim != 2:
         raise InputError(
             f"label image {str(path)!r} has shape {values.shape}; expected (H, W), one number per pixel; "
@@ -253,14 +259,6 @@ def _naming(path: Path, error: InputError) -> InputError:
     """The same error, with the file's name in its message."""
     message = str(error)
     return InputError(message if str(path) in message else f"{str(path)!r}: {message}")
-
-
-def _palette_index(path: Path, colors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the indices of a palette PNG; for another PNG, return `colors`."""
-    from PIL import Image
-
-    with Image.open(path, formats=["PNG"]) as picture:
-        return np.array(picture) if picture.mode == "P" else colors
 
 
 def _folders(folder: Path, settings: DataSettings, split: str) -> list[Files]:
