@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
 from pixel_embedded_affinity.io.selection import SPATIAL as SPATIAL
+
+logger = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.int32]
 """int32, 0 = background, objects 1..n."""
@@ -128,6 +131,34 @@ def as_labels(
             f"labels down to {array.min()}; expected 0 for background and positive numbers for objects"
         )
     return array
+
+
+def warn_of_mask(labels: Any, what: str) -> None:
+    """Say in the log if labels look like a binary mask: one value, such as 255, for several pieces.
+
+    They are used as they are, since a single object may be hidden in part. A mask would make all scores and all
+    training wrong, though.
+
+    Parameters
+    ----------
+    labels : array-like of integers or bools
+        2D or 3D, 0 = background.
+    what : str
+        How messages call them.
+    """
+    array = np.asarray(labels)
+    highest = array.max(initial=0)
+    if highest == 0 or not ((array == 0) | (array == highest)).all():
+        return
+    from scipy import ndimage
+
+    pieces = ndimage.label(array != 0, np.ones((3,) * array.ndim))[1]
+    if pieces > 1:
+        text = (
+            "%s holds a single object, %d, of %d pieces; if it is a binary mask, give each object its own number, e.g. "
+            "by skimage.measure.label, which joins objects that touch"
+        )
+        logger.warning(text, what, highest, pieces)
 
 
 class Runs(NamedTuple):

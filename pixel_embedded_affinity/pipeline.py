@@ -312,7 +312,7 @@ def see(
     channels = config.network.in_channels
     picture = as_image(image, axes=axes, channels=channels, ndim=embedder.ndim, selection=selection)
     given = None if foreground is None else given_foreground(foreground, picture)
-    values = resize_image(normalize(picture.values, config.normalization), config.scale)
+    values = resize_image(normalize(picture.values, config.normalization, config.contrast), config.scale)
     embedding = embedder(values, config, tiling)
     return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape))
 
@@ -357,7 +357,12 @@ def postprocessed(labels: Integers, embedding: Array | None, config: ModelConfig
     """Postprocess labels at the embedding's positions; the embedding is fetched from its device only if needed."""
     if embedding is None or not config.postprocess.needs_embedding:
         return config.postprocess(labels, sampling=config.sampling)
-    return config.postprocess(labels, numpy_of(embedding), sampling=config.sampling)
+    vectors = numpy_of(embedding)
+
+    def measure(found: Labels) -> npt.NDArray[np.float64]:
+        return object_confidence(found, vectors, config.neighborhood)
+
+    return config.postprocess(labels, vectors, sampling=config.sampling, measure=measure)
 
 
 def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:

@@ -139,8 +139,11 @@ class Segmenter:
             If `threads` is not a number of threads.
         """
         # The very bytes that become weights are checked against the hash.
-        network, config = read_model(resolve(name, offline=offline), sha256=get_entry(name).sha256)
-        return cls(network, config, device=device, precision=precision, threads=threads)
+        entry = get_entry(name)
+        network, config = read_model(resolve(name, offline=offline), sha256=entry.sha256)
+        return cls(
+            network, config.with_values(entry.settings), device=device, precision=precision, threads=threads
+        )
 
     @classmethod
     def from_file(

@@ -18,7 +18,7 @@ from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
-from pixel_embedded_affinity.labels import relabel
+from pixel_embedded_affinity.labels import relabel, warn_of_mask
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
 LabelArray = npt.NDArray[np.int32]
@@ -218,7 +218,7 @@ def read_labels(path: Path) -> LabelArray:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
     A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
-    accepted if all are whole.
+    accepted if all are whole. The log warns of what looks like a binary mask.
 
     Parameters
     ----------
@@ -249,6 +249,7 @@ def _as_labels(values: npt.NDArray[Any], path: Path) -> LabelArray:
                 f"label image {str(path)!r} holds fractions, NaN or infinite values; expected whole numbers"
             )
         values = values.astype(np.int64)
+    warn_of_mask(values, f"label image {str(path)!r}")
     try:
         return relabel(values.astype(np.uint8) if values.dtype == bool else values)
     except InputError as error:

@@ -21,7 +21,7 @@ from pixel_embedded_affinity.io.arrays import numeric, opened
 from pixel_embedded_affinity.io.read import read_source
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import SPATIAL
-from pixel_embedded_affinity.normalize import Normalization
+from pixel_embedded_affinity.normalize import PLAIN, Contrast, Normalization, stretch_of
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +230,9 @@ def fingerprint(source: Any) -> str:
     return found.hexdigest()
 
 
-def fixed_normalization(image: LazyImage, normalization: Normalization) -> Normalization:
+def fixed_normalization(
+    image: LazyImage, normalization: Normalization, contrast: Contrast = PLAIN
+) -> Normalization:
     """Replace percentiles by fixed numbers, measured on the whole image, that hold for each part of it.
 
     The percentiles are taken from every k-th pixel along each axis, starting with the first one. k is the smallest
@@ -246,8 +248,11 @@ def fixed_normalization(image: LazyImage, normalization: Normalization) -> Norma
     shape = image.spatial_shape
     step = next(step for step in count(1) if math.prod(-(-length // step) for length in shape) <= _SAMPLES)
     values = image.read(tuple(slice(0, length, step) for length in shape))
-    percentiles = (normalization.lower, normalization.upper)
-    low, high = (float(value) for value in np.percentile(values.astype(np.float64), percentiles))
+    low, high, top = stretch_of(values, normalization, contrast)
     span = high - low if high > low else _FLAT
     mean, std = (low,) * len(values), (span,) * len(values)
-    return Normalization("fixed", mean=mean, std=std, clip=normalization.clip)
+    clip = normalization.clip
+    if top is not None:
+        lowest, highest = clip or (-_FLAT, _FLAT)
+        clip = lowest, max(lowest + 1e-6, min(highest, (top - low) / span))
+    return Normalization("fixed", mean=mean, std=std, clip=clip)

@@ -49,8 +49,9 @@ def segment_large(
     picture = open_image(image, channels=channels, ndim=embedder.ndim, selection=selection)
     plan = Plan(picture.spatial_shape, block, overlap, clustering_strides(embedder.network, config))
     check_output(out, plan.shape)
-    inner = replace(config, postprocess=replace(config.postprocess, clear_border=False))
-    normalization = fixed_normalization(picture, config.normalization)
+    # What is decided on the whole image is not decided on a part of it.
+    inner = replace(config, postprocess=replace(config.postprocess, clear_border=False, noise_floor=0.0))
+    normalization = fixed_normalization(picture, config.normalization, config.contrast)
     within = replace(labeler, config=inner)
     windows = WindowLabeler(picture, normalization, foreground, embedder, within, tiling)
     with block_folder(out, folder) as kept:

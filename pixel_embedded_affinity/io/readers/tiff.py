@@ -50,7 +50,10 @@ class Tiff:
 
         with tifffile.TiffFile(path) as file:
             logger.debug("'%s' has %d page(s)", path, len(file.pages))
-            return [_described(file, number, one) for number, one in enumerate(file.series)]
+            found = [_described(file, number, one) for number, one in enumerate(file.series)]
+        if not found:
+            raise _empty(path)
+        return found
 
 
 def _described(file: Any, number: int, series: Any) -> Series:
@@ -65,6 +68,8 @@ def _chosen_series(file: Any, path: Path, number: int | None) -> tuple[int, Any]
     # Count the pages first: this ends at a page that leads back to an earlier one. Listing images would never end.
     logger.debug("'%s' has %d page(s)", path, len(file.pages))
     every = list(enumerate(file.series))
+    if not every:
+        raise _empty(path)
     if number is not None:
         if number >= len(every):
             raise InputError(
@@ -81,6 +86,12 @@ def _chosen_series(file: Any, path: Path, number: int | None) -> tuple[int, Any]
             f"such as series={full[0][0]} (--series {full[0][0]})"
         )
     return full[0]
+
+
+def _empty(path: Path) -> InputError:
+    return InputError(
+        f"'{path}' cannot be read, since it holds no image; expected one; copy or export it again"
+    )
 
 
 def _listed(every: Sequence[tuple[int, Any]]) -> str:
