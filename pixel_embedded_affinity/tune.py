@@ -20,7 +20,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import Settings, leaves
 from pixel_embedded_affinity.geometry.tiling import Tiling
-from pixel_embedded_affinity.labels import Labels, as_labels, relabel
+from pixel_embedded_affinity.labels import Labels, as_labels, relabel, warn_of_mask
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
@@ -574,7 +574,9 @@ def _sample(
             segmenter.embedder, image, segmenter.config, axes=axes, foreground=foreground, tiling=Tiling()
         )
         shape = seen.picture.to_source_order(np.empty(seen.picture.spatial_shape, np.bool_)).shape
-        return _Sample(seen, relabel(seen.picture.from_source_order(as_labels(labels, shape))))
+        truth = as_labels(labels, shape)
+        warn_of_mask(truth, f"the truth of image {number} of the images to tune on")
+        return _Sample(seen, relabel(seen.picture.from_source_order(truth)))
     except InputError as error:
         raise InputError(f"image {number} of the images to tune on: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.cli import loading
 from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
+from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea tune``."""
     loading.add_model_arguments(parser)
     loading.add_data_arguments(parser, split="training")
+    add_selection_arguments(parser)
     limit = "tune on N images, evenly spread over those of the split"
     parser.add_argument("--limit", metavar="N", type=int, help=limit)
     metric = "what is to be high: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
@@ -53,7 +55,7 @@ def _tuned(arguments: argparse.Namespace, files: Sequence[Source]) -> Tuning:
 
     segmenter = loading.load_segmenter(arguments)
     config = segmenter.config
-    examples = load(files, RAW, config.network.in_channels, config.ndim)
+    examples = load(files, RAW, config.network.in_channels, config.ndim, given_selection(arguments))
     labels = [example.labels for example in examples]
     return segmenter.tune(
         [example.image for example in examples],

@@ -12,7 +12,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.views import checked_views
 from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.normalize import Normalization
+from pixel_embedded_affinity.normalize import Contrast, Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
 
 _MOST_CHANNELS = 65536
@@ -157,6 +157,8 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         How the weights were made: recipe, seed, data, split, minutes, device.
     ndim : {2, 3}
         Spatial axes of the images. Default: as many as the neighborhood has.
+    contrast : Contrast
+        Limits of what the normalization stretches to full contrast.
     pixel_size : sequence of float, optional
         Size of a pixel along each spatial axis of the images that the model was trained on, in micrometers.
         Default: unknown.
@@ -214,6 +216,9 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
     description: str = fields.setting("", fields.text())
     provenance: dict[str, Any] = fields.setting({}, fields.table())
     ndim: int = fields.setting(None, fields.optional(fields.choice(2, 3)))
+    contrast: Contrast = fields.setting(
+        Contrast, fields.part(Contrast), "Limits of what is stretched to full contrast.", inference=True
+    )
     pixel_size: tuple[float, ...] | None = fields.setting(
         None, fields.optional(fields.list_of(fields.number(above=0)))
     )

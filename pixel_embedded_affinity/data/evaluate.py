@@ -13,6 +13,7 @@ from pixel_embedded_affinity.data.layouts import RAW, Example, Source, load_one
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.metrics import evaluate
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.segmenter import Segmenter
@@ -59,6 +60,7 @@ def evaluate_model(
     files: Iterable[Source | Example],
     *,
     foreground: str = "model",
+    selection: Selection = WHOLE,
     progress: Progress = False,
 ) -> list[Row]:
     """Segment images and compare the result with their labels.
@@ -72,6 +74,8 @@ def evaluate_model(
     foreground : {"model", "truth"}
         Whether the segmenter finds the foreground itself, as for a user, or gets the true labels' foreground, as in
         the paper's results on CVPPP.
+    selection : Selection
+        Which part of each image file is the image.
     progress : bool or callable
         True shows a bar.
 
@@ -86,21 +90,27 @@ def evaluate_model(
     InputError
         If there is no image, `foreground` is neither, or a file cannot be used.
     """
-    rows = [prediction.row() for prediction in predict(segmenter, files, foreground, progress)]
+    rows = [prediction.row() for prediction in predict(segmenter, files, foreground, progress, selection)]
     if not rows:
         raise InputError("nothing to evaluate: no image was given; expected at least one")
     return rows
 
 
 def predict(
-    segmenter: Segmenter, files: Iterable[Source | Example], foreground: str, progress: Progress = False
+    segmenter: Segmenter,
+    files: Iterable[Source | Example],
+    foreground: str,
+    progress: Progress = False,
+    selection: Selection = WHOLE,
 ) -> Iterator[Prediction]:
     """Segment examples one after the other; parameters and errors as for `evaluate_model`."""
     choice(*FOREGROUNDS)(foreground, "foreground")
     channels = segmenter.config.network.in_channels
     for entry in track(files, progress, desc="evaluating"):
         example = (
-            entry if isinstance(entry, Example) else load_one(entry, RAW, channels, segmenter.config.ndim)
+            entry
+            if isinstance(entry, Example)
+            else load_one(entry, RAW, channels, segmenter.config.ndim, selection)
         )
         given = example.labels > 0 if foreground == "truth" else None
         yield Prediction(

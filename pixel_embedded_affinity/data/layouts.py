@@ -16,8 +16,9 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, choice, list_of, number, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.io.read import image_suffixes, read_image
-from pixel_embedded_affinity.labels import relabel
+from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
+from pixel_embedded_affinity.labels import relabel, warn_of_mask
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
 LabelArray = npt.NDArray[np.int32]
@@ -136,7 +137,11 @@ Source = Files | Stack
 
 
 def load(
-    files: Iterable[Source], normalization: Normalization, channels: int, ndim: int = 2
+    files: Iterable[Source],
+    normalization: Normalization,
+    channels: int,
+    ndim: int = 2,
+    selection: Selection = WHOLE,
 ) -> list[Example]:
     """Read and check images and their labels.
 
@@ -150,21 +155,29 @@ def load(
         Channels of the model; `image.as_image` fits the images to them.
     ndim : {2, 3}
         Spatial axes of the model.
+    selection : Selection
+        Which part of each image file is the image.
 
     Raises
     ------
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_one(entry, normalization, channels, ndim) for entry in files]
+    return [load_one(entry, normalization, channels, ndim, selection) for entry in files]
 
 
-def load_one(entry: Source, normalization: Normalization, channels: int, ndim: int = 2) -> Example:
+def load_one(
+    entry: Source,
+    normalization: Normalization,
+    channels: int,
+    ndim: int = 2,
+    selection: Selection = WHOLE,
+) -> Example:
     """Read and check an image and its labels, see `load`."""
     if isinstance(entry, Stack):
         return _load_stack(entry, normalization, channels)
     try:
-        image = as_image(entry.image, channels=channels, ndim=ndim)
+        image = as_image(entry.image, channels=channels, ndim=ndim, selection=selection)
         values = normalize(image.values, normalization)
     except InputError as error:
         raise _naming(entry.image, error) from error
@@ -273,7 +286,8 @@ def find_files(directory: str | Path, settings: DataSettings, split: str) -> lis
 def read_labels(path: Path, *, ndim: int = 2) -> LabelArray:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
-    A palette PNG gives its palette indices, not its colors. Floating-point values are accepted if all are whole.
+    A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
+    accepted if all are whole. The log warns of what looks like a binary mask.
 
     Parameters
     ----------
@@ -290,9 +304,7 @@ def read_labels(path: Path, *, ndim: int = 2) -> LabelArray:
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
-    values = read_image(path)
-    if path.suffix.lower() == ".png":
-        values = _palette_index(path, values)
+    values = read_stored(path)
     if values.ndim != ndim:
         expected = "(H, W)" if ndim == 2 else "(D, H, W)"
         raise InputError(
@@ -309,6 +321,7 @@ def _as_labels(values: npt.NDArray[Any], path: Path) -> LabelArray:
                 f"label image {str(path)!r} holds fractions, NaN or infinite values; expected whole numbers"
             )
         values = values.astype(np.int64)
+    warn_of_mask(values, f"label image {str(path)!r}")
     try:
         return relabel(values.astype(np.uint8) if values.dtype == bool else values)
     except InputError as error:
@@ -319,14 +332,6 @@ def _naming(path: Path, error: InputError) -> InputError:
     """The same error, with the file's name in its message."""
     message = str(error)
     return InputError(message if str(path) in message else f"{str(path)!r}: {message}")
-
-
-def _palette_index(path: Path, colors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the indices of a palette PNG; for another PNG, return `colors`."""
-    from PIL import Image
-
-    with Image.open(path, formats=["PNG"]) as picture:
-        return np.array(picture) if picture.mode == "P" else colors
 
 
 def _folders(folder: Path, settings: DataSettings, split: str) -> list[Files]:

@@ -21,19 +21,26 @@ class Result:
     Attributes
     ----------
     labels : numpy.ndarray
-        int32 ``(Y, X)`` or ``(Z, Y, X)``: 0 = background, objects 1..n.
+        int32 ``(Y, X)`` or ``(Z, Y, X)``, of a time-lapse with T in front: 0 = background, objects 1..n.
     image : numpy.ndarray
         float32, the values of the image before normalization: the shape of `labels`, or with channels first.
     stored_labels : numpy.ndarray
         The labels with the axes in the order of the image file.
     measure : callable
         Returns the `table`.
+    axes : str or None
+        Letters of the axes of `stored_labels`; None means ``"YX"`` or ``"ZYX"``. With T in front, labels and image hold
+        the frames of a time-lapse: labels are ``(T, Y, X)``, and the image has T in front, too.
+    pixel_size : tuple of float or None
+        Size of a pixel along each spatial axis of `axes` in their order, in micrometers; None if not known.
     """
 
     labels: npt.NDArray[np.int32]
     image: npt.NDArray[np.float32]
     stored_labels: npt.NDArray[np.int32]
     measure: Callable[[], dict[str, npt.NDArray[Any]]]
+    axes: str | None = None
+    pixel_size: tuple[float, ...] | None = None
 
     @cached_property
     def table(self) -> dict[str, npt.NDArray[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
@@ -32,15 +33,26 @@ class Table:
         write_table(path, result.table)
 
 
-def object_table(labels: Any, intensity: Any = None) -> Columns:
+def object_table(
+    labels: Any,
+    intensity: Any = None,
+    *,
+    axes: str | None = None,
+    pixel_size: float | Sequence[float] | None = None,
+) -> Columns:
     """Measure every object of a label image.
 
     Parameters
     ----------
     labels : array-like of integers
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive.
-    intensity : array-like, optional
-        The image: the labels' shape, or with channels first, ``(C, *spatial)``.
+    intensity : path or array-like, optional
+        The image, as `Segmenter.segment` takes it: a path, or an array of the labels' shape, with channels last or
+        first, which the labels tell apart.
+    axes : str, optional
+        A letter per axis of `intensity`, as for `Segmenter.segment`.
+    pixel_size : float or sequence of float, optional
+        Size of a pixel in micrometers, one number or one per axis of the labels in their order.
 
     Returns
     -------
@@ -52,6 +64,8 @@ def object_table(labels: Any, intensity: Any = None) -> Columns:
         - ``centroid-y``, ``centroid-x`` (3D: ``centroid-z`` first): mean coordinate of the pixels' centers;
         - ``bbox-y-start``, ``bbox-y-stop``, ...: bounding box, stop excluded, as in a Python slice;
         - ``equivalent_diameter``: of the circle, in 3D of the ball, of the same area;
+        - with `pixel_size`, the same in micrometers: ``area_um2`` (3D: ``volume_um3``), ``centroid-y_um`` and so on,
+          and ``equivalent_diameter_um``;
         - ``mean_intensity``, or ``mean_intensity-0``, ... per channel where `intensity` has a channel axis.
 
         Without objects, all columns are empty.
@@ -74,9 +88,23 @@ def object_table(labels: Any, intensity: Any = None) -> Columns:
     table |= _bounding_boxes(names, spatial, rows, area)
     # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
     table["equivalent_diameter"] = (2 * array.ndim * area / np.pi) ** (1 / array.ndim)
+    if pixel_size is not None:
+        table |= _calibrated(table, names, numbers_per_axis(pixel_size, array.ndim, "pixel_size"))
     if intensity is not None:
-        table |= _mean_intensities(intensity, array, spatial, rows, area)
+        table |= _mean_intensities(intensity, axes, array, spatial, rows, area)
     return table
+
+
+def _calibrated(table: Columns, names: str, sizes: Sequence[float]) -> Columns:
+    """Return the columns in micrometers; positions count from the center of the first pixel."""
+    size = float(np.prod(sizes)) * table["area"]
+    found: Columns = {"area_um2" if len(names) == 2 else "volume_um3": size}
+    found |= {
+        f"centroid-{name}_um": table[f"centroid-{name}"] * length
+        for name, length in zip(names, sizes, strict=True)
+    }
+    found["equivalent_diameter_um"] = (2 * len(names) * size / np.pi) ** (1 / len(names))
+    return found
 
 
 def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
@@ -128,11 +156,21 @@ def _bounding_boxes(names: str, spatial: tuple[Indices, ...], rows: Indices, are
 
 
 def _mean_intensities(
-    intensity: Any, labels: npt.NDArray[Any], spatial: tuple[Indices, ...], rows: Indices, area: Indices
+    intensity: Any,
+    axes: str | None,
+    labels: npt.NDArray[Any],
+    spatial: tuple[Indices, ...],
+    rows: Indices,
+    area: Indices,
 ) -> Columns:
-    values = as_channels(intensity, ndim=labels.ndim)
+    values = as_channels(intensity, ndim=labels.ndim, axes=axes, spatial_shape=labels.shape)
     as_labels(labels, values.shape[1:])
     means = [np.bincount(rows, channel[spatial], len(area)) / area for channel in values]
-    if np.ndim(intensity) == labels.ndim:
+    if len(values) == 1 and _is_gray(intensity, labels.ndim):
         return {"mean_intensity": means[0]}
     return {f"mean_intensity-{index}": mean for index, mean in enumerate(means)}
+
+
+def _is_gray(intensity: Any, ndim: int) -> bool:
+    """Whether an image has no axis of channels; a file with one channel counts as one without."""
+    return isinstance(intensity, (str, os.PathLike)) or np.ndim(intensity) == ndim

@@ -17,6 +17,7 @@ from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.clustering import Clusterer
 from pixel_embedded_affinity.embedding import halo_of
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.large.plan import Plan, Sizes
@@ -33,7 +34,7 @@ def segment_large(
     image: Any,
     out: Any,
     *,
-    axes: str | None = None,
+    selection: Selection = WHOLE,
     foreground: Any = None,
     tiling: Tiling,
     block: Sizes | None,
@@ -44,11 +45,13 @@ def segment_large(
 ) -> int:
     """Segment an image block by block; see `Segmenter.segment_large` for the arguments, errors and result."""
     config = labeler.config
-    picture = open_image(image, axes=axes, channels=config.network.in_channels, ndim=embedder.ndim)
+    channels = config.network.in_channels
+    picture = open_image(image, channels=channels, ndim=embedder.ndim, selection=selection)
     plan = Plan(picture.spatial_shape, block, overlap, clustering_strides(embedder.network, config))
     check_output(out, plan.shape)
-    inner = replace(config, postprocess=replace(config.postprocess, clear_border=False))
-    normalization = fixed_normalization(picture, config.normalization)
+    # What is decided on the whole image is not decided on a part of it.
+    inner = replace(config, postprocess=replace(config.postprocess, clear_border=False, noise_floor=0.0))
+    normalization = fixed_normalization(picture, config.normalization, config.contrast)
     within = replace(labeler, config=inner)
     windows = WindowLabeler(picture, normalization, foreground, embedder, within, tiling)
     with block_folder(out, folder) as kept:
@@ -71,6 +74,7 @@ def _identity(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
     embedder = windows.embedder
     return {
         "image": [windows.image.axes, fingerprint(windows.image.source)],
+        "part": str(windows.image.index),
         "config": labeler.config.to_dict(),
         "clusterer": clusterer_identity(labeler.clusterer),
         "weights": _digest(embedder.network),

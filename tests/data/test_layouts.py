@@ -116,7 +116,9 @@ def test_an_image_that_cannot_be_used_is_named(data):
     tifffile.imwrite(data / "images" / "b.tif", np.full((40, 44), np.nan, np.float32))
     with pytest.raises(InputError, match=r"b\.tif.*not finite"):
         load(find_files(data, DataSettings(), "all"), RAW, 1)
-    tifffile.imwrite(data / "images" / "b.tif", np.zeros((40, 44, 3), np.uint8), photometric="rgb")
+    colors = np.zeros((40, 44, 3), np.uint8)
+    colors[..., 1] = 200
+    tifffile.imwrite(data / "images" / "b.tif", colors, photometric="rgb")
     with pytest.raises(InputError, match=r"b\.tif"):
         load(find_files(data, DataSettings(), "all"), RAW, 1)
 
