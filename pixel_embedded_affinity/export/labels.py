@@ -11,6 +11,7 @@ import numpy as np
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import as_labels
 
 
@@ -63,4 +64,5 @@ def write_labels(path: str | os.PathLike[str], labels: Any) -> None:
             compression="zlib",
             predictor=False,
             metadata={"axes": "ZYX"[-array.ndim :]},
+            software=MARK,
         )

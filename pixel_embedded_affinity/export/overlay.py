@@ -14,6 +14,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.marks import MARK, PNG_KEY
 from pixel_embedded_affinity.labels import as_labels
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
@@ -106,10 +107,13 @@ def write_overlay(path: str | os.PathLike[str], image: Any, labels: Any, *, scal
         As `render_overlay`, or if the path does not fit.
     """
     from PIL import Image as PillowImage
+    from PIL.PngImagePlugin import PngInfo
 
+    mark = PngInfo()
+    mark.add_text(PNG_KEY, MARK)
     picture = render_overlay(image, labels, scale=scale)
     with atomic_path(path, (".png",)) as temporary:
-        PillowImage.fromarray(picture).save(temporary, format="PNG")
+        PillowImage.fromarray(picture).save(temporary, format="PNG", pnginfo=mark)
 
 
 def _background(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
