@@ -739,6 +739,49 @@ def _(right: Any) -> Any:
     return main
 
 
+# --- a batch never mixes results ---------------------------------------------------------------------------
+
+
+@fault(
+    "A batch never mixes results",
+    "results of other settings count as done",
+    "cli.records:Source.as_json",
+    "tests/cli/test_segment.py::test_resume_makes_results_of_other_settings_again_all_of_them",
+)
+def _(right: Any) -> Any:
+    return lambda source: {"image": source.image}
+
+
+@fault(
+    "A batch never mixes results",
+    "an image of the same name counts as the same",
+    "cli.records:fingerprint",
+    "tests/cli/test_segment.py::test_resume_makes_the_results_of_another_image_again",
+)
+def _(right: Any) -> Any:
+    return lambda path: path.name
+
+
+@fault(
+    "A batch never mixes results",
+    "half a file counts as a result",
+    "cli.records:_intact",
+    "tests/cli/test_segment.py::test_resume_does_an_image_again_whose_results_are_not_whole",
+)
+def _(right: Any) -> Any:
+    return lambda path, expected: path.exists()
+
+
+@fault(
+    "A batch never mixes results",
+    "results are taken for images",
+    "cli.inputs:is_marked",
+    "tests/cli/test_inputs.py::test_files_of_the_library_are_never_inputs_whatever_they_are_called",
+)
+def _(right: Any) -> Any:
+    return lambda path: False
+
+
 # --- importing is cheap and has no effects -----------------------------------------------------------------
 
 
