@@ -132,6 +132,10 @@ def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
     maker = results_maker(arguments)
     segmenter = load_segmenter(arguments)
     _try_out(segmenter)
+    for name in {name for job in jobs for name in job.outputs}:
+        check = getattr(EXPORTERS.build(name), "check", None)
+        if check is not None:
+            check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
     done = [_attempt(segmenter, job, maker, arguments.axes, arguments.tile) for job in bar]
     return done.count(False)
@@ -176,7 +180,9 @@ def _segment_file(
     # A gray image is shown and measured once, also if a model of three channels gets it three times.
     shown = image.values if "C" in image.source_axes else image.values[0]
     stored = image.to_source_order(found.labels)
-    result = Result(found.labels, shown, stored, measure=lambda: found.table(intensity=shown))
+    result = Result(
+        found.labels, shown, stored, measure=lambda: found.table(intensity=shown), file=job.image.name
+    )
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, source, {})

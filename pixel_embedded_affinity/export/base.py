@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.registry import Registry
 
 
@@ -28,12 +29,15 @@ class Result:
         The labels with the axes in the order of the image file.
     measure : callable
         Returns the `table`.
+    file : str
+        Name of the image file.
     """
 
     labels: npt.NDArray[np.int32]
     image: npt.NDArray[np.float32]
     stored_labels: npt.NDArray[np.int32]
     measure: Callable[[], dict[str, npt.NDArray[Any]]]
+    file: str = ""
 
     @cached_property
     def table(self) -> dict[str, npt.NDArray[Any]]:
@@ -43,6 +47,9 @@ class Result:
 
 class Exporter(Protocol):
     """A way to write a result. The class need not inherit anything, and takes no arguments.
+
+    It may also have a method ``check(ndim)``, which ``pea segment`` calls before it starts. This raises what would fail
+    for every image: a package is missing, or the exporter cannot write images of that many spatial axes.
 
     Attributes
     ----------
@@ -61,5 +68,14 @@ class Exporter(Protocol):
 
 
 EXPORTERS: Registry[Exporter] = Registry(
-    "exporter", "pixel_embedded_affinity.export", helpers=("base",), group="pixel_embedded_affinity.exporters"
+    "exporter",
+    "pixel_embedded_affinity.export",
+    helpers=("base", "polygons"),
+    group="pixel_embedded_affinity.exporters",
 )
+
+
+def refuse_volumes(flag: str, ndim: int) -> None:
+    """Refuse volumes, for the `check` of an exporter that describes images."""
+    if ndim != 2:
+        raise InputError(f"{flag} describes images, and the model segments volumes; leave {flag} out")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.export.base import Result, refuse_volumes
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.marks import MARK, PNG_KEY
@@ -44,6 +44,10 @@ class Overlay:
 
     suffix = "_overlay.png"
     help = "outlines on the image"
+
+    def check(self, ndim: int) -> None:
+        """Refuse volumes."""
+        refuse_volumes("--overlay", ndim)
 
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""

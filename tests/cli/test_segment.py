@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from pixel_embedded_affinity.cli import main, records
 from pixel_embedded_affinity.cli.batch import Shard, alone
 from pixel_embedded_affinity.cli.records import RECORDS, Source
 from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.data.outlines.base import read_outlines
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import write_table
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.labels import relabel
 
 
 def read(path: Path) -> npt.NDArray[Any]:
@@ -188,6 +192,42 @@ def test_the_table_is_that_of_analyze(segment: Batch, tmp_path: Path) -> None:
     assert segment("--table") == 0
     write_table(tmp_path / "expected.csv", table_of(segment, "a.tif"))
     assert (segment.output / "a_objects.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+def test_polygons_come_in_the_formats_of_other_programs(segment: Batch) -> None:
+    pytest.importorskip("roifile", reason="the extra imagej writes ROIs")
+    flags = {
+        "--imagej-rois": "rois.zip",
+        "--qupath": "objects.geojson",
+        "--coco": "coco.json",
+        "--coco-rle": "coco_rle.json",
+    }
+    assert segment(*flags, "--axes", "XY", inputs=(str(segment.images / "a.tif"),)) == 0
+    labels = read(segment.output / "a_labels.tif")
+    for name in flags.values():
+        found = read_outlines(segment.output / f"a_{name}", Path("a.tif"), labels.shape)
+        np.testing.assert_array_equal(found, relabel(labels))
+    features = json.loads((segment.output / "a_objects.geojson").read_text())["features"]
+    assert "confidence" in features[0]["properties"]["measurements"]
+    assert json.loads((segment.output / "a_coco.json").read_text())["images"][0]["file_name"] == "a.tif"
+
+
+def test_what_every_image_would_lack_is_refused_before_work_starts(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    assert segment("--imagej-rois") == 2
+    assert "need the package roifile; install it (pip install roifile)" in capsys.readouterr().err
+    assert not segment.output.exists()
+
+
+@pytest.mark.parametrize("name", ["overlay", "imagej_rois", "qupath", "coco", "coco_rle"])
+def test_exporters_of_images_refuse_volumes(name: str) -> None:
+    exporter: Any = EXPORTERS.build(name)
+    with pytest.raises(
+        InputError, match=f"--{name.replace('_', '-')} describes images, and the model segments volumes"
+    ):
+        exporter.check(3)
 
 
 class Count:
