@@ -158,7 +158,7 @@ class Segmentation:
         Parameters
         ----------
         intensity : numpy.ndarray, optional
-            Image of the labels' shape, whose mean is taken in each object.
+            Image of the labels' shape, or with channels first, whose values are measured in each object.
 
         Returns
         -------
@@ -166,11 +166,10 @@ class Segmentation:
             See `pixel_embedded_affinity.export.table.object_table`; and ``confidence``, see
             `pixel_embedded_affinity.confidence.object_confidence`.
         """
-        table = object_table(self.labels, intensity)
         order = [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
         labels = self.labels.transpose(order)
-        table["confidence"] = object_confidence(labels, self.embedding, self.affinities.neighborhood)
-        return table
+        confidence = object_confidence(labels, self.embedding, self.affinities.neighborhood)
+        return object_table(self.labels, intensity, confidence)
 
 
 def see(

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export import measurements
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
 
-Indices = npt.NDArray[np.intp]
 Columns = dict[str, npt.NDArray[Any]]
 
 
@@ -32,8 +32,11 @@ class Table:
         write_table(path, result.table)
 
 
-def object_table(labels: Any, intensity: Any = None) -> Columns:
+def object_table(labels: Any, intensity: Any = None, confidence: Any = None) -> Columns:
     """Measure every object of a label image.
+
+    Each measurement equals the one of scikit-image's ``regionprops`` of the same meaning, for objects as single images
+    with background around them. ``pandas.DataFrame(table)`` takes the table as it is.
 
     Parameters
     ----------
@@ -41,6 +44,8 @@ def object_table(labels: Any, intensity: Any = None) -> Columns:
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive.
     intensity : array-like, optional
         The image: the labels' shape, or with channels first, ``(C, *spatial)``.
+    confidence : array-like, optional
+        A number for each object in ascending order of labels, for the column ``confidence``.
 
     Returns
     -------
@@ -52,30 +57,48 @@ def object_table(labels: Any, intensity: Any = None) -> Columns:
         - ``centroid-y``, ``centroid-x`` (3D: ``centroid-z`` first): mean coordinate of the pixels' centers;
         - ``bbox-y-start``, ``bbox-y-stop``, ...: bounding box, stop excluded, as in a Python slice;
         - ``equivalent_diameter``: of the circle, in 3D of the ball, of the same area;
-        - ``mean_intensity``, or ``mean_intensity-0``, ... per channel where `intensity` has a channel axis.
+        - ``mean_intensity``, or ``mean_intensity-0``, ... per channel where `intensity` has a channel axis;
+        - ``confidence``, if given;
+        - ``axis_major_length``, ``axis_minor_length``: the longest and the shortest axis of the ellipse, in 3D of the
+          ellipsoid, whose second moments are those of the pixels' centers;
+        - ``extent``: area as a share of the bounding box;
+        - ``eccentricity`` (2D): of that ellipse; 0 for a circle;
+        - ``orientation`` (2D): angle in radians from the y axis to the major axis, from -pi/2 to pi/2; -pi/4 where no
+          axis is the longer one;
+        - ``perimeter`` (2D): length of the line through the centers of the border pixels, which have something else
+          above, below, left or right;
+        - ``solidity`` (2D): area as a share of the convex hull's;
+        - ``min_intensity``, ``max_intensity``, ``sd_intensity``, or with the number of the channel as above: least and
+          largest value, and the standard deviation (of the pixels themselves: divided by their number).
 
         Without objects, all columns are empty.
 
     Raises
     ------
     InputError
-        If the labels or the intensity cannot be used, or their shapes differ.
+        If the labels or the intensity cannot be used, their shapes differ, or there is not one confidence for each
+        object.
     """
     array = as_labels(labels)
-    spatial = np.nonzero(array)
-    ids, rows = np.unique(array[spatial], return_inverse=True)
-    area = np.bincount(rows, minlength=len(ids))
+    objects = measurements.objects_of(array)
     names = "zyx"[-array.ndim :]
-    table: Columns = {"label": ids, "area": area}
+    table: Columns = {"label": objects.ids, "area": objects.area}
     table |= {
-        f"centroid-{name}": np.bincount(rows, axis, len(ids)) / area
-        for name, axis in zip(names, spatial, strict=True)
+        f"centroid-{name}": mean for name, mean in zip(names, measurements.centroids(objects), strict=True)
     }
-    table |= _bounding_boxes(names, spatial, rows, area)
+    for name, (start, stop) in zip(names, measurements.bounds(objects), strict=True):
+        table |= {f"bbox-{name}-start": start, f"bbox-{name}-stop": stop}
     # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
-    table["equivalent_diameter"] = (2 * array.ndim * area / np.pi) ** (1 / array.ndim)
-    if intensity is not None:
-        table |= _mean_intensities(intensity, array, spatial, rows, area)
+    table["equivalent_diameter"] = (2 * array.ndim * objects.area / np.pi) ** (1 / array.ndim)
+    channels = {} if intensity is None else _channels(intensity, array)
+    means = {suffix: measurements.means(objects, values) for suffix, values in channels.items()}
+    table |= {f"mean_intensity{suffix}": mean for suffix, mean in means.items()}
+    if confidence is not None:
+        table["confidence"] = _one_for_each(confidence, len(objects.ids))
+    table |= measurements.shapes(objects)
+    for suffix, values in channels.items():
+        found = measurements.intensities(objects, values, means[suffix])
+        table |= {f"{name}{suffix}": column for name, column in found.items()}
     return table
 
 
@@ -112,27 +135,19 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
-def _bounding_boxes(names: str, spatial: tuple[Indices, ...], rows: Indices, area: Indices) -> Columns:
-    """Return the first coordinate and the last one plus 1 per object, from pixels sorted by object."""
-    if not len(area):
-        return {
-            f"bbox-{name}-{end}": np.empty(0, dtype=np.intp) for name in names for end in ("start", "stop")
-        }
-    order = np.argsort(rows, kind="stable")
-    starts = np.cumsum(area) - area
-    boxes: Columns = {}
-    for name, axis in zip(names, spatial, strict=True):
-        boxes[f"bbox-{name}-start"] = np.minimum.reduceat(axis[order], starts)
-        boxes[f"bbox-{name}-stop"] = np.maximum.reduceat(axis[order], starts) + 1
-    return boxes
-
-
-def _mean_intensities(
-    intensity: Any, labels: npt.NDArray[Any], spatial: tuple[Indices, ...], rows: Indices, area: Indices
-) -> Columns:
+def _channels(intensity: Any, labels: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the channels of an image by what their columns' names end in."""
     values = as_channels(intensity, ndim=labels.ndim)
     as_labels(labels, values.shape[1:])
-    means = [np.bincount(rows, channel[spatial], len(area)) / area for channel in values]
     if np.ndim(intensity) == labels.ndim:
-        return {"mean_intensity": means[0]}
-    return {f"mean_intensity-{index}": mean for index, mean in enumerate(means)}
+        return {"": values[0]}
+    return {f"-{index}": channel for index, channel in enumerate(values)}
+
+
+def _one_for_each(confidence: Any, count: int) -> npt.NDArray[Any]:
+    column = np.asarray(confidence)
+    if column.shape != (count,):
+        raise InputError(
+            f"confidence of shape {column.shape} for {count} object(s); expected one number for each"
+        )
+    return column

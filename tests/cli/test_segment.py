@@ -178,8 +178,10 @@ def test_color_is_measured_per_channel_and_gray_once(segment: Batch, color_weigh
         name: (segment.output / f"{name}_objects.csv").read_text().splitlines()[0].split(",")
         for name in ("color", "a")
     }
-    assert headers["color"][-4:] == ["mean_intensity-0", "mean_intensity-1", "mean_intensity-2", "confidence"]
-    assert headers["a"][-3:] == ["equivalent_diameter", "mean_intensity", "confidence"]
+    means = ["mean_intensity-0", "mean_intensity-1", "mean_intensity-2"]
+    assert headers["color"][8:14] == ["equivalent_diameter", *means, "confidence", "axis_major_length"]
+    assert headers["a"][8:12] == ["equivalent_diameter", "mean_intensity", "confidence", "axis_major_length"]
+    assert headers["a"][-3:] == ["min_intensity", "max_intensity", "sd_intensity"]
 
 
 def table_of(segment: Batch, name: str) -> dict[str, npt.NDArray[Any]]:
