@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pixel_embedded_affinity.export.cell_tracking import write_cell_tracking
 from pixel_embedded_affinity.export.coco import write_coco
 from pixel_embedded_affinity.export.imagej_rois import write_imagej_rois
 from pixel_embedded_affinity.export.labels import write_labels
@@ -16,6 +17,7 @@ __all__ = [
     "object_table",
     "rasterize",
     "render_overlay",
+    "write_cell_tracking",
     "write_coco",
     "write_imagej_rois",
     "write_labels",

@@ -70,7 +70,7 @@ class Exporter(Protocol):
 EXPORTERS: Registry[Exporter] = Registry(
     "exporter",
     "pixel_embedded_affinity.export",
-    helpers=("base", "measurements", "polygons"),
+    helpers=("base", "cell_tracking", "measurements", "polygons"),
     group="pixel_embedded_affinity.exporters",
 )
 
