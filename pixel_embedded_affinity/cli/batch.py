@@ -10,7 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from pixel_embedded_affinity.cli.inputs import Found, identity
-from pixel_embedded_affinity.cli.records import LABELS, RECORDS, Maker, read_record, record_path, state
+from pixel_embedded_affinity.cli.records import (
+    LABELS,
+    PARTIAL,
+    RECORDS,
+    Maker,
+    read_record,
+    record_path,
+    state,
+)
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS
 from pixel_embedded_affinity.io.locks import locked
@@ -44,7 +52,12 @@ class Job:
 
     def state(self, maker: Maker) -> str:
         """Tell whether the results are there, made by this model with these settings, see `records.state`."""
-        return state(read_record(self.record), partial(maker.source, self.image), self.outputs, self.labels)
+        try:
+            return state(
+                read_record(self.record), partial(maker.source, self.image), self.outputs, self.labels
+            )
+        except OSError:  # Whoever does the job says which file cannot be read.
+            return PARTIAL
 
     def with_recorded(self) -> Job:
         """Return the job with all files that an earlier run wrote, so that none of them stays behind."""
@@ -129,8 +142,10 @@ def without_results(images: Sequence[Found], output: Path) -> list[Found]:
     There are such files if images and results share a folder and the command runs again.
     """
     suffixes = [exporter.suffix for _, exporter in EXPORTERS.every()]
-    results = {identity(_result(one, output, suffix)) for one in images for suffix in suffixes}
-    return [one for one in images if identity(one.image) not in results]
+    results = {_result(one, output, suffix) for one in images for suffix in suffixes}
+    folders = {folder: identity(folder) for folder in {path.parent for path in results}}
+    known = {os.path.join(folders[path.parent], os.path.normcase(path.name)) for path in results}
+    return [one for one in images if identity(one.image) not in known]
 
 
 def check_output_folder(output: Path) -> None:
@@ -166,7 +181,7 @@ def refuse_existing(jobs: Iterable[Job]) -> None:
 def alone(output: Path, shard: Shard) -> Iterator[None]:
     """Make the output folder, and keep other runs from doing the same share of it while the block runs.
 
-    What is empty in the end goes.
+    What is empty in the end goes, unless other shards may need it.
 
     Raises
     ------
@@ -188,9 +203,10 @@ def alone(output: Path, shard: Shard) -> Iterator[None]:
             yield
     finally:
         with suppress(OSError):  # not empty
-            records.rmdir()
-            if made:
-                output.rmdir()
+            if shard.count == 1:
+                records.rmdir()
+                if made:
+                    output.rmdir()
 
 
 def _result(one: Found, output: Path, suffix: str) -> Path:

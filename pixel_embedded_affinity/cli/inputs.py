@@ -72,8 +72,8 @@ def described(reason: str, paths: Sequence[Path]) -> str:
     if len(paths) <= _SHOWN:
         return f"{reason} ({len(paths)}): {names}"
     counts = Counter(path.suffix.lower() or "without ending" for path in paths).most_common()
-    endings = ", ".join(f"{count} {suffix}" for suffix, count in counts)
-    return f"{reason} ({len(paths)}: {endings}): {names} and {len(paths) - _SHOWN} more"
+    endings = ": " + ", ".join(f"{count} {suffix}" for suffix, count in counts) if len(counts) > 1 else ""
+    return f"{reason} ({len(paths)}{endings}): {names} and {len(paths) - _SHOWN} more"
 
 
 def find_images(inputs: Sequence[str], *, recursive: bool = False) -> Findings:
@@ -103,8 +103,9 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False) -> Findings:
         new = []
         # The name of a file goes before the links to it.
         for one in sorted(_images_of(entry, recursive, findings), key=lambda one: one.image.is_symlink()):
-            if identity(one.image) not in seen:
-                seen.add(identity(one.image))
+            known = len(seen)
+            seen.add(identity(one.image))
+            if len(seen) > known:
                 new.append(one)
         findings.images += sorted(new)
     if not findings.images:
@@ -221,7 +222,7 @@ def _without_others(found: Iterable[Found], findings: Findings) -> Iterator[Foun
     # A record may be found after the files that it names.
     for one in list(found):
         path = one.image
-        if identity(path) in findings.results:
+        if findings.results and identity(path) in findings.results:
             findings.leave_out(RESULT, path)
         elif path.suffix.lower() not in suffixes:
             findings.leave_out(OTHER, path)

@@ -137,8 +137,13 @@ def test_one_output_has_one_run_for_each_share(tmp_path: Path, second: Shard, re
                 assert output.is_dir()
         assert output.is_dir()
     with alone(output, second):
+        assert output.is_dir()
+
+
+def test_an_output_folder_without_results_goes(tmp_path: Path) -> None:
+    with alone(tmp_path / "out", Shard()):
         pass
-    assert not output.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_output_folder_that_was_there_stays(tmp_path: Path) -> None:

@@ -527,6 +527,24 @@ def test_an_image_that_fails_when_it_is_made_again_is_not_done(segment: Batch) -
     assert segment("--resume") == segment("--resume") == 1
 
 
+def test_an_image_that_cannot_be_opened_does_not_stop_the_rest(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment() == 0
+    right = records.fingerprint
+
+    def refusing(path: Path) -> str:
+        if path.name == "b.tif":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return right(path)
+
+    monkeypatch.setattr(records, "fingerprint", refusing)
+    assert segment("--resume") == 1
+    captured = capsys.readouterr()
+    assert "b.tif: PermissionError: " in captured.err
+    assert "0 of 3 images segmented, 2 were done before, 1 failed" in captured.out
+
+
 def test_a_killed_run_is_made_again_whatever_it_left(segment: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies between the labels and their record."""
     assert segment() == 0
