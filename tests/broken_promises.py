@@ -739,6 +739,47 @@ def _(right: Any) -> Any:
     return main
 
 
+# --- outlines and measurements are exact -------------------------------------------------------------------
+
+
+@fault(
+    "Outlines and measurements are exact",
+    "polygons lose their holes",
+    "export.polygons:object_polygons",
+    "tests/test_polygons.py::test_polygons_painted_again_are_the_labels",
+    "tests/data/test_outlines.py::test_what_is_written_comes_back",
+)
+def _(right: Any) -> Any:
+    return lambda labels: [polygon._replace(holes=()) for polygon in right(labels)]
+
+
+@fault(
+    "Outlines and measurements are exact",
+    "the convex hull is that of the pixels' centers",
+    "export.measurements:_widened",
+    "tests/test_measurements.py::test_forms_in_2d_are_those_of_scikit_image",
+)
+def _(right: Any) -> Any:
+    return lambda _, envelope: envelope
+
+
+@fault(
+    "Outlines and measurements are exact",
+    "the shortest axis of an ellipsoid is that of an ellipse",
+    "export.measurements:shapes",
+    "tests/test_measurements.py::test_forms_in_3d_are_those_of_scikit_image",
+)
+def _(right: Any) -> Any:
+    def shapes(objects: Any) -> Any:
+        columns = right(objects)
+        return {
+            **columns,
+            "axis_minor_length": columns["axis_minor_length"] * (0.8 if objects.ndim == 3 else 1) ** 0.5,
+        }
+
+    return shapes
+
+
 # --- a batch never mixes results ---------------------------------------------------------------------------
 
 

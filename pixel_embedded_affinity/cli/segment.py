@@ -117,7 +117,7 @@ def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Pa
     """Tell for each image whether it is done; say what is made again or kept."""
     if not arguments.resume:
         if not arguments.overwrite:
-            batch.refuse_existing(jobs)
+            batch.refuse_existing(job.with_recorded() for job in jobs)
         return {job.image: records.NEW for job in jobs}
     maker = results_maker(arguments)
     states = {job.image: job.state(maker) for job in jobs}

@@ -377,6 +377,16 @@ def test_an_existing_table_is_refused_only_if_one_is_asked_for(segment: Batch) -
     assert (segment.output / "a_objects.csv").read_text() == "mine"
 
 
+def test_a_table_of_an_earlier_run_is_not_replaced_without_a_word(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--table") == 0
+    for name in "abc":
+        (segment.output / f"{name}_labels.tif").unlink()
+    assert segment() == 2
+    assert "a_objects.csv'" in capsys.readouterr().err
+
+
 def test_overwrite_replaces_them(half_done: Batch) -> None:
     assert half_done("--overwrite") == 0
     assert read(half_done.output / "b_labels.tif").min() < 9
