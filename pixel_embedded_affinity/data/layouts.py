@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Settings, choice, list_of, number, setting, text
+from pixel_embedded_affinity.fields import Settings, choice, list_of, number, part, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
@@ -53,6 +53,8 @@ class DataSettings(Settings, section="data"):
     diameter : float
         Each training image is resized so that its median object has the area of a disk of this diameter in pixels;
         0 leaves the images as they are.
+    image : Selection
+        Which part of each image file is the image, such as its channel.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class DataSettings(Settings, section="data"):
     validation: tuple[str, ...] = setting((), list_of(text()))
     held_out: tuple[str, ...] = setting((), list_of(text()))
     diameter: float = setting(0.0, number(0))
+    image: Selection = setting(Selection, part(Selection))
 
     def _check_together(self) -> None:
         both = sorted(set(self.validation) & set(self.held_out))

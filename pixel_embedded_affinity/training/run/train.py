@@ -118,13 +118,14 @@ def _check_given(folder: Path, resume: bool, minutes: float | None, warm_start: 
 def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example]]:
     """Read the training images, normalized, and the validation images as they are."""
     channels = recipe.model.network.in_channels
-    training = load(find_files(data, recipe.data, "training"), recipe.model.normalization, channels)
+    chosen = recipe.data.image
+    training = load(find_files(data, recipe.data, "training"), recipe.model.normalization, channels, chosen)
     if recipe.data.diameter:
         training = [of_diameter(example, recipe.data.diameter) for example in training]
     if recipe.data.layout != "bbbc039" and not recipe.data.validation:
         logger.warning("the recipe's data.validation names no image: the model will not be validated")
         return training, []
-    return training, load(find_files(data, recipe.data, "validation"), RAW, channels)
+    return training, load(find_files(data, recipe.data, "validation"), RAW, channels, chosen)
 
 
 def _run(trainer: Trainer, validation: Validation | None, minutes: float | None, progress: Progress) -> None:

@@ -142,9 +142,9 @@ class _Data:
     @classmethod
     def load(cls, recipe: Recipe, data: str | Path) -> _Data:
         channels = recipe.model.network.in_channels
-        validation = load(find_files(data, recipe.data, "validation"), RAW, channels)
+        validation = load(find_files(data, recipe.data, "validation"), RAW, channels, recipe.data.image)
         training = find_files(data, recipe.data, "training")
-        return cls(load(training, recipe.model.normalization, channels), validation)
+        return cls(load(training, recipe.model.normalization, channels, recipe.data.image), validation)
 
 
 class _Run:
