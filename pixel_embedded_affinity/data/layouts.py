@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.data.outlines.base import outline_suffixes, read_outlines
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Settings, choice, list_of, number, setting, text
+from pixel_embedded_affinity.fields import Settings, choice, list_of, number, part, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
@@ -58,6 +58,8 @@ class DataSettings(Settings, section="data"):
     by_objects : float
         How much more often a crowded image is drawn: an image of n objects has the weight ``n ** by_objects``.
         0 draws all images equally often.
+    image : Selection
+        Which part of each image file is the image, such as its channel.
 
     Raises
     ------
@@ -71,6 +73,7 @@ class DataSettings(Settings, section="data"):
     held_out: tuple[str, ...] = setting((), list_of(text()))
     diameter: float = setting(0.0, number(0))
     by_objects: float = setting(0.0, number(0))
+    image: Selection = setting(Selection, part(Selection))
 
     def _check_together(self) -> None:
         both = sorted(set(self.validation) & set(self.held_out))
@@ -142,6 +145,7 @@ def load(
     files: Iterable[Source],
     normalization: Normalization,
     channels: int,
+    *,
     ndim: int = 2,
     selection: Selection = WHOLE,
 ) -> list[Example]:
@@ -165,18 +169,24 @@ def load(
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_one(entry, normalization, channels, ndim, selection) for entry in files]
+    return [load_one(entry, normalization, channels, ndim=ndim, selection=selection) for entry in files]
 
 
 def load_one(
     entry: Source,
     normalization: Normalization,
     channels: int,
+    *,
     ndim: int = 2,
     selection: Selection = WHOLE,
 ) -> Example:
     """Read and check an image and its labels, see `load`."""
     if isinstance(entry, Stack):
+        if selection != WHOLE:
+            raise InputError(
+                f"{entry.name} lies section by section, and each file is a whole section; expected no choice of axes, "
+                "channel, time, series or pixel size; leave these choices out"
+            )
         return _load_stack(entry, normalization, channels)
     try:
         image = as_image(entry.image, channels=channels, ndim=ndim, selection=selection)

@@ -170,7 +170,9 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
-def _channels(intensity: Any, axes: str | None, labels: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
+def _channels(
+    intensity: Any, axes: str | None, labels: npt.NDArray[Any]
+) -> dict[str, npt.NDArray[np.float32]]:
     """Return the channels of an image by what their columns' names end in."""
     values = as_channels(intensity, ndim=labels.ndim, axes=axes, spatial_shape=labels.shape)
     as_labels(labels, values.shape[1:])
