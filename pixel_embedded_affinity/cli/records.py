@@ -104,13 +104,16 @@ def read_record(path: Path) -> Record | None:
     """Read a record; None if there is none, or none that can be read."""
     try:
         content = json.loads(path.read_bytes())
-        files = {
-            str(name): {key: file[key] for key in ("path", "size", "sha256")}
-            for name, file in content["files"].items()
-        }
-        return Record(content["source"], files)
+        return Record(content["source"], {name: _checked(file) for name, file in content["files"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _checked(file: dict[str, Any]) -> dict[str, Any]:
+    """Return what a record says of a file, which lies beside the others."""
+    if Path(file["path"]).name != file["path"] or file["path"] in ("", ".."):
+        raise ValueError(file["path"])
+    return {key: file[key] for key in ("path", "size", "sha256")}
 
 
 def recorded_files(output: Path) -> Iterator[Path]:

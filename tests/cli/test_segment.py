@@ -574,7 +574,18 @@ def test_a_killed_run_is_made_again_whatever_it_left(segment: Batch, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"source": 1}', '{"source": 1, "files": {"labels": 3}}', "9" * 9]
+    "text",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "[]",
+        '{"source": 1}',
+        '{"source": 1, "files": {"labels": 3}}',
+        '{"source": 1, "files": {"table": {"path": "../images/a.tif", "size": 1, "sha256": ""}}}',
+        '{"source": 1, "files": {"table": {"path": "", "size": 1, "sha256": ""}}}',
+        "9" * 9,
+    ],
 )
 def test_a_damaged_record_is_none(segment: Batch, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert segment() == 0
