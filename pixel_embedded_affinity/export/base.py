@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,13 @@ class Result:
     def table(self) -> dict[str, npt.NDArray[Any]]:
         """Columns with one row per object, see `Segmentation.table`; measured when first asked for."""
         return self.measure()
+
+    def frames(self) -> Iterator[tuple[int | None, npt.NDArray[np.int32]]]:
+        """Give each time point's number, from 0, and its stored labels; of an image, None and its labels."""
+        if self.axes is None or "T" not in self.axes:
+            yield None, self.stored_labels
+        else:
+            yield from enumerate(np.moveaxis(self.stored_labels, self.axes.index("T"), 0))
 
 
 class Exporter(Protocol):

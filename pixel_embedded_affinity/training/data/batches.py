@@ -101,7 +101,7 @@ class BatchSource:
             return None
         objects = [max(1, np.count_nonzero(areas[1:])) for areas in self._areas]
         weights = np.array(objects, dtype=np.float64) ** power
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum())
 
     def _choose(self, count: int, generator: np.random.Generator) -> npt.NDArray[np.integer[Any]]:
         if self._chances is None:
