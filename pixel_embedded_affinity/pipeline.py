@@ -11,6 +11,7 @@ import base64
 import copy
 import inspect
 import io
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -28,7 +29,7 @@ from pixel_embedded_affinity.affinity import Affinities, Array, affinities, nump
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.confidence import object_confidence
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
@@ -48,6 +49,18 @@ from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.scale import (
+    GIVEN,
+    FoundScale,
+    KnownObjects,
+    Observe,
+    Sight,
+    diameter_in_pixels,
+    find_scale,
+    scale_by_size,
+)
+
+logger = logging.getLogger(__name__)
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -106,11 +119,12 @@ class Embedder:
 
 
 class Seen(NamedTuple):
-    """What the network saw of an image, and the caller's foreground in the network's order of axes."""
+    """What the network saw of an image, the caller's foreground in the network's order of axes, and the scale."""
 
     picture: Image
     given: Mask | None
     embedding: Embedding
+    found: FoundScale
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +166,8 @@ class Segmentation:
         Axes of `labels` in their order, such as ``"YX"``.
     image : Image or None
         What was segmented, before normalization.
+    found : FoundScale
+        The scale at which the network saw the image, and how it was found, see `pixel_embedded_affinity.scale`.
     """
 
     labels: Labels
@@ -161,6 +177,12 @@ class Segmentation:
     settings: ModelConfig
     axes: str = "YX"
     image: Image | None = None
+    found: FoundScale = GIVEN
+
+    @property
+    def scale(self) -> float | tuple[float, ...]:
+        """Factor by which the image was resized for the network, or one per axis."""
+        return self.found.scale
 
     @property
     def pixel_size(self) -> tuple[float, ...] | None:
@@ -184,12 +206,16 @@ class Segmentation:
         -------
         dict of str to numpy.ndarray
             See `pixel_embedded_affinity.export.table.object_table`, with lengths in micrometers where the size of a
-            pixel is known, and with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`.
+            pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; and with
+            ``scale`` where it was found in the image.
         """
         order = [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
         labels = self.labels.transpose(order)
         confidence = object_confidence(labels, self.embedding, self.affinities.neighborhood)
-        return object_table(self.labels, intensity, confidence, axes=axes, pixel_size=self.pixel_size)
+        table = object_table(self.labels, intensity, confidence, axes=axes, pixel_size=self.pixel_size)
+        if self.found.looks:
+            table["scale"] = np.full(len(table["label"]), self.scale)
+        return table
 
     def overlay(self, *, scale: int = 1) -> npt.NDArray[np.uint8]:
         """Draw the objects over the image, see `pixel_embedded_affinity.export.render_overlay`.
@@ -284,6 +310,7 @@ def see(
     selection: Selection = ALL,
     foreground: Any = None,
     tiling: Tiling = WHOLE,
+    clusterer: Clusterer | None = None,
 ) -> Seen:
     """Read an image, normalize and scale it, and let the network embed it.
 
@@ -303,6 +330,8 @@ def see(
         Where objects may be, in the image's order of axes.
     tiling : Tiling
         How the image is cut for the network.
+    clusterer : Clusterer, optional
+        What finds objects where the scale is to be found. Default: the one that `config` names.
 
     Raises
     ------
@@ -312,9 +341,85 @@ def see(
     channels = config.network.in_channels
     picture = as_image(image, axes=axes, channels=channels, ndim=embedder.ndim, selection=selection)
     given = None if foreground is None else given_foreground(foreground, picture)
-    values = resize_image(normalize(picture.values, config.normalization, config.contrast), config.scale)
-    embedding = embedder(values, config, tiling)
-    return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape))
+    values = normalize(picture.values, config.normalization, config.contrast)
+    found = scale_of(embedder, values, given, picture.pixel_size, config, clusterer)
+    if found.looks:
+        logger.info("scale %g was found in the image", found.scale)
+    embedding = embedder(resize_image(values, found.scale), config, tiling)
+    return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape), found)
+
+
+def scale_of(
+    embedder: Embedder,
+    values: FloatArray,
+    given: Mask | None,
+    pixel_size: Sequence[float] | None,
+    config: ModelConfig,
+    clusterer: Clusterer | None = None,
+) -> FoundScale:
+    """Return the scale that the settings state, or find it in the image.
+
+    Parameters
+    ----------
+    embedder, config, clusterer
+        As for `see`.
+    values : numpy.ndarray
+        The normalized image (C, *spatial).
+    given : numpy.ndarray or None
+        The caller's foreground (*spatial).
+    pixel_size : sequence of float or None
+        Size of the image's pixels in micrometers.
+
+    Raises
+    ------
+    InputError
+        If the setting needs the size of a pixel, and the image or the model does not state it.
+    """
+    stated = stated_scale(config, pixel_size)
+    if stated is not None:
+        return stated
+    likely = scale_by_size(pixel_size, config.pixel_size)
+    known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+    first = None if likely is None else min(likely)
+    return find_scale(values, given, known, _observer(embedder, config, clusterer), first)
+
+
+def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> FoundScale | None:
+    """Return the scale that follows from the settings and the size of a pixel; None if it is to be found.
+
+    Raises
+    ------
+    InputError
+        If the setting needs the size of a pixel, and the image or the model does not state it.
+    """
+    if config.diameter is not None and config.object_diameter is not None:
+        return FoundScale(config.object_diameter / diameter_in_pixels(config.diameter, pixel_size))
+    if config.scale != AUTO:
+        return FoundScale(float(config.scale))
+    if config.ndim == 2 and config.object_diameter is not None:
+        return None
+    by_size = scale_by_size(pixel_size, config.pixel_size)
+    if by_size is None:
+        raise InputError(
+            f"scale 'auto' compares the size of the image's pixels, {pixel_size}, with the model's, {config.pixel_size},"
+            " in micrometers; one is not known; give pixel_size=, or the scale as a number"
+        )
+    return FoundScale(by_size)
+
+
+def _observer(embedder: Embedder, config: ModelConfig, clusterer: Clusterer | None) -> Observe:
+    """Labels parts of an image as the configuration says, in one view; objects of little confidence stay."""
+    plain = replace(config.postprocess, min_confidence=0.0, noise_floor=0.0)
+    single = config.changed(views=1, postprocess=plain)
+    labeler = Labeler(single, clusterer or checked_clusterer(None, single), embedder.threads)
+
+    def observe(values: FloatArray, given: Mask | None) -> Sight:
+        embedding = embedder(values, single)
+        labels, _ = label(embedding, given, labeler)
+        confidence = object_confidence(labels, embedding, single.neighborhood)
+        return Sight(labels, embedding.stride or (1,) * labels.ndim, confidence)
+
+    return observe
 
 
 def given_foreground(foreground: Any, picture: Image) -> Mask:
@@ -397,7 +502,7 @@ def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler) -> Label
 
 def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
     """Label what the network saw, and return it with all that the labels were made from."""
-    picture, given, embedding = seen
+    picture, given, embedding, scale = seen
     found, pairs = label(embedding, given, labeler)
     restored = restore(found, embedding, given, labeler.config)
     labels = relabel(picture.to_source_order(restored))
@@ -406,7 +511,7 @@ def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
         full = resize_labels(inside, picture.spatial_shape) if given is None else given
         inside = picture.to_source_order(full)
     axes = picture.source_axes.replace("C", "")
-    return Segmentation(labels, inside, embedding, pairs, labeler.config, axes, picture)
+    return Segmentation(labels, inside, embedding, pairs, labeler.config, axes, picture, scale)
 
 
 def segmented(seen: Seen | Labels, labeler: Labeler) -> Labels:
@@ -480,10 +585,16 @@ def call_settings(
     neighborhood: Neighborhood | None = None,
     clusterer: str | Clusterer | None = None,
     min_size: int | None = None,
-    scale: float | None = None,
+    scale: float | str | None = None,
+    diameter: float | str | None = None,
 ) -> ModelConfig:
     """Return a model's configuration with the settings of a call; None leaves the model's own."""
-    values: dict[str, Any] = {"neighborhood": neighborhood, "postprocess.min_size": min_size, "scale": scale}
+    values: dict[str, Any] = {
+        "neighborhood": neighborhood,
+        "postprocess.min_size": min_size,
+        "scale": scale,
+        "diameter": diameter,
+    }
     if clusterer is not None:
         name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)
         values |= {"clusterer": name, "clusterer_settings": settings}

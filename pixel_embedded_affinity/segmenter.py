@@ -189,8 +189,10 @@ class Segmenter:
             Probability above which a pixel is foreground.
         postprocess : Postprocess, optional
             What is done to the labels.
-        scale : float, optional
+        scale : float or "auto", optional
             Factor by which images are resized for the network, unless a call gives another one.
+        diameter : float or str, optional
+            Median diameter of the objects in the images, which says the scale, see `segment`.
         views : {1, 4, 8}, optional
             Number of views in which the network sees an image (test-time augmentation): 1, the image as it is; 4,
             also its flips; 8, also these transposed. With n views the network takes n times as long.
@@ -281,7 +283,8 @@ class Segmenter:
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
         foreground: Any = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = "auto",
@@ -309,9 +312,13 @@ class Segmenter:
         foreground : array-like, optional
             Where objects may be, of the image's spatial shape: bools, or numbers that are 0 and 1, or integers,
             where 0 is background. Default: the model's own foreground, or everywhere if it has none.
-        scale : float, optional
+        scale : float or "auto", optional
             Factor by which the image is resized for the network; the labels come back in the image's size.
-            Use it where your objects are larger or smaller than the model's training objects. Default: the model's.
+            Use it where your objects are larger or smaller than the model's training objects. ``"auto"`` finds it in
+            the image; for a volume, it compares the sizes of the voxels. Default: the model's.
+        diameter : float or str, optional
+            Instead of `scale`: the median diameter of your objects, in pixels of the image, or as a length such as
+            ``"12 um"`` where the size of a pixel is known.
         neighborhood : Neighborhood, optional
             Pairs of pixels for clustering. Default: the model's.
         clusterer : str or Clusterer, optional
@@ -343,6 +350,7 @@ class Segmenter:
                 frame,
                 foreground=given,
                 scale=scale,
+                diameter=diameter,
                 neighborhood=neighborhood,
                 clusterer=clusterer,
                 tile=tile,
@@ -361,7 +369,8 @@ class Segmenter:
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
         foreground: Any = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = "auto",
@@ -376,10 +385,15 @@ class Segmenter:
         Segmentation
             The labels, and what they were made from.
         """
-        labeler = self._labeler(neighborhood, clusterer, min_size, scale)
+        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
         picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
         seen = pipeline.see(
-            self._embedder, picture, labeler.config, foreground=foreground, tiling=as_tiling(tile)
+            self._embedder,
+            picture,
+            labeler.config,
+            foreground=foreground,
+            tiling=as_tiling(tile),
+            clusterer=labeler.clusterer,
         )
         return pipeline.analyzed(seen, labeler)
 
@@ -392,14 +406,15 @@ class Segmenter:
         time: int | None = None,
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         tile: TileSize = "auto",
     ) -> Embedding:
         """Run the network once; `cluster` then takes the embedding any number of times.
 
         Parameters
         ----------
-        image, axes, channel, time, series, pixel_size, scale, tile
+        image, axes, channel, time, series, pixel_size, scale, diameter, tile
             As for `segment`; of several time points, `time` must choose one.
 
         Returns
@@ -412,7 +427,7 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        config = pipeline.call_settings(self.config, scale=scale)
+        config = pipeline.call_settings(self.config, scale=scale, diameter=diameter)
         picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
         return pipeline.see(self._embedder, picture, config, tiling=as_tiling(tile)).embedding
 
@@ -462,7 +477,8 @@ class Segmenter:
         time: int | None = None,
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = "auto",
@@ -477,7 +493,7 @@ class Segmenter:
         ----------
         images : iterable
             Arrays or paths, as for `segment`.
-        axes, channel, time, series, pixel_size, scale, neighborhood, clusterer, tile, min_size
+        axes, channel, time, series, pixel_size, scale, diameter, neighborhood, clusterer, tile, min_size
             As for `segment`, the same for every image.
         progress : bool or callable
             True shows a bar; a callable is used as ``tqdm`` is.
@@ -495,7 +511,7 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
-        labeler = self._labeler(neighborhood, clusterer, min_size, scale)
+        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
         selection = Selection(axes, channel, time, series, pixel_size)
         prepare = partial(pipeline.see, self._embedder, config=labeler.config, tiling=as_tiling(tile))
 
@@ -520,7 +536,8 @@ class Segmenter:
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
         foreground: Any = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = 1152,
@@ -554,7 +571,7 @@ class Segmenter:
             As for `segment`; of several time points, `time` must choose one.
         foreground : array-like, optional
             As for `segment`, but anything with slicing, which is read in parts.
-        scale, neighborhood, clusterer, tile, min_size
+        scale, diameter, neighborhood, clusterer, tile, min_size
             As for `segment`.
         block : int or sequence of int, optional
             Length in pixels of the blocks, which are labeled one by one: one number or one per axis. The memory
@@ -590,7 +607,7 @@ class Segmenter:
 
         return segment_large(
             self._embedder,
-            self._labeler(neighborhood, clusterer, min_size, scale),
+            self._labeler(neighborhood, clusterer, min_size, scale, diameter),
             image,
             out,
             selection=Selection(axes, channel, time, series, pixel_size),
@@ -614,8 +631,9 @@ class Segmenter:
         neighborhood: Neighborhood | None,
         clusterer: str | Clusterer | None,
         min_size: int | None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
     ) -> pipeline.Labeler:
         """Return the clusterer and the checked settings of a call."""
-        config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale)
+        config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale, diameter)
         return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)

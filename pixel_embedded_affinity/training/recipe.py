@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from numpy.random import Generator
 
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import (
@@ -316,6 +316,10 @@ class Recipe(Settings, section="", title="the recipe"):
             raise InputError(
                 f"loss.kind 'direct_affinity' predicts the same pairs in every step, but neighborhood.drawn is "
                 f"{self.neighborhood.drawn}; set it to 0"
+            )
+        if self.model.scale == AUTO or self.model.diameter is not None:
+            raise InputError(
+                "model.scale 'auto' and model.diameter are for images to segment; data.diameter resizes training images"
             )
         self._check_axes()
         self._check_crop()

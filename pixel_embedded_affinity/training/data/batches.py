@@ -66,7 +66,7 @@ class BatchSource:
 
     def __init__(self, recipe: Recipe, examples: Sequence[Example]) -> None:
         self._recipe, self._examples = recipe, examples
-        self._augmentation = recipe.augmentation.magnified(recipe.model.scale)
+        self._augmentation = recipe.augmentation.magnified(float(recipe.model.scale))
         self._areas = [object_areas(example.labels) for example in examples]
         self._chances = self._weighted(recipe.data.by_objects)
 
@@ -100,8 +100,9 @@ class BatchSource:
         if not power:
             return None
         objects = [max(1, np.count_nonzero(areas[1:])) for areas in self._areas]
-        weights = np.array(objects, dtype=np.float64) ** power
-        return np.asarray(weights / weights.sum())
+        weights: npt.NDArray[np.float64] = np.array(objects, dtype=np.float64) ** power
+        chances: npt.NDArray[np.float64] = weights / weights.sum()
+        return chances
 
     def _choose(self, count: int, generator: np.random.Generator) -> npt.NDArray[np.integer[Any]]:
         if self._chances is None:
