@@ -401,8 +401,8 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
     by_size = scale_by_size(pixel_size, config.pixel_size)
     if by_size is None:
         raise InputError(
-            f"scale 'auto' compares the size of the image's pixels, {pixel_size}, with the model's, {config.pixel_size},"
-            " in micrometers; one is not known; give pixel_size=, or the scale as a number"
+            f"scale 'auto' compares the size of the image's pixels, {pixel_size}, with the model's, "
+            f"{config.pixel_size}, in micrometers; one is not known; give pixel_size=, or the scale as a number"
         )
     return FoundScale(by_size)
 
