@@ -32,6 +32,7 @@ BENCHMARKS = (
     "clusterers.py --runs 3",
     "halo.py",
     "many.py --model bbbc039-fast --runs 2 --count 8",
+    "measurements.py",
     "training_step.py",
     "scaling.py --model bbbc039-fast --largest {largest}",
 )

@@ -49,7 +49,7 @@ class Image:
     pixel_size : tuple of float or None
         Size of a pixel along each spatial axis, ordered ``(y, x)`` or ``(z, y, x)``, in micrometers; None if not known.
     name : str
-        The file's name without its ending; empty for an array.
+        The file's name; empty for an array.
     """
 
     values: npt.NDArray[np.float32]
@@ -176,7 +176,7 @@ class Picture:
     what : str
         How messages call it.
     name : str
-        The file's name without its ending; empty for an array.
+        The file's name; empty for an array.
     """
 
     source: Source
@@ -248,7 +248,7 @@ def open_picture(
         named = named._replace(axes=selection.axes)
     part = part_of(named, selection, ndim, what)
     _check_size(tuple(named.values.shape), named.axes)
-    name = Path(source).stem if isinstance(source, (str, os.PathLike)) else ""
+    name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
     return Picture(named, part, channels, sizes_of(named, selection, ndim), what, name)
 
 

@@ -198,7 +198,7 @@ class Segmentation:
         Parameters
         ----------
         intensity : path or array-like, optional
-            An image, as `Segmenter.segment` takes it, of the labels' size; its mean is taken in each object.
+            An image, as `Segmenter.segment` takes it, of the labels' size, whose values are measured in each object.
         axes : str, optional
             A letter per axis of `intensity`, as for `Segmenter.segment`.
 
@@ -206,13 +206,13 @@ class Segmentation:
         -------
         dict of str to numpy.ndarray
             See `pixel_embedded_affinity.export.table.object_table`, with lengths in micrometers where the size of a
-            pixel is known; ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; and ``scale``
-            where it was found in the image.
+            pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; and with
+            ``scale`` where it was found in the image.
         """
-        table = object_table(self.labels, intensity, axes=axes, pixel_size=self.pixel_size)
         order = [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
         labels = self.labels.transpose(order)
-        table["confidence"] = object_confidence(labels, self.embedding, self.affinities.neighborhood)
+        confidence = object_confidence(labels, self.embedding, self.affinities.neighborhood)
+        table = object_table(self.labels, intensity, confidence, axes=axes, pixel_size=self.pixel_size)
         if self.found.looks:
             table["scale"] = np.full(len(table["label"]), self.scale)
         return table
@@ -268,9 +268,10 @@ class Segmentation:
         default = ("overlay", "table", "labels") if self.labels.ndim == 2 else ("table", "labels")
         built = [EXPORTERS.build(one) for one in (default if exporters is None else exporters)]
         target, shown = Path(folder), self._shown()
-        stem = name or (self.image.name if self.image is not None else "") or "image"
+        file = "" if self.image is None else self.image.name
+        stem = name or Path(file).stem or "image"
         measured = partial(self.table, shown, axes=f"C{self.axes}" if shown.ndim > self.labels.ndim else None)
-        result = Result(self.labels, shown, self.labels, measured, self.axes, self.pixel_size)
+        result = Result(self.labels, shown, self.labels, measured, self.axes, self.pixel_size, file or stem)
         target.mkdir(parents=True, exist_ok=True)
         paths = [target / f"{stem}{exporter.suffix}" for exporter in built]
         for path, exporter in zip(paths, built):

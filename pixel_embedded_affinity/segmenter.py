@@ -262,7 +262,7 @@ class Segmenter:
         ----------
         images, labels, **options
             See `pixel_embedded_affinity.tune.tune`: ``metric``, ``search``, ``foregrounds``, ``axes``,
-            ``progress``.
+            ``channel``, ``time``, ``series``, ``progress``.
 
         Returns
         -------

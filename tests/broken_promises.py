@@ -739,6 +739,90 @@ def _(right: Any) -> Any:
     return main
 
 
+# --- outlines and measurements are exact -------------------------------------------------------------------
+
+
+@fault(
+    "Outlines and measurements are exact",
+    "polygons lose their holes",
+    "export.polygons:object_polygons",
+    "tests/test_polygons.py::test_polygons_painted_again_are_the_labels",
+    "tests/data/test_outlines.py::test_what_is_written_comes_back",
+)
+def _(right: Any) -> Any:
+    return lambda labels: [polygon._replace(holes=()) for polygon in right(labels)]
+
+
+@fault(
+    "Outlines and measurements are exact",
+    "the convex hull is that of the pixels' centers",
+    "export.measurements:_widened",
+    "tests/test_measurements.py::test_forms_in_2d_are_those_of_scikit_image",
+)
+def _(right: Any) -> Any:
+    return lambda _, envelope: envelope
+
+
+@fault(
+    "Outlines and measurements are exact",
+    "the shortest axis of an ellipsoid is that of an ellipse",
+    "export.measurements:shapes",
+    "tests/test_measurements.py::test_forms_in_3d_are_those_of_scikit_image",
+)
+def _(right: Any) -> Any:
+    def shapes(objects: Any) -> Any:
+        columns = right(objects)
+        return {
+            **columns,
+            "axis_minor_length": columns["axis_minor_length"] * (0.8 if objects.ndim == 3 else 1) ** 0.5,
+        }
+
+    return shapes
+
+
+# --- a batch never mixes results ---------------------------------------------------------------------------
+
+
+@fault(
+    "A batch never mixes results",
+    "results of other settings count as done",
+    "cli.records:Source.as_json",
+    "tests/cli/test_segment.py::test_resume_makes_results_of_other_settings_again_all_of_them",
+)
+def _(right: Any) -> Any:
+    return lambda source: {"image": source.image}
+
+
+@fault(
+    "A batch never mixes results",
+    "an image of the same name counts as the same",
+    "cli.records:fingerprint",
+    "tests/cli/test_segment.py::test_resume_makes_the_results_of_another_image_again",
+)
+def _(right: Any) -> Any:
+    return lambda path: path.name
+
+
+@fault(
+    "A batch never mixes results",
+    "half a file counts as a result",
+    "cli.records:_intact",
+    "tests/cli/test_segment.py::test_resume_does_an_image_again_whose_results_are_not_whole",
+)
+def _(right: Any) -> Any:
+    return lambda path, expected: path.exists()
+
+
+@fault(
+    "A batch never mixes results",
+    "results are taken for images",
+    "cli.inputs:is_marked",
+    "tests/cli/test_inputs.py::test_files_of_the_library_are_never_inputs_whatever_they_are_called",
+)
+def _(right: Any) -> Any:
+    return lambda path: False
+
+
 # --- importing is cheap and has no effects -----------------------------------------------------------------
 
 

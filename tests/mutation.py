@@ -41,6 +41,10 @@ TESTS = {
     "postprocess": ["test_postprocess.py", "property/test_postprocess_properties.py"],
     "neighborhood": ["test_neighborhood.py"],
     "affinity": ["test_affinity.py", "property/test_affinity_oracle.py"],
+    "export/polygons": ["test_polygons.py"],
+    "export/measurements": ["test_measurements.py", "test_export.py"],
+    "cli/inputs": ["cli/test_inputs.py"],
+    "cli/records": ["cli/test_records.py"],
     "geometry/tiling": ["geometry/test_tiling.py", "property/test_tiled_embedding.py"],
 }
 # A limit of time is no test of what is computed, and fails by chance on a busy machine.

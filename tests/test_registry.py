@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny3d
 
-from pixel_embedded_affinity.cli.batch import find_images
+from pixel_embedded_affinity.cli.inputs import find_images
 from pixel_embedded_affinity.clustering import get_clusterer
 from pixel_embedded_affinity.clustering.base import CLUSTERERS
 from pixel_embedded_affinity.config.model import NetworkConfig
@@ -126,7 +126,7 @@ def use(kind: str, name: str, folder: Path) -> None:
         path = folder / "image.ONE"
         path.write_bytes(b"ONE\1\2\3\4")
         assert ".one" in image_suffixes()
-        assert find_images([str(folder)]) == [path]
+        assert [one.image for one in find_images([str(folder)]).images] == [path]
         np.testing.assert_array_equal(read_image(path), [[1, 2], [3, 4]])
         np.testing.assert_array_equal(as_image(path, channels=1).values, [[[1, 2], [3, 4]]])
 

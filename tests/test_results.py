@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import object_table, render_overlay, write_labels, write_overlay
 from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.selection import Selection
 
 Array = np.ndarray[Any, Any]
@@ -166,10 +168,26 @@ def test_a_result_saves_what_the_command_writes(
         rows = list(csv.DictReader(file))
     assert len(rows) == result.labels.max()
     assert {"mean_intensity", "area_um2", "confidence"} <= set(rows[0])
+    assert all(is_marked(path) for path in paths if path.suffix != ".csv")
     (only,) = result.save(tmp_path / "out", name="other", exporters=["labels"])
     assert only.name == "other_labels.tif"
     with pytest.raises(InputError, match="unknown exporter 'gone'"):
         result.save(tmp_path / "out", exporters=["gone"])
+
+
+def test_a_result_saves_outlines_by_the_name_of_its_image(
+    segmenter: Segmenter, image: Array, calibrated: Path, tmp_path: Path
+) -> None:
+    for source, name, expected in (
+        (calibrated, None, "cells.tif"),
+        (calibrated, "other", "cells.tif"),
+        (image, None, "image"),
+        (image, "other", "other"),
+    ):
+        result = segmenter.analyze(source)
+        (path,) = result.save(tmp_path, name=name, exporters=["coco"])
+        assert path.name == f"{name or Path(expected).stem}_coco.json"
+        assert json.loads(path.read_text())["images"][0]["file_name"] == expected
 
 
 def test_a_volume_has_no_picture(volume_segmenter: Segmenter, tmp_path: Path) -> None:

@@ -1,21 +1,30 @@
-"""Decide and check, before any work starts, which images a batch reads and which files it writes."""
+"""Decide and check, before any work starts, which files a batch writes and which process writes them."""
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from pixel_embedded_affinity.cli.inputs import Found, identity
+from pixel_embedded_affinity.cli.records import (
+    LABELS,
+    PARTIAL,
+    RECORDS,
+    Maker,
+    read_record,
+    record_path,
+    state,
+)
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS
-from pixel_embedded_affinity.io.read import image_suffixes
-
-LABELS = "labels"
-"""Name of the exporter that each image gets."""
+from pixel_embedded_affinity.io.locks import locked
 
 _SHOWN = 3
+_LOCK, _LOCK_PATTERN = "lock-{0.number}-of-{0.count}", "lock-*-of-*"
 
 
 @dataclass(frozen=True)
@@ -27,54 +36,73 @@ class Job:
     image : pathlib.Path
         The file to read.
     outputs : dict of str to pathlib.Path
-        The files to write, by the name of their exporter. The labels come last: for ``--resume``, they are the sign
-        that everything is there.
+        The files to write, by the name of their exporter; the labels come last.
+    record : pathlib.Path
+        The file that says what the results were made from.
     """
 
     image: Path
     outputs: dict[str, Path]
+    record: Path
 
     @property
     def labels(self) -> Path:
         """The labels to write."""
         return self.outputs[LABELS]
 
+    def state(self, maker: Maker) -> str:
+        """Tell whether the results are there, made by this model with these settings, see `records.state`."""
+        try:
+            return state(
+                read_record(self.record), partial(maker.source, self.image), self.outputs, self.labels
+            )
+        except OSError:  # Whoever does the job says which file cannot be read.
+            return PARTIAL
 
-def find_images(inputs: Sequence[str], *, recursive: bool = False) -> list[Path]:
-    """List the images in files, folders and glob patterns.
+    def with_recorded(self) -> Job:
+        """Return the job with all files that an earlier run wrote, so that none of them stays behind."""
+        record = read_record(self.record)
+        earlier = {} if record is None else {name: file["path"] for name, file in record.files.items()}
+        known = {name: self.labels.with_name(earlier[name]) for name in EXPORTERS.names() if name in earlier}
+        return replace(self, outputs={**known, **self.outputs, LABELS: self.outputs[LABELS]})
 
-    Parameters
-    ----------
-    inputs : sequence of str
-        A file is taken whatever its name. From a folder or a pattern, all files with the ending of an image are
-        taken, except names that start with a dot.
-    recursive : bool
-        Whether to enter folders within folders.
 
-    Returns
-    -------
-    list of pathlib.Path
-        In the order of the inputs, sorted within each; a file that several inputs name comes once.
+@dataclass(frozen=True)
+class Shard:
+    """The share of one process in a batch: of `count` equal shares, the one of this number, from 1 on."""
+
+    number: int = 1
+    count: int = 1
+
+    def of(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return every `count`-th job."""
+        return list(jobs[self.number - 1 :: self.count])
+
+
+def parse_shard(text: str) -> Shard:
+    """Read a share written as ``2/8``.
 
     Raises
     ------
-    InputError
-        If an input stands for no image.
+    ValueError
+        If it is none.
     """
-    found: dict[str, Path] = {}
-    for entry in inputs:
-        for path in _images_of(entry, recursive):
-            found.setdefault(_identity(path), path)
-    return list(found.values())
+    number, count = (int(part) for part in text.split("/"))
+    if not 1 <= number <= count:
+        raise ValueError(text)
+    return Shard(number, count)
 
 
-def plan_jobs(images: Iterable[Path], output: Path, exporters: Collection[str] = ()) -> list[Job]:
+def plan_jobs(images: Iterable[Found], output: Path, exporters: Collection[str] = ()) -> list[Job]:
     """Decide which files to write for each image.
+
+    The results of an image lie in the output folder as the image does in its input. If images of several inputs would
+    get the same results, those of all images lie as the images do in the folder that holds all of them.
 
     Parameters
     ----------
-    images : iterable of pathlib.Path
-        From `find_images`.
+    images : iterable of Found
+        From `inputs.find_images`.
     output : pathlib.Path
         Folder of the results; it need not exist.
     exporters : collection of str
@@ -83,29 +111,41 @@ def plan_jobs(images: Iterable[Path], output: Path, exporters: Collection[str] =
     Raises
     ------
     InputError
-        If two images would have the same result files.
+        If two images would have the same result files nevertheless.
     """
-    suffixes = {name: EXPORTERS.build(name).suffix for name in [*sorted({*exporters} - {LABELS}), LABELS]}
+    found = list(images)
+    if share_names(found):
+        found = _from_common_folder(found)
+    names = [*sorted({*exporters} - {LABELS}), LABELS]
+    suffixes = {name: EXPORTERS.build(name).suffix for name in names}
     jobs: dict[str, Job] = {}
-    for image in images:
-        job = Job(image, {name: output / (image.stem + suffix) for name, suffix in suffixes.items()})
-        other = jobs.setdefault(_identity(job.labels), job)
+    for one in found:
+        outputs = {name: _result(one, output, suffix) for name, suffix in suffixes.items()}
+        job = Job(one.image, outputs, record_path(output, outputs[LABELS]))
+        other = jobs.setdefault(_stem(one), job)
         if other is not job:
             raise InputError(
-                f"'{other.image}' and '{image}' would both become '{job.labels}'; expected inputs whose "
-                "names differ without their endings; rename one, or segment them into different folders"
+                f"'{other.image}' and '{one.image}' would both become '{job.labels}'; expected images in one "
+                "folder whose names differ without their endings; rename one"
             )
     return list(jobs.values())
 
 
-def without_results(images: Sequence[Path], output: Path) -> list[Path]:
-    """Leave out files that are results of other images in the list.
+def share_names(images: Sequence[Found]) -> bool:
+    """Whether images of several inputs would get the same results."""
+    return len({_stem(one) for one in images}) < len(images)
+
+
+def without_results(images: Sequence[Found], output: Path) -> list[Found]:
+    """Leave out files that are results of other images in the list, also those that bear no mark.
 
     There are such files if images and results share a folder and the command runs again.
     """
     suffixes = [exporter.suffix for _, exporter in EXPORTERS.every()]
-    results = {_identity(output / (image.stem + suffix)) for image in images for suffix in suffixes}
-    return [image for image in images if _identity(image) not in results]
+    results = {_result(one, output, suffix) for one in images for suffix in suffixes}
+    folders = {folder: identity(folder) for folder in {path.parent for path in results}}
+    known = {os.path.join(folders[path.parent], os.path.normcase(path.name)) for path in results}
+    return [one for one in images if identity(one.image) not in known]
 
 
 def check_output_folder(output: Path) -> None:
@@ -137,41 +177,52 @@ def refuse_existing(jobs: Iterable[Job]) -> None:
         )
 
 
-def _images_of(entry: str, recursive: bool) -> list[Path]:
-    path = Path(entry)
-    if path.is_dir():
-        found = _sorted_images(_files(path, recursive))
-        if not found:
-            raise InputError(_nothing(f"the folder '{path}' holds no image", recursive))
-        return found
-    if path.exists():
-        return [path]
-    if not glob.has_magic(entry):
-        raise InputError(
-            f"'{entry}' does not exist; expected an image, a folder or a quoted pattern like 'a/*.tif'"
-        )
-    found = _sorted_images(map(Path, glob.iglob(entry, recursive=True)))
-    if not found:
-        raise InputError(_nothing(f"no image fits the pattern '{entry}'", recursive=True))
-    return found
+@contextmanager
+def alone(output: Path, shard: Shard) -> Iterator[None]:
+    """Make the output folder, and keep other runs from doing the same share of it while the block runs.
+
+    What is empty in the end goes, unless other shards may need it.
+
+    Raises
+    ------
+    InputError
+        If another run does the same share, or cuts the batch into another number of shares.
+    """
+    records, made = output / RECORDS, not output.exists()
+    records.mkdir(parents=True, exist_ok=True)
+    refusal = (
+        f"another run writes into '{output}'; expected one at a time; wait until it has ended, give each run "
+        "another --shard of the same number of shards, or name another --output"
+    )
+    try:
+        with locked(records / _LOCK.format(shard), refusal):
+            for other in sorted(records.glob(_LOCK_PATTERN)):
+                if not other.name.endswith(f"-{shard.count}"):
+                    with locked(other, refusal):
+                        pass
+            yield
+    finally:
+        with suppress(OSError):  # not empty
+            if shard.count == 1:
+                records.rmdir()
+                if made:
+                    output.rmdir()
 
 
-def _files(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Return what glob would find: no files and no folders whose name starts with a dot."""
-    pattern = "**/*" if recursive else "*"
-    return (folder / name for name in glob.iglob(pattern, root_dir=folder, recursive=True))
+def _result(one: Found, output: Path, suffix: str) -> Path:
+    return output / one.place.parent / (one.place.stem + suffix)
 
 
-def _sorted_images(paths: Iterable[Path]) -> list[Path]:
-    suffixes = image_suffixes()
-    return sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
+def _stem(one: Found) -> str:
+    """Return a text that is equal for images whose results would have the same names."""
+    return os.path.normcase(one.place.with_name(one.place.stem))
 
 
-def _nothing(found: str, recursive: bool) -> str:
-    advice = "" if recursive else "; --recursive enters the folders in it"
-    return f"{found}; expected files ending in {', '.join(image_suffixes())}{advice}"
-
-
-def _identity(path: Path) -> str:
-    """Return a text that is equal for two names of the same file, as far as the names tell."""
-    return os.path.normcase(os.path.abspath(path))
+def _from_common_folder(images: Sequence[Found]) -> list[Found]:
+    """Place images as they lie in the folder that holds all of them."""
+    paths = [Path(os.path.abspath(one.image)) for one in images]
+    try:
+        common = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # on several drives of Windows
+        return list(images)
+    return [Found(one.image, path.relative_to(common)) for one, path in zip(images, paths, strict=True)]

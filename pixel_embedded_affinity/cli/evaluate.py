@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     files = find_files(arguments.data, data, arguments.split)
     bar, segmenter = bar_wanted(arguments), loading.load_segmenter(arguments)
-    chosen = given_selection(arguments)
+    chosen = given_selection(arguments, data.image)
     rows = evaluate_model(segmenter, files, foreground=arguments.foreground, selection=chosen, progress=bar)
     say(format_table([*rows, mean_row(rows)]))
     if arguments.output is not None:

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixel_embedded_affinity.cli.records import Maker, fingerprint
 from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.runtime.device import PRECISIONS
 
 if TYPE_CHECKING:
@@ -70,6 +72,48 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
     for values in given_settings(arguments):
         segmenter = segmenter.with_settings(**values)
     return segmenter
+
+
+_WITHOUT_EFFECT = (
+    "device",
+    "exporters",
+    "inputs",
+    "offline",
+    "output",
+    "overwrite",
+    "progress",
+    "recursive",
+    "resume",
+    "run",
+    "shard",
+    "threads",
+    "tile",
+    "verbose",
+)
+
+
+def results_maker(arguments: argparse.Namespace) -> Maker:
+    """Return what results depend on beside the image: the model and all arguments that may change labels.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no model of this name.
+    InputError
+        If the file of weights or of settings cannot be read.
+    """
+    settings = {name: value for name, value in vars(arguments).items() if name not in _WITHOUT_EFFECT}
+    model, weights, file = (settings.pop(name) for name in ("model", "weights", "settings"))
+    if file is not None:
+        settings["settings"] = _fingerprint("--settings", file)
+    return Maker(get_entry(model).sha256 if weights is None else _fingerprint("--weights", weights), settings)
+
+
+def _fingerprint(option: str, path: str) -> str:
+    try:
+        return fingerprint(Path(path))
+    except OSError as error:
+        raise InputError(f"{option} '{path}' cannot be read ({error.strerror}); check the path") from error
 
 
 def _load(arguments: argparse.Namespace) -> Segmenter:

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.cli import batch
-from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter
+from pixel_embedded_affinity.cli import batch, inputs, records
+from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
-    inputs = "TIFF, PNG or JPEG files, folders of them, or quoted patterns"
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=inputs)
+    files = "TIFF, PNG or JPEG files, folders of them, or quoted patterns"
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=files)
     parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
     add_model_arguments(parser)
     _add_image_arguments(parser)
@@ -53,11 +53,19 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     folder = "folder for NAME_labels.tif; made if absent"
     group.add_argument("--output", metavar="DIR", type=Path, required=True, help=folder)
     present = group.add_mutually_exclusive_group()
-    present.add_argument("--resume", action="store_true", help="skip images whose labels file is there")
+    resume = "skip images whose results are there, whole, from the same image, model and settings"
+    present.add_argument("--resume", action="store_true", help=resume)
     present.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=_shard,
+        default=batch.Shard(),
+        help="do the I-th of N equal shares, such as 2/8, while other processes do the others",
+    )
     add_progress_argument(parser)
     for name, exporter in EXPORTERS.every():
-        if name != batch.LABELS:
+        if name != records.LABELS:
             _add_exporter(group, name, f"also NAME{exporter.suffix}: {exporter.help}")
 
 
@@ -72,35 +80,67 @@ def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Segment every image; return 1 if one of them failed, else 0."""
     jobs = _planned(arguments)
-    todo = [job for job in jobs if not (arguments.resume and job.labels.exists())]
-    failures = _work(todo, arguments) if todo else 0
-    parts = [f"{len(todo) - failures} of {len(jobs)} images segmented"]
-    parts += [f"{len(jobs) - len(todo)} were done before"] if arguments.resume else []
-    parts += [f"{failures} failed"] if failures else []
-    say(f"{', '.join(parts)}; results in {readable(str(arguments.output))}")
+    with batch.alone(arguments.output, arguments.shard):
+        states = _states(jobs, arguments)
+        todo = [
+            job.with_recorded() for job in jobs if states[job.image] not in (records.DONE, records.FOREIGN)
+        ]
+        failures = _work(todo, arguments) if todo else 0
+    say(_summary(list(states.values()), len(todo), failures, arguments))
     return 1 if failures else 0
 
 
+def _summary(states: Sequence[str], todo: int, failures: int, arguments: argparse.Namespace) -> str:
+    shard = arguments.shard
+    share = f" of shard {shard.number}/{shard.count}" if shard.count > 1 else ""
+    kept = states.count(records.FOREIGN)
+    parts = [f"{todo - failures} of {len(states)} images{share} segmented"]
+    parts += [f"{states.count(records.DONE)} were done before"] if arguments.resume else []
+    parts += [f"{kept} kept as they are"] if kept else []
+    parts += [f"{failures} failed"] if failures else []
+    return f"{', '.join(parts)}; results in {readable(str(arguments.output))}"
+
+
 def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
+    """Return the jobs of this process; say which files are no inputs."""
     batch.check_output_folder(arguments.output)
-    found = batch.find_images(arguments.inputs, recursive=arguments.recursive)
-    images = batch.without_results(found, arguments.output)
-    if len(images) < len(found):
-        complain(f"pea: left out {len(found) - len(images)} inputs that are results of other inputs")
-    jobs = batch.plan_jobs(images, arguments.output, arguments.exporters)
-    if not (arguments.resume or arguments.overwrite):
-        batch.refuse_existing(jobs)
-    return jobs
+    findings = inputs.find_images(arguments.inputs, recursive=arguments.recursive)
+    images = batch.without_results(findings.images, arguments.output)
+    for path in sorted({one.image for one in findings.images} - {one.image for one in images}):
+        findings.leave_out(inputs.RESULT, path)
+    for line in findings.lines():
+        complain(readable(f"pea: left out: {line}"))
+    if batch.share_names(images):
+        complain("pea: images share names: their results lie in folders as the images do")
+    shard: batch.Shard = arguments.shard
+    return shard.of(batch.plan_jobs(images, arguments.output, arguments.exporters))
+
+
+def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Path, str]:
+    """Tell for each image whether it is done; say what is made again or kept."""
+    if not arguments.resume:
+        if not arguments.overwrite:
+            batch.refuse_existing(job.with_recorded() for job in jobs)
+        return {job.image: records.NEW for job in jobs}
+    maker = results_maker(arguments)
+    states = {job.image: job.state(maker) for job in jobs}
+    for state in (records.CHANGED, records.PARTIAL, records.FOREIGN):
+        if paths := [job.labels for job in jobs if states[job.image] == state]:
+            complain(readable(f"pea: {inputs.described(state, paths)}"))
+    return states
 
 
 def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
     """Do the jobs; return how many failed."""
+    maker, selection = results_maker(arguments), given_selection(arguments)
     segmenter = load_segmenter(arguments)
     _try_out(segmenter)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name in {name for job in jobs for name in job.outputs}:
+        check = getattr(EXPORTERS.build(name), "check", None)
+        if check is not None:
+            check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    selection = given_selection(arguments)
-    done = [_attempt(segmenter, job, selection, arguments.tile) for job in bar]
+    done = [_attempt(segmenter, job, maker, selection, arguments.tile) for job in bar]
     return done.count(False)
 
 
@@ -113,10 +153,12 @@ def _try_out(segmenter: Segmenter) -> None:
     segmenter.segment(blank, axes=config.axes, scale=1)
 
 
-def _attempt(segmenter: Segmenter, job: batch.Job, selection: Selection, tiling: Tiling) -> bool:
+def _attempt(
+    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
+) -> bool:
     """Do a job; if it fails for any reason, say so and let the batch go on."""
     try:
-        _segment_file(segmenter, job, selection, tiling)
+        _segment_file(segmenter, job, maker, selection, tiling)
     except Exception as error:
         logger.info("%s failed here:", job.image, exc_info=True)
         complain(f"pea: error: {readable(str(job.image))}: {_reason(error)}")
@@ -129,16 +171,23 @@ def _reason(error: Exception) -> str:
     return text if isinstance(error, PixelEmbeddedAffinityError) else f"{type(error).__name__}: {text}"
 
 
-def _segment_file(segmenter: Segmenter, job: batch.Job, selection: Selection, tiling: Tiling) -> None:
+def _segment_file(
+    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
+) -> None:
     from pixel_embedded_affinity.image import open_picture
 
+    source = maker.source(job.image)
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
     found = (
         _frames(segmenter, picture, tiling) if "T" in picture.axes else _result(segmenter, picture, tiling)
     )
+    job.labels.parent.mkdir(parents=True, exist_ok=True)
+    # From here on, no file of an earlier run is the last word.
+    records.write_record(job.record, source, {})
     for name, path in job.outputs.items():
         EXPORTERS.build(name).write(path, found)
+    records.write_record(job.record, source, job.outputs)
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
 
 
@@ -151,7 +200,8 @@ def _result(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
     shown = image.values if "C" in image.source_axes and len(image.values) > 1 else image.values[0]
     stored = image.to_source_order(found.labels)
     measure = partial(found.table, shown, axes=axes if shown.ndim > stored.ndim else None)
-    return Result(found.labels, shown, stored, measure, picture.axes.replace("C", ""), _stored_sizes(image))
+    axes, sizes = picture.axes.replace("C", ""), _stored_sizes(image)
+    return Result(found.labels, shown, stored, measure, axes, sizes, picture.name)
 
 
 def _stored_sizes(image: Image) -> tuple[float, ...] | None:
@@ -178,7 +228,7 @@ def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
         columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
         return {"frame": np.repeat(np.arange(len(tables)), counts), **columns}
 
-    return Result(labels, shown, stored, measure, axes, frames[0].pixel_size)
+    return Result(labels, shown, stored, measure, axes, frames[0].pixel_size, picture.name)
 
 
 def _tiling(text: str) -> Tiling:
@@ -186,3 +236,10 @@ def _tiling(text: str) -> Tiling:
         return Tiling({"auto": "auto", "whole": None}[text] if text in ("auto", "whole") else int(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not auto, whole or a number of pixels") from None
+
+
+def _shard(text: str) -> batch.Shard:
+    try:
+        return batch.parse_shard(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N, such as 2/8") from None

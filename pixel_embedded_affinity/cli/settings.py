@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pixel_embedded_affinity.config.model import inference_leaves
 from pixel_embedded_affinity.config.settings import read_settings
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Check, Leaf, leaves
-from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
 
 _OF_RANGES = ("neighborhood.directions", "neighborhood.strides")
 
@@ -55,15 +56,16 @@ def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(leaf.flag, dest=leaf.key, **_form(leaf))
 
 
-def given_selection(arguments: argparse.Namespace) -> Selection:
-    """The choices of the flags.
+def given_selection(arguments: argparse.Namespace, recipe: Selection = WHOLE) -> Selection:
+    """The choices of the flags; what they leave open is as in a recipe.
 
     Raises
     ------
     InputError
         If a value is not valid.
     """
-    return Selection(**{leaf.key: getattr(arguments, leaf.key) for leaf in leaves(Selection)})
+    given = {leaf.key: getattr(arguments, leaf.key) for leaf in leaves(Selection)}
+    return replace(recipe, **{key: value for key, value in given.items() if value is not None})
 
 
 def _form(leaf: Leaf) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
-    from pixel_embedded_affinity.data.layouts import Source
+    from pixel_embedded_affinity.data.layouts import DataSettings, Source
     from pixel_embedded_affinity.tune import Tuning
 
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pixel_embedded_affinity.data.layouts import find_files
 
     files = _spread(find_files(arguments.data, data, arguments.split), arguments.limit)
-    tuning = _tuned(arguments, files)
+    tuning = _tuned(arguments, data, files)
     tuning.segmenter.save_settings(arguments.output)
     if arguments.table is not None:
         tuning.write(arguments.table)
@@ -50,12 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tuned(arguments: argparse.Namespace, files: Sequence[Source]) -> Tuning:
+def _tuned(arguments: argparse.Namespace, data: DataSettings, files: Sequence[Source]) -> Tuning:
     from pixel_embedded_affinity.data.layouts import RAW, load
 
     segmenter = loading.load_segmenter(arguments)
-    config = segmenter.config
-    examples = load(files, RAW, config.network.in_channels, config.ndim, given_selection(arguments))
+    config, selection = segmenter.config, given_selection(arguments, data.image)
+    examples = load(files, RAW, config.network.in_channels, ndim=config.ndim, selection=selection)
     labels = [example.labels for example in examples]
     return segmenter.tune(
         [example.image for example in examples],

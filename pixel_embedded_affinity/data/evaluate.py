@@ -110,7 +110,7 @@ def predict(
         example = (
             entry
             if isinstance(entry, Example)
-            else load_one(entry, RAW, channels, segmenter.config.ndim, selection)
+            else load_one(entry, RAW, channels, ndim=segmenter.config.ndim, selection=selection)
         )
         given = example.labels > 0 if foreground == "truth" else None
         yield Prediction(

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.data.outlines.base import outline_suffixes, read_outlines
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Settings, choice, list_of, number, setting, text
+from pixel_embedded_affinity.fields import Settings, choice, list_of, number, part, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
@@ -44,7 +45,8 @@ class DataSettings(Settings, section="data"):
     ----------
     layout : {"folders", "bbbc039", "cvppp", "ac3ac4"}
         ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings; or
-        a list file. The others: the data sets as published.
+        a list file. Labels may also be ROIs of ImageJ, GeoJSON of QuPath, or COCO. The others: the data sets as
+        published.
     validation : sequence of str
         Names of the images kept for validation (``"folders"`` and ``"cvppp"``; the others bring their own split).
     held_out : sequence of str
@@ -56,6 +58,8 @@ class DataSettings(Settings, section="data"):
     by_objects : float
         How much more often a crowded image is drawn: an image of n objects has the weight ``n ** by_objects``.
         0 draws all images equally often.
+    image : Selection
+        Which part of each image file is the image, such as its channel.
 
     Raises
     ------
@@ -69,6 +73,7 @@ class DataSettings(Settings, section="data"):
     held_out: tuple[str, ...] = setting((), list_of(text()))
     diameter: float = setting(0.0, number(0))
     by_objects: float = setting(0.0, number(0))
+    image: Selection = setting(Selection, part(Selection))
 
     def _check_together(self) -> None:
         both = sorted(set(self.validation) & set(self.held_out))
@@ -140,6 +145,7 @@ def load(
     files: Iterable[Source],
     normalization: Normalization,
     channels: int,
+    *,
     ndim: int = 2,
     selection: Selection = WHOLE,
 ) -> list[Example]:
@@ -163,31 +169,44 @@ def load(
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_one(entry, normalization, channels, ndim, selection) for entry in files]
+    return [load_one(entry, normalization, channels, ndim=ndim, selection=selection) for entry in files]
 
 
 def load_one(
     entry: Source,
     normalization: Normalization,
     channels: int,
+    *,
     ndim: int = 2,
     selection: Selection = WHOLE,
 ) -> Example:
     """Read and check an image and its labels, see `load`."""
     if isinstance(entry, Stack):
+        if selection != WHOLE:
+            raise InputError(
+                f"{entry.name} lies section by section, and each file is a whole section; expected no choice of axes, "
+                "channel, time, series or pixel size; leave these choices out"
+            )
         return _load_stack(entry, normalization, channels)
     try:
         image = as_image(entry.image, channels=channels, ndim=ndim, selection=selection)
         values = normalize(image.values, normalization)
     except InputError as error:
         raise _naming(entry.image, error) from error
-    labels = entry.read_labels(entry.labels) if ndim == 2 else read_labels(entry.labels, ndim=ndim)
+    labels = _labels_of(entry, image.spatial_shape)
     if image.spatial_shape != labels.shape:
         raise InputError(
             f"image {str(entry.image)!r} has {image.spatial_shape} pixels, its labels {str(entry.labels)!r} "
             f"{labels.shape}; expected the same size"
         )
     return Example(entry.name, values, labels)
+
+
+def _labels_of(entry: Files, shape: tuple[int, ...]) -> LabelArray:
+    """Read the labels of an image of this shape."""
+    if entry.labels.suffix.lower() in outline_suffixes():
+        return read_outlines(entry.labels, entry.image, shape)
+    return entry.read_labels(entry.labels) if len(shape) == 2 else read_labels(entry.labels, ndim=len(shape))
 
 
 def _load_stack(entry: Stack, normalization: Normalization, channels: int) -> Example:
@@ -357,7 +376,8 @@ def _split_by_name(files: list[Files], settings: DataSettings, split: str) -> li
 
 
 def _paired_by_stem(folder: Path) -> list[Files]:
-    images, labels = _by_stem(folder / "images"), _by_stem(folder / "labels")
+    images = _by_stem(folder / "images", image_suffixes())
+    labels = _by_stem(folder / "labels", image_suffixes() + outline_suffixes())
     for have, lack, what in ((images, labels, "labels"), (labels, images, "image")):
         alone = sorted(set(have) - set(lack))
         if alone:
@@ -367,13 +387,12 @@ def _paired_by_stem(folder: Path) -> list[Files]:
     return [Files(stem, images[stem], labels[stem], read_labels) for stem in images]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(
             f"no folder {str(folder)!r}; expected images/ and labels/ with files of the same names"
         )
     files: dict[str, Path] = {}
-    suffixes = image_suffixes()
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.registry import Registry
 
 
@@ -33,6 +34,8 @@ class Result:
         the frames of a time-lapse: labels are ``(T, Y, X)``, and the image has T in front, too.
     pixel_size : tuple of float or None
         Size of a pixel along each spatial axis of `axes` in their order, in micrometers; None if not known.
+    file : str
+        Name of the image file.
     """
 
     labels: npt.NDArray[np.int32]
@@ -41,15 +44,26 @@ class Result:
     measure: Callable[[], dict[str, npt.NDArray[Any]]]
     axes: str | None = None
     pixel_size: tuple[float, ...] | None = None
+    file: str = ""
 
     @cached_property
     def table(self) -> dict[str, npt.NDArray[Any]]:
         """Columns with one row per object, see `Segmentation.table`; measured when first asked for."""
         return self.measure()
 
+    def frames(self) -> Iterator[tuple[int | None, npt.NDArray[np.int32]]]:
+        """Give each time point's number, from 0, and its stored labels; of an image, None and its labels."""
+        if self.axes is None or "T" not in self.axes:
+            yield None, self.stored_labels
+        else:
+            yield from enumerate(np.moveaxis(self.stored_labels, self.axes.index("T"), 0))
+
 
 class Exporter(Protocol):
     """A way to write a result. The class need not inherit anything, and takes no arguments.
+
+    It may also have a method ``check(ndim)``, which ``pea segment`` calls before it starts. This raises what would fail
+    for every image: a package is missing, or the exporter cannot write images of that many spatial axes.
 
     Attributes
     ----------
@@ -68,5 +82,14 @@ class Exporter(Protocol):
 
 
 EXPORTERS: Registry[Exporter] = Registry(
-    "exporter", "pixel_embedded_affinity.export", helpers=("base",), group="pixel_embedded_affinity.exporters"
+    "exporter",
+    "pixel_embedded_affinity.export",
+    helpers=("base", "cell_tracking", "measurements", "polygons"),
+    group="pixel_embedded_affinity.exporters",
 )
+
+
+def refuse_volumes(flag: str, ndim: int) -> None:
+    """Refuse volumes, for the `check` of an exporter that describes images."""
+    if ndim != 2:
+        raise InputError(f"{flag} describes images, and the model segments volumes; leave {flag} out")

@@ -13,6 +13,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import as_labels
 
 
@@ -82,6 +83,7 @@ def write_labels(
             compression="zlib",
             predictor=False,
             metadata={"axes": letters, **({"unit": "um", "spacing": sizes["Z"]} if "Z" in sizes else {})},
+            software=MARK,
             **_resolution(sizes),
         )
 

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.export.base import Result, refuse_volumes
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.marks import MARK, PNG_KEY
 from pixel_embedded_affinity.labels import as_labels
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
@@ -43,6 +44,10 @@ class Overlay:
 
     suffix = "_overlay.png"
     help = "outlines on the image; the frames of a time-lapse below each other"
+
+    def check(self, ndim: int) -> None:
+        """Refuse volumes."""
+        refuse_volumes("--overlay", ndim)
 
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""
@@ -130,9 +135,12 @@ def write_overlay(
 
 def _write_picture(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8]) -> None:
     from PIL import Image as PillowImage
+    from PIL.PngImagePlugin import PngInfo
 
+    mark = PngInfo()
+    mark.add_text(PNG_KEY, MARK)
     with atomic_path(path, (".png",)) as temporary:
-        PillowImage.fromarray(picture).save(temporary, format="PNG")
+        PillowImage.fromarray(picture).save(temporary, format="PNG", pnginfo=mark)
 
 
 def _background(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

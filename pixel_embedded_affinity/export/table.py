@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export import measurements
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
 
-Indices = npt.NDArray[np.intp]
 Columns = dict[str, npt.NDArray[Any]]
 
 
@@ -36,11 +36,15 @@ class Table:
 def object_table(
     labels: Any,
     intensity: Any = None,
+    confidence: Any = None,
     *,
     axes: str | None = None,
     pixel_size: float | Sequence[float] | None = None,
 ) -> Columns:
     """Measure every object of a label image.
+
+    Each measurement equals the one of scikit-image's ``regionprops`` of the same meaning, for objects as single images
+    with background around them. ``pandas.DataFrame(table)`` takes the table as it is.
 
     Parameters
     ----------
@@ -49,6 +53,8 @@ def object_table(
     intensity : path or array-like, optional
         The image, as `Segmenter.segment` takes it: a path, or an array of the labels' shape, with channels last or
         first, which the labels tell apart.
+    confidence : array-like, optional
+        A number for each object in ascending order of labels, for the column ``confidence``.
     axes : str, optional
         A letter per axis of `intensity`, as for `Segmenter.segment`.
     pixel_size : float or sequence of float, optional
@@ -64,46 +70,70 @@ def object_table(
         - ``centroid-y``, ``centroid-x`` (3D: ``centroid-z`` first): mean coordinate of the pixels' centers;
         - ``bbox-y-start``, ``bbox-y-stop``, ...: bounding box, stop excluded, as in a Python slice;
         - ``equivalent_diameter``: of the circle, in 3D of the ball, of the same area;
-        - with `pixel_size`, the same in micrometers: ``area_um2`` (3D: ``volume_um3``), ``centroid-y_um`` and so on,
-          and ``equivalent_diameter_um``;
-        - ``mean_intensity``, or ``mean_intensity-0``, ... per channel where `intensity` has a channel axis.
+        - ``mean_intensity``, or ``mean_intensity-0``, ... per channel where `intensity` has a channel axis;
+        - ``confidence``, if given;
+        - ``axis_major_length``, ``axis_minor_length``: the longest and the shortest axis of the ellipse, in 3D of the
+          ellipsoid, whose second moments are those of the pixels' centers;
+        - ``extent``: area as a share of the bounding box;
+        - ``eccentricity`` (2D): of that ellipse; 0 for a circle;
+        - ``orientation`` (2D): angle in radians from the y axis to the major axis, from -pi/2 to pi/2; -pi/4 where no
+          axis is the longer one;
+        - ``perimeter`` (2D): length of the line through the centers of the border pixels, which have something else
+          above, below, left or right;
+        - ``solidity`` (2D): area as a share of the convex hull's;
+        - ``min_intensity``, ``max_intensity``, ``sd_intensity``, or with the number of the channel as above: least and
+          largest value, and the standard deviation (of the pixels themselves: divided by their number);
+        - with `pixel_size`, in micrometers: ``area_um2`` (3D: ``volume_um3``), ``centroid-y_um`` and so on,
+          ``equivalent_diameter_um``, ``axis_major_length_um``, ``axis_minor_length_um``, and ``perimeter_um`` where
+          pixels are squares.
 
         Without objects, all columns are empty.
 
     Raises
     ------
     InputError
-        If the labels or the intensity cannot be used, or their shapes differ.
+        If the labels or the intensity cannot be used, their shapes differ, or there is not one confidence for each
+        object.
     """
     array = as_labels(labels)
-    spatial = np.nonzero(array)
-    ids, rows = np.unique(array[spatial], return_inverse=True)
-    area = np.bincount(rows, minlength=len(ids))
+    objects = measurements.objects_of(array)
     names = "zyx"[-array.ndim :]
-    table: Columns = {"label": ids, "area": area}
+    table: Columns = {"label": objects.ids, "area": objects.area}
     table |= {
-        f"centroid-{name}": np.bincount(rows, axis, len(ids)) / area
-        for name, axis in zip(names, spatial, strict=True)
+        f"centroid-{name}": mean for name, mean in zip(names, measurements.centroids(objects), strict=True)
     }
-    table |= _bounding_boxes(names, spatial, rows, area)
+    for name, (start, stop) in zip(names, measurements.bounds(objects), strict=True):
+        table |= {f"bbox-{name}-start": start, f"bbox-{name}-stop": stop}
     # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
-    table["equivalent_diameter"] = (2 * array.ndim * area / np.pi) ** (1 / array.ndim)
+    table["equivalent_diameter"] = (2 * array.ndim * objects.area / np.pi) ** (1 / array.ndim)
+    channels = {} if intensity is None else _channels(intensity, axes, array)
+    means = {suffix: measurements.means(objects, values) for suffix, values in channels.items()}
+    table |= {f"mean_intensity{suffix}": mean for suffix, mean in means.items()}
+    if confidence is not None:
+        table["confidence"] = _one_for_each(confidence, len(objects.ids))
+    table |= measurements.shapes(objects)
+    for suffix, values in channels.items():
+        found = measurements.intensities(objects, values, means[suffix])
+        table |= {f"{name}{suffix}": column for name, column in found.items()}
     if pixel_size is not None:
-        table |= _calibrated(table, names, numbers_per_axis(pixel_size, array.ndim, "pixel_size"))
-    if intensity is not None:
-        table |= _mean_intensities(intensity, axes, array, spatial, rows, area)
+        table |= _calibrated(table, objects, numbers_per_axis(pixel_size, array.ndim, "pixel_size"))
     return table
 
 
-def _calibrated(table: Columns, names: str, sizes: Sequence[float]) -> Columns:
+def _calibrated(table: Columns, objects: measurements.Objects, sizes: Sequence[float]) -> Columns:
     """Return the columns in micrometers; positions count from the center of the first pixel."""
-    size = float(np.prod(sizes)) * table["area"]
+    names = "zyx"[-objects.ndim :]
+    size = float(np.prod(sizes)) * objects.area
     found: Columns = {"area_um2" if len(names) == 2 else "volume_um3": size}
     found |= {
         f"centroid-{name}_um": table[f"centroid-{name}"] * length
         for name, length in zip(names, sizes, strict=True)
     }
     found["equivalent_diameter_um"] = (2 * len(names) * size / np.pi) ** (1 / len(names))
+    found |= {f"{name}_um": lengths for name, lengths in measurements.axis_lengths(objects, sizes).items()}
+    # The length of a line of steps between pixels is known from their number only where all steps are alike.
+    if "perimeter" in table and len(set(sizes)) == 1:
+        found["perimeter_um"] = sizes[0] * table["perimeter"]
     return found
 
 
@@ -140,37 +170,26 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
-def _bounding_boxes(names: str, spatial: tuple[Indices, ...], rows: Indices, area: Indices) -> Columns:
-    """Return the first coordinate and the last one plus 1 per object, from pixels sorted by object."""
-    if not len(area):
-        return {
-            f"bbox-{name}-{end}": np.empty(0, dtype=np.intp) for name in names for end in ("start", "stop")
-        }
-    order = np.argsort(rows, kind="stable")
-    starts = np.cumsum(area) - area
-    boxes: Columns = {}
-    for name, axis in zip(names, spatial, strict=True):
-        boxes[f"bbox-{name}-start"] = np.minimum.reduceat(axis[order], starts)
-        boxes[f"bbox-{name}-stop"] = np.maximum.reduceat(axis[order], starts) + 1
-    return boxes
-
-
-def _mean_intensities(
-    intensity: Any,
-    axes: str | None,
-    labels: npt.NDArray[Any],
-    spatial: tuple[Indices, ...],
-    rows: Indices,
-    area: Indices,
-) -> Columns:
+def _channels(
+    intensity: Any, axes: str | None, labels: npt.NDArray[Any]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the channels of an image by what their columns' names end in."""
     values = as_channels(intensity, ndim=labels.ndim, axes=axes, spatial_shape=labels.shape)
     as_labels(labels, values.shape[1:])
-    means = [np.bincount(rows, channel[spatial], len(area)) / area for channel in values]
     if len(values) == 1 and _is_gray(intensity, labels.ndim):
-        return {"mean_intensity": means[0]}
-    return {f"mean_intensity-{index}": mean for index, mean in enumerate(means)}
+        return {"": values[0]}
+    return {f"-{index}": channel for index, channel in enumerate(values)}
 
 
 def _is_gray(intensity: Any, ndim: int) -> bool:
     """Whether an image has no axis of channels; a file with one channel counts as one without."""
     return isinstance(intensity, (str, os.PathLike)) or np.ndim(intensity) == ndim
+
+
+def _one_for_each(confidence: Any, count: int) -> npt.NDArray[Any]:
+    column = np.asarray(confidence)
+    if column.shape != (count,):
+        raise InputError(
+            f"confidence of shape {column.shape} for {count} object(s); expected one number for each"
+        )
+    return column

@@ -17,6 +17,8 @@ import numpy as np
 from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.geometry.tiling import largest_part
 from pixel_embedded_affinity.io.atomic import atomic_file, replacing
+from pixel_embedded_affinity.io.locks import locked
+from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import SPATIAL, Labels
 
 logger = logging.getLogger(__name__)
@@ -74,25 +76,15 @@ class Store(NamedTuple):
         InputError
             If another run uses it.
         """
-        import filelock
-
-        lock = filelock.FileLock(self.folder / _LOCK_FILE)
         self.folder.mkdir(parents=True, exist_ok=True)
+        refusal = (
+            f"another run keeps its blocks in '{self.folder}'; expected one run at a time; wait until it has "
+            "ended, or name another output and another folder"
+        )
         try:
-            lock.acquire(timeout=0)
-        except NotImplementedError:
-            logger.warning("'%s' cannot be locked; make sure that no other run uses it", self.folder)
-        except filelock.Timeout as error:
-            raise InputError(
-                f"another run keeps its blocks in '{self.folder}'; expected one run at a time; wait until it has "
-                "ended, or name another output and another folder"
-            ) from error
-        try:
-            yield
+            with locked(self.folder / _LOCK_FILE, refusal):
+                yield
         finally:
-            with suppress(OSError):  # Windows removes the file when it is free
-                (self.folder / _LOCK_FILE).unlink()
-            lock.release()
             with suppress(OSError):  # not empty
                 self.folder.rmdir()
 
@@ -158,14 +150,21 @@ def _new_tiff(path: Path, shape: tuple[int, ...]) -> Any:
 
     big = 4 * math.prod(shape) > _BIG_TIFF
     axes = {"axes": SPATIAL[len(shape)]}
-    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, metadata=axes)
+    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, metadata=axes, software=MARK)
 
 
 def _new_zarr(path: Path, shape: tuple[int, ...]) -> Any:
     import zarr
 
     chunks = largest_part(shape, _CHUNK)
-    return zarr.create_array(os.fspath(path), shape=shape, chunks=chunks, dtype="int32", overwrite=True)
+    return zarr.create_array(
+        os.fspath(path),
+        shape=shape,
+        chunks=chunks,
+        dtype="int32",
+        overwrite=True,
+        attributes={"software": MARK},
+    )
 
 
 def _check_path(path: Path) -> None:

@@ -194,3 +194,13 @@ def test_the_network_of_a_peer_takes_the_field(load: Any, name: str) -> None:
     image = torch.zeros(24, 40)
     assert peers.measure({name: contender}, image, 1)[name] > 0
     assert contender.arithmetic(peers.batch_for(contender, image)) > contender.parameters > 0
+
+
+def test_measurements_are_compared_and_much_faster(load: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    load("measurements").main(["--count", "2000", "--runs", "2"])
+    text = capsys.readouterr().out
+    assert text.startswith("2000 objects, 1980 x 1980 pixels, 20 columns\n")
+    (ratio,) = re.findall(r"ms: ([\d.]+)x$", text, re.MULTILINE)
+    assert float(ratio) >= 5
+    (difference,) = re.findall(r"^largest difference (\S+)$", text, re.MULTILINE)
+    assert float(difference) < 1e-6

@@ -1,121 +1,153 @@
-"""Which images a batch takes and which files it writes."""
+"""Where the results of a batch lie, which process does which share, and what is never overwritten."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_embedded_affinity.cli.batch import find_images, plan_jobs, refuse_existing, without_results
+from pixel_embedded_affinity.cli.batch import (
+    Shard,
+    alone,
+    parse_shard,
+    plan_jobs,
+    refuse_existing,
+    share_names,
+    without_results,
+)
+from pixel_embedded_affinity.cli.inputs import Found
 from pixel_embedded_affinity.errors import InputError
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Images among other things: only the suffix counts here, nothing is opened."""
-    for name in (
-        "b.TIF",
-        "a.png",
-        "c.jpeg",
-        "notes.txt",
-        ".hidden.tif",
-        "sub/d.tiff",
-        "sub/.git/e.tif",
-        "x.tif/f.jpg",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    return tmp_path
+def found(*paths: str) -> list[Found]:
+    """Files that inputs of their own lead to."""
+    return [Found(Path(path), Path(Path(path).name)) for path in paths]
 
 
-def names(paths: list[Path], folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths]
+def mirrored(*places: str) -> list[Found]:
+    """Files of the folder "in", with their places in it."""
+    return [Found(Path("in") / place, Path(place)) for place in places]
 
 
-def test_a_folder_stands_for_its_visible_images_sorted(folder: Path) -> None:
-    assert names(find_images([str(folder)]), folder) == ["a.png", "b.TIF", "c.jpeg"]
+# --- places -----------------------------------------------------------------------------------------------
 
 
-def test_recursive_enters_folders_but_not_hidden_ones(folder: Path) -> None:
-    found = names(find_images([str(folder)], recursive=True), folder)
-    assert found == ["a.png", "b.TIF", "c.jpeg", "sub/d.tiff", "x.tif/f.jpg"]
+def test_results_lie_as_the_images_in_their_input() -> None:
+    jobs = plan_jobs(mirrored("A01/site1.tif", "A02/site1.tif", "x.y.tif"), Path("out"), ["table"])
+    assert [job.labels.as_posix() for job in jobs] == [
+        "out/A01/site1_labels.tif",
+        "out/A02/site1_labels.tif",
+        "out/x.y_labels.tif",
+    ]
+    assert jobs[0].outputs["table"] == Path("out/A01/site1_objects.csv")
 
 
-def test_a_pattern_stands_for_the_images_that_fit(folder: Path) -> None:
-    assert names(find_images([str(folder / "*.[tT]*")]), folder) == ["b.TIF"]
-    assert names(find_images([str(folder / "**" / "*.tiff")]), folder) == ["sub/d.tiff"]
+def test_images_of_several_inputs_with_equal_names_lie_as_in_their_common_folder() -> None:
+    images = found("plate/A01/s.tif", "plate/A02/s.tif", "plate/A02/t.tif")
+    assert share_names(images)
+    assert [job.labels.as_posix() for job in plan_jobs(images, Path("out"))] == [
+        "out/A01/s_labels.tif",
+        "out/A02/s_labels.tif",
+        "out/A02/t_labels.tif",
+    ]
+    assert not share_names(images[1:])
+    assert plan_jobs(images[1:], Path("out"))[0].labels == Path("out/s_labels.tif")
 
 
-def test_a_file_is_taken_whatever_its_name(folder: Path) -> None:
-    assert names(find_images([str(folder / "notes.txt")]), folder) == ["notes.txt"]
-
-
-def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> None:
-    (folder / "plate[1].tif").touch()
-    assert names(find_images([str(folder / "plate[1].tif")]), folder) == ["plate[1].tif"]
-
-
-def test_inputs_keep_their_order_and_a_file_named_twice_comes_once(folder: Path) -> None:
-    inputs = [str(folder / "c.jpeg"), str(folder), os.path.relpath(folder / "a.png")]
-    found = find_images(inputs)
-    assert [path.name for path in found] == ["c.jpeg", "a.png", "b.TIF"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "expected"),
-    [
-        ("missing.tif", "does not exist"),
-        ("missing", "does not exist"),
-        ("*.gif", "no image fits the pattern"),
-        ("*.txt", "no image fits the pattern"),
-        ("sub/.git/nothing*", "no image fits the pattern"),
-        ("empty", "holds no image.*--recursive"),
-    ],
-)
-def test_an_input_that_stands_for_nothing_is_refused_by_name(folder: Path, entry: str, expected: str) -> None:
-    (folder / "empty" / "below").mkdir(parents=True)
-    with pytest.raises(InputError, match=expected) as refusal:
-        find_images([str(folder / "a.png"), str(folder / entry)])
-    assert str(folder / entry) in str(refusal.value)
-
-
-def test_images_of_equal_names_are_refused_and_both_are_named() -> None:
+@pytest.mark.parametrize("images", [found("one/a.tif", "one/a.png"), mirrored("s/a.tif", "b.tif", "s/a.png")])
+def test_images_of_one_folder_with_equal_names_are_refused_and_both_are_named(images: list[Found]) -> None:
     with pytest.raises(
-        InputError, match=r"one.a\.tif' and '.*two.a\.png' would both become '.*a_labels\.tif'"
+        InputError, match=r"a\.tif' and '.*a\.png' would both become '.*a_labels\.tif'.*rename"
     ):
-        plan_jobs([Path("one/a.tif"), Path("b.tif"), Path("two/a.png")], Path("out"))
+        plan_jobs(images, Path("out"))
 
 
 @given(
-    stems=st.lists(st.text("ab_.", min_size=1, max_size=6).filter(lambda stem: stem.strip(".")), unique=True),
+    places=st.lists(
+        st.text("ab_./", min_size=1, max_size=6).filter(
+            lambda text: all(part.strip(".") for part in text.split("/"))
+        ),
+        unique=True,
+    ),
     exporters=st.lists(st.sampled_from(["overlay", "table", "labels"])),
 )
-def test_no_two_images_share_a_result(stems: list[str], exporters: list[str]) -> None:
-    jobs = plan_jobs([Path(f"{stem}.png") for stem in stems], Path("out"), exporters)
+def test_no_two_images_share_a_result_or_a_record(places: list[str], exporters: list[str]) -> None:
+    jobs = plan_jobs(mirrored(*(f"{place}.png" for place in places)), Path("out"), exporters)
     results = [path for job in jobs for path in job.outputs.values()]
-    assert len(set(results)) == len(results) == len(stems) * len({*exporters, "labels"})
+    assert len(set(results)) == len(results) == len(places) * len({*exporters, "labels"})
+    assert len({job.record for job in jobs}) == len(jobs)
     assert all([*job.outputs][-1] == "labels" for job in jobs)
-    assert all(path.parent == Path("out") for path in results)
+    assert all(path.is_relative_to("out") for path in results)
 
 
 def test_results_of_other_images_are_left_out_where_they_share_a_folder() -> None:
-    images = [
-        Path("data/a.tif"),
-        Path("data/a_labels.tif"),
-        Path("data/a_overlay.png"),
-        Path("data/b_labels.tif"),
-    ]
+    images = found("data/a.tif", "data/a_labels.tif", "data/a_overlay.png", "data/b_labels.tif")
     assert without_results(images, Path("data/../data")) == [images[0], images[3]]
     assert without_results(images, Path("out")) == images
 
 
 def test_any_existing_result_is_refused_with_the_ways_out(tmp_path: Path) -> None:
-    jobs = plan_jobs([Path(f"{name}.tif") for name in "abcde"], tmp_path, ["table"])
+    jobs = plan_jobs(found(*(f"{name}.tif" for name in "abcde")), tmp_path, ["table"])
     refuse_existing(jobs)
     for job in jobs:
         job.outputs["table"].touch()
     with pytest.raises(InputError, match=r"c_objects\.csv' and 2 more exist already.*--resume.*--overwrite"):
         refuse_existing(jobs)
+
+
+# --- shares -----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 30), st.integers(1, 12))
+def test_the_shards_have_each_job_once_and_about_as_many(jobs: int, count: int) -> None:
+    planned = plan_jobs(found(*(f"{number:02}.tif" for number in range(jobs))), Path("out"))
+    shares = [Shard(number, count).of(planned) for number in range(1, count + 1)]
+    together = [job for share in shares for job in share]
+    assert sorted(job.image for job in together) == [job.image for job in planned]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "-1/2", "1/0", "a/b", "1/2/3", "1.0/2"])
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        parse_shard(text)
+
+
+def test_a_shard_is_written_as_a_fraction() -> None:
+    assert parse_shard("2/8") == Shard(2, 8)
+
+
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [(Shard(1, 1), True), (Shard(2, 4), True), (Shard(1, 3), True), (Shard(1, 4), False)],
+)
+def test_one_output_has_one_run_for_each_share(tmp_path: Path, second: Shard, refused: bool) -> None:
+    output = tmp_path / "out"
+    with alone(output, Shard(2, 4)):
+        if refused:
+            with (
+                pytest.raises(InputError, match=r"another run writes into '.*out'.*--shard"),
+                alone(output, second),
+            ):
+                pass
+        else:
+            with alone(output, second):
+                assert output.is_dir()
+        assert output.is_dir()
+    with alone(output, second):
+        assert output.is_dir()
+
+
+def test_an_output_folder_without_results_goes(tmp_path: Path) -> None:
+    with alone(tmp_path / "out", Shard()):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_folder_that_was_there_stays(tmp_path: Path) -> None:
+    with alone(tmp_path, Shard()):
+        pass
+    assert tmp_path.is_dir()
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,15 @@ import tifffile
 from PIL import Image
 
 from pixel_embedded_affinity import Neighborhood, Segmenter
-from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.cli import main, records
+from pixel_embedded_affinity.cli.batch import Shard, alone
+from pixel_embedded_affinity.cli.records import RECORDS, Source
 from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.data.outlines.base import read_outlines
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import write_table
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.labels import relabel
 
 
 def read(path: Path) -> npt.NDArray[Any]:
@@ -25,8 +34,12 @@ def read(path: Path) -> npt.NDArray[Any]:
 
 
 def listing(folder: Path) -> list[str]:
-    """All names in the folder, hidden ones too: temporary files must be gone."""
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    """All names in the folder, hidden ones too, but for the records: temporary files must be gone."""
+    records = folder / RECORDS
+    assert all(
+        path.suffix == ".json" and path.name[0] != "." for path in records.rglob("*") if path.is_file()
+    )
+    return sorted(path.name for path in folder.iterdir() if path != records) if folder.exists() else []
 
 
 class Batch:
@@ -165,16 +178,58 @@ def test_color_is_measured_per_channel_and_gray_once(segment: Batch, color_weigh
         name: (segment.output / f"{name}_objects.csv").read_text().splitlines()[0].split(",")
         for name in ("color", "a")
     }
-    assert headers["color"][-4:] == ["mean_intensity-0", "mean_intensity-1", "mean_intensity-2", "confidence"]
-    assert headers["a"][-3:] == ["equivalent_diameter", "mean_intensity", "confidence"]
+    means = ["mean_intensity-0", "mean_intensity-1", "mean_intensity-2"]
+    assert headers["color"][8:14] == ["equivalent_diameter", *means, "confidence", "axis_major_length"]
+    assert headers["a"][8:12] == ["equivalent_diameter", "mean_intensity", "confidence", "axis_major_length"]
+    assert headers["a"][-3:] == ["min_intensity", "max_intensity", "sd_intensity"]
+
+
+def table_of(segment: Batch, name: str) -> dict[str, npt.NDArray[Any]]:
+    """The table of an image, by the library."""
+    image = read(segment.images / name).astype(np.float32)
+    return Segmenter.from_file(segment.weights).analyze(image, axes="YX").table(intensity=image)
 
 
 def test_the_table_is_that_of_analyze(segment: Batch, tmp_path: Path) -> None:
     assert segment("--table") == 0
-    image = read(segment.images / "a.tif").astype(np.float32)
-    found = Segmenter.from_file(segment.weights).analyze(image, axes="YX")
-    write_table(tmp_path / "expected.csv", found.table(intensity=image))
+    write_table(tmp_path / "expected.csv", table_of(segment, "a.tif"))
     assert (segment.output / "a_objects.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+def test_polygons_come_in_the_formats_of_other_programs(segment: Batch) -> None:
+    pytest.importorskip("roifile", reason="the extra imagej writes ROIs")
+    flags = {
+        "--imagej-rois": "rois.zip",
+        "--qupath": "objects.geojson",
+        "--coco": "coco.json",
+        "--coco-rle": "coco_rle.json",
+    }
+    assert segment(*flags, "--axes", "XY", inputs=(str(segment.images / "a.tif"),)) == 0
+    labels = read(segment.output / "a_labels.tif")
+    for name in flags.values():
+        found = read_outlines(segment.output / f"a_{name}", Path("a.tif"), labels.shape)
+        np.testing.assert_array_equal(found, relabel(labels))
+    features = json.loads((segment.output / "a_objects.geojson").read_text())["features"]
+    assert "confidence" in features[0]["properties"]["measurements"]
+    assert json.loads((segment.output / "a_coco.json").read_text())["images"][0]["file_name"] == "a.tif"
+
+
+def test_what_every_image_would_lack_is_refused_before_work_starts(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    assert segment("--imagej-rois") == 2
+    assert "need the package roifile; install it (pip install roifile)" in capsys.readouterr().err
+    assert not segment.output.exists()
+
+
+@pytest.mark.parametrize("name", ["overlay", "imagej_rois", "qupath", "coco", "coco_rle"])
+def test_exporters_of_images_refuse_volumes(name: str) -> None:
+    exporter: Any = EXPORTERS.build(name)
+    with pytest.raises(
+        InputError, match=f"--{name.replace('_', '-')} describes images, and the model segments volumes"
+    ):
+        exporter.check(3)
 
 
 class Count:
@@ -297,10 +352,13 @@ def test_a_weights_file_that_is_none_is_refused(segment: Batch, capsys: pytest.C
 
 @pytest.fixture
 def half_done(segment: Batch) -> Batch:
-    """A batch with b done, in a way that is told from what the model would give."""
+    """A batch with labels of b, in a way that is told from what the model would give."""
     segment.output.mkdir(parents=True)
-    (segment.output / "b_labels.tif").write_bytes(b"by hand")
+    tifffile.imwrite(segment.output / "b_labels.tif", BY_HAND)
     return segment
+
+
+BY_HAND = np.full((20, 28), 9, np.uint8)
 
 
 def test_existing_results_are_refused_before_work_starts(
@@ -308,7 +366,7 @@ def test_existing_results_are_refused_before_work_starts(
 ) -> None:
     assert half_done() == 2
     assert "b_labels.tif' exist already" in capsys.readouterr().err
-    assert listing(half_done.output) == ["b_labels.tif"]
+    assert [path.name for path in half_done.output.iterdir()] == ["b_labels.tif"]
 
 
 def test_an_existing_table_is_refused_only_if_one_is_asked_for(segment: Batch) -> None:
@@ -319,31 +377,234 @@ def test_an_existing_table_is_refused_only_if_one_is_asked_for(segment: Batch) -
     assert (segment.output / "a_objects.csv").read_text() == "mine"
 
 
+def test_a_table_of_an_earlier_run_is_not_replaced_without_a_word(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--table") == 0
+    for name in "abc":
+        (segment.output / f"{name}_labels.tif").unlink()
+    assert segment() == 2
+    assert "a_objects.csv'" in capsys.readouterr().err
+
+
 def test_overwrite_replaces_them(half_done: Batch) -> None:
     assert half_done("--overwrite") == 0
-    assert read(half_done.output / "b_labels.tif").shape == (20, 28)
+    assert read(half_done.output / "b_labels.tif").min() < 9
 
 
-def test_resume_keeps_what_is_done_and_does_the_rest(
+def test_overwrite_makes_all_files_again_that_an_earlier_run_wrote(segment: Batch) -> None:
+    assert segment("--table") == 0
+    before = (segment.output / "a_objects.csv").read_bytes()
+    assert segment("--overwrite", "--clusterer", "connected_components") == 0
+    assert (segment.output / "a_objects.csv").read_bytes() != before
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When each result was written last."""
+    return {name: (folder / name).stat().st_mtime_ns for name in listing(folder)}
+
+
+def test_resume_does_the_rest_and_keeps_what_is_done(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment(inputs=(str(segment.images / "b.tif"),)) == 0
+    before = times(segment.output)
+    assert segment("--resume") == 0
+    assert times(segment.output)["b_labels.tif"] == before["b_labels.tif"]
+    captured = capsys.readouterr()
+    assert "2 of 3 images segmented, 1 were done before;" in captured.out
+    assert captured.err == ""
+
+
+def test_resume_keeps_labels_that_no_run_wrote_and_says_so(
     half_done: Batch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert half_done("--resume") == 0
-    assert (half_done.output / "b_labels.tif").read_bytes() == b"by hand"
+    np.testing.assert_array_equal(read(half_done.output / "b_labels.tif"), BY_HAND)
     assert listing(half_done.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
-    assert capsys.readouterr().out.startswith("2 of 3 images segmented, 1 were done before;")
+    captured = capsys.readouterr()
+    assert captured.out.startswith("2 of 3 images segmented, 0 were done before, 1 kept as they are;")
+    assert (
+        f"kept, since no run wrote these labels as they are; --overwrite replaces them (1): '{half_done.output}"
+        in (captured.err)
+    )
 
 
-def test_resume_does_an_image_again_whose_labels_are_missing(segment: Batch) -> None:
-    segment.output.mkdir(parents=True)
-    (segment.output / "a_overlay.png").write_bytes(b"left by an interrupted run")
-    assert segment("--resume", "--overlay") == 0
-    with Image.open(segment.output / "a_overlay.png") as overlay:
-        assert overlay.size == (28, 20)
+def test_resume_keeps_labels_that_a_person_corrected(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--table") == 0
+    tifffile.imwrite(segment.output / "a_labels.tif", BY_HAND)
+    for more in ([], ["--table"], ["--overlay"], ["--min-size", "5"]):
+        assert segment("--resume", *more) == 0
+        np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), BY_HAND)
+        assert "a_labels.tif'" in capsys.readouterr().err
+    assert segment("--overwrite") == 0
+    assert read(segment.output / "a_labels.tif").min() < 9
 
 
-def test_resume_with_nothing_left_does_not_even_load_the_model(segment: Batch) -> None:
+@pytest.mark.parametrize("content", [b"", b"II*", "half"])
+@pytest.mark.parametrize("name", ["a_labels.tif", "a_objects.csv"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_resume_does_an_image_again_whose_results_are_not_whole(
+    segment: Batch, name: str, content: bytes | str, recorded: bool
+) -> None:
+    assert segment("--table") == 0
+    whole = (segment.output / name).read_bytes()
+    (segment.output / name).write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
+    if not recorded:
+        shutil.rmtree(segment.output / RECORDS)
+        (segment.output / "a_labels.tif").write_bytes(b"II*")
+    assert segment("--resume", "--table") == 0
+    assert (segment.output / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["a_labels.tif", "a_objects.csv"])
+def test_resume_does_an_image_again_whose_results_are_missing(segment: Batch, name: str) -> None:
+    assert segment("--table") == 0
+    whole, others = (segment.output / name).read_bytes(), times(segment.output)
+    (segment.output / name).unlink()
+    assert segment("--resume", "--table") == 0
+    assert (segment.output / name).read_bytes() == whole
+    assert {key for key, time in times(segment.output).items() if others[key] == time} == {
+        f"{stem}_{kind}" for stem in "bc" for kind in ("labels.tif", "objects.csv")
+    }
+
+
+def test_resume_makes_results_that_are_newly_asked_for(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert segment() == 0
-    segment.weights = Path("not_there.safetensors")
+    assert segment("--resume", "--table", "--overlay") == 0
+    captured = capsys.readouterr()
+    assert "made again, since results were missing or not whole (3): " in captured.err
+    assert "3 of 3 images segmented, 0 were done before" in captured.out
+    assert len(listing(segment.output)) == 9
+    before = times(segment.output)
+    assert segment("--resume") == segment("--resume", "--table") == 0
+    assert times(segment.output) == before
+
+
+def test_resume_makes_results_of_other_settings_again_all_of_them(
+    segment: Batch, tmp_path: Path, color_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.json"
+    assert segment("--table") == 0
+    for number, more in enumerate(
+        (
+            ["--min-size", "30"],
+            ["--min-size", "31"],
+            ["--axes", "YX"],
+            ["--channel", "0"],
+            ["--pixel-size", "0.5"],
+            ["--precision", "float32"],
+            ["--settings", str(settings)],
+            ["--settings", str(settings)],
+            [],
+        )
+    ):
+        settings.write_text(json.dumps({"scale": 1.0 + number / 100}))
+        assert segment("--resume", *more) == 0
+        captured = capsys.readouterr()
+        assert "made again, since the image, the model or the settings are others (3): " in captured.err
+        assert "3 of 3 images segmented, 0 were done before" in captured.out
+        assert segment("--resume", *more, "--device", "cpu", "--threads", "1", "--tile", "512") == 0
+        assert "0 of 3 images segmented, 3 were done before" in capsys.readouterr().out
+    write_table(tmp_path / "expected.csv", table_of(segment, "a.tif"))
+    assert (segment.output / "a_objects.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+    segment.weights = color_weights
+    assert segment("--resume") == 0
+    assert "the model or the settings are others (3)" in capsys.readouterr().err
+
+
+def test_resume_makes_the_results_of_another_image_again(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The image has the name, the size and the time of the one before."""
+    assert segment() == 0
+    path, before = segment.images / "b.tif", (segment.images / "b.tif").stat()
+    path.write_bytes((segment.images / "c.tif").read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert segment("--resume") == 0
+    expected = Segmenter.from_file(segment.weights).segment(path)
+    np.testing.assert_array_equal(read(segment.output / "b_labels.tif"), expected)
+    captured = capsys.readouterr()
+    assert f"others (1): '{segment.output / 'b_labels.tif'}'" in captured.err
+    assert "1 of 3 images segmented, 2 were done before" in captured.out
+
+
+def test_an_image_that_fails_when_it_is_made_again_is_not_done(segment: Batch) -> None:
+    assert segment() == 0
+    (segment.images / "b.tif").write_bytes(b"damaged")
+    assert segment("--resume") == segment("--resume") == 1
+
+
+def test_an_image_that_cannot_be_opened_does_not_stop_the_rest(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment() == 0
+    right = records.fingerprint
+
+    def refusing(path: Path) -> str:
+        if path.name == "b.tif":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return right(path)
+
+    monkeypatch.setattr(records, "fingerprint", refusing)
+    assert segment("--resume") == 1
+    captured = capsys.readouterr()
+    assert "b.tif: PermissionError: " in captured.err
+    assert "0 of 3 images segmented, 2 were done before, 1 failed" in captured.out
+
+
+def test_a_killed_run_is_made_again_whatever_it_left(segment: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process dies between the labels and their record."""
+    assert segment() == 0
+    kept = records.write_record
+
+    def dying(path: Path, source: Source, files: dict[str, Path]) -> None:
+        if files:
+            raise KeyboardInterrupt
+        kept(path, source, files)
+
+    monkeypatch.setattr(records, "write_record", dying)
+    assert segment("--overwrite", "--min-size", "50") == 130
+    monkeypatch.undo()
+    assert segment("--resume") == 0
+    expected = Segmenter.from_file(segment.weights).segment(segment.images / "a.tif")
+    np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[" * 100_000,
+        "[]",
+        '{"source": 1}',
+        '{"source": 1, "files": {"labels": 3}}',
+        '{"source": 1, "files": {"table": {"path": "../images/a.tif", "size": 1, "sha256": ""}}}',
+        '{"source": 1, "files": {"table": {"path": "", "size": 1, "sha256": ""}}}',
+        "9" * 9,
+    ],
+)
+def test_a_damaged_record_is_none(segment: Batch, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment() == 0
+    (segment.output / RECORDS / "a_labels.tif.json").write_text(text)
+    assert segment("--resume") == 0
+    assert "2 were done before, 1 kept as they are" in capsys.readouterr().out
+
+
+def test_resume_with_nothing_left_does_not_load_the_model(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert segment() == 0
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(Segmenter, "from_file", refuse)
     assert segment("--resume") == 0
 
 
@@ -356,12 +617,97 @@ def test_results_beside_the_images_are_not_taken_for_images(
     segment: Batch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     segment.output = segment.images
-    assert segment("--overlay") == 0
+    assert segment("--overlay", "--table") == 0
     assert segment("--overlay", "--resume") == 0
     captured = capsys.readouterr()
-    assert "left out 6 inputs" in captured.err
+    assert "left out: results of earlier runs (9: 3 .tif, 3 .csv, 3 .png): " in captured.err
     assert "0 of 3 images segmented, 3 were done before" in captured.out
-    assert len(listing(segment.images)) == 9
+    assert len(listing(segment.images)) == 12
+
+
+def test_results_of_a_run_whose_images_have_gone_are_not_taken_for_images(segment: Batch) -> None:
+    segment.output = segment.images
+    assert segment() == 0
+    (segment.images / "a.tif").unlink()
+    assert segment("--resume") == 0
+    assert not [name for name in listing(segment.images) if "labels_labels" in name]
+
+
+def test_results_of_earlier_runs_below_the_images_are_not_taken_for_images(segment: Batch) -> None:
+    for run in ("run1", "run2"):
+        segment.output = segment.images / run
+        assert segment("--recursive", "--overlay") == 0
+        assert len(listing(segment.output)) == 6
+
+
+# --- which images, which process --------------------------------------------------------------------------
+
+
+def test_a_plate_with_a_folder_for_each_well_is_mirrored(segment: Batch) -> None:
+    for number, well in enumerate(("A01", "B/02")):
+        (segment.images / well).mkdir(parents=True)
+        (segment.images / "abc"[number]).with_suffix(".tif").rename(segment.images / well / "site1.tif")
+    assert segment("--recursive", "--table") == 0
+    assert listing(segment.output) == ["A01", "B", "c_labels.tif", "c_objects.csv"]
+    segmenter = Segmenter.from_file(segment.weights)
+    for well in ("A01", "B/02"):
+        labels = read(segment.output / well / "site1_labels.tif")
+        np.testing.assert_array_equal(labels, segmenter.segment(segment.images / well / "site1.tif"))
+    assert segment("--recursive", "--resume") == 0
+
+
+def test_files_of_several_folders_with_equal_names_are_mirrored_and_it_is_said(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wells = [segment.images / well for well in ("A01", "A02")]
+    for well in wells:
+        well.mkdir()
+        (well / "s.tif").write_bytes((segment.images / "a.tif").read_bytes())
+    assert segment(inputs=tuple(str(well / "s.tif") for well in wells)) == 0
+    assert "their results lie in folders as the images do" in capsys.readouterr().err
+    assert listing(segment.output) == ["A01", "A02"]
+
+
+def test_what_is_left_out_is_said(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("c.czi", "d.nd2"):
+        (segment.images / name).write_bytes(bytes(500))
+    assert segment() == 0
+    expected = f"pea: left out: files of formats that are not read (2): '{segment.images / 'c.czi'}', "
+    assert capsys.readouterr().err.startswith(expected)
+
+
+def test_shards_do_the_batch_together(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment("--shard", "2/2") == 0
+    assert listing(segment.output) == ["b_labels.tif"]
+    assert segment("--shard", "1/2") == 0
+    assert listing(segment.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
+    assert segment("--shard", "9/9") == 0
+    assert segment("--resume") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(";")[0] for line in out] == [
+        "1 of 1 images of shard 2/2 segmented",
+        "2 of 2 images of shard 1/2 segmented",
+        "0 of 0 images of shard 9/9 segmented",
+        "0 of 3 images segmented, 3 were done before",
+    ]
+
+
+@pytest.mark.parametrize("shard", ["3/2", "0/2", "2", "a/b", ""])
+def test_a_shard_that_is_none_is_wrong_usage(
+    segment: Batch, shard: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        segment(f"--shard={shard}")
+    assert stopped.value.code == 2
+    assert "is not I/N with I from 1 to N, such as 2/8" in capsys.readouterr().err
+
+
+def test_a_second_run_on_one_output_is_told(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone(segment.output, Shard()):
+        for more in ([], ["--resume"], ["--overwrite"], ["--shard", "1/2"]):
+            assert segment(*more) == 2
+            assert f"another run writes into '{segment.output}'" in capsys.readouterr().err
+    assert segment() == 0
 
 
 def test_an_output_that_is_a_file_is_refused_before_the_model_is_loaded(
@@ -457,9 +803,7 @@ def test_a_full_disk_leaves_no_half_file(
     assert listing(segment.output) == []
 
 
-def test_labels_are_written_last_because_they_tell_resume_that_all_is_done(
-    segment: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_are_written_last(segment: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from PIL import Image as PillowImage
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.data.outlines.base import read_outlines
+from pixel_embedded_affinity.errors import InputError
 
 Array = np.ndarray[Any, Any]
 FLAGS = ("--axes", "--channel", "--time", "--series", "--pixel-size")
@@ -69,6 +72,37 @@ def test_a_movie_is_segmented_frame_by_frame(weights: Path, stack: Array, tmp_pa
         assert picture.size == (28, 3 * 24)
     assert segment(weights, path, tmp_path / "one", "--time", "2") == 0
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "one" / "movie_labels.tif"), expected[2])
+
+
+def test_the_frames_of_a_movie_have_outlines_of_their_own(
+    weights: Path, stack: Array, tmp_path: Path
+) -> None:
+    roifile = pytest.importorskip("roifile", reason="the extra imagej writes ROIs")
+    path, out = tmp_path / "movie.tif", tmp_path / "out"
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TYX"})
+    flags = ["--coco", "--coco-rle", "--qupath", "--imagej-rois"]
+    assert segment(weights, path, out, *flags) == 0
+    labels = tifffile.imread(out / "movie_labels.tif")
+    features = json.loads((out / "movie_objects.geojson").read_text())["features"]
+    regions = roifile.roiread(out / "movie_rois.zip")
+    assert len(features) == len(regions) == sum(frame.max() for frame in labels)
+    assert len({region.name for region in regions}) == len(regions)
+    for number, frame in enumerate(labels):
+        for name in ("movie_coco.json", "movie_coco_rle.json"):
+            found = read_outlines(out / name, Path(f"movie_t{number:04}.tif"), frame.shape)
+            np.testing.assert_array_equal(found, frame)
+        here = [feature for feature in features if feature["geometry"]["plane"]["t"] == number]
+        (tmp_path / "one.geojson").write_text(json.dumps(here))
+        np.testing.assert_array_equal(read_outlines(tmp_path / "one.geojson", path, frame.shape), frame)
+        areas = [feature["properties"]["measurements"]["area"] for feature in here]
+        assert areas == np.bincount(frame.ravel())[1:].tolist()
+        roifile.roiwrite(
+            tmp_path / "one.zip", [one for one in regions if one.t_position == number + 1], mode="w"
+        )
+        np.testing.assert_array_equal(read_outlines(tmp_path / "one.zip", path, frame.shape), frame)
+    for name in ("movie_objects.geojson", "movie_rois.zip"):
+        with pytest.raises(InputError, match="lie on 3 planes of a stack; expected those of one image"):
+            read_outlines(out / name, path, labels[0].shape)
 
 
 def test_the_advice_about_pages_works(

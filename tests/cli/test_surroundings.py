@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from pixel_embedded_affinity.cli.records import RECORDS
+
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")
 
 MANY = 300
@@ -65,7 +67,7 @@ def test_an_interrupted_batch_says_one_line_and_keeps_whole_files_only(
         out, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert (out, err) == ("", "pea: interrupted; files that were finished stay\n")
-    left = sorted(path.name for path in output.iterdir())
+    left = sorted(path.name for path in output.iterdir() if path.name != RECORDS)
     assert 2 <= len(left) < MANY
     assert all(name.endswith("_labels.tif") for name in left)
     assert all(tifffile.imread(output / name).shape == (64, 80) for name in left)
@@ -101,4 +103,19 @@ def test_where_files_cannot_be_written_to_their_end_there_are_none(
     assert err.count("pea: error: ") == err.count("\n") == 3
     assert "File too large" in err
     assert out.startswith("0 of 3 images segmented, 3 failed;")
-    assert list(output.iterdir()) == []
+    assert not output.exists()
+
+
+def test_of_two_processes_on_one_output_one_works_and_the_other_is_told(
+    many: Path, tmp_path: Path, weights: Path
+) -> None:
+    output = tmp_path / "out"
+    with started(many, output, weights) as first:
+        wait_for(lambda: len(list(output.glob("*_labels.tif"))) >= 1 or first.poll() is not None)
+        with started(many, output, weights) as second:
+            out, err = second.communicate(timeout=240)
+        assert first.poll() is None
+        first.kill()
+    assert second.returncode == 2
+    assert out == ""
+    assert err.startswith(f"pea: error: another run writes into '{output}'; expected one at a time; ")

@@ -226,3 +226,17 @@ def test_the_table_holds_scores_as_measured_and_survives_odd_text() -> None:
 def test_a_readme_without_markers_is_refused() -> None:
     with pytest.raises(SystemExit, match="lacks the markers"):
         model_table().with_table("no markers", "table")
+
+
+def test_the_job_array_of_the_cluster_does_everything(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (REPOSITORY / "docs" / "howto" / "slurm_array.sh").read_text(encoding="utf-8")
+    command = script[script.index("pea segment") :].replace("\\\n", " ")
+    (first, last) = re.findall(r"^#SBATCH --array=(\d+)-(\d+)$", script, re.MULTILINE)[0]
+    assert first == "1"
+    for name, value in (("SLURM_ARRAY_TASK_COUNT", last), ("SLURM_CPUS_PER_TASK", "1")):
+        monkeypatch.setenv(name, value)
+    for number in ("1", "2", "3"):
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", number)
+        assert main(shlex.split(os.path.expandvars(command))[1:]) == 0
+    made = sorted(path.name for path in (place / "results").glob("*.tif"))
+    assert made == ["a_labels.tif", "b_labels.tif"]

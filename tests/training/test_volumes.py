@@ -19,6 +19,7 @@ from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.data.evaluate import evaluate_model
 from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load, read_labels
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import MEMBRANE, OUTSIDE
@@ -295,6 +296,11 @@ def test_sections_are_merged_by_their_numbers_and_split_as_published(sections: P
     assert training[0].labels.shape == (80, 48, 48)
     assert ((training[0].labels > 0) == (labels[:80] > 0)).all()
     assert training[0].labels.max() == len(np.unique(labels[:80])) - 1
+
+
+def test_whole_sections_leave_no_choice(sections: Path) -> None:
+    with pytest.raises(InputError, match=r"ac4_080-099 lies section by section.* leave these choices out"):
+        load(find_files(sections, SECTIONS, "validation"), RAW, 1, selection=Selection(channel=0))
 
 
 def test_ac3_is_the_test_and_other_names_are_no_sections(tmp_path: Path) -> None:

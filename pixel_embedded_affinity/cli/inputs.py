@@ -1,0 +1,247 @@
+"""Which images a batch takes from files, folders and patterns: each image once, and what is left out is named."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from pixel_embedded_affinity.cli.records import RECORDS, recorded_files
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.marks import is_marked
+from pixel_embedded_affinity.io.read import image_suffixes
+
+RESULT = "results of earlier runs"
+OTHER = "files of formats that are not read"
+HIDDEN = "hidden files"
+BROKEN = "links that lead nowhere"
+CLOSED = "folders that cannot be opened"
+DEEPER = "folders, which --recursive enters"
+
+_SHOWN = 3
+_FOLDER_FORMATS = (".zarr",)
+
+
+class Found(NamedTuple):
+    """An image, and its path from the input that it comes from, which its results repeat in the output folder."""
+
+    image: Path
+    place: Path
+
+
+@dataclass
+class Findings:
+    """What the inputs of a batch stand for.
+
+    Attributes
+    ----------
+    images : list of Found
+        In the order of the inputs, sorted within each. A file that several inputs or links lead to comes once.
+    left_out : dict of str to dict of str to pathlib.Path
+        The files and folders that are not taken, by the reason and by their `identity`.
+    results : set of str
+        The `identity` of each file that a record in one of the folders names as a result.
+    """
+
+    images: list[Found] = field(default_factory=list)
+    left_out: dict[str, dict[str, Path]] = field(default_factory=dict)
+    results: set[str] = field(default_factory=set)
+
+    def leave_out(self, reason: str, path: Path) -> None:
+        """Note what is not taken; once, however many inputs and links lead to it."""
+        self.left_out.setdefault(reason, {}).setdefault(identity(path), path)
+
+    def lines(self) -> list[str]:
+        """Say for each reason how many files were left out, and which."""
+        return [described(reason, sorted(paths.values())) for reason, paths in self.left_out.items()]
+
+
+def identity(path: Path) -> str:
+    """Return a text that is equal for all names of a file, those by links included."""
+    return os.path.normcase(os.path.realpath(path))
+
+
+def described(reason: str, paths: Sequence[Path]) -> str:
+    """Say how many files there are for a reason, and which; of many, their endings and the first names."""
+    names = ", ".join(f"'{path}'" for path in paths[:_SHOWN])
+    if len(paths) <= _SHOWN:
+        return f"{reason} ({len(paths)}): {names}"
+    counts = Counter(path.suffix.lower() or "without ending" for path in paths).most_common()
+    endings = ": " + ", ".join(f"{count} {suffix}" for suffix, count in counts) if len(counts) > 1 else ""
+    return f"{reason} ({len(paths)}{endings}): {names} and {len(paths) - _SHOWN} more"
+
+
+def find_images(inputs: Sequence[str], *, recursive: bool = False) -> Findings:
+    """List the images in files, folders and glob patterns.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        A file is taken whatever its name. From a folder or a pattern, all files with the ending of an image are
+        taken, except names that start with a dot. A file that the library wrote is never taken.
+    recursive : bool
+        Whether to enter folders within folders, each once, also those that links lead to.
+
+    Returns
+    -------
+    Findings
+        The images, and what was left out.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or a folder, a pattern or all inputs together stand for no image.
+    """
+    findings = Findings()
+    seen: set[str] = set()
+    for entry in inputs:
+        new = []
+        # The name of a file goes before the links to it.
+        for one in sorted(_images_of(entry, recursive, findings), key=lambda one: one.image.is_symlink()):
+            known = len(seen)
+            seen.add(identity(one.image))
+            if len(seen) > known:
+                new.append(one)
+        findings.images += sorted(new)
+    if not findings.images:
+        raise InputError(_nothing("the inputs hold no image", recursive, findings))
+    return findings
+
+
+def _images_of(entry: str, recursive: bool, findings: Findings) -> list[Found]:
+    path = Path(entry)
+    if path.is_dir() and not _is_image_folder(path):
+        found, nothing = _walk(path, recursive, findings), f"the folder '{path}' holds no image"
+    elif path.exists():
+        return list(_without_results([Found(path, Path(path.name))], findings))
+    elif path.is_symlink() or not glob.has_magic(entry):
+        raise InputError(
+            f"'{entry}' does not exist; expected an image, a folder or a quoted pattern like 'a/*.tif'"
+        )
+    else:
+        found, nothing = _fitting(entry, recursive, findings), f"no image fits the pattern '{entry}'"
+        recursive = True
+    images = list(_without_results(_without_others(found, findings), findings))
+    if not images:
+        raise InputError(_nothing(nothing, recursive, findings))
+    return images
+
+
+def _is_image_folder(folder: Path) -> bool:
+    """Whether a folder is an image in a format of folders."""
+    return folder.suffix.lower() in _FOLDER_FORMATS
+
+
+# --- folders and patterns ---------------------------------------------------------------------------------
+
+
+def _walk(top: Path, recursive: bool, findings: Findings) -> Iterator[Found]:
+    """Give every file of a folder that is not hidden; a folder that several links lead to is entered once.
+
+    Links come last, so that a file has the name under which it lies, if it lies in `top`.
+    """
+    entered: set[str] = set()
+    folders, links = [top], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        if identity(folder) in entered:
+            continue
+        entered.add(identity(folder))
+        for path in _listed(folder, findings):
+            if not path.is_dir() or _is_image_folder(path):
+                yield Found(path, path.relative_to(top))
+            elif recursive:
+                (links if path.is_symlink() else folders).append(path)
+            else:
+                findings.leave_out(DEEPER, path)
+
+
+def _listed(folder: Path, findings: Findings) -> list[Path]:
+    """Return what lies in a folder, sorted, without hidden files and folders."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        findings.leave_out(CLOSED, folder)
+        return []
+    for path in paths:
+        if path.name == RECORDS:
+            findings.results |= set(map(identity, recorded_files(folder)))
+        elif path.name.startswith(".") and path.suffix.lower() in image_suffixes():
+            findings.leave_out(HIDDEN, path)
+    return [path for path in paths if not path.name.startswith(".")]
+
+
+def _fitting(pattern: str, recursive: bool, findings: Findings) -> Iterator[Found]:
+    """Give every file that fits a pattern, with its path from the last folder that the pattern names literally."""
+    parts = Path(pattern).parts
+    literal = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    base = Path(*parts[:literal])
+    for path in _deep(parts, findings) if "**" in parts else map(Path, glob.iglob(pattern)):
+        if not path.is_dir() or _is_image_folder(path):
+            yield Found(path, path.relative_to(base))
+        elif recursive:
+            for found in _walk(path, True, findings):
+                yield Found(found.image, found.image.relative_to(base))
+        else:
+            findings.leave_out(DEEPER, path)
+
+
+def _deep(parts: Sequence[str], findings: Findings) -> Iterator[Path]:
+    """Give every file that fits a pattern with "**".
+
+    Its folders are walked here: glob would follow a link that leads back again and again.
+    """
+    deep = parts.index("**")
+    above = str(Path(*parts[:deep]))
+    for top in map(Path, glob.iglob(above) if glob.has_magic(above) else [above]):
+        for found in _walk(top, True, findings) if top.is_dir() else []:
+            if _fits(found.place.parts, parts[deep:]):
+                yield found.image
+
+
+def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether the names of a path fit the parts of a pattern, of which "**" stands for any number of folders."""
+    if not parts or not names:
+        return not names and all(part == "**" for part in parts)
+    if parts[0] == "**":
+        return _fits(names, parts[1:]) or _fits(names[1:], parts)
+    return fnmatch(names[0], parts[0]) and _fits(names[1:], parts[1:])
+
+
+# --- what is no image -------------------------------------------------------------------------------------
+
+
+def _without_others(found: Iterable[Found], findings: Findings) -> Iterator[Found]:
+    """Leave out files that a record names, links that lead nowhere, and files of other formats."""
+    suffixes = image_suffixes()
+    # A record may be found after the files that it names.
+    for one in list(found):
+        path = one.image
+        if findings.results and identity(path) in findings.results:
+            findings.leave_out(RESULT, path)
+        elif path.suffix.lower() not in suffixes:
+            findings.leave_out(OTHER, path)
+        elif not path.exists():
+            findings.leave_out(BROKEN, path)
+        else:
+            yield one
+
+
+def _without_results(found: Iterable[Found], findings: Findings) -> Iterator[Found]:
+    """Leave out files that bear the library's mark."""
+    for one in found:
+        if is_marked(one.image):
+            findings.leave_out(RESULT, one.image)
+        else:
+            yield one
+
+
+def _nothing(found: str, recursive: bool, findings: Findings) -> str:
+    advice = "" if recursive else "; --recursive enters the folders in it"
+    there = "".join(f"; left out: {line}" for line in findings.lines())
+    return f"{found}; expected files ending in {', '.join(image_suffixes())}{advice}{there}"

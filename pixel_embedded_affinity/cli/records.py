@@ -1,0 +1,178 @@
+"""The record of each image of a batch: what its results were made from, and whether they are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.io.atomic import atomic_file
+from pixel_embedded_affinity.io.read import read_image
+
+RECORDS = ".pea"
+"""Folder in the output folder that holds a record for each image."""
+
+LABELS = "labels"
+"""Name of the exporter that each image gets."""
+
+NEW = "new"
+DONE = "done"
+CHANGED = "made again, since the image, the model or the settings are others"
+PARTIAL = "made again, since results were missing or not whole"
+FOREIGN = "kept, since no run wrote these labels as they are; --overwrite replaces them"
+
+
+class Source(NamedTuple):
+    """What results depend on: the fingerprint of the image, the model and the settings.
+
+    Two runs that give equal sources give equal results.
+    """
+
+    image: str
+    model: str
+    settings: Mapping[str, Any]
+
+    def as_json(self) -> Any:
+        """Return the source as JSON gives it back: tuples become lists."""
+        return json.loads(json.dumps(self._asdict(), default=repr))
+
+
+class Maker(NamedTuple):
+    """The fingerprint of a model, and the settings of a run."""
+
+    model: str
+    settings: Mapping[str, Any]
+
+    def source(self, image: Path) -> Source:
+        """Return what the results of an image depend on; this reads the image."""
+        return Source(fingerprint(image), self.model, self.settings)
+
+
+class Record(NamedTuple):
+    """What a record file says: a source as JSON, and the size and the fingerprint of each file, by exporter.
+
+    A record without files says that a run was about to write them.
+    """
+
+    source: Any
+    files: dict[str, dict[str, Any]]
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; of a folder, from the names and the bytes of its files."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    total = hashlib.sha256()
+    for inner in sorted(inner for inner in path.rglob("*") if inner.is_file()):
+        total.update(f"{inner.relative_to(path).as_posix()}\0{fingerprint(inner)}\0".encode())
+    return total.hexdigest()
+
+
+def record_path(output: Path, labels: Path) -> Path:
+    """Return where the record of an image lies, whose labels have this path."""
+    place = labels.relative_to(output)
+    return output / RECORDS / place.with_name(f"{place.name}.json")
+
+
+def write_record(path: Path, source: Source, files: Mapping[str, Path]) -> None:
+    """Write the record of results that are there, or of none before they are written.
+
+    Raises
+    ------
+    OSError
+        If a file is missing, or the record cannot be written.
+    """
+    listed = {
+        name: {
+            "path": file.name,
+            "size": file.stat().st_size,
+            "sha256": fingerprint(file),
+        }
+        for name, file in files.items()
+    }
+    content = json.dumps({"source": source.as_json(), "files": listed}, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(content.encode())
+
+
+def read_record(path: Path) -> Record | None:
+    """Read a record; None if there is none, or none that can be read."""
+    try:
+        content = json.loads(path.read_bytes())
+        return Record(content["source"], {name: _checked(file) for name, file in content["files"].items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _checked(file: dict[str, Any]) -> dict[str, Any]:
+    """Return what a record says of a file, which lies beside the others."""
+    if Path(file["path"]).name != file["path"] or file["path"] in ("", ".."):
+        raise ValueError(file["path"])
+    return {key: file[key] for key in ("path", "size", "sha256")}
+
+
+def recorded_files(output: Path) -> Iterator[Path]:
+    """Give every file that the records of an output folder name."""
+    records = output / RECORDS
+    for path in sorted(records.rglob("*.json")):
+        record = read_record(path)
+        for file in record.files.values() if record else ():
+            yield output / path.relative_to(records).parent / file["path"]
+
+
+def state(
+    record: Record | None, source: Callable[[], Source], files: Mapping[str, Path], labels: Path
+) -> str:
+    """Tell whether an image is done, or why not.
+
+    Parameters
+    ----------
+    record : Record or None
+        What the last run said.
+    source : callable
+        Returns what the results should be made from; called only where it matters.
+    files : mapping of str to pathlib.Path
+        The results that are asked for, by exporter.
+    labels : pathlib.Path
+        The file of the labels, which a person may have corrected.
+
+    Returns
+    -------
+    str
+        `DONE`, or `FOREIGN` for labels that no run of the command can make again, or `NEW`, `CHANGED` or `PARTIAL`
+        for an image to do.
+    """
+    expected = {} if record is None else record.files
+    if record is None or (expected and not _intact(labels, expected.get(LABELS))):
+        if _is_image(labels):
+            return FOREIGN
+        return NEW if record is None else PARTIAL
+    if record.source != source().as_json():
+        return CHANGED
+    whole = all(_intact(path, expected.get(name)) for name, path in files.items())
+    return DONE if whole else PARTIAL
+
+
+def _intact(path: Path, expected: dict[str, Any] | None) -> bool:
+    """Whether a file is the one that a record describes."""
+    return (
+        expected is not None
+        and path.is_file()
+        and path.stat().st_size == expected["size"]
+        and fingerprint(path) == expected["sha256"]
+    )
+
+
+def _is_image(path: Path) -> bool:
+    """Whether an image can be read, or may be where a package for its compression is missing."""
+    try:
+        return read_image(path).size > 0
+    except MissingDependencyError:
+        return True
+    except InputError:
+        return False

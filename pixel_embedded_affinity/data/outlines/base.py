@@ -1,0 +1,96 @@
+"""Readers of outlines: the protocol, the registry, and the reading of a file as labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy.typing as npt
+
+from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
+from pixel_embedded_affinity.labels import Labels, relabel
+from pixel_embedded_affinity.registry import Registry
+
+
+class OutlineReader(Protocol):
+    """A format of outlines. The class need not inherit anything, and takes no arguments.
+
+    Attributes
+    ----------
+    suffixes : tuple of str
+        Endings of file names, in lower case, with the dot.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]
+
+    def read(self, path: Path, image: Path, shape: tuple[int, int]) -> npt.NDArray[Any]:
+        """Return the objects of a file as integer labels of this shape.
+
+        The image is the file that they belong to, in case that a file holds the objects of several. Raise `InputError`
+        for a file that cannot be used; any other error means a damaged file.
+        """
+        ...
+
+
+OUTLINE_READERS: Registry[OutlineReader] = Registry(
+    "outline reader",
+    "pixel_embedded_affinity.data.outlines",
+    helpers=("base",),
+    group="pixel_embedded_affinity.outline_readers",
+)
+
+
+def outline_suffixes() -> tuple[str, ...]:
+    """Return the file name endings that `read_outlines` accepts, in small or capital letters."""
+    return tuple(suffix for _, reader in OUTLINE_READERS.every() for suffix in reader.suffixes)
+
+
+def read_outlines(path: Path, image: Path, shape: tuple[int, ...]) -> Labels:
+    """Read outlines of objects as labels: ROIs of ImageJ, GeoJSON of QuPath, COCO, or a format of another package.
+
+    A pixel belongs to the object whose outline holds its center. Where objects overlap, the later one is on top; the
+    log warns of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file ending in one of `outline_suffixes()`.
+    image : pathlib.Path
+        The image that the objects belong to; a COCO file of several images finds it by its name.
+    shape : (int, int)
+        Height and width of the image in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        int32 labels of this shape, objects 1..n.
+
+    Raises
+    ------
+    InputError
+        If the image is no plane, or the file is damaged, has another ending, or holds something else than outlines.
+    MissingDependencyError
+        If the file holds ROIs of ImageJ, and the package roifile is missing.
+    """
+    if len(shape) != 2:
+        raise InputError(
+            f"'{path}' holds outlines, but the image '{image}' is a volume; expected labels as TIFF"
+        )
+    name, reader = _reader_of(path)
+    try:
+        return relabel(reader.read(path, image, (shape[0], shape[1])))
+    except PixelEmbeddedAffinityError as error:
+        raise type(error)(f"'{path}': {error}") from error
+    # A damaged file makes a parser raise nearly anything.
+    except Exception as error:
+        raise InputError(
+            f"'{path}' cannot be read ({type(error).__name__}: {one_line(error)}); expected an intact file of "
+            f"{name}; export it again"
+        ) from error
+
+
+def _reader_of(path: Path) -> tuple[str, OutlineReader]:
+    for name, reader in OUTLINE_READERS.every():
+        if path.suffix.lower() in reader.suffixes:
+            return name, reader
+    raise InputError(f"'{path}' ends in '{path.suffix}'; expected one of {', '.join(outline_suffixes())}")

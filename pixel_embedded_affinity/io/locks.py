@@ -1,0 +1,41 @@
+"""A lock that keeps two processes from writing into one folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pixel_embedded_affinity.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file while the block runs; its folder must exist, and the file goes in the end.
+
+    The system unlocks it when the process ends, even if it is killed. Where files cannot be locked, a warning goes to
+    the log.
+
+    Raises
+    ------
+    InputError
+        With this message, if another process holds the lock.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except NotImplementedError:
+        logger.warning("'%s' cannot be locked; make sure that no other run uses its folder", path)
+    except filelock.Timeout as error:
+        raise InputError(refusal) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes the file when it is free
+            path.unlink()
+        lock.release()
