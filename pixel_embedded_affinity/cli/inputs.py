@@ -205,12 +205,16 @@ def _deep(parts: Sequence[str], findings: Findings) -> Iterator[Path]:
 
 
 def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether the names of a path fit the parts of a pattern, of which "**" stands for any number of folders."""
-    if not parts or not names:
-        return not names and all(part == "**" for part in parts)
-    if parts[0] == "**":
-        return _fits(names, parts[1:]) or _fits(names[1:], parts)
-    return fnmatch(names[0], parts[0]) and _fits(names[1:], parts[1:])
+    """Whether the path of a file fits the parts of a pattern, of which "**" stands for any number of folders.
+
+    As for glob, a "**" at the end also stands for the file, and what comes before it for folders only.
+    """
+    part, *others = parts
+    deeper = len(names) > 1
+    if part == "**":
+        return not others or _fits(names, others) or (deeper and _fits(names[1:], parts))
+    fits = fnmatch(names[0], part)
+    return fits and ((deeper and _fits(names[1:], others)) if others else not deeper)
 
 
 # --- what is no image -------------------------------------------------------------------------------------

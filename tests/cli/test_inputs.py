@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
@@ -75,6 +76,39 @@ def test_the_place_in_a_pattern_starts_at_its_last_literal_folder(folder: Path) 
         found = find_images([str(folder / pattern)])
         assert [place for place in places(found) if "/" in place] == ["sub/d.tiff", "x.tif/f.jpg"]
     assert places(find_images([str(folder / "sub" / "*")])) == ["d.tiff"]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders within folders whose names recur, without links."""
+    top = tmp_path_factory.mktemp("tree")
+    for name in (
+        "a.tif",
+        "b/a.tif",
+        "b/b/a.tif",
+        "b/b/c.tif",
+        "a/b/c/a.tif",
+        "a/c.tif",
+        "c/.d/a.tif",
+        "c/c/c/c.tif",
+    ):
+        touch(top / name)
+    return top
+
+
+@given(
+    st.lists(
+        st.sampled_from(["**", "*", "a", "b", "?", "a.tif", "*.tif", "c*"]), min_size=1, max_size=5
+    ).filter(lambda parts: glob.has_magic("/".join(parts)))
+)
+def test_a_pattern_stands_for_the_files_that_glob_finds(tree: Path, parts: list[str]) -> None:
+    pattern = str(tree.joinpath(*parts))
+    expected = {path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
+    if expected:
+        assert {str(one.image) for one in find_images([pattern]).images} == expected
+    else:
+        with pytest.raises(InputError, match="no image fits"):
+            find_images([pattern])
 
 
 def test_folders_that_fit_a_pattern_are_entered_if_recursive_and_else_named(folder: Path) -> None:
