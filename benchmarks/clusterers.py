@@ -61,12 +61,18 @@ def compare_all(truth: Labels, neighborhood: Neighborhood, noise: float, runs: i
     print(
         f"{size}, foreground {np.count_nonzero(foreground)}, {truth.max()} objects, {len(neighborhood)} offsets"
     )
-    print(f"  {'clusterer':<22} {'time':>10} {'objects':>8} {'ARAND':>8}")
-    for name in list_clusterers():
-        clusterer = get_clusterer(name)
+    print(f"  {'clusterer':<25} {'time':>10} {'objects':>8} {'ARAND':>8}")
+    clusterers = {name: get_clusterer(name) for name in list_clusterers()}
+    if truth.ndim == 3:
+        clusterers |= {
+            f"{name}, sections": get_clusterer(name, regions="sections")
+            for name, plain in list(clusterers.items())
+            if hasattr(plain, "regions")
+        }
+    for name, clusterer in clusterers.items():
         seconds, labels = timed(lambda call=clusterer: call(given, foreground=foreground), runs)
         error = adapted_rand_error(truth, labels)
-        print(f"  {name:<22} {1e3 * seconds:>7.0f} ms {labels.max():>8} {error:>8.4f}")
+        print(f"  {name:<25} {1e3 * seconds:>7.0f} ms {labels.max():>8} {error:>8.4f}")
 
 
 def compare_mean_shift(noise: float, runs: int) -> None:

@@ -506,8 +506,13 @@ def _all_products(unit: _Unit | Tensor, neighborhood: Neighborhood) -> Array:
         ends = (slice(None), *here), (slice(None), *there)
         _multiply(_Unit(vectors[ends[0]], unit.channels_last), vectors[ends[1]], channel[here])
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(fill, zip(values, neighborhood.offsets)))
+    tasks, workers = zip(values, neighborhood.offsets), min(torch.get_num_threads(), len(values))
+    if workers < 2:  # starting a thread would take longer than a small channel does
+        for task in tasks:
+            fill(task)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(fill, tasks))
     return values
 
 

@@ -176,6 +176,49 @@ def optional(check: Check) -> Check:
     return Check(f"{check.what}, or none", convert, parse, check.advice)
 
 
+def word_or(word: str, check: Check) -> Check:
+    """A word, or what passes a check."""
+
+    def convert(value: Any, name: str) -> Any:
+        return word if isinstance(value, str) and value == word else check.convert(value, name)
+
+    def parse(given: str) -> Any:
+        return word if given == word else check.parse(given)
+
+    return Check(f"{word!r} or {check.what}", convert, parse, check.advice)
+
+
+def length() -> Check:
+    """A number above 0 of pixels, or a text such as ``"12 um"``."""
+    positive = number(above=0)
+
+    def convert(value: Any, name: str) -> Any:
+        return positive.convert(value, name) if not isinstance(value, str) else _checked_length(value)
+
+    def parse(given: str) -> Any:
+        return given if given[-1:].isalpha() else float(given)
+
+    return Check("a number of pixels above 0, or a length such as '12 um'", convert, parse)
+
+
+_MICROMETERS = {"nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3}
+
+
+def micrometers(given: str) -> float:
+    """Length in micrometers of a text such as ``"12 um"`` or ``"350nm"``; `ValueError` if it is none."""
+    text, unit = given[:-2], given[-2:]
+    return float(text) * _MICROMETERS.get(unit, math.nan)
+
+
+def _checked_length(given: str) -> str:
+    try:
+        found = micrometers(given)
+    except ValueError:
+        raise TypeError from None
+    _require(math.isfinite(found) and found > 0)
+    return given
+
+
 def part(kind: type, declared_by: type | None = None) -> Check:
     """Instances of a class, stored as tables; `declared_by` declares the settings within, by default the class."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
 from pixel_embedded_affinity.io.read import Source, read_source
 from pixel_embedded_affinity.io.read import read_image as read_image
-from pixel_embedded_affinity.labels import SPATIAL
+from pixel_embedded_affinity.io.selection import (
+    LETTERS,
+    SPATIAL,
+    WHOLE,
+    Part,
+    Selection,
+    applied,
+    listed_channels,
+    part_of,
+    sizes_of,
+)
 from pixel_embedded_affinity.labels import as_foreground as as_foreground
 
 logger = logging.getLogger(__name__)
@@ -35,10 +46,16 @@ class Image:
         float32, shape ``(C, *spatial)``, C-contiguous; it shares no memory with the source.
     source_axes : str
         Axes of the source, such as ``"YXC"``; `to_source_order` uses them.
+    pixel_size : tuple of float or None
+        Size of a pixel along each spatial axis, ordered ``(y, x)`` or ``(z, y, x)``, in micrometers; None if not known.
+    name : str
+        The file's name; empty for an array.
     """
 
     values: npt.NDArray[np.float32]
     source_axes: str
+    pixel_size: tuple[float, ...] | None = None
+    name: str = ""
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
@@ -92,17 +109,19 @@ class Image:
 # --- arrays -----------------------------------------------------------------------------------------------
 
 
-def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int = 2) -> Image:
+def as_image(
+    source: Any, *, axes: str | None = None, channels: int, ndim: int = 2, selection: Selection = WHOLE
+) -> Image:
     """Convert a file or an array into the form that the pipeline works on.
 
-    Axes are letters: ``C`` channel, ``Z Y X`` space. Without `axes`, an array of `ndim` axes is ``"YX"`` or
+    Axes are letters: ``T`` time, ``C`` channel, ``Z Y X`` space. Without `axes`, an array of `ndim` axes is ``"YX"`` or
     ``"ZYX"`` and one of one axis more has its channels **last** (``"YXC"``, ``"ZYXC"``); nothing is guessed
     from lengths. A file states its axes itself: axes of length 1 that the model does not know (time, for
     example) are dropped, and for a 3D model the unnamed page axis of a TIFF is Z.
 
     Channels are fitted to the model: a model of three channels gets an image of one channel three times; an alpha
-    channel (the fourth of four for a model of three, or one that a file declares) is dropped. The log says both.
-    Otherwise the counts must match.
+    channel (the fourth of four for a model of three, or one that a file declares) is dropped; a model of one channel
+    gets one of three channels that are equal. The log says so. Otherwise the counts must match.
 
     Parameters
     ----------
@@ -116,6 +135,8 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
         Number of channels of the model.
     ndim : {2, 3}
         Number of spatial axes of the model.
+    selection : Selection
+        Axes, channel, time point, series and pixel size; `axes` goes before its axes.
 
     Returns
     -------
@@ -128,53 +149,183 @@ def as_image(source: Any, *, axes: str | None = None, channels: int, ndim: int =
         If the source cannot be read, has another dtype, has masked, NaN, infinite or (in float32) overflowing
         values, an empty axis, too many pixels, or axes or channels that do not fit.
     """
+    chosen = selection if axes is None else replace(selection, axes=axes)
+    picture = open_picture(source, chosen, channels=channels, ndim=ndim)
+    if "T" in picture.axes:
+        raise InputError(
+            f"{picture.what} holds {picture.frame_count} time points (axes {picture.axes}); expected one image; choose "
+            "one by time=0 (--time 0), or use segment, which labels each of them"
+        )
+    return picture.image()
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A source of which it is known which part is the image; its values need not be read yet.
+
+    Attributes
+    ----------
+    source : Source
+        The values, lazy or not, and what is known about them.
+    part : Part
+        The part of the values, and its axes.
+    channels : int
+        Channels of the model.
+    pixel_size : tuple of float or None
+        Size of a pixel along each spatial axis in micrometers.
+    what : str
+        How messages call it.
+    name : str
+        The file's name; empty for an array.
+    """
+
+    source: Source
+    part: Part
+    channels: int
+    pixel_size: tuple[float, ...] | None
+    what: str
+    name: str = ""
+
+    @property
+    def axes(self) -> str:
+        """Letters of the axes that remain; T among them if there are several time points."""
+        return self.part.axes
+
+    @property
+    def frame_count(self) -> int:
+        """Number of time points."""
+        return dict(zip(self.axes.replace("C", ""), self.label_shape)).get("T", 1)
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of the labels: the axes that remain, without channels."""
+        remaining = [
+            n for n, entry in zip(self.source.values.shape, self.part.index) if not isinstance(entry, int)
+        ]
+        return tuple(int(length) for length, letter in zip(remaining, self.axes) if letter != "C")
+
+    def frame(self, number: int) -> Picture:
+        """Return one of several time points."""
+        remaining = iter(self.axes)
+        index = tuple(
+            entry if isinstance(entry, int) else (number if next(remaining) == "T" else slice(None))
+            for entry in self.part.index
+        )
+        return replace(self, part=Part(index, self.axes.replace("T", "")))
+
+    def image(self) -> Image:
+        """Read it."""
+        source = applied(self.source, self.part)
+        _check_size(tuple(source.values.shape), source.axes)
+        array = numeric(source.values, "image")
+        first = _channels_first(array, source.axes)
+        pixels = _fit_channels(first, self.channels, source, self.what)
+        return Image(_as_float32(pixels, array), source.axes, self.pixel_size, self.name)
+
+
+def open_picture(
+    source: Any, selection: Selection = WHOLE, *, channels: int, ndim: int = 2, lazily: bool = False
+) -> Picture:
+    """Find out which part of a file or an array is the image; parameters and errors as for `as_image`.
+
+    Parameters
+    ----------
+    source : str, path-like, array-like or Picture
+        As for `as_image`; what this function returned comes back as it is.
+    selection : Selection
+        The choices of the caller.
+    channels, ndim
+        As for `as_image`.
+    lazily : bool
+        Whether the values of a file are read when they are indexed; only some formats allow it.
+    """
+    if isinstance(source, Picture):
+        return source
     _check_model(channels, ndim)
+    named, what = _named(source, selection, ndim, lazily)
+    if selection.axes is not None:
+        _check_axes(selection.axes, tuple(named.values.shape), ndim)
+        named = named._replace(axes=selection.axes)
+    part = part_of(named, selection, ndim, what)
+    _check_size(tuple(named.values.shape), named.axes)
+    name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
+    return Picture(named, part, channels, sizes_of(named, selection, ndim), what, name)
+
+
+def _named(source: Any, selection: Selection, ndim: int, lazily: bool) -> tuple[Source, str]:
+    """Open a source with its own axes, and say how to call it."""
     if isinstance(source, (str, os.PathLike)):
-        loaded = read_source(Path(source))
-        if axes is None:
-            loaded = _fit_declared_axes(loaded, ndim, os.fspath(source))
-        axes = loaded.axes if axes is None else axes
-    else:
-        _check_single(source, axes, ndim)
-        loaded = Source(opened(source, "image"), "", has_alpha=False)
-    letters = _resolve_axes(axes, tuple(loaded.values.shape), ndim)
-    array = numeric(loaded.values, "image")
-    pixels = _fit_channels(_channels_first(array, letters), channels, loaded.has_alpha, letters)
-    return Image(_as_float32(pixels, array), letters)
+        loaded = read_source(Path(source), series=selection.series, lazily=lazily)
+        if not loaded.axes and selection.axes is None:
+            loaded = loaded._replace(axes=_default_axes(tuple(loaded.values.shape), ndim))
+        return loaded, f"'{os.fspath(source)}'"
+    if selection.series is not None:
+        raise InputError(
+            f"series={selection.series} for an array; expected a file that holds several images; index the array "
+            "instead"
+        )
+    _check_single(source, selection.axes, ndim)
+    array = opened(source, "image")
+    axes = "" if selection.axes is not None else _default_axes(tuple(array.shape), ndim)
+    return Source(array, axes), f"image of shape {tuple(array.shape)}"
 
 
-def as_channels(source: Any, *, ndim: int = 2) -> npt.NDArray[np.float32]:
-    """Convert an array that is spatial, or has its channels **first**, keeping all its channels.
+def as_channels(
+    source: Any, *, ndim: int = 2, axes: str | None = None, spatial_shape: Sequence[int] | None = None
+) -> npt.NDArray[np.float32]:
+    """Convert an image whose channels may be of any number, keeping all of them.
 
     Overlays and tables need this: there no model says how many channels an image has.
 
     Parameters
     ----------
-    source : array-like
-        Shape ``spatial`` or ``(C, *spatial)``; anything that `as_image` takes, files aside. Never modified.
+    source : str, path-like or array-like
+        Anything that `as_image` takes. Never modified.
     ndim : {2, 3}
         Number of spatial axes.
+    axes : str, optional
+        Letter of each axis of the source. Default: what a file declares; for an array, the spatial axes and the
+        channels, which come last or first, as `spatial_shape` says; without it they come first.
+    spatial_shape : sequence of int, optional
+        Lengths of the spatial axes, as labels have them.
 
     Returns
     -------
     numpy.ndarray
-        float32, shape ``(C, *spatial)``, in memory of its own.
+        float32, shape ``(C, *spatial)``, in memory of its own; the spatial axes keep the order of the source.
 
     Raises
     ------
     InputError
         As `as_image`.
     """
-    loaded = opened(source, "image")
-    shape = tuple(loaded.shape)
+    if axes is None and not isinstance(source, (str, os.PathLike)):
+        source = opened(source, "image")
+        axes = _axes_around(tuple(source.shape), ndim, spatial_shape)
+    picture = open_picture(source, Selection(axes=axes), channels=1, ndim=ndim)
+    if "T" in picture.axes:
+        raise InputError(
+            f"{picture.what} holds {picture.frame_count} time points; expected one image; pass one of them"
+        )
+    found = applied(picture.source, picture.part)
+    array = numeric(found.values, "image")
+    return _as_float32(
+        np.moveaxis(array, found.axes.index("C"), 0) if "C" in found.axes else array[np.newaxis], array
+    )
+
+
+def _axes_around(shape: tuple[int, ...], ndim: int, spatial_shape: Sequence[int] | None) -> str:
+    """Axes of an array whose channels come last where only this fits the spatial shape, else first."""
     if len(shape) not in (ndim, ndim + 1):
         raise InputError(
             f"image of shape {shape} has {len(shape)} axes; expected {ndim} ({SPATIAL[ndim]}) or {ndim + 1} "
-            f"(C{SPATIAL[ndim]}); pass one image, channels first"
+            f"({SPATIAL[ndim]}C); pass one image, or its axes"
         )
-    letters = _resolve_axes(("C" + SPATIAL[ndim])[-len(shape) :], shape, ndim)
-    array = numeric(loaded, "image")
-    return _as_float32(_channels_first(array, letters), array)
+    spatial = SPATIAL[ndim]
+    if len(shape) == ndim:
+        return spatial
+    last = spatial_shape is not None and shape[:-1] == tuple(spatial_shape) != shape[1:]
+    return f"{spatial}C" if last else f"C{spatial}"
 
 
 def _check_model(channels: int, ndim: int) -> None:
@@ -198,36 +349,16 @@ def _check_single(source: Any, axes: str | None, ndim: int) -> None:
 # --- axes -------------------------------------------------------------------------------------------------
 
 
-def _fit_declared_axes(loaded: Source, ndim: int, path: str) -> Source:
-    """Fit the axes of a file to the model: drop unknown axes of length 1, call unnamed pages Z in 3D."""
-    declared, shape = loaded.axes, loaded.values.shape
-    known = SPATIAL[ndim] + "C"
-    dropped = tuple(i for i, letter in enumerate(declared) if letter not in known and shape[i] == 1)
-    letters = "".join(letter for i, letter in enumerate(declared) if i not in dropped)
-    if ndim == 3 and "Z" not in letters:
-        letters = letters.replace("I", "Q").replace("Q", "Z")
-    if sorted(letters.replace("C", "", 1)) != sorted(SPATIAL[ndim]):
-        raise InputError(
-            f"'{path}' holds axes {declared} of shape {shape}; expected one {ndim}D image "
-            f"({SPATIAL[ndim]}, with or without channels C); save the wanted part as its own file, or "
-            "pass the axes"
-        )
-    return Source(loaded.values.squeeze(dropped), letters, loaded.has_alpha)
-
-
-def _resolve_axes(axes: str | None, shape: tuple[int, ...], ndim: int) -> str:
-    letters = _default_axes(shape, ndim) if axes is None else axes
-    _check_axes(letters, shape, ndim)
+def _check_size(shape: tuple[int, ...], letters: str) -> None:
     if 0 in shape:
         raise InputError(f"image of shape {shape} is empty; expected at least one pixel along each axis")
-    count = math.prod(length for length, letter in zip(shape, letters, strict=True) if letter != "C")
+    count = math.prod(length for length, letter in zip(shape, letters, strict=True) if letter not in "CT")
     # Before anything of a lazy array is loaded.
     if count > _MOST_PIXELS:
         raise InputError(
             f"image of shape {shape} has {count} pixels; expected at most {_MOST_PIXELS} at a time; segment "
             "it in parts, e.g. by Segmenter.segment_large"
         )
-    return letters
 
 
 def _default_axes(shape: tuple[int, ...], ndim: int) -> str:
@@ -243,19 +374,22 @@ def _default_axes(shape: tuple[int, ...], ndim: int) -> str:
 def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
     spatial = SPATIAL[ndim]
     example = f"'{spatial}'" if len(shape) == ndim else f"'{spatial}C' or 'C{spatial}'"
-    expected = f"expected one letter per axis, each of {spatial} and at most one C, such as axes={example}"
+    expected = (
+        f"expected one letter per axis, each of {spatial} and at most one C and T, such as axes={example}"
+    )
     if not isinstance(axes, str):
         raise InputError(f"axes={axes!r} is a {type(axes).__name__}; {expected}")
     if len(axes) != len(shape):
         raise InputError(
             f"axes='{axes}' names {len(axes)} axes of an image of {len(shape)} (shape {shape}); {expected}"
         )
-    if unknown := sorted(set(axes) - set("CZYX")):
-        advice = "; use upper case" if set(axes.upper()) <= set("CZYX") else ""
+    if unknown := sorted(set(axes) - set(LETTERS)):
+        advice = "; use upper case" if set(axes.upper()) <= set(LETTERS) else ""
         raise InputError(f"axes='{axes}' has unknown letters {''.join(unknown)}; {expected}{advice}")
     if len(set(axes)) != len(axes):
         raise InputError(f"axes='{axes}' repeats a letter; {expected}")
-    if set(axes) - {"C"} != set(spatial):
+    extra = [letter for letter in axes if letter not in spatial + "CT" and shape[axes.index(letter)] != 1]
+    if extra or not set(spatial) <= set(axes):
         raise InputError(f"axes='{axes}' does not fit a {ndim}D model; {expected}")
 
 
@@ -269,21 +403,58 @@ def _channels_first(array: npt.NDArray[Any], letters: str) -> npt.NDArray[Any]:
 # --- channels and values ----------------------------------------------------------------------------------
 
 
-def _fit_channels(pixels: npt.NDArray[Any], channels: int, has_alpha: bool, letters: str) -> npt.NDArray[Any]:
-    count = pixels.shape[0]
+def _fit_channels(pixels: npt.NDArray[Any], channels: int, source: Source, what: str) -> npt.NDArray[Any]:
+    count, has_alpha = len(pixels), source.has_alpha
     if count != channels and (has_alpha or (count, channels) == (4, 3)):
         logger.info("the image has %d channels; the last one, alpha, is dropped", count)
         pixels = pixels[:-1]
-    if (pixels.shape[0], channels) == (1, 3):
+    if (len(pixels), channels) == (1, 3):
         logger.info("the image has one channel; the model, which takes three, gets it three times")
         return np.broadcast_to(pixels, (channels, *pixels.shape[1:]))
-    if pixels.shape[0] != channels:
-        raise InputError(
-            f"image of {count} channel(s) (axes {letters}) for a model of {channels}; expected {channels}; "
-            "select channels, or pass axes if another axis holds them, e.g. "
-            f"axes='{'C' + letters.replace('C', '')}'"
-        )
+    if channels == 1 and is_gray(pixels, has_alpha=has_alpha):
+        logger.warning("%s has three equal channels: it is gray, and one of them is used", what)
+        return pixels[:1]
+    if len(pixels) != channels:
+        raise wrong_channels(count, channels, source, tuple(pixels.shape), what)
     return pixels
+
+
+def is_gray(pixels: npt.NDArray[Any], *, has_alpha: bool = False) -> bool:
+    """Tell whether the first of three channels, or of four of which the last is alpha, are equal everywhere."""
+    if len(pixels) not in (3, 4) or (len(pixels) == 4 and has_alpha):
+        return False
+    return bool((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all())
+
+
+def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[int], what: str) -> InputError:
+    """Return the error for channels that do not fit the model, with the choices that would."""
+    letters = source.axes
+    advice = []
+    if channels in (1, 3) and count > 1:
+        listed = listed_channels(count, source.channels)
+        advice.append(f"choose one of the channels {listed}, such as channel=0 (--channel 0)")
+    if "C" in letters:
+        advice += _other_axes(letters, dict(zip("C" + SPATIAL[len(letters) - 1], shape)), channels)
+    file = f"{what}: " if what.startswith("'") else ""
+    return InputError(
+        f"{file}image of {count} channel(s) (axes {letters}) for a model of {channels}; expected {channels}; "
+        + ("; or, ".join(advice) or f"pass an array of {channels} channels")
+    )
+
+
+def _other_axes(letters: str, lengths: Mapping[str, int], channels: int) -> list[str]:
+    """Tell which other axes would fit an image whose channels come first or last."""
+    spatial = letters.replace("C", "")
+    first = letters.startswith("C")
+    # With the channels at the other end, each letter names the axis beside.
+    moved = lengths[spatial[-1] if first else spatial[0]]
+    advice = []
+    if moved == channels:
+        other = f"{spatial}C" if first else f"C{spatial}"
+        advice.append(f"if another axis holds the channels, pass axes='{other}'")
+    if channels == 1:
+        advice.append(f"if the first axis holds time points or planes, pass axes='T{spatial}'")
+    return advice
 
 
 def _as_float32(pixels: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

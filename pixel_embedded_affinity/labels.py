@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,15 +12,15 @@ from numpy.typing import ArrayLike
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
+from pixel_embedded_affinity.io.selection import SPATIAL as SPATIAL
+
+logger = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.int32]
 """int32, 0 = background, objects 1..n."""
 
 Mask = npt.NDArray[np.bool_]
 """Whether something is at a pixel."""
-
-SPATIAL = {2: "YX", 3: "ZYX"}
-"""Letters of the spatial axes, by their number."""
 
 
 def relabel(labels: ArrayLike) -> Labels:
@@ -89,7 +90,9 @@ def _check_mask_values(array: npt.NDArray[Any]) -> None:
     raise InputError(f"foreground holds {found}; expected a mask; threshold it, e.g. foreground > 0.5")
 
 
-def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.NDArray[np.integer[Any]]:
+def as_labels(
+    labels: Any, spatial_shape: Sequence[int] | None = None, *, frames: bool = False
+) -> npt.NDArray[np.integer[Any]]:
     """Check a label image and return it as a NumPy array, without a copy where it is one.
 
     Parameters
@@ -98,6 +101,8 @@ def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.ND
         2D or 3D, 0 = background, positive = objects.
     spatial_shape : sequence of int, optional
         Shape that the labels must have, in pixels.
+    frames : bool
+        Whether there may be one axis more, of the frames of a time-lapse.
 
     Returns
     -------
@@ -114,7 +119,7 @@ def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.ND
         raise InputError(
             f"labels of dtype {array.dtype}; expected integers; convert them, e.g. by labels.astype('int32')"
         )
-    if array.ndim not in SPATIAL or array.size == 0:
+    if (array.ndim not in SPATIAL and not (frames and array.ndim - 1 in SPATIAL)) or array.size == 0:
         raise InputError(f"labels of shape {array.shape}; expected a 2D or 3D array with at least one pixel")
     if spatial_shape is not None and array.shape != tuple(spatial_shape):
         raise InputError(
@@ -126,6 +131,34 @@ def as_labels(labels: Any, spatial_shape: Sequence[int] | None = None) -> npt.ND
             f"labels down to {array.min()}; expected 0 for background and positive numbers for objects"
         )
     return array
+
+
+def warn_of_mask(labels: Any, what: str) -> None:
+    """Say in the log if labels look like a binary mask: one value, such as 255, for several pieces.
+
+    They are used as they are, since a single object may be hidden in part. A mask would make all scores and all
+    training wrong, though.
+
+    Parameters
+    ----------
+    labels : array-like of integers or bools
+        2D or 3D, 0 = background.
+    what : str
+        How messages call them.
+    """
+    array = np.asarray(labels)
+    highest = array.max(initial=0)
+    if highest == 0 or not ((array == 0) | (array == highest)).all():
+        return
+    from scipy import ndimage
+
+    pieces = ndimage.label(array != 0, np.ones((3,) * array.ndim))[1]
+    if pieces > 1:
+        text = (
+            "%s holds a single object, %d, of %d pieces; if it is a binary mask, give each object its own number, e.g. "
+            "by skimage.measure.label, which joins objects that touch"
+        )
+        logger.warning(text, what, highest, pieces)
 
 
 class Runs(NamedTuple):

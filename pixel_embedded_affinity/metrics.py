@@ -44,6 +44,13 @@ class VariationOfInformation(NamedTuple):
     merge: float
 
 
+class SplitsAndMerges(NamedTuple):
+    """How often objects are falsely split, and falsely merged; see `splits_and_merges`."""
+
+    splits: int
+    merges: int
+
+
 @dataclass(frozen=True, eq=False)
 class Contingency:
     """How many pixels each label of the truth shares with each label of the prediction, without empty cells.
@@ -474,6 +481,31 @@ def adapted_rand_error(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> float
     return _adapted_rand_error(Contingency.of(truth, prediction))
 
 
+def splits_and_merges(truth: npt.ArrayLike, prediction: npt.ArrayLike) -> SplitsAndMerges:
+    """Count how often true objects are split, and how often they are merged.
+
+    A predicted object belongs to the true object that holds more than half of it. A true object to which n predicted
+    objects belong has n - 1 splits. In the same way, a predicted object that holds more than half of each of n true
+    objects has n - 1 merges. Pixels that are background in the truth are left out.
+
+    Parameters
+    ----------
+    truth, prediction : (Y, X) or (Z, Y, X) integer array-like
+        Label images of one shape, 0 is background.
+
+    Returns
+    -------
+    SplitsAndMerges
+        ``(splits, merges)``, summed over the objects, each 0 at best.
+
+    Raises
+    ------
+    InputError
+        See `Contingency.of`.
+    """
+    return _splits_and_merges(Contingency.of(truth, prediction))
+
+
 def evaluate(
     truth: npt.ArrayLike,
     prediction: npt.ArrayLike,
@@ -500,7 +532,8 @@ def evaluate(
         ``foreground_dice``, ``dice``, ``aggregated_jaccard_index``, ``f1_score``, ``panoptic_quality``,
         ``segmentation_quality``, ``detection_quality`` (these four at IoU 0.5), ``average_precision_T`` for
         each threshold ``T``, ``mean_average_precision`` (over the thresholds), ``voi_split``, ``voi_merge``,
-        ``voi`` (their sum), ``adapted_rand_error``. The function of the same name defines each.
+        ``voi`` (their sum), ``adapted_rand_error``, ``false_splits``, ``false_merges`` (see `splits_and_merges`). The
+        function of the same name defines each of the others.
 
     Raises
     ------
@@ -541,12 +574,14 @@ def _nucleus_scores(table: Contingency, thresholds: tuple[float, ...]) -> dict[s
 
 
 def _neuron_scores(table: Contingency, ignore_background: bool) -> dict[str, float]:
-    information = _variation_of_information(table, ignore_background)
+    information, counts = _variation_of_information(table, ignore_background), _splits_and_merges(table)
     return {
         "voi_split": information.split,
         "voi_merge": information.merge,
         "voi": information.split + information.merge,
         "adapted_rand_error": _adapted_rand_error(table),
+        "false_splits": float(counts.splits),
+        "false_merges": float(counts.merges),
     }
 
 
@@ -699,6 +734,15 @@ def _adapted_rand_error(table: Contingency) -> float:
     in_prediction = _summed(pixels, table.prediction_index[counted], table.prediction_count + 1)
     both, truth, prediction = _pairs(pixels), _pairs(table.truth_sizes[1:]), _pairs(in_prediction)
     return max(0.0, 1.0 - _ratio(2 * both, truth + prediction))
+
+
+def _splits_and_merges(table: Contingency) -> SplitsAndMerges:
+    counted = (table.truth_index > 0) & (table.prediction_index > 0)
+    t, p, shared = table.truth_index[counted], table.prediction_index[counted], table.pixels[counted]
+    in_truth = _summed(shared, p, table.prediction_count + 1)
+    parts = np.bincount(t[2 * shared > in_truth[p]])
+    whole = np.bincount(p[2 * shared > table.truth_sizes[t]])
+    return SplitsAndMerges(*(int(np.maximum(number - 1, 0).sum()) for number in (parts, whole)))
 
 
 def _pairs(sizes: Counts) -> float:

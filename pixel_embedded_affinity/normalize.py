@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from pixel_embedded_affinity.fields import Settings, choice, list_of, number, op
 from pixel_embedded_affinity.io.arrays import FloatArray
 
 logger = logging.getLogger(__name__)
+
+_SPREADS = 6
 
 KINDS: tuple[str, ...] = ("percentile", "fixed", "none")
 """The kinds of `Normalization`."""
@@ -73,7 +76,42 @@ class Normalization(Settings, section="normalization"):
             )
 
 
-def normalize(values: FloatArray, normalization: Normalization) -> FloatArray:
+@dataclass(frozen=True)
+class Contrast(Settings, section="contrast"):
+    """Limits of what ``"percentile"`` stretches to full contrast; other kinds of `Normalization` have none.
+
+    Parameters
+    ----------
+    outlier_factor : float
+        Debris and other pixels that are this many times as bright as the median object do not set the contrast, see
+        `stretch_of`. 0: they do.
+    min_contrast : float
+        Where the two percentiles differ by less than this, in the image's units, it is used in place of their
+        difference, so that noise is not stretched to the contrast of objects. 0: any difference is stretched.
+
+    Raises
+    ------
+    InputError
+        If a value is not a finite number of at least 0.
+    """
+
+    outlier_factor: float = setting(
+        0.0,
+        number(0),
+        "Pixels this many times as bright as the median object do not set the contrast; 0: all do.",
+    )
+    min_contrast: float = setting(
+        0.0,
+        number(0),
+        "Least difference of dark and bright, in units of the image, that becomes full contrast.",
+    )
+
+
+PLAIN = Contrast()
+"""No limits."""
+
+
+def normalize(values: FloatArray, normalization: Normalization, contrast: Contrast = PLAIN) -> FloatArray:
     """Normalize an image by statistics of the whole image.
 
     Parameters
@@ -82,6 +120,8 @@ def normalize(values: FloatArray, normalization: Normalization) -> FloatArray:
         float32, finite, shape ``(C, *spatial)``. Never modified.
     normalization : Normalization
         What to do. Percentiles are exact and interpolated linearly, as in ``numpy.percentile``.
+    contrast : Contrast
+        Limits of what percentiles stretch. Default: none.
 
     Returns
     -------
@@ -100,7 +140,7 @@ def normalize(values: FloatArray, normalization: Normalization) -> FloatArray:
             f"image of shape {values.shape} is empty; expected at least one pixel along each axis"
         )
     with np.errstate(all="ignore"):
-        result = _scaled(values, normalization)
+        result = _scaled(values, normalization, contrast)
     if normalization.clip is not None:
         np.clip(result, *normalization.clip, out=result)
     if not np.isfinite(result).all():
@@ -112,23 +152,78 @@ def normalize(values: FloatArray, normalization: Normalization) -> FloatArray:
     return result
 
 
-def _scaled(values: FloatArray, normalization: Normalization) -> FloatArray:
+def _scaled(values: FloatArray, normalization: Normalization, contrast: Contrast) -> FloatArray:
     if normalization.kind == "percentile":
-        return _scaled_by_percentiles(values, normalization.lower, normalization.upper)
+        return _scaled_by_percentiles(values, normalization, contrast)
     if normalization.kind == "fixed":
         return _scaled_by_statistics(values, normalization.mean, normalization.std)
     return np.array(values, dtype=np.float32, order="C")
 
 
-def _scaled_by_percentiles(values: FloatArray, lower: float, upper: float) -> FloatArray:
-    low, high = _percentiles(values, lower, upper)
+class Stretch(NamedTuple):
+    """Values of an image that become 0 and 1, and the highest value that is kept; brighter ones are cut to it."""
+
+    low: float
+    high: float
+    top: float | None = None
+
+
+def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contrast = PLAIN) -> Stretch:
+    """Return the values of an image between which ``"percentile"`` stretches.
+
+    They are the two percentiles of all values, unless outliers set the upper one. Objects are the pixels that are
+    brighter than the median of all by six times their spread (1.4826 times the median absolute deviation). If the upper
+    percentile exceeds the lower one by more than `outlier_factor` times what the median object pixel does, the brighter
+    pixels are outliers: the upper percentile is then the one of the others, and the log says so.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float32, finite, of any shape, not empty.
+    normalization : Normalization
+        Percentiles.
+    contrast : Contrast
+        Limits.
+    """
+    low, high = _percentiles(values, normalization.lower, normalization.upper)
+    limit = _outlier_limit(values, low, contrast.outlier_factor)
+    if limit is None or high <= limit:
+        return Stretch(low, max(high, low + contrast.min_contrast))
+    others = values[values <= limit]
+    share = 100 * (1 - others.size / values.size)
+    high = _interpolated_rank(others, _rank(others.size, normalization.upper))
+    text = (
+        "%.2g %% of the pixels are more than %g times as bright as the objects; they do not set the contrast"
+    )
+    logger.warning(text, share, contrast.outlier_factor)
+    return Stretch(low, max(high, low + contrast.min_contrast), limit)
+
+
+def _outlier_limit(values: FloatArray, low: float, factor: float) -> float | None:
+    """The brightest value that is no outlier; None where there is no limit, or no object."""
+    if factor == 0:
+        return None
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - np.float32(middle))))
+    bright = values[values > middle + _SPREADS * spread]
+    if bright.size == 0:
+        return None
+    return low + factor * (float(np.median(bright)) - low)
+
+
+def _scaled_by_percentiles(
+    values: FloatArray, normalization: Normalization, contrast: Contrast
+) -> FloatArray:
+    low, high, top = stretch_of(values, normalization, contrast)
     span = np.float32(high - low)
     if span == 0:
         if values.min() != values.max():
             text = "percentiles %g and %g of the image are equal (%g); it is normalized to zeros"
-            logger.warning(text, lower, upper, low)
+            logger.warning(text, normalization.lower, normalization.upper, low)
         return np.zeros(values.shape, dtype=np.float32)
     result = np.array(values, dtype=np.float32, order="C")
+    if top is not None:
+        np.minimum(result, np.float32(top), out=result)
     result -= np.float32(low)
     result /= span
     return result

@@ -7,13 +7,17 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import inspect
+import io
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,22 +29,38 @@ from pixel_embedded_affinity.affinity import Affinities, Array, affinities, nump
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.confidence import object_confidence
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.export.overlay import render_overlay
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Tiling
-from pixel_embedded_affinity.image import Image, as_image
+from pixel_embedded_affinity.image import Image, Picture, as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
-from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
+from pixel_embedded_affinity.io.selection import WHOLE as ALL
+from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.labels import SPATIAL, Labels, Mask, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.scale import (
+    GIVEN,
+    FoundScale,
+    KnownObjects,
+    Observe,
+    Sight,
+    diameter_in_pixels,
+    find_scale,
+    scale_by_size,
+)
+
+logger = logging.getLogger(__name__)
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -99,11 +119,12 @@ class Embedder:
 
 
 class Seen(NamedTuple):
-    """What the network saw of an image, and the caller's foreground in the network's order of axes."""
+    """What the network saw of an image, the caller's foreground in the network's order of axes, and the scale."""
 
     picture: Image
     given: Mask | None
     embedding: Embedding
+    found: FoundScale
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +164,10 @@ class Segmentation:
         What the result was made with.
     axes : str
         Axes of `labels` in their order, such as ``"YX"``.
+    image : Image or None
+        What was segmented, before normalization.
+    found : FoundScale
+        The scale at which the network saw the image, and how it was found, see `pixel_embedded_affinity.scale`.
     """
 
     labels: Labels
@@ -151,25 +176,129 @@ class Segmentation:
     affinities: Affinities
     settings: ModelConfig
     axes: str = "YX"
+    image: Image | None = None
+    found: FoundScale = GIVEN
 
-    def table(self, intensity: npt.NDArray[Any] | None = None) -> dict[str, npt.NDArray[Any]]:
+    @property
+    def scale(self) -> float | tuple[float, ...]:
+        """Factor by which the image was resized for the network, or one per axis."""
+        return self.found.scale
+
+    @property
+    def pixel_size(self) -> tuple[float, ...] | None:
+        """Size of a pixel along each axis of `labels`, in micrometers; None where it is not known."""
+        if self.image is None or self.image.pixel_size is None:
+            return None
+        sizes = dict(zip(SPATIAL[len(self.axes)], self.image.pixel_size))
+        return tuple(sizes[letter] for letter in self.axes)
+
+    def table(self, intensity: Any = None, *, axes: str | None = None) -> dict[str, npt.NDArray[Any]]:
         """Measure the objects: a dictionary of columns, one row per object.
 
         Parameters
         ----------
-        intensity : numpy.ndarray, optional
-            Image of the labels' shape, or with channels first, whose values are measured in each object.
+        intensity : path or array-like, optional
+            An image, as `Segmenter.segment` takes it, of the labels' size, whose values are measured in each object.
+        axes : str, optional
+            A letter per axis of `intensity`, as for `Segmenter.segment`.
 
         Returns
         -------
         dict of str to numpy.ndarray
-            See `pixel_embedded_affinity.export.table.object_table`; and ``confidence``, see
-            `pixel_embedded_affinity.confidence.object_confidence`.
+            See `pixel_embedded_affinity.export.table.object_table`, with lengths in micrometers where the size of a
+            pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; and with
+            ``scale`` where it was found in the image.
         """
         order = [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
         labels = self.labels.transpose(order)
         confidence = object_confidence(labels, self.embedding, self.affinities.neighborhood)
-        return object_table(self.labels, intensity, confidence)
+        table = object_table(self.labels, intensity, confidence, axes=axes, pixel_size=self.pixel_size)
+        if self.found.looks:
+            table["scale"] = np.full(len(table["label"]), self.scale)
+        return table
+
+    def overlay(self, *, scale: int = 1) -> npt.NDArray[np.uint8]:
+        """Draw the objects over the image, see `pixel_embedded_affinity.export.render_overlay`.
+
+        Parameters
+        ----------
+        scale : int
+            Enlargement of the picture.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8, shape ``(Y * scale, X * scale, 3)``.
+
+        Raises
+        ------
+        InputError
+            If the labels are those of a volume, or the result was made without an image.
+        """
+        return render_overlay(self._shown(), self.labels, scale=scale)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        exporters: Sequence[str] | None = None,
+    ) -> list[Path]:
+        """Write the result as ``pea segment`` does: labels, a table, and for 2D images an overlay.
+
+        Parameters
+        ----------
+        folder : path
+            It is made if it is absent; files of these names are replaced.
+        name : str, optional
+            Start of the files' names. Default: the name of the image file, or ``"image"``.
+        exporters : sequence of str, optional
+            What to write. Default: ``"overlay"`` for 2D images, ``"table"`` and ``"labels"``.
+
+        Returns
+        -------
+        list of pathlib.Path
+            The files.
+
+        Raises
+        ------
+        InputError
+            If there is no such exporter, or a file cannot be written.
+        """
+        default = ("overlay", "table", "labels") if self.labels.ndim == 2 else ("table", "labels")
+        built = [EXPORTERS.build(one) for one in (default if exporters is None else exporters)]
+        target, shown = Path(folder), self._shown()
+        file = "" if self.image is None else self.image.name
+        stem = name or Path(file).stem or "image"
+        measured = partial(self.table, shown, axes=f"C{self.axes}" if shown.ndim > self.labels.ndim else None)
+        result = Result(self.labels, shown, self.labels, measured, self.axes, self.pixel_size, file or stem)
+        target.mkdir(parents=True, exist_ok=True)
+        paths = [target / f"{stem}{exporter.suffix}" for exporter in built]
+        for path, exporter in zip(paths, built):
+            exporter.write(path, result)
+        return paths
+
+    def _shown(self) -> npt.NDArray[np.float32]:
+        """The image in the order of the labels' axes; a gray one once, also if the network got it three times."""
+        if self.image is None:
+            raise InputError(
+                "this result was made without an image; expected one of Segmenter.analyze; use that"
+            )
+        channels = [self.image.to_source_order(channel) for channel in self.image.values]
+        colored = "C" in self.image.source_axes and len(channels) > 1
+        return np.stack(channels) if colored else channels[0]
+
+    def _repr_html_(self) -> str:
+        """A picture with the number of objects, for notebooks."""
+        text = f"{self.labels.max(initial=0)} objects in {' x '.join(map(str, self.labels.shape))} pixels"
+        if self.image is None or self.labels.ndim != 2:
+            return f"<p>{text}</p>"
+        from PIL import Image as PillowImage
+
+        content = io.BytesIO()
+        PillowImage.fromarray(self.overlay()).save(content, format="PNG")
+        data = base64.b64encode(content.getvalue()).decode()
+        return f'<p>{text}</p><img alt="{text}" src="data:image/png;base64,{data}"/>'
 
 
 def see(
@@ -178,8 +307,10 @@ def see(
     config: ModelConfig,
     *,
     axes: str | None = None,
+    selection: Selection = ALL,
     foreground: Any = None,
     tiling: Tiling = WHOLE,
+    clusterer: Clusterer | None = None,
 ) -> Seen:
     """Read an image, normalize and scale it, and let the network embed it.
 
@@ -193,21 +324,102 @@ def see(
         Normalization, scale and views.
     axes : str, optional
         A letter per axis of the image.
+    selection : Selection
+        Which part of the source is the image, see `image.as_image`.
     foreground : array-like, optional
         Where objects may be, in the image's order of axes.
     tiling : Tiling
         How the image is cut for the network.
+    clusterer : Clusterer, optional
+        What finds objects where the scale is to be found. Default: the one that `config` names.
 
     Raises
     ------
     InputError
         If the image, its axes or the foreground cannot be used.
     """
-    picture = as_image(image, axes=axes, channels=config.network.in_channels, ndim=embedder.ndim)
+    channels = config.network.in_channels
+    picture = as_image(image, axes=axes, channels=channels, ndim=embedder.ndim, selection=selection)
     given = None if foreground is None else given_foreground(foreground, picture)
-    values = resize_image(normalize(picture.values, config.normalization), config.scale)
-    embedding = embedder(values, config, tiling)
-    return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape))
+    values = normalize(picture.values, config.normalization, config.contrast)
+    found = scale_of(embedder, values, given, picture.pixel_size, config, clusterer)
+    if found.looks:
+        logger.info("scale %g was found in the image", found.scale)
+    embedding = embedder(resize_image(values, found.scale), config, tiling)
+    return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape), found)
+
+
+def scale_of(
+    embedder: Embedder,
+    values: FloatArray,
+    given: Mask | None,
+    pixel_size: Sequence[float] | None,
+    config: ModelConfig,
+    clusterer: Clusterer | None = None,
+) -> FoundScale:
+    """Return the scale that the settings state, or find it in the image.
+
+    Parameters
+    ----------
+    embedder, config, clusterer
+        As for `see`.
+    values : numpy.ndarray
+        The normalized image (C, *spatial).
+    given : numpy.ndarray or None
+        The caller's foreground (*spatial).
+    pixel_size : sequence of float or None
+        Size of the image's pixels in micrometers.
+
+    Raises
+    ------
+    InputError
+        If the setting needs the size of a pixel, and the image or the model does not state it.
+    """
+    stated = stated_scale(config, pixel_size)
+    if stated is not None:
+        return stated
+    likely = scale_by_size(pixel_size, config.pixel_size)
+    known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+    first = None if likely is None else min(likely)
+    return find_scale(values, given, known, _observer(embedder, config, clusterer), first)
+
+
+def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> FoundScale | None:
+    """Return the scale that follows from the settings and the size of a pixel; None if it is to be found.
+
+    Raises
+    ------
+    InputError
+        If the setting needs the size of a pixel, and the image or the model does not state it.
+    """
+    if config.diameter is not None and config.object_diameter is not None:
+        return FoundScale(config.object_diameter / diameter_in_pixels(config.diameter, pixel_size))
+    if config.scale != AUTO:
+        return FoundScale(float(config.scale))
+    if config.ndim == 2 and config.object_diameter is not None:
+        return None
+    by_size = scale_by_size(pixel_size, config.pixel_size)
+    if by_size is None:
+        raise InputError(
+            f"scale 'auto' compares the size of the image's pixels, {pixel_size}, with the model's, "
+            f"{config.pixel_size}, in micrometers; one is not known; give pixel_size=, or the scale as a number"
+        )
+    return FoundScale(by_size)
+
+
+def _observer(embedder: Embedder, config: ModelConfig, clusterer: Clusterer | None) -> Observe:
+    """Labels parts of an image as the configuration says, in one view; objects of little confidence stay."""
+    plain = replace(config.postprocess, min_confidence=0.0, noise_floor=0.0)
+    single = config.changed(views=1, postprocess=plain)
+    labeler = Labeler(single, clusterer or checked_clusterer(None, single), embedder.threads)
+
+    def observe(values: FloatArray, given: Mask | None) -> Sight:
+        embedding = embedder(values, single)
+        labels, _ = label(embedding, given, labeler)
+        confidence = object_confidence(labels, embedding, single.neighborhood)
+        return Sight(labels, embedding.stride or (1,) * labels.ndim, confidence)
+
+    return observe
 
 
 def given_foreground(foreground: Any, picture: Image) -> Mask:
@@ -236,13 +448,18 @@ def label(embedding: Embedding, given: Mask | None, labeler: Labeler) -> tuple[L
 def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
     """Give labels of the embedding's positions the size of the image; they stay inside the caller's foreground.
 
+    In an image, borders between touching objects are placed to the pixel. In a volume they stay where positions meet.
+
     Small objects may vanish when labels shrink: the objects that remain are numbered consecutively.
     """
     seen = labels
     if embedding.stride is not None:
         inside = seen_foreground(embedding, given, config)
         seen = spread(labels, inside, embedding.seen_shape, embedding.stride)
-        seen = relabel(borders_placed(seen, labels, embedding.numpy(), embedding.stride))
+        # The mean vector of a neuron, which runs through many ranges, says nothing about its border.
+        if len(embedding.stride) == 2:
+            seen = borders_placed(seen, labels, embedding.numpy(), embedding.stride)
+        seen = relabel(seen)
     return labels_of_image(seen, embedding.image_shape or embedding.seen_shape, given)
 
 
@@ -250,7 +467,12 @@ def postprocessed(labels: Integers, embedding: Array | None, config: ModelConfig
     """Postprocess labels at the embedding's positions; the embedding is fetched from its device only if needed."""
     if embedding is None or not config.postprocess.needs_embedding:
         return config.postprocess(labels, sampling=config.sampling)
-    return config.postprocess(labels, numpy_of(embedding), sampling=config.sampling)
+    vectors = numpy_of(embedding)
+
+    def measure(found: Labels) -> npt.NDArray[np.float64]:
+        return object_confidence(found, vectors, config.neighborhood)
+
+    return config.postprocess(labels, vectors, sampling=config.sampling, measure=measure)
 
 
 def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:
@@ -280,7 +502,7 @@ def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler) -> Label
 
 def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
     """Label what the network saw, and return it with all that the labels were made from."""
-    picture, given, embedding = seen
+    picture, given, embedding, scale = seen
     found, pairs = label(embedding, given, labeler)
     restored = restore(found, embedding, given, labeler.config)
     labels = relabel(picture.to_source_order(restored))
@@ -289,16 +511,40 @@ def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
         full = resize_labels(inside, picture.spatial_shape) if given is None else given
         inside = picture.to_source_order(full)
     axes = picture.source_axes.replace("C", "")
-    return Segmentation(labels, inside, embedding, pairs, labeler.config, axes)
+    return Segmentation(labels, inside, embedding, pairs, labeler.config, axes, picture, scale)
 
 
-def segmented(seen: Seen, labeler: Labeler) -> Labels:
-    """Return the labels alone, so that the embedding need not stay in memory."""
-    return analyzed(seen, labeler).labels
+def segmented(seen: Seen | Labels, labeler: Labeler) -> Labels:
+    """Return the labels alone, so that the embedding need not stay in memory; labels come back as they are."""
+    return seen if isinstance(seen, np.ndarray) else analyzed(seen, labeler).labels
+
+
+def labels_of_frames(
+    picture: Picture, label_frame: Callable[[Picture, Any], Labels], foreground: Any = None
+) -> Labels:
+    """Return the labels of a source: of each of its time points on its own, in the order of its axes.
+
+    Parameters
+    ----------
+    picture : Picture
+        From `image.open_picture`.
+    label_frame : callable
+        Returns the labels of one image, within a foreground.
+    foreground : array-like, optional
+        Where objects may be, of the labels' shape.
+    """
+    if "T" not in picture.axes:
+        return label_frame(picture, foreground)
+    place, given = picture.axes.replace("C", "").index("T"), None
+    if foreground is not None:
+        given = np.moveaxis(as_foreground(foreground, picture.label_shape), place, 0)
+    frames = range(picture.frame_count)
+    found = [label_frame(picture.frame(n), None if given is None else given[n]) for n in frames]
+    return np.stack(found, axis=place)
 
 
 def segmented_each(
-    prepare: Callable[[Any], Seen], labeler: Labeler, images: Iterable[Any], progress: Progress
+    prepare: Callable[[Any], Seen | Labels], labeler: Labeler, images: Iterable[Any], progress: Progress
 ) -> Iterator[Labels]:
     """Return the labels of images, lazily; the network works one image ahead.
 
@@ -312,7 +558,10 @@ def segmented_each(
 
 
 def _labels_of_each(
-    prepare: Callable[[Any], Seen], find: Callable[[Seen], Labels], images: Iterable[Any], progress: Progress
+    prepare: Callable[[Any], Seen | Labels],
+    find: Callable[[Seen | Labels], Labels],
+    images: Iterable[Any],
+    progress: Progress,
 ) -> Iterator[Labels]:
     with memory_reused(), closing(one_ahead(prepare, find, track(images, progress))) as found:
         yield from found
@@ -320,12 +569,15 @@ def _labels_of_each(
 
 def _check_sequence(images: Any) -> None:
     if isinstance(images, (str, os.PathLike)):
-        found = "path"
+        found, advice = "path", "put it in a list"
     elif len(shape := tuple(getattr(images, "shape", ()))) > 1:
-        found = f"array of shape {shape}"
+        found, advice = (
+            f"array of shape {shape}",
+            "put it in a list if it is one image; if it is a stack of images, pass list(stack)",
+        )
     else:
         return
-    raise InputError(f"segment_many takes a sequence of images, got one {found}; put it in a list")
+    raise InputError(f"segment_many takes a sequence of images, got one {found}; {advice}")
 
 
 def call_settings(
@@ -333,10 +585,16 @@ def call_settings(
     neighborhood: Neighborhood | None = None,
     clusterer: str | Clusterer | None = None,
     min_size: int | None = None,
-    scale: float | None = None,
+    scale: float | str | None = None,
+    diameter: float | str | None = None,
 ) -> ModelConfig:
     """Return a model's configuration with the settings of a call; None leaves the model's own."""
-    values: dict[str, Any] = {"neighborhood": neighborhood, "postprocess.min_size": min_size, "scale": scale}
+    values: dict[str, Any] = {
+        "neighborhood": neighborhood,
+        "postprocess.min_size": min_size,
+        "scale": scale,
+        "diameter": diameter,
+    }
     if clusterer is not None:
         name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)
         values |= {"clusterer": name, "clusterer_settings": settings}

@@ -7,7 +7,8 @@ are consecutive from 1 and ordered by first pixel in C order. Two pixels are nei
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.labels import Labels, Mask, Runs, ordered_runs, painted
 from pixel_embedded_affinity.labels import relabel as relabel
 
+logger = logging.getLogger(__name__)
+
 MERGE_RADII_BY = ("border", "similarity")
 """How `Postprocess` chooses the neighbor that a thin object joins."""
 
@@ -36,6 +39,8 @@ _Integers = NDArray[np.intp]
 _Floats = NDArray[np.float64]
 
 _SIZE, _SIMILARITY = integer(0), number(-1, 1)
+_SHARE = number(0, 1)
+_FEW = 5
 _SIZES, _RADII = list_of(_SIZE), list_of(number(0))
 
 
@@ -174,6 +179,54 @@ def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> L
     return painted(_kept(runs, np.bincount(target, minlength=count) > 0, target))
 
 
+def remove_uncertain(
+    labels: ArrayLike, confidence: ArrayLike, min_confidence: float = 0, *, noise_floor: float = 0
+) -> Labels:
+    """Turn objects of little confidence into background.
+
+    A network that is shown nothing but noise finds objects in it, all of which have little confidence. So if more than
+    five objects have a median confidence below `noise_floor`, none of them stays, and the log says so.
+
+    Parameters
+    ----------
+    labels : array-like of int
+        2D or 3D labels of any integer dtype, 0 = background.
+    confidence : array-like of float
+        One number per object in ascending order of labels, such as
+        `pixel_embedded_affinity.confidence.object_confidence` gives.
+    min_confidence : float
+        Least confidence that an object must have to stay, from 0 to 1.
+    noise_floor : float
+        Least median confidence of more than five objects, from 0 to 1; 0 keeps any.
+
+    Returns
+    -------
+    ndarray of int32
+        Labels without these objects.
+
+    Raises
+    ------
+    InputError
+        If `labels` are not labels, the confidences are not one per object, or a number is not one from 0 to 1.
+    """
+    least, floor = _SHARE(min_confidence, "min_confidence"), _SHARE(noise_floor, "noise_floor")
+    runs, found = ordered_runs(labels), np.asarray(confidence, dtype=np.float64)
+    # The runs number objects by their first pixel, the confidences by their label.
+    ids, first = np.unique(np.asarray(labels)[np.asarray(labels) > 0], return_index=True)
+    if found.shape != ids.shape:
+        raise InputError(
+            f"confidence of shape {found.shape} for {len(ids)} objects; expected one number per object"
+        )
+    kept = np.concatenate(([False], found[np.argsort(first)] >= least))
+    if len(ids) > _FEW and np.median(found) < floor:
+        text = (
+            "%d objects have a median confidence of %.2f, as in noise (noise_floor is %g): none of them stays"
+        )
+        logger.warning(text, len(ids), np.median(found), floor)
+        kept[:] = False
+    return painted(_kept(runs, kept))
+
+
 def remove_small(labels: ArrayLike, min_size: int) -> Labels:
     """Turn objects with fewer than `min_size` pixels into background.
 
@@ -276,6 +329,8 @@ class Postprocess(Settings, section="postprocess"):
     merge_radii_by : {"border", "similarity"}
         Which neighbor a thin object joins: the one with the longest common border, or the one with the most similar
         embedding, which `merge_thin` then needs.
+    min_confidence, noise_floor : float
+        For `remove_uncertain`, after all other steps, which needs the confidences; 0 for no such step.
 
     Raises
     ------
@@ -312,11 +367,22 @@ class Postprocess(Settings, section="postprocess"):
         choice(*MERGE_RADII_BY),
         "Which neighbor a thin object joins: of longest border, or most alike.",
     )
+    min_confidence: float = setting(0.0, _SHARE, "Objects of less confidence are removed.")
+    noise_floor: float = setting(
+        0.0,
+        _SHARE,
+        "If more than five objects have a lower median confidence, the image is noise, and none of them stays.",
+    )
 
     @property
     def needs_embedding(self) -> bool:
         """Whether objects are compared by their embeddings."""
-        return self.merge_similarity is not None or self._radii_by_similarity
+        return self.merge_similarity is not None or self._radii_by_similarity or self.needs_confidence
+
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether objects are removed by their confidences."""
+        return self.min_confidence > 0 or self.noise_floor > 0
 
     @property
     def _radii_by_similarity(self) -> bool:
@@ -324,7 +390,8 @@ class Postprocess(Settings, section="postprocess"):
 
     def without_embedding(self) -> Postprocess:
         """Return the same steps for labels that come without an embedding."""
-        return replace(self, merge_similarity=None, merge_radii_by="border")
+        plain = replace(self, merge_similarity=None, merge_radii_by="border")
+        return replace(plain, min_confidence=0.0, noise_floor=0.0)
 
     def __call__(
         self,
@@ -332,6 +399,7 @@ class Postprocess(Settings, section="postprocess"):
         embedding: ArrayLike | None = None,
         *,
         sampling: Sequence[float] | None = None,
+        measure: Callable[[Labels], ArrayLike] | None = None,
     ) -> Labels:
         """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel.
 
@@ -343,13 +411,15 @@ class Postprocess(Settings, section="postprocess"):
             Unit-length embedding ``(D, *spatial)``, where `needs_embedding`.
         sampling : sequence of float, optional
             Distance of neighboring pixels along each axis, see `merge_thin`.
+        measure : callable, optional
+            Gives the confidences of labels, for `remove_uncertain`, where `needs_confidence`.
 
         Raises
         ------
         InputError
-            If `labels` are not labels, or a step needs an embedding and there is none.
+            If `labels` are not labels, or a step needs an embedding or confidences and there are none.
         """
-        self._check_embedding(embedding)
+        self._check_embedding(embedding, measure)
         result = labels
         if self.merge_similarity is not None and embedding is not None:
             result = merge_alike(result, embedding, self.merge_similarity)
@@ -363,10 +433,20 @@ class Postprocess(Settings, section="postprocess"):
             result = fill_holes(result)
         if self.clear_border:
             result = clear_border(result)
+        if self.needs_confidence and measure is not None:
+            found = measure(relabel(result))
+            result = remove_uncertain(
+                relabel(result), found, self.min_confidence, noise_floor=self.noise_floor
+            )
         return result
 
-    def _check_embedding(self, embedding: ArrayLike | None) -> None:
-        if self.needs_embedding and embedding is None:
+    def _check_embedding(self, embedding: ArrayLike | None, measure: object) -> None:
+        if self.needs_confidence and measure is None:
+            raise InputError(
+                "min_confidence or noise_floor is above 0, but nothing measures confidences; give an embedding to "
+                "compare objects by, or set both to 0"
+            )
+        if self.needs_embedding and not self.needs_confidence and embedding is None:
             asking = "merge_similarity" if self.merge_similarity is not None else "merge_radii_by"
             plain = {"merge_similarity": None, "merge_radii_by": "'border'"}[asking]
             raise InputError(

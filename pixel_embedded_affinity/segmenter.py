@@ -18,6 +18,8 @@ from pixel_embedded_affinity.config.settings import read_settings, write_setting
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
+from pixel_embedded_affinity.image import Picture, open_picture
+from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, as_foreground
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
@@ -137,8 +139,11 @@ class Segmenter:
             If `threads` is not a number of threads.
         """
         # The very bytes that become weights are checked against the hash.
-        network, config = read_model(resolve(name, offline=offline), sha256=get_entry(name).sha256)
-        return cls(network, config, device=device, precision=precision, threads=threads)
+        entry = get_entry(name)
+        network, config = read_model(resolve(name, offline=offline), sha256=entry.sha256)
+        return cls(
+            network, config.with_values(entry.settings), device=device, precision=precision, threads=threads
+        )
 
     @classmethod
     def from_file(
@@ -184,8 +189,10 @@ class Segmenter:
             Probability above which a pixel is foreground.
         postprocess : Postprocess, optional
             What is done to the labels.
-        scale : float, optional
+        scale : float or "auto", optional
             Factor by which images are resized for the network, unless a call gives another one.
+        diameter : float or str, optional
+            Median diameter of the objects in the images, which says the scale, see `segment`.
         views : {1, 4, 8}, optional
             Number of views in which the network sees an image (test-time augmentation): 1, the image as it is; 4,
             also its flips; 8, also these transposed. With n views the network takes n times as long.
@@ -255,7 +262,7 @@ class Segmenter:
         ----------
         images, labels, **options
             See `pixel_embedded_affinity.tune.tune`: ``metric``, ``search``, ``foregrounds``, ``axes``,
-            ``progress``.
+            ``channel``, ``time``, ``series``, ``progress``.
 
         Returns
         -------
@@ -271,8 +278,13 @@ class Segmenter:
         image: Any,
         *,
         axes: str | None = None,
+        channel: int | str | None = None,
+        time: int | None = None,
+        series: int | None = None,
+        pixel_size: float | Sequence[float] | None = None,
         foreground: Any = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = "auto",
@@ -284,16 +296,29 @@ class Segmenter:
         ----------
         image : array-like or path
             Anything with ``shape``, ``dtype`` and indexing, of any integer, floating-point or boolean type.
-            A path is read as TIFF, PNG or JPEG. Never modified.
+            A path is read as TIFF, PNG, JPEG or OME-Zarr. Never modified.
         axes : str, optional
-            One letter per axis: ``"YX"``, ``"YXC"``, ``"CYX"``. Default: spatial axes, then the channels if
-            there is one more axis.
+            One letter per axis: ``"YX"``, ``"YXC"``, ``"CYX"``; with T for time points, which are labeled one by one.
+            Default: what a file declares; for an array, spatial axes, then the channels if there is one more axis.
+        channel : int or str, optional
+            The channel to take, by its number from 0, or by its name in the file. Default: all channels.
+        time : int, optional
+            The time point to take, from 0. Default: all.
+        series : int, optional
+            The image to take of a file that holds several, from 0. Default: there must be one.
+        pixel_size : float or sequence of float, optional
+            Size of a pixel in micrometers, one number or one per spatial axis, for tables and written labels. Default:
+            what the file declares.
         foreground : array-like, optional
             Where objects may be, of the image's spatial shape: bools, or numbers that are 0 and 1, or integers,
             where 0 is background. Default: the model's own foreground, or everywhere if it has none.
-        scale : float, optional
+        scale : float or "auto", optional
             Factor by which the image is resized for the network; the labels come back in the image's size.
-            Use it where your objects are larger or smaller than the model's training objects. Default: the model's.
+            Use it where your objects are larger or smaller than the model's training objects. ``"auto"`` finds it in
+            the image; for a volume, it compares the sizes of the voxels. Default: the model's.
+        diameter : float or str, optional
+            Instead of `scale`: the median diameter of your objects, in pixels of the image, or as a length such as
+            ``"12 um"`` where the size of a pixel is known.
         neighborhood : Neighborhood, optional
             Pairs of pixels for clustering. Default: the model's.
         clusterer : str or Clusterer, optional
@@ -308,8 +333,8 @@ class Segmenter:
         Returns
         -------
         numpy.ndarray
-            int32, the image's spatial shape and order of axes: 0 = background, objects 1..n in the order of
-            their first pixel.
+            int32, the image's shape and order of axes without channels: 0 = background, objects 1..n in the order of
+            their first pixel. Each of several time points has its own objects 1..n.
 
         Raises
         ------
@@ -318,25 +343,34 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
-        result = self.analyze(
-            image,
-            axes=axes,
-            foreground=foreground,
-            scale=scale,
-            neighborhood=neighborhood,
-            clusterer=clusterer,
-            tile=tile,
-            min_size=min_size,
-        )
-        return result.labels
+        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
+
+        def labels(frame: Picture, given: Any) -> Labels:
+            return self.analyze(
+                frame,
+                foreground=given,
+                scale=scale,
+                diameter=diameter,
+                neighborhood=neighborhood,
+                clusterer=clusterer,
+                tile=tile,
+                min_size=min_size,
+            ).labels
+
+        return pipeline.labels_of_frames(picture, labels, foreground)
 
     def analyze(
         self,
         image: Any,
         *,
         axes: str | None = None,
+        channel: int | str | None = None,
+        time: int | None = None,
+        series: int | None = None,
+        pixel_size: float | Sequence[float] | None = None,
         foreground: Any = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = "auto",
@@ -344,26 +378,44 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one image and also return what the labels were made from; parameters and errors as for `segment`.
 
+        Of several time points, `time` must choose one.
+
         Returns
         -------
         Segmentation
             The labels, and what they were made from.
         """
-        labeler = self._labeler(neighborhood, clusterer, min_size, scale)
+        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
+        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
         seen = pipeline.see(
-            self._embedder, image, labeler.config, axes=axes, foreground=foreground, tiling=as_tiling(tile)
+            self._embedder,
+            picture,
+            labeler.config,
+            foreground=foreground,
+            tiling=as_tiling(tile),
+            clusterer=labeler.clusterer,
         )
         return pipeline.analyzed(seen, labeler)
 
     def embed(
-        self, image: Any, *, axes: str | None = None, scale: float | None = None, tile: TileSize = "auto"
+        self,
+        image: Any,
+        *,
+        axes: str | None = None,
+        channel: int | str | None = None,
+        time: int | None = None,
+        series: int | None = None,
+        pixel_size: float | Sequence[float] | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
+        tile: TileSize = "auto",
     ) -> Embedding:
         """Run the network once; `cluster` then takes the embedding any number of times.
 
         Parameters
         ----------
-        image, axes, scale, tile
-            As for `segment`.
+        image, axes, channel, time, series, pixel_size, scale, diameter, tile
+            As for `segment`; of several time points, `time` must choose one.
 
         Returns
         -------
@@ -375,8 +427,9 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        config = pipeline.call_settings(self.config, scale=scale)
-        return pipeline.see(self._embedder, image, config, axes=axes, tiling=as_tiling(tile)).embedding
+        config = pipeline.call_settings(self.config, scale=scale, diameter=diameter)
+        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
+        return pipeline.see(self._embedder, picture, config, tiling=as_tiling(tile)).embedding
 
     def cluster(
         self,
@@ -420,7 +473,12 @@ class Segmenter:
         images: Iterable[Any],
         *,
         axes: str | None = None,
-        scale: float | None = None,
+        channel: int | str | None = None,
+        time: int | None = None,
+        series: int | None = None,
+        pixel_size: float | Sequence[float] | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = "auto",
@@ -435,7 +493,7 @@ class Segmenter:
         ----------
         images : iterable
             Arrays or paths, as for `segment`.
-        axes, scale, neighborhood, clusterer, tile, min_size
+        axes, channel, time, series, pixel_size, scale, diameter, neighborhood, clusterer, tile, min_size
             As for `segment`, the same for every image.
         progress : bool or callable
             True shows a bar; a callable is used as ``tqdm`` is.
@@ -453,10 +511,19 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
-        labeler = self._labeler(neighborhood, clusterer, min_size, scale)
-        tiling = as_tiling(tile)
-        prepare = partial(pipeline.see, self._embedder, config=labeler.config, axes=axes, tiling=tiling)
-        return pipeline.segmented_each(prepare, labeler, images, progress)
+        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
+        selection = Selection(axes, channel, time, series, pixel_size)
+        prepare = partial(pipeline.see, self._embedder, config=labeler.config, tiling=as_tiling(tile))
+
+        def prepared(image: Any) -> pipeline.Seen | Labels:
+            picture = self._opened(image, selection)
+            if "T" not in picture.axes:
+                return prepare(picture)
+            return pipeline.labels_of_frames(
+                picture, lambda frame, _: pipeline.segmented(prepare(frame), labeler)
+            )
+
+        return pipeline.segmented_each(prepared, labeler, images, progress)
 
     def segment_large(
         self,
@@ -464,8 +531,13 @@ class Segmenter:
         out: Any,
         *,
         axes: str | None = None,
+        channel: int | str | None = None,
+        time: int | None = None,
+        series: int | None = None,
+        pixel_size: float | Sequence[float] | None = None,
         foreground: Any = None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         tile: TileSize = 1152,
@@ -485,8 +557,8 @@ class Segmenter:
         Parameters
         ----------
         image : path or array-like
-            Path of a zarr array or of an uncompressed TIFF; or anything with ``shape``, ``dtype`` and slicing:
-            a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. If it has more than four
+            Path of an OME-Zarr, a zarr array or an uncompressed TIFF; or anything with ``shape``, ``dtype`` and
+            slicing: a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. If it has more than four
             million pixels, percentiles are taken from every k-th pixel along each axis.
         out : path or array
             A new path ending in ``.zarr``, ``.tif`` or ``.tiff``, which appears when all is done; or an array of
@@ -494,10 +566,12 @@ class Segmenter:
             of their first pixel.
         axes : str, optional
             Axes of the image: ``"YX"``, ``"YXC"`` or ``"CYX"``, with Z in front of Y for a model of volumes. Default:
-            what a TIFF declares, else the spatial axes, then the channels if there is one more axis.
+            what a file declares, else the spatial axes, then the channels if there is one more axis.
+        channel, time, series, pixel_size
+            As for `segment`; of several time points, `time` must choose one.
         foreground : array-like, optional
             As for `segment`, but anything with slicing, which is read in parts.
-        scale, neighborhood, clusterer, tile, min_size
+        scale, diameter, neighborhood, clusterer, tile, min_size
             As for `segment`.
         block : int or sequence of int, optional
             Length in pixels of the blocks, which are labeled one by one: one number or one per axis. The memory
@@ -533,10 +607,10 @@ class Segmenter:
 
         return segment_large(
             self._embedder,
-            self._labeler(neighborhood, clusterer, min_size, scale),
+            self._labeler(neighborhood, clusterer, min_size, scale, diameter),
             image,
             out,
-            axes=axes,
+            selection=Selection(axes, channel, time, series, pixel_size),
             foreground=foreground,
             tiling=as_tiling(tile),
             block=block,
@@ -546,13 +620,20 @@ class Segmenter:
             progress=progress,
         )
 
+    def _opened(self, image: Any, selection: Selection) -> Picture:
+        """Find out which part of a source is the image."""
+        return open_picture(
+            image, selection, channels=self.config.network.in_channels, ndim=self._embedder.ndim
+        )
+
     def _labeler(
         self,
         neighborhood: Neighborhood | None,
         clusterer: str | Clusterer | None,
         min_size: int | None,
-        scale: float | None = None,
+        scale: float | str | None = None,
+        diameter: float | str | None = None,
     ) -> pipeline.Labeler:
         """Return the clusterer and the checked settings of a call."""
-        config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale)
+        config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale, diameter)
         return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)

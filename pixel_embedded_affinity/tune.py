@@ -20,7 +20,8 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import Settings, leaves
 from pixel_embedded_affinity.geometry.tiling import Tiling
-from pixel_embedded_affinity.labels import Labels, as_labels, relabel
+from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.labels import Labels, as_labels, relabel, warn_of_mask
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
@@ -235,6 +236,9 @@ def tune(
     search: Search | None = None,
     foregrounds: Iterable[Any] | None = None,
     axes: str | None = None,
+    channel: int | str | None = None,
+    time: int | None = None,
+    series: int | None = None,
     progress: Progress = False,
 ) -> Tuning:
     """Find the inference settings that score surely better on a few labeled images.
@@ -266,8 +270,8 @@ def tune(
         The values to try. Default: ``Search()``.
     foregrounds : iterable, optional
         Foreground of each image, or None for the model's, as for `Segmenter.segment`.
-    axes : str, optional
-        Axes of the images, as for `Segmenter.segment`.
+    axes, channel, time, series
+        Which part of each source is the image, as for `Segmenter.segment`.
     progress : bool or callable
         True shows bars.
 
@@ -303,7 +307,8 @@ def tune(
     """
     measure = _measure(metric)
     values = _values(segmenter.config, Search() if search is None else search)
-    samples = _samples(segmenter, images, labels, foregrounds, axes, progress)
+    selection = Selection(axes, channel, time, series)
+    samples = _samples(segmenter, images, labels, foregrounds, selection, progress)
     if not any(sample.chooses_foreground for sample in samples):
         del values[_THRESHOLD]
     trials = _Trials(segmenter, samples, measure)
@@ -541,7 +546,7 @@ def _samples(
     images: Iterable[Any],
     labels: Iterable[Any],
     foregrounds: Iterable[Any] | None,
-    axes: str | None,
+    selection: Selection,
     progress: Progress,
 ) -> list[_Sample]:
     """Embed every image once."""
@@ -554,7 +559,7 @@ def _samples(
         )
     tasks = list(enumerate(zip(pictures, truths, inside), start=1))
     tracked = track(tasks, progress, desc="embedding")
-    samples = [_sample(segmenter, number, *parts, axes) for number, parts in tracked]
+    samples = [_sample(segmenter, number, *parts, selection) for number, parts in tracked]
     if not any(sample.truth.any() for sample in samples):
         raise InputError(f"the labels of all {len(samples)} images are empty; expected objects in some")
     return samples
@@ -567,14 +572,21 @@ def _listed(values: Any, name: str) -> list[Any]:
 
 
 def _sample(
-    segmenter: Tunable, number: int, image: Any, labels: Any, foreground: Any, axes: str | None
+    segmenter: Tunable, number: int, image: Any, labels: Any, foreground: Any, selection: Selection
 ) -> _Sample:
     try:
         seen = pipeline.see(
-            segmenter.embedder, image, segmenter.config, axes=axes, foreground=foreground, tiling=Tiling()
+            segmenter.embedder,
+            image,
+            segmenter.config,
+            selection=selection,
+            foreground=foreground,
+            tiling=Tiling(),
         )
         shape = seen.picture.to_source_order(np.empty(seen.picture.spatial_shape, np.bool_)).shape
-        return _Sample(seen, relabel(seen.picture.from_source_order(as_labels(labels, shape))))
+        truth = as_labels(labels, shape)
+        warn_of_mask(truth, f"the truth of image {number} of the images to tune on")
+        return _Sample(seen, relabel(seen.picture.from_source_order(truth)))
     except InputError as error:
         raise InputError(f"image {number} of the images to tune on: {error}") from error
 

@@ -240,7 +240,8 @@ def test_overlay_is_written_as_png_with_the_same_bytes_each_time(tmp_path: Path)
     ("image", "labels", "scale", "message"),
     [
         (np.zeros((3, 5)), LABELS, 1, r"\(3, 4\).*\(3, 5\)"),
-        (np.zeros((3, 4, 3)), LABELS, 1, r"\(C, \*spatial\)"),
+        (np.zeros((3, 5, 3)), LABELS, 1, r"\(C, \*spatial\)"),
+        (np.zeros((3, 5, 4)), LABELS, 1, r"\(3, 4\).*\(5, 4\)"),
         (np.zeros((2, 2, 3, 4)), LABELS, 1, "4 axes"),
         (np.full((3, 4), np.nan), LABELS, 1, "nan"),
         (np.zeros((3, 4)), LABELS.astype(float), 1, "float64"),

@@ -253,6 +253,16 @@ def test_difference_in_count_of_empty_images() -> None:
     assert metrics.difference_in_count(EMPTY + 1, EMPTY) == -1
 
 
+def test_splits_and_merges_of_neurons_cut_joined_and_missed() -> None:
+    truth = np.array([[1, 1, 1, 1, 0, 2, 2, 3, 3, 0, 4]])
+    found = np.array([[5, 5, 6, 7, 7, 8, 8, 8, 8, 9, 0]])
+    # 1 is in three pieces; 8 joins 2 and 3; 9 lies in the background, and 4 is not found: neither counts.
+    assert metrics.splits_and_merges(truth, found) == (2, 1)
+    # The other way round, half of 7 is not more than half of it.
+    assert metrics.splits_and_merges(found, truth) == (1, 1)
+    assert metrics.splits_and_merges(truth, truth) == metrics.splits_and_merges(EMPTY, EMPTY) == (0, 0)
+
+
 def test_evaluate_gives_the_values_of_the_single_functions() -> None:
     scores = metrics.evaluate(TRUTH, PREDICTION, thresholds=[0.3, 0.5, 0.65], ignore_background=True)
     quality = metrics.panoptic_quality(TRUTH, PREDICTION)
@@ -279,6 +289,8 @@ def test_evaluate_gives_the_values_of_the_single_functions() -> None:
         "voi_merge": merge,
         "voi": split + merge,
         "adapted_rand_error": metrics.adapted_rand_error(TRUTH, PREDICTION),
+        "false_splits": metrics.splits_and_merges(TRUTH, PREDICTION).splits,
+        "false_merges": metrics.splits_and_merges(TRUTH, PREDICTION).merges,
     }
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.normalize import KINDS, Normalization, normalize
+from pixel_embedded_affinity.normalize import KINDS, Contrast, Normalization, normalize, stretch_of
 
 
 def image(*shape: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -210,3 +212,80 @@ def test_missing_settings_mean_defaults_and_unknown_ones_are_refused() -> None:
 def test_what_is_no_finite_number_is_refused(value: object) -> None:
     with pytest.raises(InputError, match=r"normalization\.lower must be a finite number, got"):
         Normalization(lower=value)  # type: ignore[arg-type]
+
+
+# --- outliers and contrast --------------------------------------------------------------------------------
+
+
+def field(debris: float | None = None) -> Any:
+    """Noise around 100, with disks of 300 to 600 on a fifth of it, and perhaps a square of debris."""
+    random = np.random.default_rng(0)
+    values = random.normal(100, 5, (1, 100, 120))
+    values[0, 20:70, 10:60] = random.uniform(300, 600, (50, 50))
+    if debris is not None:
+        values[0, 90:98, 100:110] = debris
+    return values.astype(np.float32)
+
+
+@pytest.mark.parametrize("debris", [3000, 65535, 1e6])
+def test_debris_does_not_set_the_contrast(debris: float, caplog: pytest.LogCaptureFixture) -> None:
+    limits = Contrast(outlier_factor=4)
+    clean = normalize(field(), Normalization(), limits)
+    assert not caplog.records
+    dirty = normalize(field(debris), Normalization(), limits)
+    assert "0.67 % of the pixels are more than 4 times as bright" in caplog.text
+    np.testing.assert_allclose(dirty[0, :80], clean[0, :80], atol=0.02)
+    assert 1 < dirty.max() < 5
+    assert normalize(field(debris), Normalization())[0, :80].max() < 0.25
+
+
+def test_the_stretch_is_the_one_of_the_pixels_that_are_no_outliers() -> None:
+    values = field(9000)
+    low = np.percentile(values, 1)
+    middle = np.median(values)
+    bright = values[values > middle + 6 * 1.4826 * np.median(abs(values - middle))]
+    limit = low + 4 * (np.median(bright) - low)
+    found = stretch_of(values, Normalization(), Contrast(outlier_factor=4))
+    assert found.low == pytest.approx(low, rel=1e-6)
+    assert found.top == pytest.approx(limit, rel=1e-5)
+    assert found.high == pytest.approx(np.percentile(values[values <= limit], 99.8), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((1, 4, 5)), np.ones((1, 1, 1)), np.eye(30)[None] * 1000, field()]
+)
+def test_without_outliers_the_percentiles_stay(values: Any) -> None:
+    values = np.asarray(values, np.float32)
+    found = stretch_of(values, Normalization(), Contrast(outlier_factor=4))
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(values, (1, 99.8))))
+    assert found.top is None
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 7]), st.sampled_from([0, 50]))
+def test_outliers_do_not_depend_on_gain_and_offset(seed: int, gain: int, offset: int) -> None:
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 200, (1, 20, 20)).astype(np.float32)
+    values[0, :2, : random.integers(0, 20)] = 20000
+    limits = Contrast(outlier_factor=3)
+    one, other = (stretch_of(v, Normalization(), limits) for v in (values, gain * values + offset))
+    assert (one.top is None) == (other.top is None)
+    assert other.high == pytest.approx(gain * one.high + offset, rel=1e-5)
+
+
+def test_little_contrast_is_not_stretched() -> None:
+    values = np.array([[[100.0, 102.0, 104.0]]], np.float32)
+    plain = Normalization(lower=0, upper=100)
+    np.testing.assert_allclose(
+        normalize(values, plain, Contrast(min_contrast=40)), [[[0, 0.05, 0.1]]], atol=1e-6
+    )
+    np.testing.assert_allclose(normalize(values, plain, Contrast(min_contrast=4)), [[[0, 0.5, 1]]], atol=1e-6)
+    flat = np.full((1, 2, 2), 7, np.float32)
+    assert not normalize(flat, plain, Contrast(min_contrast=4)).any()
+
+
+@pytest.mark.parametrize(
+    "values", [{"outlier_factor": -1}, {"min_contrast": np.inf}, {"outlier_factor": "4"}]
+)
+def test_limits_that_cannot_be_are_refused(values: Any) -> None:
+    with pytest.raises(InputError, match=r"contrast\."):
+        Contrast(**values)

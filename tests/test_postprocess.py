@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.labels import relabel
@@ -15,7 +17,9 @@ from pixel_embedded_affinity.postprocess import (
     merge_fragments,
     merge_thin,
     remove_small,
+    remove_uncertain,
 )
+from pixel_embedded_affinity.testing import label_images
 
 
 def picture(text):
@@ -406,6 +410,8 @@ def test_without_settings_no_step_is_taken_and_settings_cannot_be_changed():
         "clear_border": False,
         "merge_similarity": None,
         "merge_radii_by": "border",
+        "min_confidence": 0.0,
+        "noise_floor": 0.0,
     }
     labels = picture("111110 101200 111110")
     np.testing.assert_array_equal(steps(labels), labels)
@@ -419,3 +425,52 @@ def test_unknown_settings_are_refused_with_the_valid_ones():
         InputError, match=r"min_sizes.*merge_sizes.*merge_radii.*min_size.*fill_holes.*clear_border"
     ):
         Postprocess.from_dict({"min_sizes": 3})
+
+
+# --- confidence -------------------------------------------------------------------------------------------
+
+
+def test_objects_of_little_confidence_are_removed_whatever_their_numbers():
+    labels = np.array([[7, 7, 0, 3], [0, 5, 5, 3]])
+    # In ascending order of labels: 3, 5, 7.
+    found = remove_uncertain(labels, [0.9, 0.2, 0.5], 0.5)
+    np.testing.assert_array_equal(found, [[1, 1, 0, 2], [0, 0, 0, 2]])
+    np.testing.assert_array_equal(remove_uncertain(labels, [0.9, 0.2, 0.5]), relabel(labels))
+
+
+@pytest.mark.parametrize(("count", "stays"), [(5, True), (6, False)])
+def test_many_objects_of_little_confidence_are_noise(count, stays, caplog):
+    labels = np.arange(count)[np.newaxis] + 1
+    found = remove_uncertain(labels, [0.3] * (count - 1) + [0.9], noise_floor=0.4)
+    assert found.max() == (count if stays else 0)
+    assert ("as in noise" in caplog.text) is not stays
+
+
+@given(label_images(max_side=6, max_labels=8), st.data())
+def test_what_stays_is_what_a_loop_over_the_objects_keeps(labels, data):
+    ids = [number for number in np.unique(labels) if number]
+    confidence = data.draw(st.lists(st.floats(0, 1), min_size=len(ids), max_size=len(ids)))
+    least, floor = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1))
+    noise = len(ids) > 5 and np.median(confidence) < floor
+    expected = np.zeros_like(labels)
+    for number, value in zip(ids, confidence, strict=True):
+        expected[(labels == number) & (value >= least) & (not noise)] = number
+    np.testing.assert_array_equal(
+        remove_uncertain(labels, confidence, least, noise_floor=floor), relabel(expected)
+    )
+
+
+def test_confidences_must_be_one_per_object():
+    with pytest.raises(InputError, match=r"shape \(1,\) for 2 objects"):
+        remove_uncertain([[1, 2]], [0.5], 0.5)
+
+
+def test_settings_of_confidence_need_something_that_measures_it():
+    for steps in (Postprocess(min_confidence=0.5), Postprocess(noise_floor=0.5)):
+        with pytest.raises(InputError, match="nothing measures confidences"):
+            steps([[1, 2]])
+        assert steps.without_embedding()([[1, 2]]).tolist() == [[1, 2]]
+    found = Postprocess(min_confidence=0.5)(
+        [[1, 2]], np.ones((1, 1, 2), np.float32), measure=lambda _: [0.4, 0.6]
+    )
+    assert found.tolist() == [[0, 1]]

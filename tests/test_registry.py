@@ -206,7 +206,9 @@ def test_a_broken_plug_in_is_left_out_of_the_formats_and_does_not_break_the_othe
 ) -> None:
     install("pea_broken", "", reader="broken = pea_broken:Missing")
     with caplog.at_level(logging.WARNING):
-        assert set(image_suffixes()) == {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
+        assert set(image_suffixes()) == {
+            *(".tif", ".tiff", ".btf", ".tf2", ".tf8", ".png", ".jpg", ".jpeg", ".zarr")
+        }
     assert "reader 'broken' is left out: the plug-in of reader 'broken'" in caplog.text
 
 

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from pixel_embedded_affinity import Neighborhood, Segmenter
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import write_labels
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.metrics import adapted_rand_error
+from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.tune import Search
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -126,3 +129,24 @@ def test_an_image_is_no_volume(volume_segmenter: Segmenter, volume: Array) -> No
         volume_segmenter.segment(volume[0])
     with pytest.raises(InputError, match="ndim is 3, but the neighborhood has 2 axes"):
         volume_segmenter.with_settings(neighborhood=Neighborhood.from_ranges([1, 3]))
+
+
+def test_a_position_of_a_strided_volume_gives_its_label_to_all_its_voxels() -> None:
+    network = NetworkConfig("sections_unet", in_channels=1, filters=(4, 4, 4, 4, 4), embedding_channels=4)
+    config = ModelConfig(
+        network=network,
+        neighborhood=Neighborhood.from_ranges([1, (1, 2, 2)], 6),
+        foreground_threshold=0.0,
+        clusterer="agglomeration",
+        clusterer_settings={"threshold": 0.999},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        segmenter = Segmenter(build_network(network), config, device="cpu", precision="float32")
+    embedding = segmenter.embed(np.random.default_rng(0).integers(0, 255, (3, 31, 40)).astype(np.uint8))
+    assert embedding.spatial_shape == (3, 16, 20)
+    labels = segmenter.cluster(embedding)
+    assert labels.shape == (3, 31, 40)
+    positions = labels[:, ::2, ::2]
+    np.testing.assert_array_equal(labels, positions.repeat(2, 1).repeat(2, 2)[:, :31])
+    assert positions.max() > 1

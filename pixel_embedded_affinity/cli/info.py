@@ -1,14 +1,19 @@
-"""``pea info``: what a bug report should say. Uses no network."""
+"""``pea info``: what a bug report should say, or what a file says about its images. Uses no network."""
 
 from __future__ import annotations
 
 import argparse
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import aligned, say
+from pixel_embedded_affinity.errors import readable
+from pixel_embedded_affinity.io.read import Source, list_series
+from pixel_embedded_affinity.io.readers.base import Series
+from pixel_embedded_affinity.io.selection import listed_channels
 from pixel_embedded_affinity.models.fetch import cache_folder, plan
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, get_entry, list_models
 from pixel_embedded_affinity.runtime.device import has_fast_bfloat16
@@ -22,14 +27,53 @@ Row = tuple[str, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``pea info`` has no arguments of its own."""
+    """Add the arguments of ``pea info``."""
+    text = "image files to describe: their series, axes, channels, type and pixel size"
+    parser.add_argument("files", metavar="FILE", nargs="*", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print versions, devices, the cache folder and which models are on this machine."""
+    """Describe files; without any, print versions, devices, the cache folder and which models are on this machine."""
+    if arguments.files:
+        say("\n\n".join(aligned(_file_rows(Path(file))) for file in arguments.files))
+        return 0
     models = [(f"model {name}", _place(name)) for name in list_models()]
     say(aligned([*_versions(), *_devices(), ("cache folder", str(cache_folder())), *models]))
     return 0
+
+
+def _file_rows(path: Path) -> list[Row]:
+    """What was understood of a file."""
+    rows = [("file", readable(str(path)))]
+    for number, series in enumerate(list_series(path)):
+        rows += _series_rows(number, series)
+    return rows
+
+
+def _series_rows(number: int, series: Series) -> list[Row]:
+    source = series.source
+    sizes, letters = source.pixel_size or {}, source.axes or "not declared"
+    lengths = " x ".join(map(str, source.values.shape))
+    rows = [
+        (f"series {number}", readable(series.name) or "-"),
+        ("  axes", f"{letters}, {lengths}"),
+        ("  type", str(source.values.dtype)),
+        ("  channels", readable(_channels(source))),
+        (
+            "  pixel size",
+            ", ".join(f"{axis} {sizes[axis]:.6g} um" for axis in sorted(sizes)) or "not declared",
+        ),
+    ]
+    rows += [("  resolutions", f"{series.levels}, of which the finest is used")] if series.levels > 1 else []
+    rows += [("  white is zero", "yes, so it is inverted")] if source.white is not None else []
+    rows += [("  palette", "yes, its colors are used")] if source.colors is not None else []
+    return rows
+
+
+def _channels(source: Source) -> str:
+    letter = "S" if "S" in source.axes else "C"
+    count = dict(zip(source.axes, source.values.shape)).get(letter, 1)
+    return listed_channels(count, source.channels) + (", the last one is alpha" if source.has_alpha else "")
 
 
 def _versions() -> list[Row]:

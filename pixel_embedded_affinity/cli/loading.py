@@ -131,7 +131,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, *, split: str) -> None:
     layout = parser.add_mutually_exclusive_group()
     recipe = "training recipe that says how the data lie and are split (default: the one named as the model)"
     layout.add_argument("--recipe", metavar="NAME_OR_FILE", help=recipe)
-    without = "how the data lie, where there is no recipe: folders, bbbc039, cvppp"
+    without = "how the data lie, where there is no recipe: folders, bbbc039, cvppp, ac3ac4"
     layout.add_argument("--layout", help=without)
     parts = "training, validation, test or all (default: %(default)s)"
     parser.add_argument("--split", default=split, help=parts)
@@ -154,6 +154,6 @@ def data_settings(arguments: argparse.Namespace) -> DataSettings:
     recipe = arguments.recipe or arguments.model
     if recipe is None:
         raise InputError(
-            "nothing says how the data lie; give --recipe, or --layout folders, bbbc039 or cvppp"
+            "nothing says how the data lie; give --recipe, or --layout folders, bbbc039, cvppp or ac3ac4"
         )
     return Recipe.from_file(recipe).data

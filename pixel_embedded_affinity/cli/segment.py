@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.cli import batch, inputs, records
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
+from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.runtime.progress import track
 
 if TYPE_CHECKING:
+    from pixel_embedded_affinity.image import Image, Picture
     from pixel_embedded_affinity.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -33,9 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("images")
-    group.add_argument("--axes", help="a letter per axis: YX, YXC, CYX (default: what the file declares)")
-    group.add_argument(
+    add_selection_arguments(parser)
+    parser.add_argument(
         "--tile",
         metavar="PIXELS",
         type=_tiling,
@@ -129,7 +132,7 @@ def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Pa
 
 def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
     """Do the jobs; return how many failed."""
-    maker = results_maker(arguments)
+    maker, selection = results_maker(arguments), given_selection(arguments)
     segmenter = load_segmenter(arguments)
     _try_out(segmenter)
     for name in {name for job in jobs for name in job.outputs}:
@@ -137,7 +140,7 @@ def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
         if check is not None:
             check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    done = [_attempt(segmenter, job, maker, arguments.axes, arguments.tile) for job in bar]
+    done = [_attempt(segmenter, job, maker, selection, arguments.tile) for job in bar]
     return done.count(False)
 
 
@@ -151,11 +154,11 @@ def _try_out(segmenter: Segmenter) -> None:
 
 
 def _attempt(
-    segmenter: Segmenter, job: batch.Job, maker: records.Maker, axes: str | None, tiling: Tiling
+    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
 ) -> bool:
     """Do a job; if it fails for any reason, say so and let the batch go on."""
     try:
-        _segment_file(segmenter, job, maker, axes, tiling)
+        _segment_file(segmenter, job, maker, selection, tiling)
     except Exception as error:
         logger.info("%s failed here:", job.image, exc_info=True)
         complain(f"pea: error: {readable(str(job.image))}: {_reason(error)}")
@@ -169,27 +172,63 @@ def _reason(error: Exception) -> str:
 
 
 def _segment_file(
-    segmenter: Segmenter, job: batch.Job, maker: records.Maker, axes: str | None, tiling: Tiling
+    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
 ) -> None:
-    from pixel_embedded_affinity.image import as_image
+    from pixel_embedded_affinity.image import open_picture
 
     source = maker.source(job.image)
     config = segmenter.config
-    image = as_image(job.image, axes=axes, channels=config.network.in_channels, ndim=config.ndim)
-    found = segmenter.analyze(image.values, axes=config.axes, tile=tiling)
-    # A gray image is shown and measured once, also if a model of three channels gets it three times.
-    shown = image.values if "C" in image.source_axes else image.values[0]
-    stored = image.to_source_order(found.labels)
-    result = Result(
-        found.labels, shown, stored, measure=lambda: found.table(intensity=shown), file=job.image.name
+    picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
+    found = (
+        _frames(segmenter, picture, tiling) if "T" in picture.axes else _result(segmenter, picture, tiling)
     )
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, source, {})
     for name, path in job.outputs.items():
-        EXPORTERS.build(name).write(path, result)
+        EXPORTERS.build(name).write(path, found)
     records.write_record(job.record, source, job.outputs)
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
+
+
+def _result(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
+    """Segment an image; the result has its spatial axes in their usual order, and labels to store in the file's."""
+    image = picture.image()
+    axes = segmenter.config.axes
+    found = segmenter.analyze(image.values, axes=axes, tile=tiling, pixel_size=image.pixel_size)
+    # A gray image is shown and measured once, also if a model of three channels gets it three times.
+    shown = image.values if "C" in image.source_axes and len(image.values) > 1 else image.values[0]
+    stored = image.to_source_order(found.labels)
+    measure = partial(found.table, shown, axes=axes if shown.ndim > stored.ndim else None)
+    axes, sizes = picture.axes.replace("C", ""), _stored_sizes(image)
+    return Result(found.labels, shown, stored, measure, axes, sizes, picture.name)
+
+
+def _stored_sizes(image: Image) -> tuple[float, ...] | None:
+    """Sizes of a pixel in the order of the file's axes."""
+    if image.pixel_size is None:
+        return None
+    letters = image.source_axes.replace("C", "")
+    sizes = dict(zip(SPATIAL[len(letters)], image.pixel_size, strict=True))
+    return tuple(sizes[letter] for letter in letters)
+
+
+def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
+    """Segment the time points of a file, each on its own; the table has a column of their numbers."""
+    import numpy as np
+
+    frames = [_result(segmenter, picture.frame(number), tiling) for number in range(picture.frame_count)]
+    axes = picture.axes.replace("C", "")
+    stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index("T"))
+    labels, shown = (np.stack([getattr(frame, name) for frame in frames]) for name in ("labels", "image"))
+
+    def measure() -> dict[str, Any]:
+        tables = [frame.table for frame in frames]
+        counts = [len(table["label"]) for table in tables]
+        columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        return {"frame": np.repeat(np.arange(len(tables)), counts), **columns}
+
+    return Result(labels, shown, stored, measure, axes, frames[0].pixel_size, picture.name)
 
 
 def _tiling(text: str) -> Tiling:

@@ -1,15 +1,17 @@
-"""A flag for each declared inference setting, for every command that segments."""
+"""A flag for each declared inference setting and each choice of an image, for every command that segments."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pixel_embedded_affinity.config.model import inference_leaves
 from pixel_embedded_affinity.config.settings import read_settings
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Check, Leaf
+from pixel_embedded_affinity.fields import Check, Leaf, leaves
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
 
 _OF_RANGES = ("neighborhood.directions", "neighborhood.strides")
 
@@ -47,12 +49,33 @@ def given_settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return [*([read_settings(arguments.settings)] if arguments.settings is not None else []), flags]
 
 
+def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each choice of a `Selection`: which part of the files is the image."""
+    group = parser.add_argument_group("images")
+    for leaf in leaves(Selection):
+        group.add_argument(leaf.flag, dest=leaf.key, **_form(leaf))
+
+
+def given_selection(arguments: argparse.Namespace, recipe: Selection = WHOLE) -> Selection:
+    """The choices of the flags; what they leave open is as in a recipe.
+
+    Raises
+    ------
+    InputError
+        If a value is not valid.
+    """
+    given = {leaf.key: getattr(arguments, leaf.key) for leaf in leaves(Selection)}
+    return replace(recipe, **{key: value for key, value in given.items() if value is not None})
+
+
 def _form(leaf: Leaf) -> dict[str, Any]:
     """The keywords of ``add_argument`` for a setting."""
     help_text = leaf.declared.help.replace("%", "%%")
     if isinstance(leaf.default, bool):
         return {"action": argparse.BooleanOptionalAction, "help": help_text}
     check = leaf.declared.check
+    if not check.what:
+        return {"help": help_text}
     return {"type": _parser(check), "metavar": "VALUE", "help": f"{help_text} ({check.what})"}
 
 

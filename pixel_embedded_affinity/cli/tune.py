@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.cli import loading
 from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
+from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
-    from pixel_embedded_affinity.data.layouts import Files
+    from pixel_embedded_affinity.data.layouts import DataSettings, Source
     from pixel_embedded_affinity.tune import Tuning
 
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea tune``."""
     loading.add_model_arguments(parser)
     loading.add_data_arguments(parser, split="training")
+    add_selection_arguments(parser)
     limit = "tune on N images, evenly spread over those of the split"
     parser.add_argument("--limit", metavar="N", type=int, help=limit)
     metric = "what is to be high: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
@@ -40,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pixel_embedded_affinity.data.layouts import find_files
 
     files = _spread(find_files(arguments.data, data, arguments.split), arguments.limit)
-    tuning = _tuned(arguments, files)
+    tuning = _tuned(arguments, data, files)
     tuning.segmenter.save_settings(arguments.output)
     if arguments.table is not None:
         tuning.write(arguments.table)
@@ -48,11 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tuned(arguments: argparse.Namespace, files: Sequence[Files]) -> Tuning:
+def _tuned(arguments: argparse.Namespace, data: DataSettings, files: Sequence[Source]) -> Tuning:
     from pixel_embedded_affinity.data.layouts import RAW, load
 
     segmenter = loading.load_segmenter(arguments)
-    examples = load(files, RAW, segmenter.config.network.in_channels)
+    config, selection = segmenter.config, given_selection(arguments, data.image)
+    examples = load(files, RAW, config.network.in_channels, ndim=config.ndim, selection=selection)
     labels = [example.labels for example in examples]
     return segmenter.tune(
         [example.image for example in examples],
@@ -64,7 +67,7 @@ def _tuned(arguments: argparse.Namespace, files: Sequence[Files]) -> Tuning:
     )
 
 
-def _spread(files: Sequence[Files], limit: int | None) -> list[Files]:
+def _spread(files: Sequence[Source], limit: int | None) -> list[Source]:
     """Take the first and others at equal distances, `limit` in all: images with similar names are often alike."""
     if limit is None or limit >= len(files):
         return list(files)

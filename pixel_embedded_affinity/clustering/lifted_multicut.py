@@ -25,7 +25,7 @@ class LiftedMulticut(CutSettings, section="lifted_multicut"):
 
     Parameters
     ----------
-    beta, smoothing, solver
+    beta, smoothing, solver, regions
         As for `Multicut`.
 
     Raises
@@ -51,7 +51,8 @@ class LiftedMulticut(CutSettings, section="lifted_multicut"):
                 f"{affinities.neighborhood!r} has no repulsive offset to lift; add longer ranges, "
                 "or use the clusterer 'multicut'"
             )
-        return region_graph(affinities, foreground, self.smoothing, lifted=True).clustered(self._cut)
+        graph = region_graph(affinities, foreground, self.smoothing, regions=self.regions, lifted=True)
+        return graph.clustered(self._cut)
 
     def _cut(self, graph: RegionGraph) -> NDArray[Any]:
         from bioimage_cpp.graph import lifted_multicut

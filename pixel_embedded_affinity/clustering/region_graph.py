@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.clustering.sections import Sums, edge_sums, section_regions
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import number, per_axis, setting
+from pixel_embedded_affinity.fields import choice, number, per_axis, setting
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, relabel
 
 _Integers = NDArray[np.intp]
@@ -30,6 +31,16 @@ def smoothing_field() -> Any:
     """Declare the setting ``smoothing``, which all clusterers of regions have."""
     what = "Standard deviation in pixels of the Gaussian on the map from which regions grow."
     return setting(1.0, per_axis(number(0)), what)
+
+
+REGIONS = ("watershed_cut", "sections")
+"""Ways to over-segment the foreground, see `region_graph`."""
+
+
+def regions_field() -> Any:
+    """Declare the setting ``regions``, which all clusterers of regions have."""
+    what = "How small regions grow: over the whole image, or in each section of a volume."
+    return setting("watershed_cut", choice(*REGIONS), what)
 
 
 class Edges(NamedTuple):
@@ -99,7 +110,12 @@ class RegionGraph:
 
 
 def region_graph(
-    affinities: Affinities, foreground: NDArray[Any] | None, smoothing: Smoothing, *, lifted: bool = False
+    affinities: Affinities,
+    foreground: NDArray[Any] | None,
+    smoothing: Smoothing,
+    *,
+    regions: str = "watershed_cut",
+    lifted: bool = False,
 ) -> RegionGraph:
     """Over-segment the foreground by a watershed, and connect the regions.
 
@@ -110,6 +126,11 @@ def region_graph(
     each pixel goes to the seed from which the weakest pair on the way is strongest. Pixels that no seed reaches form
     regions of their own. Objects thinner than the smoothing may lack a seed of their own.
 
+    With regions of sections, the seeds are the local minima of each section of a volume, and the regions grow within
+    the section, on the smoothed boundary map. Sections are worked on one by one, and no pair of pixels is kept: a
+    volume takes a tenth of the time and a small part of the memory. They suit borders several pixels wide, such as
+    membranes; watershed cuts place borders better where objects touch without a gap.
+
     Parameters
     ----------
     affinities : Affinities
@@ -118,14 +139,16 @@ def region_graph(
         True where regions may be; None for everywhere.
     smoothing : float or tuple of float
         Standard deviation in pixels of the Gaussian on the boundary map.
+    regions : {"watershed_cut", "sections"}
+        Whether regions grow over the whole image, or within each section of a volume.
     lifted : bool
         Whether the repulsive pairs on the neighborhood's strides are averaged as well.
 
     Returns
     -------
     RegionGraph
-        Regions are numbered by their total affinity, which does not depend on where they lie: solvers take the
-        regions of a flipped image in the same order.
+        The regions of a watershed cut are numbered by their total affinity, which does not depend on where they lie:
+        solvers take the regions of a flipped image in the same order. Regions of sections are numbered in order.
 
     Raises
     ------
@@ -143,6 +166,8 @@ def region_graph(
     shape = given.spatial_shape
     _check_axes(smoothing, len(shape))
     inside = np.ones(shape, bool) if foreground is None else as_foreground(foreground, shape)
+    if regions == "sections":
+        return _graph_of_sections(given, inside, smoothing, lifted)
     near = _pairs(given, inside, attractive=True)
     region, count = _numbered(_flooded(near, _minima(near, inside, smoothing)), near)
     borders = _edges(region, near, count)
@@ -150,6 +175,20 @@ def region_graph(
         return RegionGraph(inside, region, count, borders, _NO_EDGES)
     far = _pairs(given, inside, attractive=False)
     return RegionGraph(inside, region, count, borders, _edges(region, far, count))
+
+
+def _graph_of_sections(given: Affinities, inside: Mask, smoothing: Smoothing, lifted: bool) -> RegionGraph:
+    deviations = smoothing if isinstance(smoothing, tuple) else (smoothing,) * inside.ndim
+    region, count = section_regions(given, inside, deviations)
+    borders, far = (
+        _mean(edge_sums(given, inside, region, count, attractive=attractive)) if wanted else _NO_EDGES
+        for attractive, wanted in ((True, True), (False, lifted))
+    )
+    return RegionGraph(inside, region[inside], count, borders, far)
+
+
+def _mean(sums: Sums) -> Edges:
+    return Edges(sums.regions, sums.total / sums.length, sums.length)
 
 
 class _Pairs(NamedTuple):

@@ -12,8 +12,11 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.views import checked_views
 from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.normalize import Normalization
+from pixel_embedded_affinity.normalize import Contrast, Normalization
 from pixel_embedded_affinity.postprocess import Postprocess
+
+AUTO = "auto"
+"""The scale that says: find it in the image."""
 
 _MOST_CHANNELS = 65536
 """Far above any real network: it limits the memory that a hostile file can make us allocate."""
@@ -33,7 +36,8 @@ class NetworkConfig:
     Parameters
     ----------
     architecture : str
-        Name of the architecture: ``"residual_unet"``, ``"half_unet"``, or a name from another package.
+        Name of the architecture: ``"residual_unet"``, ``"half_unet"``, ``"sections_unet"``, or a name from another
+        package.
     in_channels : int
         Channels of the image.
     embedding_channels : int
@@ -144,9 +148,18 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         A pixel is foreground where the head's probability is above it.
     postprocess : Postprocess
         What is done to the labels afterwards.
-    scale : float
+    scale : float or "auto"
         Factor by which images are resized for the network and all that follows: ranges and sizes are in pixels
-        of the resized image. Labels come back in the image's size.
+        of the resized image. Labels come back in the image's size. ``"auto"`` finds the factor in each image, see
+        `pixel_embedded_affinity.scale.find_scale`.
+    diameter : float or str, optional
+        Median diameter of the objects in the images, in pixels, or as a length such as ``"12 um"`` where the size of a
+        pixel is known. It says the scale: images are resized so that their objects have the `object_diameter`.
+    object_diameter : float, optional
+        Median diameter in pixels of the objects that the model was trained on, as the network saw them.
+    usual_confidence : float
+        Mean confidence of objects in images that the model was made for. The search for the scale needs it, and the
+        warning about unlike images.
     views : {1, 4, 8, 16, 48}
         Number of views in which the network sees an image (test-time augmentation), see
         `pixel_embedded_affinity.geometry.views.geometries`; an image has up to 8.
@@ -156,6 +169,8 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         How the weights were made: recipe, seed, data, split, minutes, device.
     ndim : {2, 3}
         Spatial axes of the images. Default: as many as the neighborhood has.
+    contrast : Contrast
+        Limits of what the normalization stretches to full contrast.
     pixel_size : sequence of float, optional
         Size of a pixel along each spatial axis of the images that the model was trained on, in micrometers.
         Default: unknown.
@@ -196,10 +211,28 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
     postprocess: Postprocess = fields.setting(
         Postprocess, fields.part(Postprocess), "What is done to the labels.", inference=True
     )
-    scale: float = fields.setting(
+    scale: float | str = fields.setting(
         1.0,
-        fields.number(above=0, advice="0.5 halves the image for the network"),
-        "Factor by which images are resized for the network.",
+        fields.word_or(AUTO, fields.number(above=0, advice="0.5 halves the image for the network")),
+        "Factor by which images are resized for the network; auto finds it in each image.",
+        inference=True,
+    )
+    diameter: float | str | None = fields.setting(
+        None,
+        fields.optional(fields.length()),
+        "Median diameter of the objects in the images, which says the scale.",
+        inference=True,
+    )
+    object_diameter: float | None = fields.setting(
+        None,
+        fields.optional(fields.number(above=0)),
+        "Median diameter in pixels of the objects that the model was trained on.",
+        inference=True,
+    )
+    usual_confidence: float = fields.setting(
+        0.6,
+        fields.number(0, 1),
+        "Mean confidence of objects in images that the model was made for.",
         inference=True,
     )
     views: int = fields.setting(
@@ -213,6 +246,9 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
     description: str = fields.setting("", fields.text())
     provenance: dict[str, Any] = fields.setting({}, fields.table())
     ndim: int = fields.setting(None, fields.optional(fields.choice(2, 3)))
+    contrast: Contrast = fields.setting(
+        Contrast, fields.part(Contrast), "Limits of what is stretched to full contrast.", inference=True
+    )
     pixel_size: tuple[float, ...] | None = fields.setting(
         None, fields.optional(fields.list_of(fields.number(above=0)))
     )
@@ -228,6 +264,16 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         if self.pixel_size is not None and len(self.pixel_size) != ndim:
             raise InputError(f"pixel_size must be {ndim} numbers, one per axis, got {self.pixel_size}")
         checked_views(self.views, ndim, self.pixel_size)
+        if self.diameter is not None and self.object_diameter is None:
+            raise InputError(
+                f"diameter {self.diameter!r} needs the diameter of the model's own objects, which the model does not "
+                "say; set object_diameter, or give the scale"
+            )
+        if self.scale == AUTO and self.object_diameter is None and self.pixel_size is None:
+            raise InputError(
+                "scale 'auto' needs the diameter of the model's own objects, which the model does not say; set "
+                "object_diameter, or give the scale as a number"
+            )
 
     @property
     def axes(self) -> str:
@@ -248,16 +294,24 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         ----------
         values : mapping
             By name, such as ``"scale"``, or by dotted key, such as ``"postprocess.min_size"`` or
-            ``"clusterer_settings.repulsion"``. Another clusterer starts with its default settings.
+            ``"clusterer_settings.repulsion"``. Another clusterer starts with its default settings. A scale replaces
+            a diameter.
 
         Raises
         ------
         InputError
-            If a key names no inference setting, or a value is not valid.
+            If a key names no inference setting, a value is not valid, or there are both scale and diameter.
         """
         fields.refuse_unknown({key.partition(".")[0] for key in values}, SETTINGS, "the inference settings")
         if "clusterer" in values:
             values = {"clusterer_settings": {}, **values}
+        if values.get("scale") is not None and values.get("diameter") is not None:
+            raise InputError(
+                f"scale {values['scale']!r} and diameter {values['diameter']!r} were given, which say the same; "
+                "give one of them"
+            )
+        if values.get("scale") is not None:
+            values = {"diameter": None, **values}
         return super().with_values(values)
 
     def to_json(self) -> str:

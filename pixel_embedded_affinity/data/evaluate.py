@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.data.layouts import RAW, Example, Files, load_one
+from pixel_embedded_affinity.data.layouts import RAW, Example, Source, load_one
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.metrics import evaluate
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.segmenter import Segmenter
@@ -36,6 +37,8 @@ _HEADINGS = {
     "voi_split": "VOI split",
     "voi_merge": "VOI merge",
     "adapted_rand_error": "ARAND",
+    "false_splits": "splits",
+    "false_merges": "merges",
 }
 
 
@@ -47,15 +50,17 @@ class Prediction:
     labels: npt.NDArray[np.int32]
 
     def row(self) -> Row:
-        """The example's name and all values of `metrics.evaluate`."""
-        return {"name": self.example.name, **evaluate(self.example.labels, self.labels)}
+        """The example's name and all values of `metrics.evaluate`; of a volume, its VOI ignores the background."""
+        truth = self.example.labels
+        return {"name": self.example.name, **evaluate(truth, self.labels, ignore_background=truth.ndim == 3)}
 
 
 def evaluate_model(
     segmenter: Segmenter,
-    files: Iterable[Files | Example],
+    files: Iterable[Source | Example],
     *,
     foreground: str = "model",
+    selection: Selection = WHOLE,
     progress: Progress = False,
 ) -> list[Row]:
     """Segment images and compare the result with their labels.
@@ -64,38 +69,49 @@ def evaluate_model(
     ----------
     segmenter : Segmenter
         The model, with its settings.
-    files : iterable of Files or Example
+    files : iterable of Files, Stack or Example
         From `layouts.find_files`, read one at a time; or examples with raw images, loaded with `layouts.RAW`.
     foreground : {"model", "truth"}
         Whether the segmenter finds the foreground itself, as for a user, or gets the true labels' foreground, as in
         the paper's results on CVPPP.
+    selection : Selection
+        Which part of each image file is the image.
     progress : bool or callable
         True shows a bar.
 
     Returns
     -------
     list of dict
-        One row per image: ``"name"`` and the values of `metrics.evaluate`.
+        One row per image: ``"name"`` and the values of `metrics.evaluate`. For volumes, the variation of
+        information leaves out the background of the truth, as CREMI does.
 
     Raises
     ------
     InputError
         If there is no image, `foreground` is neither, or a file cannot be used.
     """
-    rows = [prediction.row() for prediction in predict(segmenter, files, foreground, progress)]
+    rows = [prediction.row() for prediction in predict(segmenter, files, foreground, progress, selection)]
     if not rows:
         raise InputError("nothing to evaluate: no image was given; expected at least one")
     return rows
 
 
 def predict(
-    segmenter: Segmenter, files: Iterable[Files | Example], foreground: str, progress: Progress = False
+    segmenter: Segmenter,
+    files: Iterable[Source | Example],
+    foreground: str,
+    progress: Progress = False,
+    selection: Selection = WHOLE,
 ) -> Iterator[Prediction]:
     """Segment examples one after the other; parameters and errors as for `evaluate_model`."""
     choice(*FOREGROUNDS)(foreground, "foreground")
     channels = segmenter.config.network.in_channels
     for entry in track(files, progress, desc="evaluating"):
-        example = entry if isinstance(entry, Example) else load_one(entry, RAW, channels)
+        example = (
+            entry
+            if isinstance(entry, Example)
+            else load_one(entry, RAW, channels, ndim=segmenter.config.ndim, selection=selection)
+        )
         given = example.labels > 0 if foreground == "truth" else None
         yield Prediction(
             example, segmenter.segment(example.image, axes=segmenter.config.axes, foreground=given)
@@ -133,7 +149,7 @@ def format_table(rows: Sequence[Row]) -> str:
     """Lay out the common measures as text: a line of headings, then one line for each row.
 
     The headings are as in the papers: SBD, BD (best Dice over true, and over predicted objects), DiC (difference in
-    count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND.
+    count), FG-Dice, AJI, PQ and F1 at IoU 0.5, mAP, VOI, ARAND, false splits and merges.
     """
     cells = [["image", *_HEADINGS.values()]]
     cells += [[str(row["name"]), *(f"{float(row[name]):.4f}" for name in _HEADINGS)] for row in rows]

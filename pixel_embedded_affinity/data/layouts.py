@@ -15,18 +15,19 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.data.outlines.base import outline_suffixes, read_outlines
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Settings, choice, list_of, number, setting, text
+from pixel_embedded_affinity.fields import Settings, choice, list_of, number, part, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.io.read import image_suffixes, read_image
-from pixel_embedded_affinity.labels import relabel
+from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
+from pixel_embedded_affinity.labels import relabel, warn_of_mask
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
 logger = logging.getLogger(__name__)
 
 LabelArray = npt.NDArray[np.int32]
 
-LAYOUTS = ("folders", "bbbc039", "cvppp")
+LAYOUTS = ("folders", "bbbc039", "cvppp", "ac3ac4")
 """Ways to arrange a data folder, see `DataSettings`."""
 
 SPLITS = ("training", "validation", "test", "all")
@@ -45,37 +46,51 @@ class DataSettings(Settings, section="data"):
 
     Parameters
     ----------
-    layout : {"folders", "bbbc039", "cvppp"}
+    layout : {"folders", "bbbc039", "cvppp", "ac3ac4"}
         ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings; or
         a list file. Labels may also be ROIs of ImageJ, GeoJSON of QuPath, or COCO. The others: the data sets as
         published.
     validation : sequence of str
-        Names of the images kept for validation (``"folders"`` and ``"cvppp"``; BBBC039 brings its own split).
+        Names of the images kept for validation (``"folders"`` and ``"cvppp"``; the others bring their own split).
     held_out : sequence of str
         Names of images used for neither training nor validation; for ``"folders"`` and ``"cvppp"`` they are the
         split ``"test"``.
     diameter : float
         Each training image is resized so that its median object has the area of a disk of this diameter in pixels;
         0 leaves the images as they are.
+    by_objects : float
+        How much more often a crowded image is drawn: an image of n objects has the weight ``n ** by_objects``.
+        0 draws all images equally often.
+    image : Selection
+        Which part of each image file is the image, such as its channel.
 
     Raises
     ------
     InputError
-        If the layout is unknown, a name is in both lists, `validation` is given for BBBC039, or the diameter is
-        negative.
+        If the layout is unknown, a name is in both lists, `validation` is given for a layout with its own split,
+        or a number is negative.
     """
 
     layout: str = setting("folders", choice(*LAYOUTS))
     validation: tuple[str, ...] = setting((), list_of(text()))
     held_out: tuple[str, ...] = setting((), list_of(text()))
     diameter: float = setting(0.0, number(0))
+    by_objects: float = setting(0.0, number(0))
+    image: Selection = setting(Selection, part(Selection))
 
     def _check_together(self) -> None:
         both = sorted(set(self.validation) & set(self.held_out))
         if both:
             raise InputError(f"data.validation and data.held_out share {both}; expected each name in one")
-        if self.layout == "bbbc039" and self.validation:
-            raise InputError("data.validation is given, but layout 'bbbc039' brings its own split; remove it")
+        if self.brings_split and self.validation:
+            raise InputError(
+                f"data.validation is given, but layout {self.layout!r} brings its own split; remove it"
+            )
+
+    @property
+    def brings_split(self) -> bool:
+        """Whether the layout itself says which images are for validation."""
+        return self.layout in ("bbbc039", "ac3ac4")
 
 
 @dataclass(frozen=True)
@@ -87,9 +102,9 @@ class Example:
     name : str
         The image's file name without its ending.
     image : numpy.ndarray
-        float32 (C, H, W).
+        float32 (C, *spatial).
     labels : numpy.ndarray
-        int32 (H, W): 0 = background, objects 1..n.
+        int32 (*spatial): 0 = background, objects 1..n.
     """
 
     name: str
@@ -106,43 +121,119 @@ class Files:
     labels: Path
     read_labels: Callable[[Path], LabelArray]
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that is read."""
+        return self.image, self.labels
 
-def load(files: Iterable[Files], normalization: Normalization, channels: int) -> list[Example]:
+
+@dataclass(frozen=True)
+class Stack:
+    """The files of one volume: the image and the labels of each section, in order."""
+
+    name: str
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that is read."""
+        return self.images + self.labels
+
+
+Source = Files | Stack
+
+
+def load(
+    files: Iterable[Source],
+    normalization: Normalization,
+    channels: int,
+    *,
+    ndim: int = 2,
+    selection: Selection = WHOLE,
+) -> list[Example]:
     """Read and check images and their labels.
 
     Parameters
     ----------
-    files : iterable of Files
+    files : iterable of Files or Stack
         From `find_files`.
     normalization : Normalization
         How intensities become network input; `RAW` keeps them.
     channels : int
         Channels of the model; `image.as_image` fits the images to them.
+    ndim : {2, 3}
+        Spatial axes of the model.
+    selection : Selection
+        Which part of each image file is the image.
 
     Raises
     ------
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_one(entry, normalization, channels) for entry in files]
+    return [load_one(entry, normalization, channels, ndim=ndim, selection=selection) for entry in files]
 
 
-def load_one(entry: Files, normalization: Normalization, channels: int) -> Example:
+def load_one(
+    entry: Source,
+    normalization: Normalization,
+    channels: int,
+    *,
+    ndim: int = 2,
+    selection: Selection = WHOLE,
+) -> Example:
     """Read and check an image and its labels, see `load`."""
+    if isinstance(entry, Stack):
+        if selection != WHOLE:
+            raise InputError(
+                f"{entry.name} lies section by section, and each file is a whole section; expected no choice of axes, "
+                "channel, time, series or pixel size; leave these choices out"
+            )
+        return _load_stack(entry, normalization, channels)
     try:
-        image = as_image(entry.image, channels=channels)
+        image = as_image(entry.image, channels=channels, ndim=ndim, selection=selection)
         values = normalize(image.values, normalization)
     except InputError as error:
         raise _naming(entry.image, error) from error
-    outlined = entry.labels.suffix.lower() in outline_suffixes()
-    shape = image.spatial_shape
-    labels = read_outlines(entry.labels, entry.image, shape) if outlined else entry.read_labels(entry.labels)
+    labels = _labels_of(entry, image.spatial_shape)
     if image.spatial_shape != labels.shape:
         raise InputError(
             f"image {str(entry.image)!r} has {image.spatial_shape} pixels, its labels {str(entry.labels)!r} "
             f"{labels.shape}; expected the same size"
         )
     return Example(entry.name, values, labels)
+
+
+def _labels_of(entry: Files, shape: tuple[int, ...]) -> LabelArray:
+    """Read the labels of an image of this shape."""
+    if entry.labels.suffix.lower() in outline_suffixes():
+        return read_outlines(entry.labels, entry.image, shape)
+    return entry.read_labels(entry.labels) if len(shape) == 2 else read_labels(entry.labels, ndim=len(shape))
+
+
+def _load_stack(entry: Stack, normalization: Normalization, channels: int) -> Example:
+    """Read the sections of a volume, put them together, and number its objects."""
+    image = as_image(_stacked(entry.images), channels=channels, ndim=3)
+    labels = _stacked(entry.labels)
+    if image.spatial_shape != labels.shape:
+        raise InputError(
+            f"the sections of {entry.name} have {image.spatial_shape[1:]} pixels, their labels {labels.shape[1:]}; "
+            "expected the same size"
+        )
+    return Example(entry.name, normalize(image.values, normalization), _as_labels(labels, entry.labels[0]))
+
+
+def _stacked(paths: Sequence[Path]) -> npt.NDArray[Any]:
+    """Read gray sections of one size into a volume."""
+    sections = [read_image(path) for path in paths]
+    for path, section in zip(paths, sections):
+        if section.ndim != 2 or section.shape != sections[0].shape:
+            raise InputError(
+                f"section {str(path)!r} has shape {section.shape}; expected gray sections of one size, as "
+                f"{paths[0].name} with {sections[0].shape}"
+            )
+    return np.stack(sections)
 
 
 def of_diameter(example: Example, diameter: float) -> Example:
@@ -181,7 +272,7 @@ _REMEDIES = {
 }
 
 
-def find_files(directory: str | Path, settings: DataSettings, split: str) -> list[Files]:
+def find_files(directory: str | Path, settings: DataSettings, split: str) -> list[Source]:
     """List the files of one split, sorted by name.
 
     Parameters
@@ -208,36 +299,38 @@ def find_files(directory: str | Path, settings: DataSettings, split: str) -> lis
         raise InputError(
             f"no {split} images in {str(folder)!r} (layout {settings.layout!r}); {_REMEDIES[split]}"
         )
-    for file in (file for entry in files for file in (entry.image, entry.labels)):
+    for file in (file for entry in files for file in entry.paths):
         if not file.is_file():
             raise InputError(f"no file {str(file)!r}; expected an image and a label file per example")
     return sorted(files, key=lambda entry: entry.name)
 
 
-def read_labels(path: Path) -> LabelArray:
+def read_labels(path: Path, *, ndim: int = 2) -> LabelArray:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
-    A palette PNG gives its palette indices, not its colors. Floating-point values are accepted if all are whole.
+    A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
+    accepted if all are whole. The log warns of what looks like a binary mask.
 
     Parameters
     ----------
     path : Path
         TIFF or PNG with one value per pixel: 0 for background, another number per object.
+    ndim : {2, 3}
+        Number of axes; the pages of a TIFF are the sections of a volume.
 
     Raises
     ------
     InputError
-        If the image is a JPEG, which changes values, or in color, or a value is negative, fractional, NaN or
-        infinite; the message names the file.
+        If the image is a JPEG, which changes values, or in color, or has another number of axes, or a value is
+        negative, fractional, NaN or infinite; the message names the file.
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
-    values = read_image(path)
-    if path.suffix.lower() == ".png":
-        values = _palette_index(path, values)
-    if values.ndim != 2:
+    values = read_stored(path)
+    if values.ndim != ndim:
+        expected = "(H, W)" if ndim == 2 else "(D, H, W)"
         raise InputError(
-            f"label image {str(path)!r} has shape {values.shape}; expected (H, W), one number per pixel; "
+            f"label image {str(path)!r} has shape {values.shape}; expected {expected}, one number per pixel; "
             "colors are not labels, except as a palette PNG"
         )
     return _as_labels(values, path)
@@ -250,6 +343,7 @@ def _as_labels(values: npt.NDArray[Any], path: Path) -> LabelArray:
                 f"label image {str(path)!r} holds fractions, NaN or infinite values; expected whole numbers"
             )
         values = values.astype(np.int64)
+    warn_of_mask(values, f"label image {str(path)!r}")
     try:
         return relabel(values.astype(np.uint8) if values.dtype == bool else values)
     except InputError as error:
@@ -260,14 +354,6 @@ def _naming(path: Path, error: InputError) -> InputError:
     """The same error, with the file's name in its message."""
     message = str(error)
     return InputError(message if str(path) in message else f"{str(path)!r}: {message}")
-
-
-def _palette_index(path: Path, colors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the indices of a palette PNG; for another PNG, return `colors`."""
-    from PIL import Image
-
-    with Image.open(path, formats=["PNG"]) as picture:
-        return np.array(picture) if picture.mode == "P" else colors
 
 
 def _folders(folder: Path, settings: DataSettings, split: str) -> list[Files]:
@@ -375,8 +461,59 @@ def _cvppp(folder: Path, settings: DataSettings, split: str) -> list[Files]:
     return _split_by_name(files, settings, split) if files else []
 
 
-_Finder = Callable[[Path, DataSettings, str], list[Files]]
-_LAYOUTS: dict[str, _Finder] = {"folders": _folders, "bbbc039": _bbbc039, "cvppp": _cvppp}
+_SECTIONS = {
+    "training": (("train", 0, 80),),
+    "validation": (("train", 80, 100),),
+    "test": (("ac3", 0, 150),),
+}
+"""The parts of AC3/AC4: prefix of the names, first section, and end."""
+
+
+def _ac3ac4(folder: Path, settings: DataSettings, split: str) -> list[Stack]:
+    """Find the sections of AC4, named ``train-input_0000.tif``, and of AC3, named ``ac3_input_0000.tif``, anywhere.
+
+    AC4's sections 0 to 79 are for training, 80 to 99 for validation; AC3 is the test.
+    """
+    parts = _SECTIONS[split] if split != "all" else [part for parts in _SECTIONS.values() for part in parts]
+    stacks = [_sections(folder, *part) for part in parts]
+    return [stack for stack in stacks if stack.name not in settings.held_out]
+
+
+def _sections(folder: Path, prefix: str, first: int, end: int) -> Stack:
+    """Find consecutive sections and their labels."""
+    separator = "-" if prefix == "train" else "_"
+    images, labels = (
+        _numbered(folder, f"{prefix}{separator}{kind}", first, end) for kind in ("input", "labels")
+    )
+    return Stack(f"{'ac4' if prefix == 'train' else 'ac3'}_{first:03d}-{end - 1:03d}", images, labels)
+
+
+def _numbered(folder: Path, stem: str, first: int, end: int) -> tuple[Path, ...]:
+    """The files ``stem_0000.tif``, ... of some numbers, each once, in any folder below."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob(f"{stem}_[0-9][0-9][0-9][0-9].tif")):
+        if path.name in found:
+            raise InputError(
+                f"{str(path)!r} and {str(found[path.name])!r} are the same section; expected one file"
+            )
+        found[path.name] = path
+    names = [f"{stem}_{number:04d}.tif" for number in range(first, end)]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(
+            f"no section {missing[0]!r} in {str(folder)!r} or a folder below ({len(missing)} of {len(names)} missing); "
+            "expected AC3 and AC4 as published, one TIFF for each section"
+        )
+    return tuple(found[name] for name in names)
+
+
+_Finder = Callable[[Path, DataSettings, str], Sequence[Source]]
+_LAYOUTS: dict[str, _Finder] = {
+    "folders": _folders,
+    "bbbc039": _bbbc039,
+    "cvppp": _cvppp,
+    "ac3ac4": _ac3ac4,
+}
 
 
 def _read_color_code(path: Path) -> LabelArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +22,18 @@ class Result:
     Attributes
     ----------
     labels : numpy.ndarray
-        int32 ``(Y, X)`` or ``(Z, Y, X)``: 0 = background, objects 1..n.
+        int32 ``(Y, X)`` or ``(Z, Y, X)``, of a time-lapse with T in front: 0 = background, objects 1..n.
     image : numpy.ndarray
         float32, the values of the image before normalization: the shape of `labels`, or with channels first.
     stored_labels : numpy.ndarray
         The labels with the axes in the order of the image file.
     measure : callable
         Returns the `table`.
+    axes : str or None
+        Letters of the axes of `stored_labels`; None means ``"YX"`` or ``"ZYX"``. With T in front, labels and image hold
+        the frames of a time-lapse: labels are ``(T, Y, X)``, and the image has T in front, too.
+    pixel_size : tuple of float or None
+        Size of a pixel along each spatial axis of `axes` in their order, in micrometers; None if not known.
     file : str
         Name of the image file.
     """
@@ -37,12 +42,21 @@ class Result:
     image: npt.NDArray[np.float32]
     stored_labels: npt.NDArray[np.int32]
     measure: Callable[[], dict[str, npt.NDArray[Any]]]
+    axes: str | None = None
+    pixel_size: tuple[float, ...] | None = None
     file: str = ""
 
     @cached_property
     def table(self) -> dict[str, npt.NDArray[Any]]:
         """Columns with one row per object, see `Segmentation.table`; measured when first asked for."""
         return self.measure()
+
+    def frames(self) -> Iterator[tuple[int | None, npt.NDArray[np.int32]]]:
+        """Give each time point's number, from 0, and its stored labels; of an image, None and its labels."""
+        if self.axes is None or "T" not in self.axes:
+            yield None, self.stored_labels
+        else:
+            yield from enumerate(np.moveaxis(self.stored_labels, self.axes.index("T"), 0))
 
 
 class Exporter(Protocol):

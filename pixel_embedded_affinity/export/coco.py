@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,16 @@ class Coco:
 
     def write(self, path: Path, result: Result) -> None:
         """Write an annotation for each object."""
-        write_coco(path, {result.file: result.stored_labels})
+        write_coco(path, images_of(result))
+
+
+def images_of(result: Result) -> dict[str, npt.NDArray[np.int32]]:
+    """Return the labels by file name; each frame of a time-lapse is an image, such as ``NAME_t0000.tif``."""
+    file = PurePath(result.file)
+    return {
+        result.file if number is None else f"{file.stem}_t{number:04}{file.suffix}": labels
+        for number, labels in result.frames()
+    }
 
 
 def write_coco(

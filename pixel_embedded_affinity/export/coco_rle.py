@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pixel_embedded_affinity.export.base import Result, refuse_volumes
-from pixel_embedded_affinity.export.coco import write_coco
+from pixel_embedded_affinity.export.coco import images_of, write_coco
 
 
 class CocoRle:
@@ -20,4 +20,4 @@ class CocoRle:
 
     def write(self, path: Path, result: Result) -> None:
         """Write an annotation for each object."""
-        write_coco(path, {result.file: result.stored_labels}, segmentation="rle")
+        write_coco(path, images_of(result), segmentation="rle")

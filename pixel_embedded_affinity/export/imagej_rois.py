@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ class ImagejRois:
         _roifile()
 
     def write(self, path: Path, result: Result) -> None:
-        """Write a region for each object."""
-        write_imagej_rois(path, result.stored_labels)
+        """Write a region for each object; of a time-lapse, each lies on its frame."""
+        _write(path, result.frames())
 
 
 def write_imagej_rois(path: str | os.PathLike[str], labels: Any) -> None:
@@ -57,18 +58,33 @@ def write_imagej_rois(path: str | os.PathLike[str], labels: Any) -> None:
     MissingDependencyError
         If the package roifile is missing.
     """
+    _write(path, [(None, labels)])
+
+
+def _write(path: str | os.PathLike[str], frames: Iterable[tuple[int | None, Any]]) -> None:
+    """Write the regions of an image, or of the numbered frames of a time-lapse."""
     module = _roifile()
-    objects = pieces_by_label(labels)
+    with atomic_path(path, (".zip",)) as temporary, zipfile.ZipFile(temporary, "w") as file:
+        for number, labels in frames:
+            for label, pieces in _within_reach(pieces_by_label(labels)).items():
+                region = _region(module, label, pieces)
+                if number is not None:
+                    # ImageJ counts frames from 1; 0 is every frame.
+                    region.t_position = number + 1
+                    region.name = f"{number + 1:04}-{label}"
+                name = zipfile.ZipInfo(f"{region.name}.roi")
+                file.writestr(name, region.tobytes(), zipfile.ZIP_DEFLATED)
+
+
+def _within_reach(objects: dict[int, list[Polygon]]) -> dict[int, list[Polygon]]:
+    """Return the objects; refuse those that no region can hold."""
     farthest = max((int(polygon.shell.max()) for pieces in objects.values() for polygon in pieces), default=0)
     if farthest > FARTHEST:
         raise InputError(
             f"an object reaches coordinate {farthest}; ROIs of ImageJ end at {FARTHEST}; write the labels as TIFF, or "
             "as GeoJSON, or cut the image into parts"
         )
-    with atomic_path(path, (".zip",)) as temporary, zipfile.ZipFile(temporary, "w") as file:
-        for label, pieces in objects.items():
-            name = zipfile.ZipInfo(f"{label}.roi")
-            file.writestr(name, _region(module, label, pieces).tobytes(), zipfile.ZIP_DEFLATED)
+    return objects
 
 
 def _roifile() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import as_labels
@@ -23,10 +25,16 @@ class Labels:
 
     def write(self, path: Path, result: Result) -> None:
         """Write the labels with the axes of the image file."""
-        write_labels(path, result.stored_labels)
+        write_labels(path, result.stored_labels, axes=result.axes, pixel_size=result.pixel_size)
 
 
-def write_labels(path: str | os.PathLike[str], labels: Any) -> None:
+def write_labels(
+    path: str | os.PathLike[str],
+    labels: Any,
+    *,
+    axes: str | None = None,
+    pixel_size: float | Sequence[float] | None = None,
+) -> None:
     """Write labels as a TIFF, without loss.
 
     The type is uint16 if all labels are below 65,536, else uint32. The file is compressed by zlib without a predictor,
@@ -39,17 +47,28 @@ def write_labels(path: str | os.PathLike[str], labels: Any) -> None:
         A name ending in ``.tif`` or ``.tiff`` in an existing folder; a file there is replaced, at once and
         whole.
     labels : array-like of integers
-        Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background. Never modified.
+        Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; with `axes`, also of a time-lapse. Never modified.
+    axes : str, optional
+        A letter per axis, such as ``"TYX"`` for a time-lapse. Default: ``"YX"`` or ``"ZYX"``.
+    pixel_size : float or sequence of float, optional
+        Size of a pixel in micrometers, one number or one per spatial axis in their order. The file then has a
+        resolution, which other programs read; the distance of planes is in its description.
 
     Raises
     ------
     InputError
-        If the labels are not integers, negative, beyond 32 bits, empty or neither 2D nor 3D, or the path
-        does not fit.
+        If the labels are not integers, negative, beyond 32 bits, empty or neither 2D nor 3D, the axes or the size do
+        not fit them, or the path does not fit.
     """
     import tifffile
 
-    array = as_labels(labels)
+    array = as_labels(labels, frames=axes is not None and "T" in axes)
+    letters = "ZYX"[-array.ndim :] if axes is None else axes
+    if len(letters) != array.ndim or len(set(letters)) != array.ndim:
+        raise InputError(
+            f"axes={axes!r} for labels of shape {array.shape}; expected a letter per axis, each once"
+        )
+    sizes = _sizes(letters, pixel_size)
     highest = int(array.max())
     if highest > np.iinfo(np.uint32).max:
         raise InputError(
@@ -63,6 +82,22 @@ def write_labels(path: str | os.PathLike[str], labels: Any) -> None:
             photometric="minisblack",
             compression="zlib",
             predictor=False,
-            metadata={"axes": "ZYX"[-array.ndim :]},
+            metadata={"axes": letters, **({"unit": "um", "spacing": sizes["Z"]} if "Z" in sizes else {})},
             software=MARK,
+            **_resolution(sizes),
         )
+
+
+def _sizes(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, float]:
+    """Sizes of a pixel by the letter of the axis; none where they are not known."""
+    if pixel_size is None:
+        return {}
+    spatial = axes.replace("T", "")
+    return dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))
+
+
+def _resolution(sizes: dict[str, float]) -> dict[str, Any]:
+    """Arguments of tifffile: pixels per centimeter."""
+    if not {"X", "Y"} <= set(sizes):
+        return {}
+    return {"resolution": (1e4 / sizes["X"], 1e4 / sizes["Y"]), "resolutionunit": "CENTIMETER"}

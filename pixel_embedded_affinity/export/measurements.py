@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,20 +105,20 @@ def means(objects: Objects, channel: npt.NDArray[np.float32]) -> Floats:
 
 def shapes(objects: Objects) -> Columns:
     """Return the columns that describe the form of each object; `table.object_table` lists them."""
-    boxes = bounds(objects)
-    sizes = [stop - start for start, stop in boxes]
-    covariance = _covariances(objects, [start for start, _ in boxes])
-    variances = np.clip(np.linalg.eigvalsh(covariance), 0, None)
-    # The axes of the ellipse, in 3D of the ellipsoid, that has the same variances.
-    axes = np.sqrt(4 * (objects.ndim + 2) * variances)
-    columns: Columns = {"axis_major_length": axes[:, -1], "axis_minor_length": axes[:, 0]}
-    columns["extent"] = objects.area / np.prod(sizes, axis=0)
+    covariance = _covariances(objects)
+    columns = _axes(covariance)
+    columns["extent"] = objects.area / np.prod([stop - start for start, stop in bounds(objects)], axis=0)
     if objects.ndim == 2:
-        columns["eccentricity"] = _eccentricity(variances)
+        columns["eccentricity"] = _eccentricity(covariance)
         columns["orientation"] = _orientation(covariance)
         columns["perimeter"] = _perimeter(objects)
         columns["solidity"] = objects.area / _convex_area(objects)
     return columns
+
+
+def axis_lengths(objects: Objects, sizes: Sequence[float]) -> Columns:
+    """Return the columns ``axis_major_length`` and ``axis_minor_length`` in the unit of the pixels' sizes per axis."""
+    return _axes(_covariances(objects) * np.outer(sizes, sizes))
 
 
 def intensities(objects: Objects, channel: npt.NDArray[np.float32], means: Floats) -> Columns:
@@ -153,14 +153,15 @@ def _per_object(function: np.ufunc, objects: Objects) -> Callable[[npt.NDArray[A
 # --- moments ----------------------------------------------------------------------------------------------
 
 
-def _covariances(objects: Objects, origins: list[Integers]) -> Floats:
+def _covariances(objects: Objects) -> Floats:
     """Return the covariance of the coordinates of each object's pixels, ``(n, ndim, ndim)``.
 
     Coordinates start at the object's own box: so all sums are of whole numbers, and exact unless an object is huge.
     """
     count = objects.lengths
     *others, last = (
-        start - origin[objects.rows] for start, origin in zip(objects.starts(), origins, strict=True)
+        start - origin[objects.rows]
+        for start, (origin, _) in zip(objects.starts(), bounds(objects), strict=True)
     )
     line = count * last + count * (count - 1) // 2
     square = count * last**2 + last * count * (count - 1) + (count - 1) * count * (2 * count - 1) // 6
@@ -177,8 +178,19 @@ def _covariances(objects: Objects, origins: list[Integers]) -> Floats:
     return result
 
 
-def _eccentricity(variances: Floats) -> Floats:
-    least, most = variances.T
+def _variances(covariance: Floats) -> Floats:
+    """Return the variances along the axes of each object's ellipse or ellipsoid, ascending, ``(n, ndim)``."""
+    return np.asarray(np.clip(np.linalg.eigvalsh(covariance), 0, None))
+
+
+def _axes(covariance: Floats) -> Columns:
+    """Return the axes of the ellipse, in 3D of the ellipsoid, that has the same variances."""
+    lengths = np.sqrt(4 * (covariance.shape[-1] + 2) * _variances(covariance))
+    return {"axis_major_length": lengths[:, -1], "axis_minor_length": lengths[:, 0]}
+
+
+def _eccentricity(covariance: Floats) -> Floats:
+    least, most = _variances(covariance).T
     ratio = np.divide(least, most, out=np.ones_like(most), where=most > 0)
     return np.asarray(np.sqrt(1 - ratio))
 

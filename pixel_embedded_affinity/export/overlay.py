@@ -43,7 +43,7 @@ class Overlay:
     """Exporter that calls `write_overlay`."""
 
     suffix = "_overlay.png"
-    help = "outlines on the image"
+    help = "outlines on the image; the frames of a time-lapse below each other"
 
     def check(self, ndim: int) -> None:
         """Refuse volumes."""
@@ -51,10 +51,20 @@ class Overlay:
 
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""
-        write_overlay(path, result.image, result.labels)
+        if result.axes is not None and "T" in result.axes:
+            frames = zip(result.image, result.labels, strict=True)
+            _write_picture(path, np.concatenate([_of_result(image, labels) for image, labels in frames]))
+        else:
+            _write_picture(path, _of_result(result.image, result.labels))
 
 
-def render_overlay(image: Any, labels: Any, *, scale: int = 1) -> npt.NDArray[np.uint8]:
+def _of_result(image: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
+    return render_overlay(image, labels, axes="CYX" if image.ndim == 3 else None)
+
+
+def render_overlay(
+    image: Any, labels: Any, *, axes: str | None = None, scale: int = 1
+) -> npt.NDArray[np.uint8]:
     """Draw labels over an image.
 
     The image is stretched between its percentiles 1 and 99.8. Each object gets a translucent fill, and an outline of
@@ -63,11 +73,14 @@ def render_overlay(image: Any, labels: Any, *, scale: int = 1) -> npt.NDArray[np
 
     Parameters
     ----------
-    image : array-like
-        Shape ``(Y, X)`` or ``(C, Y, X)``: three channels are red, green and blue; for any other number, the picture
-        shows their mean.
+    image : path or array-like
+        An image as `Segmenter.segment` takes it, such as a path or an array ``(Y, X)`` or ``(Y, X, C)``; also
+        ``(C, Y, X)``, which the labels tell apart. Three channels are red, green and blue; for any other number, the
+        picture shows their mean.
     labels : array-like of integers
         Shape ``(Y, X)``, 0 = background.
+    axes : str, optional
+        A letter per axis of the image, as for `Segmenter.segment`.
     scale : int
         Enlargement: each pixel becomes `scale` x `scale` pixels, the outline stays one pixel wide.
 
@@ -84,8 +97,13 @@ def render_overlay(image: Any, labels: Any, *, scale: int = 1) -> npt.NDArray[np
     """
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
         raise InputError(f"scale={scale!r}; expected a positive integer")
-    values = as_channels(image)
-    objects = _consecutive(as_labels(labels, values.shape[1:]))
+    found = as_labels(labels)
+    if found.ndim != 2:
+        raise InputError(
+            f"labels of shape {found.shape}; expected 2D ones to draw; pass one plane of image and labels"
+        )
+    values = as_channels(image, axes=axes, spatial_shape=found.shape)
+    objects = _consecutive(as_labels(found, values.shape[1:]))
     colors = _colors(objects)
     picture = _enlarged(_background(values), scale)
     objects = _enlarged(objects, scale)
@@ -95,14 +113,16 @@ def render_overlay(image: Any, labels: Any, *, scale: int = 1) -> npt.NDArray[np
     return np.asarray(np.rint(picture), dtype=np.uint8)
 
 
-def write_overlay(path: str | os.PathLike[str], image: Any, labels: Any, *, scale: int = 1) -> None:
+def write_overlay(
+    path: str | os.PathLike[str], image: Any, labels: Any, *, axes: str | None = None, scale: int = 1
+) -> None:
     """Draw labels over an image as `render_overlay` does, and write the picture as PNG.
 
     Parameters
     ----------
     path : str or path-like
         A name ending in ``.png`` in an existing folder; a file there is replaced, at once and whole.
-    image, labels, scale
+    image, labels, axes, scale
         As for `render_overlay`.
 
     Raises
@@ -110,12 +130,15 @@ def write_overlay(path: str | os.PathLike[str], image: Any, labels: Any, *, scal
     InputError
         As `render_overlay`, or if the path does not fit.
     """
+    _write_picture(path, render_overlay(image, labels, axes=axes, scale=scale))
+
+
+def _write_picture(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8]) -> None:
     from PIL import Image as PillowImage
     from PIL.PngImagePlugin import PngInfo
 
     mark = PngInfo()
     mark.add_text(PNG_KEY, MARK)
-    picture = render_overlay(image, labels, scale=scale)
     with atomic_path(path, (".png",)) as temporary:
         PillowImage.fromarray(picture).save(temporary, format="PNG", pnginfo=mark)
 

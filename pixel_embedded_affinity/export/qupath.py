@@ -29,15 +29,18 @@ class Qupath:
         refuse_volumes("--qupath", ndim)
 
     def write(self, path: Path, result: Result) -> None:
-        """Write a detection for each object, with all columns of the table."""
-        write_qupath(path, result.stored_labels, result.table)
+        """Write a detection for each object, with all columns of the table; of a time-lapse, each lies on its frame."""
+        features: list[dict[str, Any]] = []
+        for number, labels in result.frames():
+            features += _features(labels, _of_frame(result.table, number), number)
+        _write(path, features)
 
 
 def write_qupath(path: str | os.PathLike[str], labels: Any, table: Mapping[str, Any] | None = None) -> None:
     """Write a detection with measurements for each object of a label image, as GeoJSON for QuPath.
 
     A detection has the outline of the object's pixels, with its holes; an object of several pieces is one detection.
-    Coordinates and measurements are in pixels, which is what QuPath expects in a file.
+    Coordinates are in pixels, which is what QuPath expects in a file.
 
     Parameters
     ----------
@@ -53,17 +56,33 @@ def write_qupath(path: str | os.PathLike[str], labels: Any, table: Mapping[str, 
     InputError
         If the labels cannot be used, the table does not have a row for each object, or the path does not fit.
     """
-    pieces = pieces_by_label(labels)
-    rows = _measurements(object_table(labels) if table is None else table)
+    _write(path, _features(labels, object_table(labels) if table is None else table, None))
+
+
+def _write(path: str | os.PathLike[str], features: list[dict[str, Any]]) -> None:
+    content = json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False)
+    with atomic_path(path, (".geojson",)) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+
+
+def _of_frame(table: Mapping[str, Any], number: int | None) -> Mapping[str, Any]:
+    """Return the rows of a time point; of an image, all rows."""
+    if number is None:
+        return table
+    chosen = np.asarray(table["frame"]) == number
+    return {name: np.asarray(values)[chosen] for name, values in table.items()}
+
+
+def _features(labels: Any, table: Mapping[str, Any], frame: int | None) -> list[dict[str, Any]]:
+    """Return a feature for each object of an image, or of the time point with this number."""
+    pieces, rows = pieces_by_label(labels), _measurements(table)
     if missing := sorted(set(pieces) - set(rows)):
         raise InputError(
             f"the table has no row for {len(missing)} object(s), such as {missing[0]}; expected a column 'label' with "
             "all labels; pass the table of these labels"
         )
-    features = [_feature(label, found, rows[label]) for label, found in pieces.items()]
-    content = json.dumps({"type": "FeatureCollection", "features": features}, allow_nan=False)
-    with atomic_path(path, (".geojson",)) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+    plane = {} if frame is None else {"plane": {"c": -1, "z": 0, "t": frame}}
+    return [_feature(label, found, rows[label], plane) for label, found in pieces.items()]
 
 
 def _measurements(table: Mapping[str, Any]) -> dict[int, dict[str, float]]:
@@ -77,7 +96,9 @@ def _measurements(table: Mapping[str, Any]) -> dict[int, dict[str, float]]:
     }
 
 
-def _feature(label: int, pieces: list[Polygon], measurements: dict[str, float]) -> dict[str, Any]:
+def _feature(
+    label: int, pieces: list[Polygon], measurements: dict[str, float], plane: dict[str, Any]
+) -> dict[str, Any]:
     shapes = [[_closed(ring) for ring in polygon.rings] for polygon in pieces]
     geometry = (
         {"type": "Polygon", "coordinates": shapes[0]}
@@ -85,7 +106,7 @@ def _feature(label: int, pieces: list[Polygon], measurements: dict[str, float]) 
         else {"type": "MultiPolygon", "coordinates": shapes}
     )
     properties = {"objectType": "detection", "name": str(label), "measurements": measurements}
-    return {"type": "Feature", "geometry": geometry, "properties": properties}
+    return {"type": "Feature", "geometry": geometry | plane, "properties": properties}
 
 
 def _closed(ring: Ring) -> list[list[int]]:

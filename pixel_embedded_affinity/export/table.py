@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import measurements
 from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
@@ -32,7 +33,14 @@ class Table:
         write_table(path, result.table)
 
 
-def object_table(labels: Any, intensity: Any = None, confidence: Any = None) -> Columns:
+def object_table(
+    labels: Any,
+    intensity: Any = None,
+    confidence: Any = None,
+    *,
+    axes: str | None = None,
+    pixel_size: float | Sequence[float] | None = None,
+) -> Columns:
     """Measure every object of a label image.
 
     Each measurement equals the one of scikit-image's ``regionprops`` of the same meaning, for objects as single images
@@ -42,10 +50,15 @@ def object_table(labels: Any, intensity: Any = None, confidence: Any = None) -> 
     ----------
     labels : array-like of integers
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive.
-    intensity : array-like, optional
-        The image: the labels' shape, or with channels first, ``(C, *spatial)``.
+    intensity : path or array-like, optional
+        The image, as `Segmenter.segment` takes it: a path, or an array of the labels' shape, with channels last or
+        first, which the labels tell apart.
     confidence : array-like, optional
         A number for each object in ascending order of labels, for the column ``confidence``.
+    axes : str, optional
+        A letter per axis of `intensity`, as for `Segmenter.segment`.
+    pixel_size : float or sequence of float, optional
+        Size of a pixel in micrometers, one number or one per axis of the labels in their order.
 
     Returns
     -------
@@ -69,7 +82,10 @@ def object_table(labels: Any, intensity: Any = None, confidence: Any = None) -> 
           above, below, left or right;
         - ``solidity`` (2D): area as a share of the convex hull's;
         - ``min_intensity``, ``max_intensity``, ``sd_intensity``, or with the number of the channel as above: least and
-          largest value, and the standard deviation (of the pixels themselves: divided by their number).
+          largest value, and the standard deviation (of the pixels themselves: divided by their number);
+        - with `pixel_size`, in micrometers: ``area_um2`` (3D: ``volume_um3``), ``centroid-y_um`` and so on,
+          ``equivalent_diameter_um``, ``axis_major_length_um``, ``axis_minor_length_um``, and ``perimeter_um`` where
+          pixels are squares.
 
         Without objects, all columns are empty.
 
@@ -90,7 +106,7 @@ def object_table(labels: Any, intensity: Any = None, confidence: Any = None) -> 
         table |= {f"bbox-{name}-start": start, f"bbox-{name}-stop": stop}
     # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
     table["equivalent_diameter"] = (2 * array.ndim * objects.area / np.pi) ** (1 / array.ndim)
-    channels = {} if intensity is None else _channels(intensity, array)
+    channels = {} if intensity is None else _channels(intensity, axes, array)
     means = {suffix: measurements.means(objects, values) for suffix, values in channels.items()}
     table |= {f"mean_intensity{suffix}": mean for suffix, mean in means.items()}
     if confidence is not None:
@@ -99,7 +115,26 @@ def object_table(labels: Any, intensity: Any = None, confidence: Any = None) -> 
     for suffix, values in channels.items():
         found = measurements.intensities(objects, values, means[suffix])
         table |= {f"{name}{suffix}": column for name, column in found.items()}
+    if pixel_size is not None:
+        table |= _calibrated(table, objects, numbers_per_axis(pixel_size, array.ndim, "pixel_size"))
     return table
+
+
+def _calibrated(table: Columns, objects: measurements.Objects, sizes: Sequence[float]) -> Columns:
+    """Return the columns in micrometers; positions count from the center of the first pixel."""
+    names = "zyx"[-objects.ndim :]
+    size = float(np.prod(sizes)) * objects.area
+    found: Columns = {"area_um2" if len(names) == 2 else "volume_um3": size}
+    found |= {
+        f"centroid-{name}_um": table[f"centroid-{name}"] * length
+        for name, length in zip(names, sizes, strict=True)
+    }
+    found["equivalent_diameter_um"] = (2 * len(names) * size / np.pi) ** (1 / len(names))
+    found |= {f"{name}_um": lengths for name, lengths in measurements.axis_lengths(objects, sizes).items()}
+    # The length of a line of steps between pixels is known from their number only where all steps are alike.
+    if "perimeter" in table and len(set(sizes)) == 1:
+        found["perimeter_um"] = sizes[0] * table["perimeter"]
+    return found
 
 
 def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
@@ -135,13 +170,20 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
-def _channels(intensity: Any, labels: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float32]]:
+def _channels(
+    intensity: Any, axes: str | None, labels: npt.NDArray[Any]
+) -> dict[str, npt.NDArray[np.float32]]:
     """Return the channels of an image by what their columns' names end in."""
-    values = as_channels(intensity, ndim=labels.ndim)
+    values = as_channels(intensity, ndim=labels.ndim, axes=axes, spatial_shape=labels.shape)
     as_labels(labels, values.shape[1:])
-    if np.ndim(intensity) == labels.ndim:
+    if len(values) == 1 and _is_gray(intensity, labels.ndim):
         return {"": values[0]}
     return {f"-{index}": channel for index, channel in enumerate(values)}
+
+
+def _is_gray(intensity: Any, ndim: int) -> bool:
+    """Whether an image has no axis of channels; a file with one channel counts as one without."""
+    return isinstance(intensity, (str, os.PathLike)) or np.ndim(intensity) == ndim
 
 
 def _one_for_each(confidence: Any, count: int) -> npt.NDArray[Any]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
-from pixel_embedded_affinity.io.readers.base import READERS, Reader
+from pixel_embedded_affinity.io.readers.base import READERS, Reader, Series, SeriesReader
 from pixel_embedded_affinity.io.readers.base import Source as Source
+from pixel_embedded_affinity.io.readers.zarr import Zarr
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_SIGNATURE = 64
 
@@ -20,22 +27,27 @@ def image_suffixes() -> tuple[str, ...]:
     return tuple(suffix for _, reader in READERS.every() for suffix in reader.suffixes)
 
 
-def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Read an image file: TIFF, PNG, JPEG, or a format of another package.
+def read_image(path: str | os.PathLike[str], *, series: int | None = None) -> npt.NDArray[Any]:
+    """Read an image file: TIFF, PNG, JPEG, zarr, or a format of another package.
 
     Values come as the file stores them, except that
 
-    - a palette PNG gives the RGB colors that it shows, not its indices;
+    - a palette image gives the RGB colors that it shows, not its indices, unless the palette is the lookup table of
+      ImageJ, or keeps the order of the values: then these are intensities; the log says so;
+    - a TIFF in which white is zero is inverted, so that it looks as in every viewer; the log says so;
     - the EXIF orientation of a PNG or JPEG is applied, so that the image is upright; the log says so.
 
-    A TIFF gives its stored values whatever its display settings: a color table, "white is zero" and the
-    orientation tag are ignored; the log says so. tifffile decodes some compressions only with the package
-    ``imagecodecs`` (LZW, JPEG); without it, Pillow reads such files if the values come out the same.
+    The orientation tag of a TIFF is ignored; the log says so. Of several resolutions, the finest is read. tifffile
+    decodes some compressions only with the package ``imagecodecs`` (LZW, JPEG); without it, Pillow reads such files if
+    the values come out the same.
 
     Parameters
     ----------
     path : str or path-like
-        A file ending in one of `image_suffixes()`; its content must have the format that the ending says.
+        A file ending in one of `image_suffixes()`; its content must have the format that the ending says. Or the
+        folder of a zarr array or an OME-Zarr image.
+    series : int, optional
+        The image to read of a file that holds several, from 0. Default: there must be one.
 
     Returns
     -------
@@ -49,23 +61,51 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         unrelated images, or if its values cannot be read without loss (16-bit color PNG) or have no agreed meaning
         (CMYK).
     MissingDependencyError
-        If a TIFF needs ``imagecodecs``, which is not installed.
+        If a TIFF needs ``imagecodecs``, or a zarr array ``zarr``, which is not installed.
     """
-    values: npt.NDArray[Any] = read_source(Path(path)).values
-    return values
+    return _loaded(read_source(Path(path), series=series).values)
 
 
-def read_source(path: Path) -> Source:
-    """Read a file with the axes that it declares; see `read_image`."""
-    # These two answer False, and do not raise, if a name is too long or holds a null.
-    if os.path.isdir(path):
-        raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
-    name, reader = _reader_of(path)
-    if not os.path.exists(path):
-        raise InputError(f"'{path}' does not exist; expected an image file; check the path")
-    try:
-        _check_signature(path, name, reader)
+def read_stored(path: Path) -> npt.NDArray[Any]:
+    """Read the stored values of a file, whatever it shows: label images may have a palette; see `read_image`."""
+    return _loaded(_read(path, None, lazily=False).values)
+
+
+def read_source(path: Path, *, series: int | None = None, lazily: bool = False) -> Source:
+    """Read a file with what it declares; with `lazily`, values are read when they are indexed; see `read_image`."""
+    return _shown(_read(path, series, lazily=lazily), path)
+
+
+def list_series(path: Path) -> list[Series]:
+    """List the images of a file, without reading the values where the format allows; errors as `read_image`."""
+    name, reader = _found_reader(path)
+    with _reading(path, name):
+        if isinstance(reader, SeriesReader):
+            return reader.list_series(path)
+        return [Series("", reader.read(path))]
+
+
+def _loaded(values: Any) -> npt.NDArray[Any]:
+    return values if isinstance(values, np.ndarray) else np.asarray(values[...])
+
+
+def _read(path: Path, series: int | None, *, lazily: bool) -> Source:
+    name, reader = _found_reader(path)
+    with _reading(path, name):
+        if isinstance(reader, SeriesReader):
+            return reader.read_series(path, series, lazily=lazily)
+        if series:
+            raise InputError(
+                f"'{path}' has no series {series}: a {name.upper()} file holds one image; expected 0, or no series"
+            )
         return reader.read(path)
+
+
+@contextmanager
+def _reading(path: Path, name: str) -> Iterator[None]:
+    """Turn any error of a decoder into one that says that the file may be damaged."""
+    try:
+        yield
     except PixelEmbeddedAffinityError:
         raise
     # A damaged file makes a decoder raise nearly anything, from struct.error to MemoryError.
@@ -74,6 +114,51 @@ def read_source(path: Path) -> Source:
             f"'{path}' cannot be read ({type(error).__name__}: {one_line(error)}); expected an intact "
             f"{name.upper()} file; it may be damaged or cut short, so copy or export it again"
         ) from error
+
+
+def _found_reader(path: Path) -> tuple[str, Reader]:
+    """Return the reader of a file that exists and whose content is what its name says."""
+    # These two answer False, and do not raise, if a name is too long or holds a null.
+    if os.path.isdir(path):
+        if not Zarr.holds(path):
+            raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
+        return "zarr", READERS.build("zarr")
+    name, reader = _reader_of(path)
+    if not os.path.exists(path):
+        raise InputError(f"'{path}' does not exist; expected an image file; check the path")
+    with _reading(path, name):
+        _check_signature(path, name, reader)
+    return name, reader
+
+
+def _shown(source: Source, path: Path) -> Source:
+    """Return what a file shows: colors for indices of a palette, and white where it says that white is zero."""
+    if source.colors is not None:
+        logger.info("'%s' is a palette image; its RGB colors are used, without transparency", path)
+        colors = source.colors[_loaded(source.values)]
+        return source._replace(values=colors, axes=f"{source.axes}C", colors=None)
+    if source.white is None:
+        return source
+    logger.warning("'%s' says that white is zero; it is inverted, so that it looks as in every viewer", path)
+    lazy = Inverted(source.values, source.white)
+    values = (
+        lazy
+        if not isinstance(source.values, np.ndarray) or isinstance(source.values, np.memmap)
+        else lazy[...]
+    )
+    return source._replace(values=values, white=None)
+
+
+class Inverted:
+    """Values of a file in which white is zero, as it shows them; they are inverted when they are indexed."""
+
+    def __init__(self, values: Any, white: int) -> None:
+        self.values, self.white = values, white
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        stored = np.asarray(self.values[index])
+        return ~stored if stored.dtype == bool else np.asarray(stored.dtype.type(self.white) - stored)
 
 
 def _reader_of(path: Path) -> tuple[str, Reader]:

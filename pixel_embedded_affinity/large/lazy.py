@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.errors import InputError, one_line, optional_module
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Box, blocks, largest_part
-from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.image import Picture, as_image, is_gray, open_picture, wrong_channels
 from pixel_embedded_affinity.io.arrays import numeric, opened
-from pixel_embedded_affinity.io.read import read_image
+from pixel_embedded_affinity.io.read import read_source
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import SPATIAL
-from pixel_embedded_affinity.normalize import Normalization
+from pixel_embedded_affinity.normalize import PLAIN, Contrast, Normalization, stretch_of
+
+logger = logging.getLogger(__name__)
 
 _SAMPLES = 2**22
 _HASHED = 2**25  # bytes at a time
@@ -35,28 +39,43 @@ class LazyImage:
     source : object
         Anything with ``shape``, ``dtype`` and slicing: a zarr, dask, HDF5, memory-mapped or NumPy array.
     axes : str
-        One of `axes_of` the model.
+        Letters of the axes that are the image: one of `axes_of` the model.
     channels : int
         Channels of the model; `image.as_image` fits the image's channels to them.
+    index : tuple of int or slice
+        What is read along each axis of the source: a number, or all.
     path : pathlib.Path or None
         The file of the image. Another process opens it there, and need not be sent the pixels.
+    series : int or None
+        The image within the file.
+    pixel_size : tuple of float or None
+        Size of a pixel along each spatial axis, in micrometers.
     """
 
     source: Any
     axes: str
     channels: int
+    index: tuple[int | slice, ...]
     path: Path | None = None
+    series: int | None = None
+    pixel_size: tuple[float, ...] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path, where there is one, and not the pixels."""
-        if self.path is None:
-            return type(self), (self.source, self.axes, self.channels)
-        return _reopened, (self.path, self.axes, self.channels)
+        source = self.source if self.path is None else None
+        known = (self.axes, self.channels, self.index, self.path, self.series, self.pixel_size)
+        return _reopened, (source, *known)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of `axes`."""
+        lengths = zip(self.source.shape, self.index)
+        return tuple(int(length) for length, entry in lengths if not isinstance(entry, int))
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         """Height and width, or depth, height and width, in pixels."""
-        return tuple(int(length) for length, axis in zip(self.source.shape, self.axes) if axis != "C")
+        return tuple(length for length, axis in zip(self.shape, self.axes) if axis != "C")
 
     def read(self, box: Box) -> npt.NDArray[np.float32]:
         """Read a part, float32 ``(C, *spatial)``; a slice may have a step.
@@ -66,9 +85,16 @@ class LazyImage:
         InputError
             If its values cannot be used, as for `image.as_image`.
         """
-        sides = iter(box)
-        index = tuple(slice(None) if axis == "C" else next(sides) for axis in self.axes)
-        return as_image(self.source[index], axes=self.axes, channels=self.channels, ndim=len(box)).values
+        values = self.stored(box)
+        return as_image(values, axes=self.axes, channels=self.channels, ndim=len(box)).values
+
+    def stored(self, box: Box) -> Any:
+        """Read a part as it is stored, with the axes of the image."""
+        letters, sides = iter(self.axes), iter(box)
+        index = tuple(
+            entry if isinstance(entry, int) or next(letters) == "C" else next(sides) for entry in self.index
+        )
+        return self.source[index]
 
 
 def axes_of(ndim: int) -> tuple[str, ...]:
@@ -77,21 +103,25 @@ def axes_of(ndim: int) -> tuple[str, ...]:
     return spatial, f"{spatial}C", f"C{spatial}"
 
 
-def open_image(image: Any, *, axes: str | None = None, channels: int, ndim: int = 2) -> LazyImage:
+def open_image(
+    image: Any, *, axes: str | None = None, channels: int, ndim: int = 2, selection: Selection = WHOLE
+) -> LazyImage:
     """Open an image without reading it.
 
     Parameters
     ----------
     image : path or array-like
-        The path of a zarr array or of an uncompressed TIFF, which are read in parts; the path of another image,
-        which is read whole; or anything with ``shape``, ``dtype`` and slicing.
+        The path of an OME-Zarr, a zarr array or an uncompressed TIFF, which are read in parts; the path of another
+        image, which is read whole; or anything with ``shape``, ``dtype`` and slicing.
     axes : str, optional
-        One of `axes_of` the model. Default: what a TIFF declares (its pages are Z for a model of three axes), else
-        ``"YX"`` or ``"ZYX"``, with one axis more ``"YXC"`` or ``"ZYXC"``.
+        Letters of the axes; it goes before the axes of `selection`. Default: what a file declares (pages of a TIFF
+        are Z for a model of three axes), else ``"YX"`` or ``"ZYX"``, with one axis more ``"YXC"`` or ``"ZYXC"``.
     channels : int
         Channels of the model.
     ndim : {2, 3}
         Number of spatial axes of the model.
+    selection : Selection
+        Axes, channel, time point, series and pixel size.
 
     Raises
     ------
@@ -100,21 +130,77 @@ def open_image(image: Any, *, axes: str | None = None, channels: int, ndim: int 
     MissingDependencyError
         If the path is a folder, which zarr reads, and zarr is not installed.
     """
+    chosen = selection if axes is None else replace(selection, axes=axes)
     path = Path(image).absolute() if isinstance(image, (str, os.PathLike)) else None
-    source, declared = (image, None) if path is None else _opened(Path(image), ndim)
-    missing = [name for name in ("shape", "dtype", "__getitem__") if not hasattr(source, name)]
-    if missing:
+    missing = [name for name in ("shape", "dtype", "__getitem__") if not hasattr(image, name)]
+    if path is None and missing:
         raise InputError(
             f"image of type {type(image).__name__} has no {missing[0]}; expected an array to read in parts "
             "(zarr, dask, HDF5, memory map) or a path; use segment for an image that fits into memory"
         )
-    letters = axes or declared or axes_of(ndim)[len(source.shape) > ndim]
-    _check_axes(letters, tuple(source.shape), ndim)
-    return LazyImage(source, letters, channels, path)
+    picture = open_picture(image, chosen, channels=channels, ndim=ndim, lazily=True)
+    if picture.axes not in axes_of(ndim):
+        raise InputError(
+            f"{picture.what} has axes {picture.axes}; expected one letter per axis, {', '.join(axes_of(ndim))}; "
+            + ("choose a time point by time=0" if "T" in picture.axes else "transpose the image")
+        )
+    source, part = picture.source, picture.part
+    lazy = LazyImage(
+        source.values, part.axes, channels, part.index, path, selection.series, picture.pixel_size
+    )
+    return _with_channels(lazy, picture)
 
 
-def _reopened(path: Path, axes: str, channels: int) -> LazyImage:
-    return open_image(path, axes=axes, channels=channels, ndim=len(axes.replace("C", "")))
+def _with_channels(image: LazyImage, picture: Picture) -> LazyImage:
+    """Fit the channels to the model once, and not in each part: parts of a color image may be gray."""
+    count = dict(zip(image.axes, image.shape)).get("C", 1)
+    kept = count - 1 if picture.source.has_alpha or (count, image.channels) == (4, 3) else count
+    if count == image.channels or (kept, image.channels) == (1, 3):
+        return image
+    if kept == image.channels and count - kept == 1:
+        return _of_channels(image, slice(0, kept))
+    if image.channels == 1 and kept in (3, 4) and _is_gray(image, picture):
+        logger.warning("%s has three equal channels: it is gray, and one of them is used", picture.what)
+        return _of_channels(image, 0)
+    raise wrong_channels(
+        count,
+        image.channels,
+        picture.source._replace(axes=image.axes),
+        (count, *image.spatial_shape),
+        picture.what,
+    )
+
+
+def _of_channels(image: LazyImage, channels: int | slice) -> LazyImage:
+    letters = iter(image.axes)
+    index = tuple(
+        channels if not isinstance(entry, int) and next(letters) == "C" else entry for entry in image.index
+    )
+    axes = image.axes if isinstance(channels, slice) else image.axes.replace("C", "")
+    return replace(image, index=index, axes=axes)
+
+
+def _is_gray(image: LazyImage, picture: Picture) -> bool:
+    """Compare the channels part by part."""
+    for box in blocks(image.spatial_shape, largest_part(image.spatial_shape, _HASHED // 32)):
+        part = np.moveaxis(numeric(opened(image.stored(box), "image"), "image"), image.axes.index("C"), 0)
+        if not is_gray(part, has_alpha=picture.source.has_alpha):
+            return False
+    return True
+
+
+def _reopened(
+    source: Any,
+    axes: str,
+    channels: int,
+    index: tuple[int | slice, ...],
+    path: Path | None,
+    series: int | None,
+    pixel_size: tuple[float, ...] | None,
+) -> LazyImage:
+    if path is not None:
+        source = read_source(path, series=series, lazily=True).values
+    return LazyImage(source, axes, channels, index, path, series, pixel_size)
 
 
 def fingerprint(source: Any) -> str:
@@ -144,7 +230,9 @@ def fingerprint(source: Any) -> str:
     return found.hexdigest()
 
 
-def fixed_normalization(image: LazyImage, normalization: Normalization) -> Normalization:
+def fixed_normalization(
+    image: LazyImage, normalization: Normalization, contrast: Contrast = PLAIN
+) -> Normalization:
     """Replace percentiles by fixed numbers, measured on the whole image, that hold for each part of it.
 
     The percentiles are taken from every k-th pixel along each axis, starting with the first one. k is the smallest
@@ -160,56 +248,11 @@ def fixed_normalization(image: LazyImage, normalization: Normalization) -> Norma
     shape = image.spatial_shape
     step = next(step for step in count(1) if math.prod(-(-length // step) for length in shape) <= _SAMPLES)
     values = image.read(tuple(slice(0, length, step) for length in shape))
-    percentiles = (normalization.lower, normalization.upper)
-    low, high = (float(value) for value in np.percentile(values.astype(np.float64), percentiles))
+    low, high, top = stretch_of(values, normalization, contrast)
     span = high - low if high > low else _FLAT
     mean, std = (low,) * len(values), (span,) * len(values)
-    return Normalization("fixed", mean=mean, std=std, clip=normalization.clip)
-
-
-def _opened(path: Path, ndim: int) -> tuple[Any, str | None]:
-    """Open a file or a zarr array, with the axes that it declares."""
-    if path.suffix.lower() in (".tif", ".tiff"):
-        return _opened_tiff(path, ndim)
-    if path.is_dir():
-        return _opened_zarr(path), None
-    return read_image(path), None
-
-
-def _opened_zarr(path: Path) -> Any:
-    needs = f"'{path}' is read as a zarr array, which needs the package zarr; install it (pip install zarr)"
-    zarr = optional_module("zarr", needs)
-    try:
-        return zarr.open_array(os.fspath(path), mode="r")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"'{path}' is not a zarr array ({one_line(error)}); expected one; of a group, pass the path of "
-            "an array in it"
-        ) from error
-
-
-def _opened_tiff(path: Path, ndim: int) -> tuple[Any, str | None]:
-    """Map a TIFF into memory, where its pixels lie in one piece."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            axes = file.series[0].axes.replace("S", "C")
-        if ndim == 3 and "Z" not in axes:
-            axes = axes.replace("I", "Q").replace("Q", "Z")
-        return tifffile.memmap(path, mode="r"), axes if axes in axes_of(ndim) else None
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise InputError(
-            f"'{path}' cannot be mapped into memory ({one_line(error)}); expected an uncompressed TIFF; convert it to "
-            "zarr, or use segment if it fits into memory"
-        ) from error
-
-
-def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
-    if axes not in axes_of(ndim) or len(axes) != len(shape):
-        raise InputError(
-            f"axes={axes!r} for an image of shape {shape}; expected one letter per axis, "
-            f"{', '.join(axes_of(ndim))}; transpose the image"
-        )
-    if 0 in shape:
-        raise InputError(f"image of shape {shape} is empty; expected at least one pixel along each axis")
+    clip = normalization.clip
+    if top is not None:
+        lowest, highest = clip or (-_FLAT, _FLAT)
+        clip = lowest, max(lowest + 1e-6, min(highest, (top - low) / span))
+    return Normalization("fixed", mean=mean, std=std, clip=clip)

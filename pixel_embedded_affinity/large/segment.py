@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -16,15 +19,24 @@ from torch import nn
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.clustering import Clusterer
 from pixel_embedded_affinity.embedding import halo_of
-from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.geometry.tiling import Box, Tiling, shape_of
+from pixel_embedded_affinity.io.selection import WHOLE, Selection
+from pixel_embedded_affinity.labels import as_foreground
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.large.plan import Plan, Sizes
 from pixel_embedded_affinity.large.store import block_folder, check_output
 from pixel_embedded_affinity.large.window import WindowLabeler, clustering_strides
-from pixel_embedded_affinity.pipeline import Embedder, Labeler
+from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.pipeline import Embedder, Labeler, scale_of, stated_scale
 from pixel_embedded_affinity.runtime.device import resolve_precision
 from pixel_embedded_affinity.runtime.progress import Progress
+from pixel_embedded_affinity.scale import FoundScale
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE = 1024
+"""Pixels along each axis of a part in which the scale is looked for."""
 
 
 def segment_large(
@@ -33,7 +45,7 @@ def segment_large(
     image: Any,
     out: Any,
     *,
-    axes: str | None = None,
+    selection: Selection = WHOLE,
     foreground: Any = None,
     tiling: Tiling,
     block: Sizes | None,
@@ -44,13 +56,16 @@ def segment_large(
 ) -> int:
     """Segment an image block by block; see `Segmenter.segment_large` for the arguments, errors and result."""
     config = labeler.config
-    picture = open_image(image, axes=axes, channels=config.network.in_channels, ndim=embedder.ndim)
+    channels = config.network.in_channels
+    picture = open_image(image, channels=channels, ndim=embedder.ndim, selection=selection)
     plan = Plan(picture.spatial_shape, block, overlap, clustering_strides(embedder.network, config))
     check_output(out, plan.shape)
-    inner = replace(config, postprocess=replace(config.postprocess, clear_border=False))
-    normalization = fixed_normalization(picture, config.normalization)
+    # What is decided on the whole image is not decided on a part of it.
+    inner = replace(config, postprocess=replace(config.postprocess, clear_border=False, noise_floor=0.0))
+    normalization = fixed_normalization(picture, config.normalization, config.contrast)
     within = replace(labeler, config=inner)
     windows = WindowLabeler(picture, normalization, foreground, embedder, within, tiling)
+    windows = replace(windows, scale=_scale(windows).scale)
     with block_folder(out, folder) as kept:
         return label_blockwise(
             plan,
@@ -59,11 +74,41 @@ def segment_large(
             folder=kept,
             identity=_identity(windows, labeler),
             # In a resized image, the pipeline has measured objects before their labels take the image's size.
-            min_size=config.postprocess.min_size if config.scale == 1 else 0,
+            min_size=config.postprocess.min_size if windows.scale == 1 else 0,
             clear_border=config.postprocess.clear_border,
             client=client,
             progress=progress,
         )
+
+
+def _scale(windows: WindowLabeler) -> FoundScale:
+    """Return the scale that the settings state; or find it in parts of the image, where the best look decides."""
+    config, clusterer = windows.labeler.config, windows.labeler.clusterer
+    stated = stated_scale(config, windows.image.pixel_size)
+    if stated is not None:
+        return stated
+    found = []
+    for box in _samples(windows.image.spatial_shape):
+        values = normalize(windows.image.read(box), windows.normalization)
+        given = None if windows.foreground is None else as_foreground(windows.foreground[box], shape_of(box))
+        size = windows.image.pixel_size
+        found.append(scale_of(windows.embedder, values, given, size, config, clusterer))
+    best = max(found, key=lambda one: one.best.evidence if one.best else 0.0)
+    logger.info("scale %g was found in %d parts of the image", best.scale, len(found))
+    return best
+
+
+def _samples(shape: Sequence[int]) -> list[Box]:
+    """The middle of an image, and the middles of its quarters; the whole image if it is small."""
+    if max(shape) <= _SAMPLE:
+        return [tuple(slice(0, length) for length in shape)]
+    places = [(0.5,) * len(shape), *product((0.25, 0.75), repeat=len(shape))]
+    return [tuple(_around(place, length) for place, length in zip(shares, shape)) for shares in places]
+
+
+def _around(share: float, length: int) -> slice:
+    start = min(max(0, round(share * length) - _SAMPLE // 2), max(0, length - _SAMPLE))
+    return slice(start, min(length, start + _SAMPLE))
 
 
 def _identity(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
@@ -71,11 +116,13 @@ def _identity(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
     embedder = windows.embedder
     return {
         "image": [windows.image.axes, fingerprint(windows.image.source)],
+        "part": str(windows.image.index),
         "config": labeler.config.to_dict(),
         "clusterer": clusterer_identity(labeler.clusterer),
         "weights": _digest(embedder.network),
         "precision": str(resolve_precision(embedder.precision, embedder.device)),
         "halo": halo_of(embedder.network, windows.tiling),
+        "scale": windows.scale,
         "normalization": windows.normalization.to_dict(),
         "foreground": None if windows.foreground is None else fingerprint(windows.foreground),
         "version": __version__,

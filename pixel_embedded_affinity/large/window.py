@@ -14,7 +14,7 @@ from torch import nn
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import grid_of, halo_of, stride_of
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.geometry.scaling import nearest, resize_part, scaled_shape, source_box
+from pixel_embedded_affinity.geometry.scaling import Scale, nearest, resize_part, scaled_shape, source_box
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling, grown, shape_of, shifted
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground
 from pixel_embedded_affinity.large.lazy import LazyImage
@@ -37,9 +37,11 @@ class WindowLabeler:
     embedder : Embedder
         The network.
     labeler : Labeler
-        Clusterer and settings; the scale is the factor by which the image is resized.
+        Clusterer and settings.
     tiling : Tiling
         How a window is cut for the network, which also sees the halo around a window.
+    scale : float or tuple of float
+        Factor by which the image is resized, or one per axis.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class WindowLabeler:
     embedder: Embedder
     labeler: Labeler
     tiling: Tiling
+    scale: Scale = 1.0
 
     def __post_init__(self) -> None:
         shape = self.image.spatial_shape
@@ -66,7 +69,7 @@ class WindowLabeler:
     def __call__(self, window: Box) -> Labels:
         """Return the labels of a window."""
         shape, config = self.image.spatial_shape, self.labeler.config
-        scaled = scaled_shape(shape, config.scale)
+        scaled = scaled_shape(shape, self.scale)
         pixels = [nearest(side, new, old) for side, new, old in zip(window, scaled, shape)]
         network = self.embedder.network
         seen = grown(_box(pixels), (0,) * len(shape), scaled, clustering_strides(network, config))

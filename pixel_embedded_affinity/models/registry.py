@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +41,8 @@ class ModelEntry:
         License of the weights, training data, and what the model segments.
     scores : mapping of str to float
         Measured scores by name.
+    settings : mapping of str to object
+        Inference settings that replace those in the file, by their dotted keys.
 
     Raises
     ------
@@ -59,12 +61,13 @@ class ModelEntry:
     data: str
     description: str
     scores: Mapping[str, float]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field, (is_valid, expected) in _FIELD_RULES.items():
-            value = getattr(self, field)
+        for name, (is_valid, expected) in _FIELD_RULES.items():
+            value = getattr(self, name)
             if not is_valid(value):
-                raise InputError(f"model {self.name!r}: {field} is {value!r}, expected {expected}")
+                raise InputError(f"model {self.name!r}: {name} is {value!r}, expected {expected}")
 
 
 def list_models(registry: Path | None = None) -> list[str]:
@@ -182,8 +185,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _parse_entry(name: str, table: object) -> ModelEntry:
     if not isinstance(table, dict):
         raise InputError(f"model {name!r}: expected a table [models.{name}], got {table!r}")
-    expected = {field.name for field in fields(ModelEntry)} - {"name"}
-    unknown, missing = sorted(table.keys() - expected), sorted(expected - table.keys())
+    expected = {entry.name for entry in fields(ModelEntry)} - {"name"}
+    unknown, missing = sorted(table.keys() - expected), sorted(expected - table.keys() - {"settings"})
     if unknown or missing:
         raise InputError(f"model {name!r}: unknown fields {unknown}, missing fields {missing}")
     urls = table["urls"]
@@ -237,4 +240,5 @@ _FIELD_RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "data": _TEXT_RULE,
     "description": _TEXT_RULE,
     "scores": (_are_scores, "a table of finite numbers by name"),
+    "settings": (lambda value: isinstance(value, Mapping), "a table of settings by their dotted keys"),
 }

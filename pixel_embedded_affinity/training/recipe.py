@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.random import Generator
 
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Settings, choice, integer, list_of, number, part, setting, switch
+from pixel_embedded_affinity.fields import (
+    Settings,
+    choice,
+    integer,
+    list_of,
+    number,
+    part,
+    per_axis,
+    setting,
+    switch,
+)
+from pixel_embedded_affinity.geometry.per_axis import per_axis as lengths_per_axis
 from pixel_embedded_affinity.models.registry import read_toml
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.base import check_ndim
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation
 from pixel_embedded_affinity.training.data.second_view import ViewSettings
+from pixel_embedded_affinity.training.data.stack import SectionSettings
+
+Offset = tuple[int, ...]
 
 SELECTION_METRICS = (
     "aggregated_jaccard_index",
@@ -56,6 +73,8 @@ class LossSettings(Settings, section="loss"):
         The cross-correlation module (CCM): a second view, compared with the first.
     pyramid : bool
         The embedding pyramid (EPM): the loss at 1/16, 1/8, 1/4 and 1/2 with the first 1, 2, 3 and 4 ranges.
+    pyramid_weight : float
+        Weight of the pyramid's losses.
     foreground : float
         Weight of the foreground head's cross-entropy; 0 without a foreground head.
     foreground_weight : float
@@ -67,6 +86,10 @@ class LossSettings(Settings, section="loss"):
         A pixel of an object of area a weighs ``1 + small_weight * exp(-a / small_area)``.
     small_area : float
         The area in pixels of the unscaled image at which the weight of small objects has fallen to 1/e.
+    membrane : int
+        If above 0, pixels without a label, and this many pixels on either side of a border between labels in a
+        section, are membrane: similar to no object, and not compared with each other. 0: pixels without a label are
+        background, which is one more label.
 
     Raises
     ------
@@ -78,12 +101,14 @@ class LossSettings(Settings, section="loss"):
     self_correlation: bool = setting(True, switch())
     cross_correlation: bool = setting(True, switch())
     pyramid: bool = setting(True, switch())
+    pyramid_weight: float = setting(1.0, number(0))
     foreground: float = setting(1.0, number(0))
     foreground_weight: float = setting(1.0, number(above=0))
     border_weight: float = setting(0.0, number(0))
     border_width: float = setting(3.0, number(above=0))
     small_weight: float = setting(0.0, number(0))
     small_area: float = setting(300.0, number(above=0))
+    membrane: int = setting(0, integer(0))
 
     def _check_together(self) -> None:
         for name in _UNDEFINED.get(self.kind, ()):
@@ -107,8 +132,11 @@ class Schedule(Settings, section="schedule"):
     ----------
     steps : int
         Optimizer steps of the whole run.
-    batch, crop : int
-        Crops per step, and their height and width in pixels, a multiple of the network's grid.
+    batch : int
+        Crops per step.
+    crop : int or sequence of int
+        Length of a crop in pixels, for all axes or one per axis, a multiple of the network's grid; y and x have the
+        same length.
     learning_rate : float
         The highest learning rate.
     decay : {"cosine", "constant"}
@@ -137,7 +165,7 @@ class Schedule(Settings, section="schedule"):
 
     steps: int = setting(2000, integer(1))
     batch: int = setting(4, integer(1))
-    crop: int = setting(128, integer(1))
+    crop: int | tuple[int, ...] = setting(128, per_axis(integer(1)))
     learning_rate: float = setting(2e-3, number(above=0))
     decay: str = setting("cosine", choice("cosine", "constant"))
     warm_up: float = setting(0.05, number(0, 1))
@@ -177,23 +205,71 @@ class TrainingNeighborhood(Settings, section="neighborhood"):
     ranges : sequence of int
         Distances in pixels, ascending, since the pyramid's coarse scales take the first ones.
     directions : {4, 8}
-        Size of the full neighborhood.
+        Size of the full neighborhood; in a volume, of the neighborhood within a section.
+    across : sequence of (int, int)
+        Pairs across the sections of a volume: how many sections on, and how many pixels aside in each of the
+        8 directions; 0 pixels aside is straight on. Empty for images.
+    drawn : int
+        Number of offsets that each step compares besides the unit steps, drawn anew; 0 compares all.
 
     Raises
     ------
     InputError
-        If `directions` is not two-dimensional, or `Neighborhood.from_ranges` refuses the ranges.
+        If `directions` is not two-dimensional, `Neighborhood.from_ranges` refuses the ranges, an entry of `across` is
+        given twice, or more offsets are drawn than there are.
     """
 
     ranges: tuple[int, ...] = setting((1, 3, 5, 9, 11), list_of(integer(1)))
     directions: int = setting(4, choice(4, 8))
+    across: tuple[tuple[int, ...], ...] = setting((), list_of(list_of(integer(0), 2)))
+    drawn: int = setting(0, integer(0))
 
     def _check_together(self) -> None:
-        self.offsets()
+        offsets = self.offsets()
+        if len(set(offsets)) < len(offsets) or any(sections < 1 for sections, _ in self.across):
+            raise InputError(
+                f"neighborhood.across must be pairs that differ, each at least 1 section on, got {self.across}"
+            )
+        longer = sum(not _is_unit_step(offset) for offset in offsets)
+        if self.drawn > longer:
+            raise InputError(
+                f"neighborhood.drawn is {self.drawn}, but there are only {longer} offsets longer than a unit step; "
+                "draw fewer, or 0 for all"
+            )
 
-    def offsets(self, count: int | None = None) -> tuple[tuple[int, ...], ...]:
-        """Offsets of the first `count` ranges, or of all."""
-        return Neighborhood.from_ranges(self.ranges[:count], self.directions).offsets
+    @property
+    def ndim(self) -> int:
+        """Spatial axes of the offsets: 3 with pairs across sections, else 2."""
+        return 3 if self.across else 2
+
+    def offsets(self, count: int | None = None) -> tuple[Offset, ...]:
+        """All offsets; with `count`, those of the first ranges, and straight on across sections."""
+        within = Neighborhood.from_ranges(self.ranges[:count], self.directions).offsets
+        if not self.across:
+            return within
+        steps = (step for step in self.across if count is None or step[1] == 0)
+        between = [offset for sections, aside in steps for offset in _sections_on(sections, aside)]
+        return (*between, *((0, *offset) for offset in within))
+
+    def drawn_offsets(self, generator: Generator) -> tuple[Offset, ...]:
+        """Offsets of one step: all, or the unit steps and as many others as are drawn."""
+        offsets = self.offsets()
+        if not self.drawn:
+            return offsets
+        near = [offset for offset in offsets if _is_unit_step(offset)]
+        far = [offset for offset in offsets if not _is_unit_step(offset)]
+        chosen = sorted(generator.choice(len(far), self.drawn, replace=False))
+        return (*near, *(far[index] for index in chosen))
+
+
+def _is_unit_step(offset: Offset) -> bool:
+    return sum(map(abs, offset)) == 1
+
+
+def _sections_on(sections: int, aside: int) -> list[Offset]:
+    """Offsets some sections on and some pixels aside, in each of 8 directions."""
+    moves = [move for move in product((-1, 0, 1), repeat=2) if any(move)] if aside else [(0, 0)]
+    return [(-sections, aside * down, aside * right) for down, right in moves]
 
 
 @dataclass(frozen=True)
@@ -204,14 +280,15 @@ class Recipe(Settings, section="", title="the recipe"):
     ----------
     model : ModelConfig
         The configuration of the trained model: network, normalization and inference settings.
-    data, loss, schedule, augmentation, view, neighborhood
-        The parts of the run.
+    data, loss, schedule, augmentation, sections, view, neighborhood
+        The parts of the run; `sections` is for volumes.
 
     Raises
     ------
     InputError
-        If the network cannot be built, crops are no multiples of its grid, the loss needs a foreground head that the
-        network lacks, or ``loss.kind`` is ``"direct_affinity"`` and the network does not have one output per pair.
+        If the network cannot be built, crops are no multiples of its grid or not square, the loss needs a foreground
+        head that the network lacks, ``loss.kind`` is ``"direct_affinity"`` and the network does not have one output per
+        pair, or a part is not for as many axes as the model.
     """
 
     model: ModelConfig = setting(MISSING, part(ModelConfig))
@@ -219,6 +296,7 @@ class Recipe(Settings, section="", title="the recipe"):
     loss: LossSettings = setting(LossSettings, part(LossSettings))
     schedule: Schedule = setting(Schedule, part(Schedule))
     augmentation: Augmentation = setting(Augmentation, part(Augmentation))
+    sections: SectionSettings = setting(SectionSettings, part(SectionSettings))
     view: ViewSettings = setting(ViewSettings, part(ViewSettings))
     neighborhood: TrainingNeighborhood = setting(TrainingNeighborhood, part(TrainingNeighborhood))
 
@@ -234,16 +312,55 @@ class Recipe(Settings, section="", title="the recipe"):
                 f"loss.kind 'direct_affinity' predicts {pairs} affinities, but model.network.embedding_channels "
                 f"is {outputs}; set it to {pairs}"
             )
+        if self.loss.kind == "direct_affinity" and self.neighborhood.drawn:
+            raise InputError(
+                f"loss.kind 'direct_affinity' predicts the same pairs in every step, but neighborhood.drawn is "
+                f"{self.neighborhood.drawn}; set it to 0"
+            )
+        if self.model.scale == AUTO or self.model.diameter is not None:
+            raise InputError(
+                "model.scale 'auto' and model.diameter are for images to segment; data.diameter resizes training images"
+            )
+        self._check_axes()
         self._check_crop()
 
-    def _check_crop(self) -> None:
-        """Refuse crops that the network would pad."""
-        with torch.device("meta"):
-            step = math.lcm(*build_network(self.model.network).grid)
-        if self.schedule.crop % step:
+    @property
+    def crop(self) -> tuple[int, ...]:
+        """Length of a crop along each axis."""
+        return lengths_per_axis(self.schedule.crop, self.model.ndim, "schedule.crop")
+
+    def _check_axes(self) -> None:
+        """Refuse parts for another number of axes than the model's."""
+        if self.neighborhood.ndim != self.model.ndim:
             raise InputError(
-                f"schedule.crop must be a positive multiple of {step}, got {self.schedule.crop}; the network "
+                f"the model is for {self.model.ndim} spatial axes, the pairs of [neighborhood] for "
+                f"{self.neighborhood.ndim}; neighborhood.across must have entries for volumes, and none for images"
+            )
+        if self.model.ndim == 3 and self.data.diameter:
+            raise InputError(
+                f"data.diameter is {self.data.diameter}, but volumes are not resized; set it to 0"
+            )
+        if self.model.ndim == 3 and (self.loss.cross_correlation or self.loss.kind != "affinity"):
+            raise InputError(
+                "volumes are trained with loss.kind 'affinity' and without loss.cross_correlation; set "
+                "loss.cross_correlation to false"
+            )
+
+    def _check_crop(self) -> None:
+        """Refuse crops that the network would pad, and crops that are not square."""
+        with torch.device("meta"):
+            network = build_network(self.model.network)
+        check_ndim(network, self.model.ndim, "the model")
+        if any(length % step for length, step in zip(self.crop, network.grid)):
+            steps = network.grid[0] if len(set(network.grid)) == 1 else network.grid
+            raise InputError(
+                f"schedule.crop must be a positive multiple of {steps}, got {self.schedule.crop}; the network "
                 f"{self.model.network.architecture} would pad other crops"
+            )
+        if self.crop[-1] != self.crop[-2]:
+            raise InputError(
+                f"schedule.crop must have the same length along y and x, got {self.schedule.crop}; "
+                "crops are rotated"
             )
 
     @classmethod

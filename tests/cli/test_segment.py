@@ -495,6 +495,8 @@ def test_resume_makes_results_of_other_settings_again_all_of_them(
             ["--min-size", "30"],
             ["--min-size", "31"],
             ["--axes", "YX"],
+            ["--channel", "0"],
+            ["--pixel-size", "0.5"],
             ["--precision", "float32"],
             ["--settings", str(settings)],
             ["--settings", str(settings)],

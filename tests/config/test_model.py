@@ -148,10 +148,13 @@ def test_absent_keys_keep_their_defaults() -> None:
         ({"version": None}, "version must be a string, got None"),
         ({"clusterer": ["x"]}, "clusterer must be a string, got ['x']"),
         ({"foreground_threshold": "0.5"}, "foreground_threshold must be a number from 0 to 1, got '0.5'"),
-        ({"scale": 0}, "scale must be a finite number above 0, got 0; 0.5 halves the image for the network"),
+        (
+            {"scale": 0},
+            "scale must be 'auto' or a finite number above 0, got 0; 0.5 halves the image for the network",
+        ),
         (
             {"scale": "1"},
-            "scale must be a finite number above 0, got '1'; 0.5 halves the image for the network",
+            "scale must be 'auto' or a finite number above 0, got '1'; 0.5 halves the image for the network",
         ),
         ({"views": 2}, "views must be 1, 4 or 8, got 2; 1 shows the network the image as it is"),
         ({"views": 4.0}, "views must be an integer of at least 1, got 4.0"),

@@ -9,9 +9,10 @@ import pytest
 
 from pixel_embedded_affinity import Neighborhood
 from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
-from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
+from pixel_embedded_affinity.data.layouts import RAW, DataSettings, Example, find_files, load
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.metrics import evaluate
+from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
 
 @pytest.fixture
@@ -33,6 +34,14 @@ def test_rows_are_the_metrics_of_what_the_segmenter_finds(segmenter, files, rows
 
 def test_examples_with_raw_images_give_the_rows_of_their_files(segmenter, files, rows):
     assert evaluate_model(segmenter, load(files, RAW, 1)) == rows
+
+
+def test_the_background_of_a_volume_is_left_out_of_its_variation_of_information(volume_segmenter):
+    image, labels = synthetic_volume((4, 40, 40))
+    row = evaluate_model(volume_segmenter, [Example("tubes", image[None].astype(np.float32), labels)])[0]
+    found = volume_segmenter.segment(image)
+    assert row == {"name": "tubes", **evaluate(labels, found, ignore_background=True)}
+    assert row["voi"] != evaluate(labels, found)["voi"]
 
 
 def test_the_foreground_of_the_truth_can_be_given(segmenter, files):

@@ -116,7 +116,9 @@ def test_an_image_that_cannot_be_used_is_named(data):
     tifffile.imwrite(data / "images" / "b.tif", np.full((40, 44), np.nan, np.float32))
     with pytest.raises(InputError, match=r"b\.tif.*not finite"):
         load(find_files(data, DataSettings(), "all"), RAW, 1)
-    tifffile.imwrite(data / "images" / "b.tif", np.zeros((40, 44, 3), np.uint8), photometric="rgb")
+    colors = np.zeros((40, 44, 3), np.uint8)
+    colors[..., 1] = 200
+    tifffile.imwrite(data / "images" / "b.tif", colors, photometric="rgb")
     with pytest.raises(InputError, match=r"b\.tif"):
         load(find_files(data, DataSettings(), "all"), RAW, 1)
 
@@ -337,3 +339,40 @@ def test_files_that_are_not_read_are_counted_and_named(data: Path, caplog: pytes
         (data / "images" / name).touch()
     assert [entry.name for entry in find_files(data, DataSettings(), "all")] == ["a", "b", "c"]
     assert f"'{data / 'images'}': left out 2 files that are not read, such as 'd.czi'" in caplog.text
+
+
+def test_a_binary_mask_in_the_place_of_labels_is_noticed(tmp_path, caplog):
+    mask = np.zeros((10, 12), np.uint8)
+    mask[1:3, 1:4], mask[5:8, 6:9] = 255, 255
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    assert read_labels(tmp_path / "a.png").max() == 1
+    assert "a single object, 255, of 2 pieces; if it is a binary mask" in caplog.text
+    caplog.clear()
+    mask[5:8, 6:9] = 0
+    Image.fromarray(mask).save(tmp_path / "b.png")
+    tifffile.imwrite(tmp_path / "c.tif", np.array([[1, 0, 2], [0, 0, 1]], np.uint8))
+    assert read_labels(tmp_path / "b.png").max() == 1
+    assert read_labels(tmp_path / "c.tif").max() == 2
+    assert not caplog.records
+
+
+def test_labels_are_read_as_they_are_stored_whatever_they_show(tmp_path):
+    labels = np.array([[0, 1, 1], [2, 0, 3]], np.uint8)
+    colors = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "palette.tif", labels, photometric="palette", colormap=colors)
+    tifffile.imwrite(tmp_path / "white.tif", labels, photometric="miniswhite")
+    for name in ("palette.tif", "white.tif"):
+        np.testing.assert_array_equal(read_labels(tmp_path / name), labels)
+
+
+def test_training_may_use_one_channel_of_the_images(data):
+    stack = np.stack([tifffile.imread(data / "images" / "a.tif")] * 2)
+    stack[1] += 5
+    for name in "abc":
+        tifffile.imwrite(data / "images" / f"{name}.tif", stack, imagej=True, metadata={"axes": "CYX"})
+    settings = DataSettings.from_dict({"image": {"channel": 1}})
+    files = find_files(data, settings, "all")
+    with pytest.raises(InputError, match=r"a\.tif.*choose one of the channels 0 to 1"):
+        load(files, RAW, 1)
+    for example in load(files, RAW, 1, selection=settings.image):
+        np.testing.assert_array_equal(example.image[0], stack[1])

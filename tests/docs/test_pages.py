@@ -165,6 +165,9 @@ def test_the_recipe_of_the_documentation_is_valid() -> None:
     recipe = Recipe.from_file(DOCS / "howto" / "recipe.toml")
     assert recipe.data.layout == "folders"
     assert recipe.model.name == "my_objects"
+    volumes = Recipe.from_file(DOCS / "howto" / "volume.toml")
+    assert volumes.data.layout == "folders"
+    assert volumes.model.ndim == 3
 
 
 def test_install_and_demo_is_one_line_that_starts_from_nothing() -> None:

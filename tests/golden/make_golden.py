@@ -1,5 +1,7 @@
 """Write the golden labels of every model of the registry: what it finds in the bundled field, in float32.
 
+A model of volumes gets a synthetic volume instead.
+
 Run after a model was added: ``python tests/golden/make_golden.py``. A file that is there already is kept: the labels
 of a version of a model never change, short of a change of the method that the changelog names; then delete it first.
 """
@@ -9,10 +11,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from pixel_embedded_affinity import Segmenter, list_models
 from pixel_embedded_affinity.export import write_labels
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.samples import nuclei
+from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
 FOLDER = Path(__file__).parent
 WITHOUT_A_FIELD = {"cvppp"}
@@ -24,13 +29,18 @@ def golden_file(model: str) -> Path:
     return FOLDER / f"{Path(get_entry(model).file).stem}.tif"
 
 
+def sample(segmenter: Segmenter) -> np.ndarray:
+    """Return the image, or the volume, that a model of so many axes segments."""
+    return nuclei().image if segmenter.config.ndim == 2 else synthetic_volume((8, 128, 160))[0]
+
+
 def main() -> None:
     """Write what is not there yet."""
     for model in sorted(set(list_models()) - WITHOUT_A_FIELD):
         path = golden_file(model)
         if not path.exists():
             segmenter = Segmenter.pretrained(model, device="cpu", precision="float32", offline=True)
-            write_labels(path, segmenter.segment(nuclei().image))
+            write_labels(path, segmenter.segment(sample(segmenter)))
             sys.stdout.write(f"{path}\n")
 
 

@@ -265,8 +265,9 @@ def test_normalization_removes_gain_and_offset_of_the_camera(values: Array, gain
     np.testing.assert_allclose(
         normalize(values * np.float32(gain) + np.float32(100), normalization),
         normalize(values, normalization),
-        rtol=1e-5,
-        atol=1e-5,
+        # Of values with almost no contrast, float32 rounds the percentiles by that much of it.
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 

@@ -187,6 +187,27 @@ def test_adapted_rand_error_counts_pairs_of_pixels(pair: Pair) -> None:
     assert metrics.adapted_rand_error(*pair) == close(float(slow_adapted_rand_error(*pair)))
 
 
+def slow_splits(whole: np.ndarray, parts: np.ndarray) -> int:
+    """Parts, but for the first, of which more than half lies in the same whole."""
+    homes = [
+        j
+        for n in masks(parts)
+        for j, m in enumerate(masks(whole))
+        if Fraction(count(m & n), count(n)) > 1 / 2
+    ]
+    return len(homes) - len(set(homes))
+
+
+@few
+@given(pairs(most=6))
+def test_splits_and_merges_are_counted_object_by_object(pair: Pair) -> None:
+    truth, prediction = pair[0], np.where(pair[0] > 0, pair[1], 0)
+    assert metrics.splits_and_merges(*pair) == (
+        slow_splits(truth, prediction),
+        slow_splits(prediction, truth),
+    )
+
+
 @few
 @given(pairs(most=6), st.permutations(range(1, 18)), st.permutations(range(1, 18)))
 def test_scores_do_not_depend_on_the_numbering(pair: Pair, first: list[int], second: list[int]) -> None:
@@ -211,7 +232,7 @@ def test_scores_do_not_depend_on_flips_and_axis_order(pair: Pair, data: st.DataO
 @given(pairs(most=6))
 def test_an_image_agrees_perfectly_with_itself(pair: Pair) -> None:
     worst_at_zero = {"difference_in_count", "absolute_difference_in_count", "voi_split", "voi_merge", "voi"}
-    worst_at_zero.add("adapted_rand_error")
+    worst_at_zero |= {"adapted_rand_error", "false_splits", "false_merges"}
     for name, value in metrics.evaluate(pair[0], pair[0]).items():
         assert value == (0 if name in worst_at_zero else 1), name
 
@@ -220,6 +241,7 @@ def test_an_image_agrees_perfectly_with_itself(pair: Pair) -> None:
 @given(pairs(most=6))
 def test_scores_stay_in_their_range(pair: Pair) -> None:
     unbounded = {"difference_in_count", "absolute_difference_in_count", "voi_split", "voi_merge", "voi"}
+    unbounded |= {"false_splits", "false_merges"}
     scores = metrics.evaluate(*pair)
     assert all(0 <= value <= 1 for name, value in scores.items() if name not in unbounded)
     assert all(0 <= scores[name] <= math.log2(pair[0].size) + 1e-9 for name in ("voi_split", "voi_merge"))

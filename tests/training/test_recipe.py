@@ -34,7 +34,9 @@ def recipe_of(tmp_path: Path) -> Callable[[str], Recipe]:
     return read
 
 
-@pytest.mark.parametrize("name", ["bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "nuclei", "quick"])
+@pytest.mark.parametrize(
+    "name", ["ac3ac4", "bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "nuclei", "quick"]
+)
 def test_each_shipped_recipe_is_valid_named_as_its_model_and_survives_the_way_to_dict_and_back(name):
     recipe = Recipe.from_file(name)
     assert recipe.model.name == name.removesuffix("-finetune")
@@ -44,6 +46,7 @@ def test_each_shipped_recipe_is_valid_named_as_its_model_and_survives_the_way_to
 
 def test_the_shipped_recipes_are_listed():
     assert list_recipes() == [
+        "ac3ac4",
         "bbbc039",
         "bbbc039-fast",
         "cvppp",
@@ -97,7 +100,7 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
         ),
         ("[schedule]\nlearning_rate = true\n", "schedule.learning_rate must be a finite number above 0, got"),
         ("[view]\nflips = 1\n", "view.flips must be true or false, got 1"),
-        ("[data]\nlayout = 3\n", "data.layout must be one of 'folders', 'bbbc039', 'cvppp', got 3"),
+        ("[data]\nlayout = 3\n", "data.layout must be one of 'folders', 'bbbc039', 'cvppp', 'ac3ac4', got 3"),
         ('[data]\nvalidation = "plant1"\n', "data.validation must be a list"),
         ("[data]\nvalidation = [1]\n", "each entry of data.validation must be a string, got 1"),
         ("[augmentation]\nscale = [1.0]\n", "augmentation.scale must be a list of 2 values"),
@@ -139,7 +142,10 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
         ),
         ("[augmentation]\nfocus = 1.5\n", "augmentation.focus must be a number from 0 to 1, got 1.5"),
         ("[loss]\nsmall_area = 0\n", "loss.small_area must be a finite number above 0"),
-        ('[data]\nlayout = "coco"\n', "data.layout must be one of 'folders', 'bbbc039', 'cvppp', got 'coco'"),
+        (
+            '[data]\nlayout = "coco"\n',
+            "data.layout must be one of 'folders', 'bbbc039', 'cvppp', 'ac3ac4', got 'coco'",
+        ),
         ('[data]\nvalidation = ["a"]\nheld_out = ["a"]\n', r"share \['a'\]"),
         ('[data]\nlayout = "bbbc039"\nvalidation = ["a"]\n', "brings its own split"),
         ("[model.network]\nforeground_head = false\n", "loss.foreground is 1.0"),

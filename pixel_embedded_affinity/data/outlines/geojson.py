@@ -22,6 +22,7 @@ class Geojson:
     def read(self, path: Path, image: Path, shape: tuple[int, int]) -> Labels:
         """Paint the features."""
         features = _features(json.loads(path.read_bytes()))
+        _check_one_plane(features)
         shapes = (
             polygon for number, feature in enumerate(features, 1) for polygon in _polygons(number, feature)
         )
@@ -35,6 +36,17 @@ def _features(content: Any) -> list[Any]:
     if not isinstance(content, list):
         raise InputError(f"GeoJSON of type {type(content).__name__}; expected a FeatureCollection")
     return content
+
+
+def _check_one_plane(features: list[Any]) -> None:
+    """Refuse features of several planes, which would be painted over each other."""
+    places = (feature["geometry"].get("plane", {}) for feature in features)
+    planes = {(place.get("z", 0), place.get("t", 0)) for place in places}
+    if len(planes) > 1:
+        raise InputError(
+            f"the features lie on {len(planes)} planes of a stack; expected those of one image; save them plane by "
+            "plane"
+        )
 
 
 def _polygons(number: int, feature: Any) -> Iterator[Polygon]:

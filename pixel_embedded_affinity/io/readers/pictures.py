@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.readers.base import Source
@@ -33,7 +34,9 @@ def read_picture(path: Path, kind: str) -> Source:
     with PillowImage.open(path, formats=[kind]) as stored:
         _check_frames(stored, path)
         _check_depth(stored, path)
-        picture = _colored(_upright(stored, path), path)
+        picture = _upright(stored, path)
+        if picture.mode == "P":
+            return Source(np.array(picture), "YX", colors=_color_table(picture))
         if picture.mode not in _AXES_OF_MODE:
             raise InputError(
                 f"'{path}' has colors of type {picture.mode}; expected gray or RGB; convert it to RGB"
@@ -74,8 +77,9 @@ def _upright(picture: Any, path: Path) -> Any:
     return ImageOps.exif_transpose(picture)
 
 
-def _colored(picture: Any, path: Path) -> Any:
-    if picture.mode != "P":
-        return picture
-    logger.info("'%s' is a palette image; its RGB colors are used, without transparency", path)
-    return picture.convert("RGB")
+def _color_table(picture: Any) -> npt.NDArray[np.uint8]:
+    """The colors of a palette image, without transparency, black where the palette has no entry."""
+    table = np.zeros((256, 3), np.uint8)
+    entries = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    table[: len(entries)] = entries
+    return table

@@ -22,6 +22,9 @@ Coordinates = npt.NDArray[np.float64]
 OUTSIDE = -1
 """Label of a crop's pixels outside the image: the network sees them, the loss ignores them."""
 
+MEMBRANE = -2
+"""Label of a crop's pixels on a membrane: they belong to no object, and the loss ignores pairs of two of them."""
+
 
 @dataclass(frozen=True)
 class Augmentation(Settings, section="augmentation"):
@@ -116,14 +119,14 @@ def random_crop(
         int32 (size, size), the nearest label of each pixel; `OUTSIDE` where the crop leaves the image, since an
         object and its mirror image are not the same object.
     """
-    coordinates = _coordinates(labels, size, settings, generator)
+    coordinates = drawn_coordinates(labels, size, settings, generator)
     crop = _sample(image, coordinates)
-    return _change_intensity(crop, settings, generator), _pick(labels, coordinates)
+    return changed_intensity(crop, settings, generator), _pick(labels, coordinates)
 
 
 def _sample(image: FloatArray, coordinates: Coordinates) -> FloatArray:
     """Interpolate linearly between the pixels of an image (C, H, W), mirrored at its outermost pixels."""
-    place = _places(coordinates, image.shape[1:])
+    place = places(coordinates, image.shape[1:])
     sampled = functional.grid_sample(
         torch.from_numpy(image)[None], place, mode="bilinear", padding_mode="reflection", align_corners=True
     )
@@ -131,7 +134,7 @@ def _sample(image: FloatArray, coordinates: Coordinates) -> FloatArray:
     return values
 
 
-def _places(coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
+def places(coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
     """Coordinates (2, H, W) in pixels, as `grid_sample` takes them: x first, from -1 to 1 over the pixels' centers."""
     halves = [max(length - 1, 1) / 2 for length in shape]
     scaled = [line / half - 1 for line, half in zip(coordinates, halves)]
@@ -147,7 +150,9 @@ def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
     return np.where(inside, labels[row, column], OUTSIDE).astype(np.int32)
 
 
-def _coordinates(labels: LabelArray, size: int, settings: Augmentation, generator: Generator) -> Coordinates:
+def drawn_coordinates(
+    labels: LabelArray, size: int, settings: Augmentation, generator: Generator
+) -> Coordinates:
     """Where each pixel of the crop comes from: (2, size, size) in pixels of the image."""
     scale = np.exp(generator.uniform(*np.log(settings.scale)))
     angle = np.deg2rad(generator.uniform(-settings.rotation, settings.rotation))
@@ -169,7 +174,7 @@ def _draw_center(labels: LabelArray, reach: float, focus: float, generator: Gene
     if focus and generator.random() < focus:
         near = _pixel_of_an_object(labels, generator) or near
     wanted = zip(labels.shape, near, strict=True)
-    return [_place(length, reach, place, generator) for length, place in wanted]
+    return [place_center(length, reach, place, generator) for length, place in wanted]
 
 
 def _pixel_of_an_object(labels: LabelArray, generator: Generator) -> list[float] | None:
@@ -181,7 +186,7 @@ def _pixel_of_an_object(labels: LabelArray, generator: Generator) -> list[float]
     return [float(position) for position in np.unravel_index(generator.choice(pixels), labels.shape)]
 
 
-def _place(length: int, reach: float, wanted: float | None, generator: Generator) -> float:
+def place_center(length: int, reach: float, wanted: float | None, generator: Generator) -> float:
     """Place the center along one axis: an unrotated crop stays inside the image, or is centered on a smaller one."""
     if length <= 2 * reach:
         return (length - 1) / 2
@@ -198,7 +203,7 @@ def _displacement(size: int, settings: Augmentation, generator: Generator) -> Co
     points = size // settings.elastic_spacing + 3
     control = generator.normal(0, settings.elastic, (2, points, points)).astype(np.float32)
     steps = np.linspace(1, points - 2, size)
-    place = _places(np.stack(np.meshgrid(steps, steps, indexing="ij")), (points, points))
+    place = places(np.stack(np.meshgrid(steps, steps, indexing="ij")), (points, points))
     bent = functional.grid_sample(
         torch.from_numpy(control)[None], place, mode="bicubic", padding_mode="border", align_corners=True
     )
@@ -206,7 +211,7 @@ def _displacement(size: int, settings: Augmentation, generator: Generator) -> Co
     return displacement
 
 
-def _change_intensity(image: FloatArray, settings: Augmentation, generator: Generator) -> FloatArray:
+def changed_intensity(image: FloatArray, settings: Augmentation, generator: Generator) -> FloatArray:
     """Bend, stretch and shift the intensities, and add noise; negative values are bent like positive ones."""
     image = _blurred(_shaded(image, settings, generator), settings, generator)
     contrast = 1 + generator.uniform(-settings.contrast, settings.contrast)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ import torch
 
 from pixel_embedded_affinity.data.layouts import Example
 from pixel_embedded_affinity.training.data.augment import FloatArray, LabelArray, random_crop
+from pixel_embedded_affinity.training.data.membranes import membranes_marked
+from pixel_embedded_affinity.training.data.stack import random_stack
 from pixel_embedded_affinity.training.data.weights import object_areas, pixel_weights
 from pixel_embedded_affinity.training.recipe import Recipe
 
@@ -27,11 +30,12 @@ class Batch:
     Attributes
     ----------
     images : torch.Tensor
-        float32 (N, C, H, W), normalized.
+        float32 (N, C, *spatial), normalized.
     labels : torch.Tensor
-        int32 (N, H, W); `augment.OUTSIDE` where a crop leaves its image.
+        int32 (N, *spatial); `augment.OUTSIDE` where a crop leaves its image, `augment.MEMBRANE` on membranes, if the
+        recipe marks them.
     weights : torch.Tensor or None
-        float32 (N, H, W): factor per pixel of the affinity losses at full resolution; None if all are equal.
+        float32 (N, *spatial): factor per pixel of the affinity losses at full resolution; None if all are equal.
     """
 
     images: torch.Tensor
@@ -57,19 +61,20 @@ class BatchSource:
     recipe : Recipe
         Crops, augmentation, weights and seed.
     examples : sequence of Example
-        The training images, each drawn with the same probability.
+        The training images, drawn as ``data.by_objects`` says.
     """
 
     def __init__(self, recipe: Recipe, examples: Sequence[Example]) -> None:
         self._recipe, self._examples = recipe, examples
-        self._augmentation = recipe.augmentation.magnified(recipe.model.scale)
+        self._augmentation = recipe.augmentation.magnified(float(recipe.model.scale))
         self._areas = [object_areas(example.labels) for example in examples]
+        self._chances = self._weighted(recipe.data.by_objects)
 
     def draw(self, step: int) -> Batch:
         """Draw the batch of a step; the same step always gives the same batch."""
         schedule = self._recipe.schedule
         generator = np.random.default_rng((schedule.seed, step, _CROPS))
-        chosen = generator.integers(len(self._examples), size=schedule.batch)
+        chosen = self._choose(schedule.batch, generator)
         crops = [self._crop(self._examples[index], generator) for index in chosen]
         labels = [crop_labels for _, crop_labels in crops]
         weights = self._weigh(labels, [self._areas[index] for index in chosen])
@@ -90,9 +95,28 @@ class BatchSource:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    def _weighted(self, power: float) -> npt.NDArray[np.float64] | None:
+        """Probability of each image, by its number of objects; None if all are equal."""
+        if not power:
+            return None
+        objects = [max(1, np.count_nonzero(areas[1:])) for areas in self._areas]
+        weights: npt.NDArray[np.float64] = np.array(objects, dtype=np.float64) ** power
+        chances: npt.NDArray[np.float64] = weights / weights.sum()
+        return chances
+
+    def _choose(self, count: int, generator: np.random.Generator) -> npt.NDArray[np.integer[Any]]:
+        if self._chances is None:
+            return generator.integers(len(self._examples), size=count)
+        return generator.choice(len(self._examples), size=count, p=self._chances)
+
     def _crop(self, example: Example, generator: np.random.Generator) -> tuple[FloatArray, LabelArray]:
-        size = self._recipe.schedule.crop
-        return random_crop(example.image, example.labels, size, self._augmentation, generator)
+        recipe, size = self._recipe, self._recipe.crop
+        if len(size) == 2:
+            crop, labels = random_crop(example.image, example.labels, size[0], self._augmentation, generator)
+        else:
+            drawn = (example.image, example.labels, size, self._augmentation, recipe.sections, generator)
+            crop, labels = random_stack(*drawn)
+        return crop, membranes_marked(labels, recipe.loss.membrane)
 
     def _weigh(self, labels: list[LabelArray], areas: list[npt.NDArray[np.int64]]) -> torch.Tensor | None:
         settings = self._recipe.loss

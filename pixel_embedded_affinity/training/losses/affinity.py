@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from pixel_embedded_affinity.affinity import Box, pair_boxes
-from pixel_embedded_affinity.training.data.augment import OUTSIDE
+from pixel_embedded_affinity.training.data.augment import MEMBRANE, OUTSIDE
 
 Offset = tuple[int, ...]
 Offsets = Sequence[Offset]
@@ -32,7 +32,7 @@ class AffinityTarget:
         Bool (N, *box): whether both ends carry the same label.
     weight : torch.Tensor
         float32 (N, *box): weight of each pair, divided by the number of pairs that count, so that the weighted sum is
-        the mean; 0 for pairs with an end outside the image.
+        the mean; 0 for pairs with an end outside the image, and for pairs of two membrane pixels.
     """
 
     same: Tensor
@@ -47,7 +47,8 @@ def affinity_target(
     Parameters
     ----------
     labels : torch.Tensor
-        Integer (N, *spatial); the loss ignores pixels with the label `OUTSIDE`.
+        Integer (N, *spatial); the loss ignores pixels with the label `OUTSIDE`, and pairs of two pixels with the
+        label `MEMBRANE`.
     offset : tuple of int
         One component per spatial axis.
     pixel_weights : torch.Tensor, optional
@@ -63,7 +64,8 @@ def affinity_target(
     if first.numel() == 0:
         return None
     same = first == second
-    weight = _balanced(same, (first != OUTSIDE) & (second != OUTSIDE))
+    counted = (first != OUTSIDE) & (second != OUTSIDE)
+    weight = _balanced(same, counted & ~(same & (first == MEMBRANE)))
     if pixel_weights is not None:
         weight *= torch.maximum(pixel_weights[here], pixel_weights[there])
     return AffinityTarget(same, weight)

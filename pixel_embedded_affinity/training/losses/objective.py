@@ -65,7 +65,6 @@ class Objective:
         self, recipe: Recipe, affinity_loss: AffinityLoss = fused_affinity_loss, precision: str = "auto"
     ) -> None:
         self.recipe, self.affinity_loss, self.precision = recipe, affinity_loss, precision
-        self.offsets = recipe.neighborhood.offsets()
 
     def __call__(self, network: Network, batch: Batch, generator: np.random.Generator) -> Losses:
         """Run the network on a batch and return the losses.
@@ -88,8 +87,11 @@ class Objective:
         output, geometries = self._run(network, batch, generator)
         zero = batch.images.new_zeros(())
         seen = _at_embedding(batch, network.stride, generator)
-        main, (within, across) = self._full_resolution(output.embedding, geometries, seen)
-        pyramid = self._pyramid(network, output.pyramid, labels) if loss.pyramid else zero
+        offsets = self.recipe.neighborhood.drawn_offsets(generator)
+        main, (within, across) = self._full_resolution(output.embedding, geometries, seen, offsets)
+        pyramid = (
+            self._pyramid(network, output.pyramid, labels) * loss.pyramid_weight if loss.pyramid else zero
+        )
         foreground = self._foreground(output.foreground, geometries, labels) if loss.foreground else zero
         return Losses(main + pyramid + foreground, within, across, pyramid.detach(), foreground.detach())
 
@@ -106,28 +108,27 @@ class Objective:
         return output, geometries
 
     def _full_resolution(
-        self, output: Tensor, geometries: list[Geometry], batch: Batch
+        self, output: Tensor, geometries: list[Geometry], batch: Batch, offsets: affinity.Offsets
     ) -> tuple[Tensor, Parts]:
         """The recipe's kind of loss on the network's main output, and its parts within and across views."""
         kind = self.recipe.loss.kind
         if kind == "affinity":
-            return self._affinity(affinity.unit(output).contiguous(), geometries, batch)
+            return self._affinity(affinity.unit(output).contiguous(), geometries, batch, offsets)
         if kind == "direct_affinity":
-            loss = direct_affinity_loss(output, self.offsets, self._targets(batch))
+            loss = direct_affinity_loss(output, offsets, _targets(batch, offsets))
         else:
             loss = discriminative_loss(output, batch.labels)
         return loss, (loss.detach(), torch.zeros_like(loss))
 
-    def _targets(self, batch: Batch) -> list[affinity.AffinityTarget | None]:
-        return [affinity.affinity_target(batch.labels, offset, batch.weights) for offset in self.offsets]
-
-    def _affinity(self, embedding: Tensor, geometries: list[Geometry], batch: Batch) -> tuple[Tensor, Parts]:
+    def _affinity(
+        self, embedding: Tensor, geometries: list[Geometry], batch: Batch, offsets: affinity.Offsets
+    ) -> tuple[Tensor, Parts]:
         """Self-correlation of the first view, and its correlation with the second view mapped back."""
         first, view = embedding[: len(batch.labels)], embedding[len(batch.labels) :]
         own = first if self.recipe.loss.self_correlation else None
         partners = (own, map_back(view, geometries) if geometries else None)
         present = [partner for partner in partners if partner is not None]
-        total, parts = self.affinity_loss(first, present, self.offsets, self._targets(batch))
+        total, parts = self.affinity_loss(first, present, offsets, _targets(batch, offsets))
         remaining = iter(parts)
         within, across = (first.new_zeros(()) if partner is None else next(remaining) for partner in partners)
         return total, (within, across)
@@ -159,6 +160,10 @@ class Objective:
             parts.append(map_back(logits[len(labels) :], geometries))
         losses = [affinity.foreground_loss(part, labels, settings.foreground_weight) for part in parts]
         return settings.foreground * torch.stack(losses).mean()
+
+
+def _targets(batch: Batch, offsets: affinity.Offsets) -> list[affinity.AffinityTarget | None]:
+    return [affinity.affinity_target(batch.labels, offset, batch.weights) for offset in offsets]
 
 
 def _at_embedding(batch: Batch, strides: Sequence[int], generator: np.random.Generator) -> Batch:

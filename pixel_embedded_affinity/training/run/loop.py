@@ -17,6 +17,7 @@ from torch import nn
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.data.layouts import Example, require_objects
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.base import Network, weights_channels_last
 from pixel_embedded_affinity.network.build import build_network, load_network
@@ -289,6 +290,7 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
         "schedule": {name: value for name, value in schedule.items() if name not in _FREE_TO_CHANGE},
         **{name: tables[name] for name in ("loss", "augmentation", "view", "neighborhood")},
         "images": images.hexdigest(),
+        **({"image": tables["data"]["image"]} if recipe.data.image != Selection() else {}),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from pixel_embedded_affinity.data.layouts import RAW, Example, find_files, load, of_diameter
@@ -118,13 +119,14 @@ def _check_given(folder: Path, resume: bool, minutes: float | None, warm_start: 
 def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example]]:
     """Read the training images, normalized, and the validation images as they are."""
     channels = recipe.model.network.in_channels
-    training = load(find_files(data, recipe.data, "training"), recipe.model.normalization, channels)
+    read = partial(load, channels=channels, ndim=recipe.model.ndim, selection=recipe.data.image)
+    training = read(find_files(data, recipe.data, "training"), recipe.model.normalization)
     if recipe.data.diameter:
         training = [of_diameter(example, recipe.data.diameter) for example in training]
-    if recipe.data.layout != "bbbc039" and not recipe.data.validation:
+    if not recipe.data.brings_split and not recipe.data.validation:
         logger.warning("the recipe's data.validation names no image: the model will not be validated")
         return training, []
-    return training, load(find_files(data, recipe.data, "validation"), RAW, channels)
+    return training, read(find_files(data, recipe.data, "validation"), RAW)
 
 
 def _run(trainer: Trainer, validation: Validation | None, minutes: float | None, progress: Progress) -> None:

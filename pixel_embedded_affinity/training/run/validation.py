@@ -89,10 +89,13 @@ class Validation:
 
 
 def _write_picture(path: Path, prediction: Prediction) -> None:
-    """Draw the true labels over the image on the left, the found labels on the right."""
+    """Draw the true labels over the image on the left, the found labels on the right; of a volume, the middle."""
     from PIL import Image
 
-    image = prediction.example.image
-    halves = [render_overlay(image, labels) for labels in (prediction.example.labels, prediction.labels)]
+    image, *both = prediction.example.image, prediction.example.labels, prediction.labels
+    if image.ndim > 3:
+        middle = image.shape[1] // 2
+        image, both = image[:, middle], [labels[middle] for labels in both]
+    halves = [render_overlay(image, labels) for labels in both]
     with atomic_path(path, (".png",)) as temporary:
         Image.fromarray(np.concatenate(halves, axis=1)).save(temporary, format="PNG")

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,9 @@ class _Data:
 
     @classmethod
     def load(cls, recipe: Recipe, data: str | Path) -> _Data:
-        channels = recipe.model.network.in_channels
-        validation = load(find_files(data, recipe.data, "validation"), RAW, channels)
-        training = find_files(data, recipe.data, "training")
-        return cls(load(training, recipe.model.normalization, channels), validation)
+        read = partial(load, channels=recipe.model.network.in_channels, selection=recipe.data.image)
+        validation = read(find_files(data, recipe.data, "validation"), RAW)
+        return cls(read(find_files(data, recipe.data, "training"), recipe.model.normalization), validation)
 
 
 class _Run:

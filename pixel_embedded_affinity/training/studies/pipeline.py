@@ -104,7 +104,7 @@ class Pipeline:
     def _seen(self, image: FloatArray, config: ModelConfig) -> Embedding:
         """Run the network on one image; its output is not scaled to unit length."""
         embedder = self._segmenter.embedder
-        values = resize_image(normalize(image, config.normalization), config.scale)
+        values = resize_image(normalize(image, config.normalization), float(config.scale))
         with torch.inference_mode(), autocast(embedder.device):
             output = embedder.network(channels_last(torch.from_numpy(values)[None].to(embedder.device)))
         foreground = None if output.foreground is None else output.foreground[0, 0].float().sigmoid()

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixel_embedded_affinity.data.layouts import RAW, find_files, load
+from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.training.data.synthetic import synthetic_example, write_synthetic_data
+from pixel_embedded_affinity.training.data.synthetic import (
+    synthetic_example,
+    synthetic_volume,
+    write_synthetic_data,
+    write_synthetic_volumes,
+)
 from pixel_embedded_affinity.training.recipe import Recipe
 
 
@@ -47,8 +52,41 @@ def test_the_files_are_those_that_the_quick_recipe_reads(tmp_path):
     assert examples[0].labels.max() == labels.max()
 
 
+def test_a_volume_is_decided_by_its_seed_and_its_tubes_touch_but_for_dark_membranes():
+    image, labels = synthetic_volume((6, 64, 80), seed=3)
+    again = synthetic_volume((6, 64, 80), seed=3)
+    assert (image.dtype, labels.dtype) == (np.uint8, np.int32)
+    assert image.shape == labels.shape == (6, 64, 80)
+    assert np.array_equal(image, again[0])
+    assert np.array_equal(labels, again[1])
+    assert not np.array_equal(labels, synthetic_volume((6, 64, 80), seed=4)[1])
+    assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
+    assert labels.max() > 4
+    assert 0.05 < (labels == 0).mean() < 0.4
+    assert image[labels > 0].mean() > 1.5 * image[labels == 0].mean()
+    tubes = [set(np.unique(section)) - {0} for section in labels]
+    assert len(tubes[0] & tubes[-1]) > len(tubes[0]) / 2  # most run through the whole volume
+    assert not np.array_equal(labels[0], labels[-1])  # aslant
+
+
+def test_volumes_are_written_with_their_sections_as_pages(tmp_path):
+    folder = write_synthetic_volumes(tmp_path / "new", volumes=2, shape=(3, 40, 32), seed=7)
+    files = find_files(folder, DataSettings(), "all")
+    assert [file.name for file in files] == ["synthetic_00", "synthetic_01"]
+    example = load(files, RAW, 1, ndim=3)[1]
+    image, labels = synthetic_volume((3, 40, 32), seed=8)
+    assert np.array_equal(example.image[0], image)
+    assert np.array_equal(example.labels, labels)
+
+
 def test_too_small_and_too_few_are_refused(tmp_path):
     with pytest.raises(InputError, match="size must be"):
         synthetic_example(16)
     with pytest.raises(InputError, match="images must be"):
         write_synthetic_data(tmp_path, images=0)
+    with pytest.raises(InputError, match="the smaller of height and width must be"):
+        synthetic_volume((4, 16, 64))
+    with pytest.raises(InputError, match="shape must be"):
+        synthetic_volume((0, 64, 64))
+    with pytest.raises(InputError, match="volumes must be"):
+        write_synthetic_volumes(tmp_path, volumes=0)

@@ -1,0 +1,145 @@
+"""A U-Net for stacks of sections: convolutions within each section, and mixes of neighboring sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pixel_embedded_affinity.network import base
+from pixel_embedded_affinity.network.half_unet import ConvNorm, LeanBlock
+
+STRIDE = 2
+"""Pixels of a section between two embedding vectors, along y and x."""
+
+LEVELS = 5
+
+
+class Neighbors(nn.Module):
+    """Adds to each section a linear map of itself and its two neighbors; beyond the stack there are zeros.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the input and of the output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.map = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, features: torch.Tensor, depth: int) -> torch.Tensor:
+        """Map (N * depth, channels, H, W) to the same shape; channels that lie last in memory are not copied."""
+        mixed: torch.Tensor = self.map(_stacked(features, depth))
+        return mixed.transpose(1, 2).flatten(0, 1).add_(features)
+
+
+class SectionsUNet(base.Network):
+    """U-Net for anisotropic volumes whose finest level has half of each section's height and width.
+
+    The sections of a volume go through two-dimensional convolutions one by one. From the second level on, and after
+    each block of the decoder, a section is mixed with its two neighbors. Sections are never pooled, so a stack may
+    have any number of them. As in `half_unet`, each square of 2 x 2 pixels of a section becomes the channels of one
+    position. A position gets one embedding vector, and a foreground logit for each of its four pixels.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the input volume.
+    filters : sequence of five int
+        Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of a section's resolution. Multiples of 32 are fastest.
+    embedding_channels : int
+        Length of an embedding vector.
+    foreground_head : bool
+        Whether to add a head that tells foreground from background.
+
+    Raises
+    ------
+    InputError
+        If the filters are not five positive integers.
+    """
+
+    ndim = 3
+    grid = (1, STRIDE << (LEVELS - 1), STRIDE << (LEVELS - 1))
+    stride = (1, STRIDE, STRIDE)
+    halo = (6, 96, 96)  # beyond, no component of the embedding of neurons changes by more than 0.004
+    pyramid_strides = ((1, 16, 16), (1, 8, 8), (1, 4, 4))
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        filters: Sequence[int] = (32, 32, 64, 64, 96),
+        embedding_channels: int = 16,
+        foreground_head: bool = True,
+    ) -> None:
+        super().__init__()
+        filters = base.checked_filters(filters, LEVELS, "sections_unet")
+        finest, below = filters[0], filters[1:]
+        self.stem = ConvNorm(in_channels * STRIDE**2, finest)
+        self.stem_refine = ConvNorm(finest, finest)
+        self.encoder = nn.ModuleList(LeanBlock(*widths) for widths in pairwise(filters))
+        self.encoder_mix = nn.ModuleList(Neighbors(width) for width in below)
+        upwards = list(zip(filters[:0:-1], filters[-2::-1]))
+        self.lift = nn.ModuleList(nn.Conv2d(under, over, 1) for under, over in upwards)
+        self.decoder = nn.ModuleList(LeanBlock(over, over) for _, over in upwards)
+        self.decoder_mix = nn.ModuleList(Neighbors(over) for _, over in upwards)
+        self.pyramid_heads = nn.ModuleList(
+            nn.Conv2d(width, embedding_channels, 1) for width in filters[-2:0:-1]
+        )
+        self.embedding_head = nn.Conv2d(finest, embedding_channels, 1)
+        self.foreground_head = nn.Conv2d(finest, STRIDE**2, 1) if foreground_head else None
+
+    def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
+        """Embed a batch of volumes (N, C, D, H, W) of any size; `pyramid` also gives the coarse embeddings.
+
+        The embedding has the shape (N, D, depth, ceil(H / 2), ceil(W / 2)), the foreground (N, 1, depth, H, W).
+        """
+        depth, *shape = images.shape[2:]
+        sections = base.padded(images, self.grid).transpose(1, 2).flatten(0, 1)
+        pixels = functional.pixel_unshuffle(sections, STRIDE).contiguous(memory_format=torch.channels_last)
+        features, coarse = self._features(pixels, depth, pyramid)
+        positions = [-(-length // STRIDE) for length in shape]
+        embedding = _stacked(base.cropped(self.embedding_head(features), positions), depth)
+        levels = tuple(_stacked(values, depth) for values in coarse)
+        if self.foreground_head is None:
+            return base.NetworkOutput(embedding, None, levels)
+        logits = base.cropped(functional.pixel_shuffle(self.foreground_head(features), STRIDE), shape)
+        return base.NetworkOutput(embedding, _stacked(logits, depth), levels)
+
+    def _features(
+        self, pixels: torch.Tensor, depth: int, pyramid: bool
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Run encoder and decoder; return the features of the finest level and the coarse embeddings."""
+        features = torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels))))
+        skips = []
+        for block, mix in zip(self.encoder, self.encoder_mix):
+            skips.append(features)
+            features = mix(block(functional.max_pool2d(features, 2)), depth)
+        coarse = []
+        for level, (lift, block, mix) in enumerate(zip(self.lift, self.decoder, self.decoder_mix)):
+            lifted = lift(features)
+            raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
+            features = mix(block(raised.add_(skips[-1 - level])), depth)
+            if pyramid and level < len(self.pyramid_heads):
+                coarse.append(self.pyramid_heads[level](features))
+        return features, coarse
+
+    def receptive_radius(self) -> tuple[int, ...]:
+        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
+        head = self.foreground_head is not None
+        return base.measured_radius(
+            SectionsUNet, in_channels=1, filters=(1,) * LEVELS, embedding_channels=1, foreground_head=head
+        )
+
+    def memory_per_pixel(self) -> int:
+        """Bytes that a forward pass takes at its peak, per pixel of the volume, in float32."""
+        widest = int(self.embedding_head.in_channels)
+        return widest * 4 * 6 // STRIDE**2
+
+
+def _stacked(values: torch.Tensor, depth: int) -> torch.Tensor:
+    """Put the sections (N * depth, C, H, W) of each volume together: (N, C, depth, H, W)."""
+    return values.view(-1, depth, *values.shape[1:]).transpose(1, 2)

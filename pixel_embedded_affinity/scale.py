@@ -1,0 +1,294 @@
+"""The scale at which objects have the size that a model knows, found without labels."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import micrometers
+from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.labels import Labels, Mask
+
+logger = logging.getLogger(__name__)
+
+SMALLEST, LARGEST = 1 / 32, 4.0
+"""Scales between which the search stays."""
+
+_SIDE = 176
+"""Most pixels along an axis that the network sees in a look; the first one shows the whole image."""
+
+_FIRST = 0.5
+"""Largest scale of the first look: small images show small objects, too."""
+
+_AIM = 0.8
+"""The next look should show objects at this share of the diameter that the model knows."""
+
+_FEW = 3
+"""Objects from which a look tells a diameter."""
+
+_CONCLUSIVE = 0.45, 1.5
+"""Diameters, as shares of the known one, at which a confident look ends the search."""
+
+_CONFIDENT, _UNSURE = 0.75, 0.3
+"""Shares of the model's usual confidence: from the first a look is confident; below the second it shows nothing."""
+
+_KEPT = 1.25
+"""An image whose objects differ less than this factor from those that the model knows stays as it is."""
+
+
+_SAME = 1.1
+"""Voxels that differ less than this factor from the model's are not resized."""
+
+
+class KnownObjects(NamedTuple):
+    """What a model knows: the median diameter of its training objects in pixels, and its usual confidence."""
+
+    diameter: float
+    confidence: float
+
+
+class Look(NamedTuple):
+    """What the network found in a part of the image at one scale.
+
+    Attributes
+    ----------
+    scale : float
+        Factor by which the part was resized.
+    objects : int
+        Number of objects; objects that the part cuts are left out where others remain.
+    diameter : float
+        Diameter in pixels of the resized part of a disk with the objects' median area; 0 without objects.
+    confidence : float
+        Mean confidence of the objects; 0 without objects.
+    """
+
+    scale: float
+    objects: int
+    diameter: float
+    confidence: float
+
+    @property
+    def evidence(self) -> float:
+        """The confidence, less where it is the mean of few objects."""
+        return self.confidence * self.objects / (self.objects + _FEW)
+
+
+@dataclass(frozen=True)
+class FoundScale:
+    """The scale of an image, and how it was found.
+
+    Attributes
+    ----------
+    scale : float or tuple of float
+        Factor by which the image is resized, or one per axis.
+    looks : tuple of Look
+        All looks, in the order in which they were made; none where the scale was given.
+    """
+
+    scale: float | tuple[float, ...]
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def best(self) -> Look | None:
+        """The look that decided; None where the scale was given."""
+        return max(self.looks, key=lambda look: look.evidence, default=None)
+
+
+GIVEN = FoundScale(1.0)
+"""The image as it is."""
+
+
+class Sight(NamedTuple):
+    """What the network saw of a part of the image.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        Labels at the network's positions.
+    stride : tuple of int
+        Pixels between two positions along each axis.
+    confidence : numpy.ndarray
+        Confidence of each object.
+    """
+
+    labels: Labels
+    stride: tuple[int, ...]
+    confidence: npt.NDArray[np.float64]
+
+
+Observe = Callable[[FloatArray, Mask | None], Sight]
+"""Label a resized part of the image, given the caller's foreground in it."""
+
+
+def find_scale(
+    values: FloatArray,
+    given: Mask | None,
+    known: KnownObjects,
+    observe: Observe,
+    first: float | None = None,
+) -> FoundScale:
+    """Find the scale at which the objects of an image have the diameter that a model knows.
+
+    The first look shows the whole image, small. Each further look is closer, at a part where the one before found
+    objects. The search ends at a confident look whose objects have about the known diameter, or at the largest scale.
+    Then the look with the best confidence decides: its diameter says what is missing.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        The normalized image (C, *spatial).
+    given : numpy.ndarray or None
+        The caller's foreground (*spatial).
+    known : KnownObjects
+        Diameter and usual confidence of the model's objects.
+    observe : callable
+        Labels a part, see `Observe`.
+    first : float, optional
+        A scale that is likely, for the first look. If that look is not conclusive, the search begins anew.
+
+    Returns
+    -------
+    FoundScale
+        Its scale is 1 if no look showed objects with some confidence.
+    """
+    looks: list[Look] = []
+    shape = values.shape[1:]
+    whole = tuple(slice(0, length) for length in shape)
+    start = min(_FIRST, _SIDE / max(shape))
+    box, scale = (whole, start) if first is None else (_window(_contrast(values), whole, first), first)
+    while True:
+        part = resize_image(values[(slice(None), *box)], scale)
+        sight = observe(part, None if given is None else given[box])
+        look = _look(sight, scale, box, shape)
+        looks.append(look)
+        logger.debug("scale %.3g: %d objects, diameter %.1f, confidence %.2f", *look)
+        if _is_conclusive(look, known) or scale >= LARGEST:
+            break
+        if len(looks) == 1 and first is not None:
+            box, scale = whole, start
+            continue
+        scale = _next_scale(look, known)
+        box = _window(_interest(sight, part), box, scale)
+    return _decided(tuple(looks), known)
+
+
+def _look(sight: Sight, scale: float, box: Box, shape: Sequence[int]) -> Look:
+    """Measure the objects of a look, without those that the part cuts if enough others remain."""
+    areas = np.bincount(sight.labels.ravel())[1:]
+    if not len(areas):
+        return Look(scale, 0, 0.0, 0.0)
+    counted = np.ones(len(areas), dtype=bool)
+    counted[_cut(sight.labels, box, shape) - 1] = False
+    if counted.sum() < _FEW:
+        counted[:] = True
+    area = float(np.median(areas[counted])) * math.prod(sight.stride)
+    return Look(
+        scale, int(counted.sum()), math.sqrt(4 * area / math.pi), float(sight.confidence[counted].mean())
+    )
+
+
+def _cut(labels: Labels, box: Box, shape: Sequence[int]) -> npt.NDArray[np.int32]:
+    """Objects at the sides where the part ends but the image goes on."""
+    cut = [np.empty(0, labels.dtype)]
+    for axis, (side, length) in enumerate(zip(box, shape)):
+        ends = np.moveaxis(labels, axis, 0)
+        cut += [ends[0].ravel()] if side.start > 0 else []
+        cut += [ends[-1].ravel()] if side.stop < length else []
+    found = np.unique(np.concatenate(cut))
+    return found[found > 0]
+
+
+def _is_conclusive(look: Look, known: KnownObjects) -> bool:
+    low, high = (share * known.diameter for share in _CONCLUSIVE)
+    return (
+        look.objects >= _FEW
+        and look.confidence >= _CONFIDENT * known.confidence
+        and low <= look.diameter <= high
+    )
+
+
+def _next_scale(look: Look, known: KnownObjects) -> float:
+    """Twice the scale, or what brings the objects near the known diameter if the look tells one."""
+    factor = 2.0
+    if look.objects >= _FEW and look.confidence >= _UNSURE * known.confidence:
+        factor = float(np.clip(_AIM * known.diameter / look.diameter, math.sqrt(2), 4))
+    return min(look.scale * factor, LARGEST)
+
+
+def _interest(sight: Sight, part: FloatArray) -> npt.NDArray[np.float32]:
+    """How much each position deserves a closer look: objects do; where there are none, what differs from the rest."""
+    if sight.labels.any():
+        return (sight.labels > 0).astype(np.float32)
+    return _contrast(part[(slice(None), *(slice(None, None, step) for step in sight.stride))])
+
+
+def _contrast(values: FloatArray) -> npt.NDArray[np.float32]:
+    difference: npt.NDArray[np.float32] = np.abs(values[0] - np.median(values[0]))
+    return difference
+
+
+def _window(interest: npt.NDArray[np.float32], box: Box, scale: float) -> Box:
+    """Return the part for the next look: the most interesting one, as large as the network may see."""
+    lengths = np.array([side.stop - side.start for side in box])
+    wanted = np.minimum(lengths, round(_SIDE / scale))
+    pixels = lengths / interest.shape
+    mean = ndimage.uniform_filter(
+        interest, np.maximum(1, np.rint(wanted / pixels)).astype(int), mode="constant"
+    )
+    center = np.array(np.unravel_index(int(mean.argmax()), mean.shape))
+    starts = np.clip(np.rint((center + 0.5) * pixels - wanted / 2).astype(int), 0, lengths - wanted)
+    return tuple(
+        slice(side.start + start, side.start + start + length)
+        for side, start, length in zip(box, starts.tolist(), wanted.tolist())
+    )
+
+
+def _decided(looks: tuple[Look, ...], known: KnownObjects) -> FoundScale:
+    best = FoundScale(1.0, looks).best
+    if best is None or best.confidence < _UNSURE * known.confidence:
+        return FoundScale(1.0, looks)
+    scale = float(np.clip(best.scale * known.diameter / best.diameter, SMALLEST, LARGEST))
+    return FoundScale(1.0 if 1 / _KEPT < scale < _KEPT else float(f"{scale:.2g}"), looks)
+
+
+def diameter_in_pixels(diameter: float | str, pixel_size: Sequence[float] | None) -> float:
+    """Return a diameter in pixels of the image.
+
+    Parameters
+    ----------
+    diameter : float or str
+        In pixels, or a length such as ``"12 um"``.
+    pixel_size : sequence of float or None
+        Size of a pixel along each axis in micrometers; the smallest counts.
+
+    Raises
+    ------
+    InputError
+        If a length is given, and the size of a pixel is not known.
+    """
+    if not isinstance(diameter, str):
+        return diameter
+    if pixel_size is None:
+        raise InputError(
+            f"diameter {diameter!r} needs the size of a pixel, which the image does not state; give pixel_size=, or "
+            "the diameter in pixels"
+        )
+    return micrometers(diameter) / min(pixel_size)
+
+
+def scale_by_size(image: Sequence[float] | None, model: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return the factor per axis that gives the image's pixels the size of the model's; None if one is not known."""
+    if image is None or model is None:
+        return None
+    factors = tuple(float(f"{one / other:.3g}") for one, other in zip(image, model))
+    return (1.0,) * len(factors) if all(1 / _SAME < factor < _SAME for factor in factors) else factors

@@ -1,0 +1,252 @@
+"""Which part of a file is the image: the same flags for each command that segments, and what ``pea info`` says."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.data.outlines.base import read_outlines
+from pixel_embedded_affinity.errors import InputError
+
+Array = np.ndarray[Any, Any]
+FLAGS = ("--axes", "--channel", "--time", "--series", "--pixel-size")
+
+
+@pytest.fixture
+def stack() -> Array:
+    return np.random.default_rng(0).integers(100, 4000, (3, 24, 28)).astype(np.uint16)
+
+
+def segment(weights: Path, image: Path, output: Path, *words: str) -> int:
+    common = ["--weights", str(weights), "--device", "cpu", "--output", str(output)]
+    return main(["segment", str(image), *common, *words])
+
+
+@pytest.mark.parametrize("command", ["segment", "evaluate", "tune"])
+def test_each_command_that_segments_has_the_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert not [flag for flag in FLAGS if flag not in shown]
+
+
+def test_one_stain_of_several_is_segmented(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "stains.tif"
+    labels = ["DAPI", "GFP", "RFP"]
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "CYX", "Labels": labels})
+    assert segment(weights, path, tmp_path / "none") == 1
+    assert (
+        "channels 0 ('DAPI'), 1 ('GFP'), 2 ('RFP'), such as channel=0 (--channel 0)"
+        in capsys.readouterr().err
+    )
+    expected = Segmenter.from_file(weights, device="cpu").segment(stack[1])
+    for word in ("1", "GFP"):
+        assert segment(weights, path, tmp_path / word, "--channel", word, "--table") == 0
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / word / "stains_labels.tif"), expected)
+
+
+def test_a_movie_is_segmented_frame_by_frame(weights: Path, stack: Array, tmp_path: Path) -> None:
+    path = tmp_path / "movie.tif"
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TYX"})
+    segmenter = Segmenter.from_file(weights, device="cpu")
+    expected = np.stack([segmenter.segment(frame) for frame in stack])
+    assert segment(weights, path, tmp_path / "out", "--table", "--overlay") == 0
+    with tifffile.TiffFile(tmp_path / "out" / "movie_labels.tif") as file:
+        assert file.series[0].axes == "TYX"
+        np.testing.assert_array_equal(file.asarray(), expected)
+    with (tmp_path / "out" / "movie_objects.csv").open() as file:
+        frames = [int(row["frame"]) for row in csv.DictReader(file)]
+    assert frames == [number for number, labels in enumerate(expected) for _ in range(labels.max())]
+    with PillowImage.open(tmp_path / "out" / "movie_overlay.png") as picture:
+        assert picture.size == (28, 3 * 24)
+    assert segment(weights, path, tmp_path / "one", "--time", "2") == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "one" / "movie_labels.tif"), expected[2])
+
+
+def test_the_frames_of_a_movie_have_outlines_of_their_own(
+    weights: Path, stack: Array, tmp_path: Path
+) -> None:
+    roifile = pytest.importorskip("roifile", reason="the extra imagej writes ROIs")
+    path, out = tmp_path / "movie.tif", tmp_path / "out"
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TYX"})
+    flags = ["--coco", "--coco-rle", "--qupath", "--imagej-rois"]
+    assert segment(weights, path, out, *flags) == 0
+    labels = tifffile.imread(out / "movie_labels.tif")
+    features = json.loads((out / "movie_objects.geojson").read_text())["features"]
+    regions = roifile.roiread(out / "movie_rois.zip")
+    assert len(features) == len(regions) == sum(frame.max() for frame in labels)
+    assert len({region.name for region in regions}) == len(regions)
+    for number, frame in enumerate(labels):
+        for name in ("movie_coco.json", "movie_coco_rle.json"):
+            found = read_outlines(out / name, Path(f"movie_t{number:04}.tif"), frame.shape)
+            np.testing.assert_array_equal(found, frame)
+        here = [feature for feature in features if feature["geometry"]["plane"]["t"] == number]
+        (tmp_path / "one.geojson").write_text(json.dumps(here))
+        np.testing.assert_array_equal(read_outlines(tmp_path / "one.geojson", path, frame.shape), frame)
+        areas = [feature["properties"]["measurements"]["area"] for feature in here]
+        assert areas == np.bincount(frame.ravel())[1:].tolist()
+        roifile.roiwrite(
+            tmp_path / "one.zip", [one for one in regions if one.t_position == number + 1], mode="w"
+        )
+        np.testing.assert_array_equal(read_outlines(tmp_path / "one.zip", path, frame.shape), frame)
+    for name in ("movie_objects.geojson", "movie_rois.zip"):
+        with pytest.raises(InputError, match="lie on 3 planes of a stack; expected those of one image"):
+            read_outlines(out / name, path, labels[0].shape)
+
+
+def test_the_advice_about_pages_works(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(path, stack, photometric="minisblack")
+    assert segment(weights, path, tmp_path / "out") == 1
+    assert "(--axes TYX)" in capsys.readouterr().err
+    assert segment(weights, path, tmp_path / "out", "--axes", "TYX") == 0
+    assert tifffile.imread(tmp_path / "out" / "pages_labels.tif").shape == stack.shape
+    assert segment(weights, path, tmp_path / "one", "--axes", "CYX", "--channel", "0") == 0
+
+
+def test_the_advice_about_several_images_works(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "two.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(stack[0, :10, :12], metadata=None)
+        file.write(stack[0], metadata=None)
+    assert segment(weights, path, tmp_path / "out") == 1
+    assert "(--series 0)" in capsys.readouterr().err
+    assert segment(weights, path, tmp_path / "out", "--series", "1") == 0
+    assert tifffile.imread(tmp_path / "out" / "two_labels.tif").shape == (24, 28)
+
+
+@pytest.mark.parametrize("words", [["--pixel-size", "0.5"], ["--pixel-size", "0.5,0.5"], []])
+def test_the_pixel_size_goes_into_labels_and_tables(
+    weights: Path, stack: Array, tmp_path: Path, words: list[str]
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", stack[0], imagej=True, resolution=(1 / 0.325, 1 / 0.325), metadata={"unit": "um"}
+    )
+    assert segment(weights, tmp_path / "a.tif", tmp_path / "out", "--table", *words) == 0
+    size = 0.5 if words else 0.325
+    with tifffile.TiffFile(tmp_path / "out" / "a_labels.tif") as file:
+        numerator, denominator = file.pages.first.tags["XResolution"].value
+        assert numerator / denominator == pytest.approx(1e4 / size, rel=1e-5)
+    with (tmp_path / "out" / "a_objects.csv").open() as file:
+        for row in csv.DictReader(file):
+            assert float(row["area_um2"]) == pytest.approx(float(row["area"]) * size**2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--time", "-1"], "time must be"),
+        (["--channel", "9"], "which has 1 channel(s)"),
+        (["--series", "4"], "has no series 4"),
+        (["--pixel-size", "0"], "pixel_size must be"),
+    ],
+)
+def test_choices_that_do_not_fit_are_named(
+    weights: Path,
+    stack: Array,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", stack[0])
+    assert segment(weights, tmp_path / "a.tif", tmp_path / "out", *words) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_gray_files_of_color_are_segmented_which_is_said(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gray = (stack[0] >> 4).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    PillowImage.fromarray(np.dstack([gray] * 3)).save(tmp_path / "in" / "rgb.png")
+    PillowImage.fromarray(np.dstack([gray] * 3 + [gray * 0 + 255])).save(tmp_path / "in" / "rgba.png")
+    PillowImage.fromarray(gray).convert("P").save(tmp_path / "in" / "palette.png")
+    PillowImage.fromarray(np.dstack([gray] * 3)).save(tmp_path / "in" / "tiff.tif")
+    assert segment(weights, tmp_path / "in", tmp_path / "out", "--table", "--overlay") == 0
+    assert capsys.readouterr().err.count("three equal channels: it is gray") == 4
+    expected = Segmenter.from_file(weights, device="cpu").segment(gray)
+    for name in ("rgb", "rgba", "palette", "tiff"):
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / f"{name}_labels.tif"), expected)
+
+
+def test_evaluate_takes_a_channel(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+    tifffile.imwrite(tmp_path / "data" / "images" / "a.tif", stack, imagej=True, metadata={"axes": "CYX"})
+    tifffile.imwrite(tmp_path / "data" / "labels" / "a.tif", np.eye(24, 28, dtype=np.uint8))
+    words = ["evaluate", "--weights", str(weights), "--device", "cpu", "--data", str(tmp_path / "data")]
+    words += ["--layout", "folders", "--split", "all"]
+    assert main(words) == 2
+    assert "such as channel=0 (--channel 0)" in capsys.readouterr().err
+    assert main([*words, "--channel", "1"]) == 0
+
+
+# --- pea info FILE ----------------------------------------------------------------------------------------
+
+
+def described(capsys: pytest.CaptureFixture[str], *files: Path) -> str:
+    assert main(["info", *map(str, files)]) == 0
+    return capsys.readouterr().out
+
+
+def test_info_shows_what_was_understood_of_a_file(
+    stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    names = {"Channel": {"Name": ["DAPI", "GFP", "RFP"]}}
+    tifffile.imwrite(
+        path,
+        stack,
+        photometric="minisblack",
+        metadata={
+            "axes": "CYX",
+            "PhysicalSizeX": 325.0,
+            "PhysicalSizeXUnit": "nm",
+            "PhysicalSizeY": 0.5,
+            **names,
+        },
+    )
+    shown = described(capsys, path)
+    for part in (str(path), "series 0", "CYX, 3 x 24 x 28", "uint16", "0 ('DAPI'), 1 ('GFP'), 2 ('RFP')"):
+        assert part in shown
+    assert "X 0.325 um, Y 0.5 um" in shown
+
+
+def test_info_lists_each_series_and_what_colors_mean(
+    stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(stack[0, :10], metadata=None)
+        file.write(stack[0].astype(np.uint8), photometric="miniswhite", metadata=None)
+    PillowImage.fromarray(np.zeros((4, 5, 4), np.uint8)).save(tmp_path / "b.png")
+    shown = described(capsys, tmp_path / "a.tif", tmp_path / "b.png")
+    assert "series 1" in shown
+    assert "so it is inverted" in shown
+    assert "0 to 3, the last one is alpha" in shown
+    assert "not declared" in shown
+
+
+def test_info_of_a_file_that_cannot_be_read_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0 cut")
+    assert main(["info", str(tmp_path / "a.tif")]) == 2
+    assert "a.tif' cannot be read" in capsys.readouterr().err

@@ -1,0 +1,180 @@
+"""OME-Zarr of both versions, and plain arrays: full resolution, with the axes and sizes of the metadata."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.read import list_series, read_image
+from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.large.lazy import open_image
+
+zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
+Array = np.ndarray[Any, Any]
+KINDS = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+def gray(*shape: int) -> Array:
+    return np.random.default_rng(1).integers(0, 4000, shape).astype(np.uint16)
+
+
+def write_image(
+    group: Any,
+    image: Array,
+    axes: str,
+    form: int,
+    unit: str | None = "micrometer",
+    names: tuple[str, ...] = (),
+) -> None:
+    """Write an NGFF image of two resolutions, 0.4 in zarr 2 and 0.5 in zarr 3."""
+    declared = [
+        {"name": name, "type": KINDS[name], **({"unit": unit} if unit and KINDS[name] == "space" else {})}
+        for name in axes
+    ]
+    datasets = []
+    for level in range(2):
+        step = 2**level
+        values = image[..., ::step, ::step]
+        scale = [0.3 * step if name in "yx" else 2.0 if name == "z" else 1.0 for name in axes]
+        steps = [{"type": "scale", "scale": scale}]
+        datasets.append({"path": str(level), "coordinateTransformations": steps})
+        array = group.create_array(
+            str(level), shape=values.shape, chunks=(8,) * values.ndim, dtype=values.dtype
+        )
+        array[...] = values
+    multiscales = [{"version": "0.4", "axes": declared, "datasets": datasets}]
+    omero = {"omero": {"channels": [{"label": name} for name in names]}} if names else {}
+    content = {"multiscales": multiscales, **omero}
+    group.attrs.update(content if form == 2 else {"ome": {"version": "0.5", **content}})
+
+
+@pytest.fixture(params=[2, 3], ids=["0.4", "0.5"])
+def form(request: pytest.FixtureRequest) -> int:
+    found: int = request.param
+    return found
+
+
+def new(path: Path, form: int) -> Any:
+    return zarr.open_group(str(path), mode="w", zarr_format=form)
+
+
+@pytest.mark.parametrize("name", ["a.ome.zarr", "folder"])
+@pytest.mark.parametrize("within", ["", "0"])
+def test_the_finest_resolution_is_read_with_its_axes_and_sizes(
+    tmp_path: Path, form: int, name: str, within: str
+) -> None:
+    image = gray(20, 30)
+    write_image(new(tmp_path / name, form), image[None, None, None], "tczyx", form)
+    path = tmp_path / name / within
+    found = as_image(path, channels=1)
+    np.testing.assert_array_equal(found.values[0], image)
+    assert found.pixel_size == pytest.approx((0.3, 0.3))
+    np.testing.assert_array_equal(read_image(path)[0, 0, 0], image)
+    lazy = open_image(path, channels=1)
+    np.testing.assert_array_equal(lazy.read((slice(3, 9), slice(2, 7)))[0], image[3:9, 2:7])
+    assert pickle.loads(pickle.dumps(lazy)).read((slice(3, 4), slice(2, 3))).shape == (1, 1, 1)
+
+
+def test_a_coarser_resolution_is_read_where_its_path_is_given(tmp_path: Path, form: int) -> None:
+    image = gray(20, 30)
+    write_image(new(tmp_path / "a.zarr", form), image, "yx", form)
+    found = as_image(tmp_path / "a.zarr" / "1", channels=1)
+    np.testing.assert_array_equal(found.values[0], image[::2, ::2])
+    assert found.pixel_size == pytest.approx((0.6, 0.6))
+
+
+def test_channels_have_the_names_of_omero(tmp_path: Path, form: int) -> None:
+    image = gray(2, 20, 30)
+    write_image(new(tmp_path / "a.zarr", form), image, "cyx", form, names=("DAPI", "GFP"))
+    for chosen in (Selection(channel="GFP"), Selection(channel=1)):
+        found = as_image(tmp_path / "a.zarr", channels=1, selection=chosen)
+        np.testing.assert_array_equal(found.values[0], image[1])
+        lazy = open_image(tmp_path / "a.zarr", channels=1, selection=chosen)
+        np.testing.assert_array_equal(lazy.read((slice(0, 20), slice(0, 30)))[0], image[1])
+    with pytest.raises(InputError, match=r"choose one of the channels 0 \('DAPI'\), 1 \('GFP'\)"):
+        as_image(tmp_path / "a.zarr", channels=1)
+    with pytest.raises(
+        InputError, match=r"0 channels for channel='RFP'; expected one of 0 \('DAPI'\), 1 \('GFP'\)"
+    ):
+        as_image(tmp_path / "a.zarr", channels=1, selection=Selection(channel="RFP"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"), [("nanometer", 3e-4), ("millimeter", 300.0), (None, None), ("furlong", None)]
+)
+def test_a_size_needs_a_unit(tmp_path: Path, form: int, unit: str | None, size: float | None) -> None:
+    write_image(new(tmp_path / "a.zarr", form), gray(20, 30), "yx", form, unit)
+    found = as_image(tmp_path / "a.zarr", channels=1).pixel_size
+    assert found == (None if size is None else pytest.approx((size, size)))
+
+
+def test_a_volume_has_three_sizes(tmp_path: Path, form: int) -> None:
+    write_image(new(tmp_path / "a.zarr", form), gray(1, 5, 20, 30), "czyx", form)
+    found = as_image(tmp_path / "a.zarr", channels=1, ndim=3)
+    assert found.values.shape == (1, 5, 20, 30)
+    assert found.pixel_size == pytest.approx((2.0, 0.3, 0.3))
+    with pytest.raises(
+        InputError, match=r"axes CZYX of shape \(1, 5, 20, 30\); .*axes='CTYX' .*each plane along Z"
+    ):
+        as_image(tmp_path / "a.zarr", channels=1)
+
+
+def test_images_of_a_collection_are_series(tmp_path: Path, form: int) -> None:
+    root = new(tmp_path / "a.zarr", form)
+    images = [gray(20, 30), gray(10, 12)]
+    for number, image in enumerate(images):
+        write_image(root.create_group(str(number)), image, "yx", form)
+    assert [one.source.values.shape for one in list_series(tmp_path / "a.zarr")] == [(20, 30), (10, 12)]
+    with pytest.raises(InputError, match=r"2 separate images: 0 \(axes YX, shape \(20, 30\)\), 1 .*series=0"):
+        read_image(tmp_path / "a.zarr")
+    for number, image in enumerate(images):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.zarr", series=number), image)
+    with pytest.raises(InputError, match="has no series 2"):
+        read_image(tmp_path / "a.zarr", series=2)
+
+
+def test_an_array_of_its_own_declares_no_axes(tmp_path: Path) -> None:
+    image = gray(20, 30, 3)
+    zarr.create_array(str(tmp_path / "a.zarr"), data=image)
+    np.testing.assert_array_equal(as_image(tmp_path / "a.zarr", channels=3).values, np.moveaxis(image, -1, 0))
+    flat = as_image(tmp_path / "a.zarr", axes="YXT", channels=1, selection=Selection(time=2))
+    np.testing.assert_array_equal(flat.values[0], image[..., 2])
+
+
+def test_an_open_array_takes_axes_of_time(tmp_path: Path) -> None:
+    array = zarr.create_array(str(tmp_path / "a.zarr"), data=gray(1, 1, 1, 20, 30))
+    np.testing.assert_array_equal(as_image(array, axes="TCZYX", channels=1).values[0], gray(20, 30))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"multiscales": [{}]},
+        {"multiscales": [{"axes": ["y"], "datasets": [{"path": "0"}]}]},
+        {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "gone"}]}]},
+        {"multiscales": [{"axes": [{}, {}], "datasets": [{"path": "0"}]}]},
+        {"multiscales": 5},
+        {"multiscales": ["text"]},
+    ],
+)
+def test_metadata_that_lack_something_are_an_error_of_the_library(
+    tmp_path: Path, form: int, content: dict[str, Any]
+) -> None:
+    group = new(tmp_path / "a.zarr", form)
+    group.create_array("0", data=gray(20, 30))
+    group.attrs.update(content if form == 2 else {"ome": content})
+    with pytest.raises(InputError, match=r"a\.zarr"):
+        read_image(tmp_path / "a.zarr")
+
+
+def test_another_group_is_refused_with_a_way_out(tmp_path: Path, form: int) -> None:
+    new(tmp_path / "a.zarr", form).create_array("raw", data=gray(20, 30))
+    with pytest.raises(InputError, match=r"holds no OME-Zarr image; .* pass the path of an array in it"):
+        read_image(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.zarr" / "raw"), gray(20, 30))

@@ -1,0 +1,199 @@
+"""A result: what it is measured on, what it looks like, and what it writes, in the image's own convention."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as PillowImage
+
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export import object_table, render_overlay, write_labels, write_overlay
+from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.marks import is_marked
+from pixel_embedded_affinity.io.selection import Selection
+
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture
+def image() -> Array:
+    return np.random.default_rng(0).integers(100, 4000, (36, 44)).astype(np.uint16)
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path, image: Array) -> Path:
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, image, imagej=True, resolution=(2, 4), metadata={"unit": "um"})
+    return path
+
+
+# --- one convention for images ----------------------------------------------------------------------------
+
+LABELS = np.array([[1, 1, 0, 2], [0, 3, 3, 2], [0, 3, 0, 0]], np.int32)
+
+
+def colors() -> Array:
+    return np.random.default_rng(0).integers(0, 256, (3, 4, 3)).astype(np.uint8)
+
+
+def test_overlays_and_tables_take_what_segment_takes(tmp_path: Path) -> None:
+    last = colors()
+    PillowImage.fromarray(last).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(last, -1, 0), photometric="rgb", planarconfig="separate")
+    ways: list[tuple[Any, dict[str, str]]] = [
+        (last, {}),
+        (np.moveaxis(last, -1, 0), {"axes": "CYX"}),
+        (last.transpose(0, 2, 1), {"axes": "YCX"}),
+        (tmp_path / "a.png", {}),
+        (str(tmp_path / "a.tif"), {}),
+    ]
+    expected = render_overlay(last, LABELS, axes="YXC")
+    for source, axes in ways:
+        np.testing.assert_array_equal(render_overlay(source, LABELS, **axes), expected)
+        table = object_table(LABELS, source, **axes)
+        for channel in range(3):
+            means = [last[..., channel][LABELS == number].mean() for number in (1, 2, 3)]
+            np.testing.assert_allclose(table[f"mean_intensity-{channel}"], means)
+
+
+def test_channels_first_are_told_apart_by_the_labels() -> None:
+    first = np.moveaxis(np.random.default_rng(0).integers(0, 256, (3, 4, 2)).astype(np.uint8), -1, 0)
+    np.testing.assert_array_equal(
+        render_overlay(first, LABELS), render_overlay(np.moveaxis(first, 0, -1), LABELS)
+    )
+
+
+def test_a_gray_file_has_one_mean(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(12, dtype=np.uint8).reshape(3, 4))
+    np.testing.assert_allclose(object_table(LABELS, tmp_path / "a.tif")["mean_intensity"], [0.5, 5, 20 / 3])
+
+
+def test_a_movie_is_no_image_to_draw_on(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 3, 4), np.uint8), imagej=True, metadata={"axes": "TYX"})
+    with pytest.raises(InputError, match="2 time points; expected one image"):
+        write_overlay(tmp_path / "a.png", tmp_path / "a.tif", LABELS)
+
+
+# --- sizes ------------------------------------------------------------------------------------------------
+
+
+def test_a_table_has_micrometers_beside_pixels(segmenter: Segmenter, calibrated: Path) -> None:
+    result = segmenter.analyze(calibrated)
+    assert result.pixel_size == (0.25, 0.5)
+    table = result.table()
+    np.testing.assert_allclose(table["area_um2"], table["area"] * 0.125)
+    np.testing.assert_allclose(table["centroid-y_um"], table["centroid-y"] * 0.25)
+    np.testing.assert_allclose(table["centroid-x_um"], table["centroid-x"] * 0.5)
+    np.testing.assert_allclose(np.pi * table["equivalent_diameter_um"] ** 2 / 4, table["area_um2"])
+
+
+def test_sizes_follow_the_axes_of_the_source(segmenter: Segmenter, image: Array) -> None:
+    result = segmenter.analyze(image.T, axes="XY", pixel_size=(0.25, 0.5))
+    assert result.pixel_size == (0.5, 0.25)
+
+
+def test_an_image_without_a_size_has_no_micrometers(segmenter: Segmenter, image: Array) -> None:
+    result = segmenter.analyze(image)
+    assert result.pixel_size is None
+    assert not [name for name in result.table() if "_um" in name]
+
+
+def test_a_volume_has_cubic_micrometers() -> None:
+    table = object_table(np.ones((2, 3, 4), np.int32), pixel_size=(2, 0.5, 0.5))
+    assert table["volume_um3"].tolist() == [12.0]
+    assert table["equivalent_diameter_um"] == pytest.approx([(6 * 12 / np.pi) ** (1 / 3)])
+    with pytest.raises(InputError, match="pixel_size must be a positive number, or 3 of them"):
+        object_table(np.ones((2, 3, 4), np.int32), pixel_size=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "sizes"),
+    [("YX", (3, 4), (0.3, 0.5)), ("ZYX", (2, 3, 4), (2.0, 0.3, 0.5)), ("TYX", (2, 3, 4), (0.3, 0.5))],
+)
+def test_labels_carry_axes_and_sizes_which_the_library_reads_again(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], sizes: tuple[float, ...]
+) -> None:
+    labels = np.arange(np.prod(shape)).reshape(shape)
+    write_labels(tmp_path / "a.tif", labels, axes=axes, pixel_size=sizes)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.series[0].axes == axes
+    ndim = 3 if "Z" in axes else 2
+    chosen = Selection(time=1) if "T" in axes else Selection()
+    found = as_image(tmp_path / "a.tif", channels=1, ndim=ndim, selection=chosen)
+    assert found.pixel_size == pytest.approx(sizes, rel=1e-5)
+    np.testing.assert_array_equal(found.values[0], labels[1] if "T" in axes else labels)
+
+
+def test_axes_that_do_not_fit_labels_are_refused(tmp_path: Path) -> None:
+    for axes in ("TYX", "YY"):
+        with pytest.raises(InputError, match="expected a letter per axis"):
+            write_labels(tmp_path / "a.tif", LABELS, axes=axes)
+
+
+# --- a result on its own ----------------------------------------------------------------------------------
+
+
+def test_a_result_draws_itself(segmenter: Segmenter, image: Array, calibrated: Path) -> None:
+    result = segmenter.analyze(calibrated)
+    np.testing.assert_array_equal(result.overlay(), render_overlay(image, result.labels))
+    assert result.overlay(scale=2).shape == (72, 88, 3)
+    page = result._repr_html_()
+    assert f"{result.labels.max()} objects in 36 x 44 pixels" in page
+    data = page.partition("base64,")[2].partition('"')[0]
+    with PillowImage.open(io.BytesIO(base64.b64decode(data))) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), result.overlay())
+
+
+def test_a_result_saves_what_the_command_writes(
+    segmenter: Segmenter, calibrated: Path, tmp_path: Path
+) -> None:
+    result = segmenter.analyze(calibrated)
+    paths = result.save(tmp_path / "out")
+    assert sorted(path.name for path in paths) == [
+        "cells_labels.tif",
+        "cells_objects.csv",
+        "cells_overlay.png",
+    ]
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "cells_labels.tif"), result.labels)
+    with (tmp_path / "out" / "cells_objects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == result.labels.max()
+    assert {"mean_intensity", "area_um2", "confidence"} <= set(rows[0])
+    assert all(is_marked(path) for path in paths if path.suffix != ".csv")
+    (only,) = result.save(tmp_path / "out", name="other", exporters=["labels"])
+    assert only.name == "other_labels.tif"
+    with pytest.raises(InputError, match="unknown exporter 'gone'"):
+        result.save(tmp_path / "out", exporters=["gone"])
+
+
+def test_a_result_saves_outlines_by_the_name_of_its_image(
+    segmenter: Segmenter, image: Array, calibrated: Path, tmp_path: Path
+) -> None:
+    for source, name, expected in (
+        (calibrated, None, "cells.tif"),
+        (calibrated, "other", "cells.tif"),
+        (image, None, "image"),
+        (image, "other", "other"),
+    ):
+        result = segmenter.analyze(source)
+        (path,) = result.save(tmp_path, name=name, exporters=["coco"])
+        assert path.name == f"{name or Path(expected).stem}_coco.json"
+        assert json.loads(path.read_text())["images"][0]["file_name"] == expected
+
+
+def test_a_volume_has_no_picture(volume_segmenter: Segmenter, tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 4000, (8, 20, 24)).astype(np.uint16)
+    result = volume_segmenter.analyze(volume)
+    assert "img" not in result._repr_html_()
+    with pytest.raises(InputError, match="expected 2D ones to draw"):
+        result.overlay()
+    assert [path.name for path in result.save(tmp_path)] == ["image_objects.csv", "image_labels.tif"]

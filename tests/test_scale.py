@@ -1,0 +1,275 @@
+"""The scale that is found in an image, stated by a diameter, or stated by the sizes of pixels."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from pixel_embedded_affinity import Segmenter, samples
+from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.scale import (
+    GIVEN,
+    KnownObjects,
+    Sight,
+    diameter_in_pixels,
+    find_scale,
+    scale_by_size,
+)
+
+KNOWN = KnownObjects(diameter=28.0, confidence=0.8)
+
+
+def disks(shape: tuple[int, int], diameter: float, spacing: float = 1.6) -> np.ndarray:
+    """An image (1, H, W) of bright disks on a grid."""
+    step = max(diameter * spacing, diameter + 3)
+    rows, columns = np.indices(shape)
+    distance = np.hypot((rows % step) - step / 2, (columns % step) - step / 2)
+    return np.clip(diameter / 2 - distance + 0.5, 0, 1)[np.newaxis].astype(np.float32)
+
+
+class Watcher:
+    """Sees bright patches; is the surer, the nearer their diameter is to 28 pixels."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, values, foreground) -> Sight:
+        self.shapes.append(values.shape[1:])
+        inside = values[0] > 0.5
+        labels, _ = ndimage.label(inside)
+        areas = np.bincount(labels.ravel())[1:]
+        diameters = np.sqrt(4 * areas / math.pi)
+        sure = 0.8 * np.exp(-(np.log(np.maximum(diameters, 1) / 28) ** 2) / 0.8)
+        return Sight(labels.astype(np.int32), (1, 1), sure)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    diameter=st.floats(8, 110),
+    height=st.integers(150, 900),
+    width=st.integers(150, 900),
+)
+def test_objects_get_the_known_diameter(diameter: float, height: int, width: int) -> None:
+    assume(min(height, width) > 4 * diameter)
+    watcher = Watcher()
+    found = find_scale(disks((height, width), diameter), None, KNOWN, watcher)
+    seen = diameter * float(found.scale)
+    assert 28 / 1.3 < seen < 28 * 1.3
+    assert found.scale == 1 or not 1 / 1.2 < found.scale < 1.2
+    assert max(max(shape) for shape in watcher.shapes) <= 177
+
+
+def test_the_search_is_the_same_each_time_and_leaves_the_image_alone() -> None:
+    image = disks((400, 500), 60)
+    kept = image.copy()
+    first, second = (find_scale(image, None, KNOWN, Watcher()) for _ in range(2))
+    assert first == second
+    assert first.looks
+    assert first.best in first.looks
+    assert np.array_equal(image, kept)
+
+
+@pytest.mark.parametrize("shape", [(1, 300, 300), (1, 1, 1), (1, 2, 700), (3, 50, 40)])
+def test_an_image_without_objects_stays_as_it_is(shape: tuple[int, ...]) -> None:
+    found = find_scale(np.zeros(shape, np.float32), None, KNOWN, Watcher())
+    assert found.scale == 1
+    assert all(look.objects == 0 for look in found.looks)
+
+
+def test_a_likely_scale_is_looked_at_first_and_ends_the_search_if_it_is_right() -> None:
+    image = disks((600, 600), 56)
+    watcher = Watcher()
+    assert find_scale(image, None, KNOWN, watcher, first=0.5).scale == pytest.approx(0.5, rel=0.1)
+    assert len(watcher.shapes) == 1
+    wrong = find_scale(image, None, KNOWN, Watcher(), first=3.0)
+    assert wrong.scale == pytest.approx(0.5, rel=0.15)
+
+
+def test_objects_at_the_sides_of_a_part_do_not_count() -> None:
+    """Most parts of a closer look cut objects; their areas would make the diameter too small."""
+    image = disks((900, 900), 9, spacing=2.5)
+    found = find_scale(image, None, KNOWN, Watcher())
+    assert found.scale == pytest.approx(28 / 9, rel=0.15)
+
+
+def test_the_callers_foreground_reaches_every_look_in_the_size_of_its_part() -> None:
+    image = disks((500, 600), 30)
+    seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def watch(values, foreground):
+        seen.append((values.shape[1:], foreground.shape))
+        return Watcher()(values, None)
+
+    found = find_scale(image, np.ones((500, 600), bool), KNOWN, watch)
+    for look, (part, mask) in zip(found.looks, seen, strict=True):
+        assert part == pytest.approx([length * look.scale for length in mask], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("diameter", "pixel_size", "expected"),
+    [
+        (12, None, 12),
+        (12.5, (0.5, 0.5), 12.5),
+        ("12 um", (0.5, 0.5), 24),
+        ("350nm", (0.07, 0.07), 5),
+        ("1 mm", (2.0,), 500),
+    ],
+)
+def test_diameters_in_pixels_and_as_lengths(diameter, pixel_size, expected: float) -> None:
+    assert diameter_in_pixels(diameter, pixel_size) == pytest.approx(expected)
+
+
+def test_a_length_needs_the_size_of_a_pixel() -> None:
+    with pytest.raises(
+        InputError, match="needs the size of a pixel, which the image does not state; give pixel_size="
+    ):
+        diameter_in_pixels("12 um", None)
+
+
+@pytest.mark.parametrize(
+    ("image", "model", "expected"),
+    [
+        (None, (1.0, 1.0), None),
+        ((1.0, 1.0), None, None),
+        ((0.5, 0.5), (1.0, 1.0), (0.5, 0.5)),
+        ((0.04, 0.008, 0.008), (0.03, 0.006, 0.006), (1.33, 1.33, 1.33)),
+        ((0.0305, 0.0062, 0.006), (0.03, 0.006, 0.006), (1.0, 1.0, 1.0)),
+    ],
+)
+def test_the_sizes_of_pixels_say_a_scale(image, model, expected) -> None:
+    assert scale_by_size(image, model) == expected
+
+
+# --- with a model ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def field() -> np.ndarray:
+    return np.asarray(samples.nuclei().image)[:260, :348]
+
+
+@pytest.fixture(scope="module")
+def enlarged(field: np.ndarray) -> np.ndarray:
+    return resize_image(field[np.newaxis].astype(np.float32), 2.0)[0]
+
+
+def test_an_image_of_the_models_size_gets_the_labels_of_scale_1(
+    segmenter: Segmenter, field: np.ndarray
+) -> None:
+    found = segmenter.analyze(field, scale="auto")
+    assert found.scale == 1
+    assert np.array_equal(found.labels, segmenter.segment(field, scale=1))
+
+
+def test_an_enlarged_image_is_segmented_at_the_scale_that_is_right(
+    segmenter: Segmenter, field: np.ndarray, enlarged: np.ndarray
+) -> None:
+    found = segmenter.analyze(enlarged, scale="auto")
+    assert 0.4 < found.scale < 0.65
+    assert found.labels.shape == enlarged.shape
+    assert abs(int(found.labels.max()) - int(segmenter.segment(field).max())) <= 3
+    assert np.array_equal(found.labels, segmenter.segment(enlarged, scale=found.scale))
+    assert (found.table()["scale"] == found.scale).all()
+
+
+def test_every_verb_finds_the_same_scale(segmenter: Segmenter, enlarged: np.ndarray, tmp_path) -> None:
+    expected = segmenter.segment(enlarged, scale="auto")
+    setting = segmenter.with_settings(scale="auto")
+    assert np.array_equal(setting.segment(enlarged), expected)
+    assert np.array_equal(next(segmenter.segment_many([enlarged], scale="auto")), expected)
+    assert np.array_equal(segmenter.cluster(segmenter.embed(enlarged, scale="auto")), expected)
+    tifffile.imwrite(tmp_path / "image.tif", enlarged)
+    count = segmenter.segment_large(tmp_path / "image.tif", tmp_path / "out.tif", scale="auto")
+    assert count == expected.max()
+
+
+def test_a_time_lapse_gets_a_scale_for_each_frame(
+    segmenter: Segmenter, field: np.ndarray, enlarged: np.ndarray
+) -> None:
+    part = enlarged[: field.shape[0], : field.shape[1]]
+    both = segmenter.segment(np.stack([field.astype(np.float32), part]), axes="TYX", scale="auto")
+    for frame, alone in zip(both, (field.astype(np.float32), part), strict=True):
+        assert np.array_equal(frame, segmenter.segment(alone, scale="auto"))
+
+
+def test_a_given_scale_has_no_looks(segmenter: Segmenter, field: np.ndarray) -> None:
+    found = segmenter.analyze(field)
+    assert found.found == GIVEN
+    assert "scale" not in found.table()
+
+
+def test_a_diameter_says_the_scale(segmenter: Segmenter, enlarged: np.ndarray) -> None:
+    own = segmenter.config.object_diameter
+    assert own is not None
+    by_diameter = segmenter.segment(enlarged, diameter=2 * own)
+    assert np.array_equal(by_diameter, segmenter.segment(enlarged, scale=0.5))
+    assert np.array_equal(by_diameter, segmenter.segment(enlarged, diameter=f"{own} um", pixel_size=0.5))
+    assert np.array_equal(by_diameter, segmenter.with_settings(diameter=2 * own).segment(enlarged))
+
+
+def test_a_scale_replaces_a_diameter_and_both_are_refused(segmenter: Segmenter, field: np.ndarray) -> None:
+    sized = segmenter.with_settings(diameter=14)
+    assert sized.with_settings(scale=1).config.diameter is None
+    assert np.array_equal(sized.segment(field, scale=1), segmenter.segment(field))
+    with pytest.raises(
+        InputError, match=r"scale 0\.5 and diameter 14 were given, which say the same; give one"
+    ):
+        segmenter.segment(field, scale=0.5, diameter=14)
+
+
+def test_a_model_that_does_not_say_its_diameter_is_told(segmenter: Segmenter, field: np.ndarray) -> None:
+    unknown = Segmenter(
+        segmenter.embedder.network, segmenter.config.changed(object_diameter=None), device="cpu"
+    )
+    for wrong in ({"scale": "auto"}, {"diameter": 20}):
+        with pytest.raises(
+            InputError, match="which the model does not say; set object_diameter, or give the scale"
+        ):
+            unknown.segment(field, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -3, "12", "12 px", "um", "nan um", "-1 um", True, math.inf])
+def test_wrong_diameters_are_refused(segmenter: Segmenter, field: np.ndarray, wrong: object) -> None:
+    with pytest.raises(
+        InputError, match=r"diameter must be a number of pixels above 0, or a length such as '12 um'"
+    ):
+        segmenter.segment(field, diameter=wrong)
+
+
+def test_the_command_line_takes_both(tmp_path, field: np.ndarray, enlarged: np.ndarray) -> None:
+    image = tmp_path / "image.tif"
+    tifffile.imwrite(image, enlarged)
+    arguments = [
+        "segment",
+        str(image),
+        "--model",
+        "bbbc039-fast",
+        "--device",
+        "cpu",
+        "--no-progress",
+        "--table",
+    ]
+    assert main([*arguments, "--output", str(tmp_path / "auto"), "--scale", "auto"]) == 0
+    with (tmp_path / "auto" / "image_objects.csv").open(newline="") as stream:
+        scales = {row["scale"] for row in csv.DictReader(stream)}
+    assert len(scales) == 1
+    assert main([*arguments, "--output", str(tmp_path / "found"), "--scale", scales.pop()]) == 0
+    auto, found = (tifffile.imread(tmp_path / name / "image_labels.tif") for name in ("auto", "found"))
+    assert np.array_equal(auto, found)
+    assert main([*arguments, "--output", str(tmp_path / "by"), "--diameter", "56"]) == 0
+    halved = Segmenter.pretrained("bbbc039-fast", device="cpu").segment(enlarged, scale=0.5)
+    assert np.array_equal(tifffile.imread(tmp_path / "by" / "image_labels.tif"), halved)
