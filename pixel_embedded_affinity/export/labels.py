@@ -13,6 +13,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.label_images import image_of, new_label_image
 from pixel_embedded_affinity.labels import as_labels
 
 
@@ -34,7 +35,7 @@ def write_labels(
     axes: str | None = None,
     pixel_size: float | Sequence[float] | None = None,
 ) -> None:
-    """Write labels as a TIFF, without loss.
+    """Write labels as a TIFF, or into an OME-Zarr image, without loss.
 
     The type is uint16 if all labels are below 65,536, else uint32. The file is compressed by zlib without a predictor,
     which ImageJ, scikit-image and tifffile read, and has one page per plane of a volume. The same labels give the
@@ -44,7 +45,7 @@ def write_labels(
     ----------
     path : str or path-like
         A name ending in ``.tif`` or ``.tiff`` in an existing folder; a file there is replaced, at once and
-        whole.
+        whole. Or a new ``IMAGE/labels/NAME`` within an OME-Zarr image, whose axes and sizes the labels then have.
     labels : array-like of integers
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; with `axes`, also of a time-lapse. Never modified.
     axes : str, optional
@@ -73,6 +74,10 @@ def write_labels(
         raise InputError(
             f"labels up to {highest}; expected at most 32 bits; relabel the objects consecutively"
         )
+    if image_of(path) is not None:
+        with new_label_image(path, letters, array.shape) as target:
+            target[...] = array
+        return
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
     with atomic_path(path, (".tif", ".tiff")) as temporary:
         tifffile.imwrite(

@@ -17,6 +17,7 @@ import numpy as np
 from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.geometry.tiling import largest_part
 from pixel_embedded_affinity.io.atomic import atomic_file, replacing
+from pixel_embedded_affinity.io.label_images import check_label_image, image_of, new_label_image
 from pixel_embedded_affinity.labels import SPATIAL, Labels
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,9 @@ def check_output(out: Any, shape: Sequence[int]) -> None:
         If it is neither a new path ending in ``.zarr``, ``.tif`` or ``.tiff`` in an existing folder, nor an
         array of integers of the image's spatial shape that can be written to.
     """
-    if isinstance(out, (str, os.PathLike)):
+    if isinstance(out, (str, os.PathLike)) and image_of(out) is not None:
+        check_label_image(out, SPATIAL[len(shape)], shape)
+    elif isinstance(out, (str, os.PathLike)):
         _check_path(Path(out))
     elif not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
         raise InputError(
@@ -143,6 +146,10 @@ def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[An
         yield out
         return
     path = Path(out)
+    if image_of(path) is not None:
+        with new_label_image(path, SPATIAL[len(shape)], shape) as labels:
+            yield labels
+        return
     # A killed run that goes on finds this file again. A run with another folder of blocks uses another name.
     name = f".{path.name}.{zlib.crc32(os.fsencode(folder)):08x}.part"
     new = _new_zarr if path.suffix.lower() == ".zarr" else _new_tiff
