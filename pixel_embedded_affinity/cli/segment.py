@@ -16,6 +16,7 @@ from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.io.read import is_image_folder
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.runtime.progress import track
 
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
-    inputs = "TIFF, PNG or JPEG files, folders of them, or quoted patterns"
+    inputs = "TIFF, PNG, JPEG or OME-Zarr images, folders of them, or quoted patterns"
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=inputs)
     parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
     add_model_arguments(parser)
@@ -83,7 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
     batch.check_output_folder(arguments.output)
-    found = batch.find_images(arguments.inputs, recursive=arguments.recursive)
+    # A folder that is an image is no folder of images.
+    zarr = [Path(entry) for entry in arguments.inputs if is_image_folder(entry)]
+    others = [entry for entry in arguments.inputs if not is_image_folder(entry)]
+    found = [*zarr, *(batch.find_images(others, recursive=arguments.recursive) if others else [])]
     images = batch.without_results(found, arguments.output)
     if len(images) < len(found):
         complain(f"pea: left out {len(found) - len(images)} inputs that are results of other inputs")

@@ -64,11 +64,12 @@ def write_labels(
 
     array = as_labels(labels, frames=axes is not None and "T" in axes)
     letters = "ZYX"[-array.ndim :] if axes is None else axes
-    if len(letters) != array.ndim or len(set(letters)) != array.ndim:
+    if sorted(letters.replace("T", "")) != sorted("ZYX"[3 - array.ndim + letters.count("T") :]):
         raise InputError(
-            f"axes={axes!r} for labels of shape {array.shape}; expected a letter per axis, each once"
+            f"axes={axes!r} for labels of shape {array.shape}; expected a letter per axis, Y and X and at most Z "
+            "and T, each once"
         )
-    sizes = _sizes(letters, pixel_size)
+    calibration = tiff_calibration(letters, pixel_size)
     highest = int(array.max())
     if highest > np.iinfo(np.uint32).max:
         raise InputError(
@@ -86,21 +87,31 @@ def write_labels(
             photometric="minisblack",
             compression="zlib",
             predictor=False,
-            metadata={"axes": letters, **({"unit": "um", "spacing": sizes["Z"]} if "Z" in sizes else {})},
-            **_resolution(sizes),
+            **calibration,
         )
 
 
-def _sizes(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, float]:
-    """Sizes of a pixel by the letter of the axis; none where they are not known."""
+def tiff_calibration(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, Any]:
+    """Return the arguments with which tifffile writes axes and sizes: pixels per centimeter, the distance of planes.
+
+    Parameters
+    ----------
+    axes : str
+        A letter per axis of the labels.
+    pixel_size : float or sequence of float, optional
+        Size of a pixel in micrometers, one number or one per spatial axis in their order.
+
+    Raises
+    ------
+    InputError
+        If the sizes are no positive numbers, or not one per spatial axis.
+    """
+    metadata: dict[str, Any] = {"axes": axes}
     if pixel_size is None:
-        return {}
+        return {"metadata": metadata}
     spatial = axes.replace("T", "")
-    return dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))
-
-
-def _resolution(sizes: dict[str, float]) -> dict[str, Any]:
-    """Arguments of tifffile: pixels per centimeter."""
-    if not {"X", "Y"} <= set(sizes):
-        return {}
-    return {"resolution": (1e4 / sizes["X"], 1e4 / sizes["Y"]), "resolutionunit": "CENTIMETER"}
+    sizes = dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))
+    if "Z" in sizes:
+        metadata |= {"unit": "um", "spacing": sizes["Z"]}
+    resolution = (1e4 / sizes["X"], 1e4 / sizes["Y"])
+    return {"metadata": metadata, "resolution": resolution, "resolutionunit": "CENTIMETER"}

@@ -9,12 +9,14 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError, optional_module
+from pixel_embedded_affinity.export.labels import tiff_calibration
 from pixel_embedded_affinity.geometry.tiling import largest_part
 from pixel_embedded_affinity.io.atomic import atomic_file, replacing
 from pixel_embedded_affinity.io.label_images import check_label_image, image_of, new_label_image
@@ -140,8 +142,13 @@ def block_folder(out: Any, folder: str | os.PathLike[str] | None) -> Iterator[Pa
 
 
 @contextmanager
-def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[Any]:
-    """Give an array for the labels of all blocks; a path gets its name when all is written."""
+def opened_output(
+    out: Any, shape: tuple[int, ...], folder: Path, pixel_size: Sequence[float] | None = None
+) -> Iterator[Any]:
+    """Give an array for the labels of all blocks; a path gets its name when all is written.
+
+    A TIFF says how large a pixel is, in micrometers, where that is known.
+    """
     if not isinstance(out, (str, os.PathLike)):
         yield out
         return
@@ -152,7 +159,7 @@ def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[An
         return
     # A killed run that goes on finds this file again. A run with another folder of blocks uses another name.
     name = f".{path.name}.{zlib.crc32(os.fsencode(folder)):08x}.part"
-    new = _new_zarr if path.suffix.lower() == ".zarr" else _new_tiff
+    new = _new_zarr if path.suffix.lower() == ".zarr" else partial(_new_tiff, pixel_size=pixel_size)
     with replacing(path, name) as part:
         array = new(part, shape)
         yield array
@@ -160,12 +167,12 @@ def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[An
             array.flush()
 
 
-def _new_tiff(path: Path, shape: tuple[int, ...]) -> Any:
+def _new_tiff(path: Path, shape: tuple[int, ...], pixel_size: Sequence[float] | None) -> Any:
     import tifffile
 
     big = 4 * math.prod(shape) > _BIG_TIFF
-    axes = {"axes": SPATIAL[len(shape)]}
-    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, metadata=axes)
+    calibration = tiff_calibration(SPATIAL[len(shape)], pixel_size)
+    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, **calibration)
 
 
 def _new_zarr(path: Path, shape: tuple[int, ...]) -> Any:
