@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
-    files = "TIFF, PNG or JPEG files, folders of them, or quoted patterns"
+    files = "TIFF, PNG, JPEG or OME-Zarr images, folders of them, or quoted patterns"
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=files)
     parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
     add_model_arguments(parser)

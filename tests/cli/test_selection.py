@@ -199,6 +199,24 @@ def test_evaluate_takes_a_channel(
     assert main([*words, "--channel", "1"]) == 0
 
 
+def test_an_ome_zarr_is_an_input_and_no_folder_of_images(weights: Path, stack: Array, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    group = zarr.open_group(str(tmp_path / "in" / "a.ome.zarr"), mode="w")
+    group.create_array("0", data=stack[0])
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.5]}]}]
+    group.attrs.update({"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}})
+    tifffile.imwrite(tmp_path / "in" / "b.tif", stack[1])
+    expected = Segmenter.from_file(weights, device="cpu").segment(stack[0])
+    for words, names in (
+        ("in/a.ome.zarr", ["a.ome_labels.tif"]),
+        ("in", ["a.ome_labels.tif", "b_labels.tif"]),
+    ):
+        assert segment(weights, tmp_path / words, tmp_path / "out", "--overwrite") == 0
+        assert sorted(path.name for path in (tmp_path / "out").glob("*.tif")) == names
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "a.ome_labels.tif"), expected)
+
+
 # --- pea info FILE ----------------------------------------------------------------------------------------
 
 
