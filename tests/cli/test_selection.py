@@ -173,10 +173,9 @@ def test_an_ome_zarr_is_an_input_and_no_folder_of_images(weights: Path, stack: A
     datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.5]}]}]
     group.attrs.update({"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}})
     tifffile.imwrite(tmp_path / "in" / "b.tif", stack[1])
-    assert (
-        segment(weights, tmp_path / "in" / "a.ome.zarr", tmp_path / "out", str(tmp_path / "in" / "b.tif"))
-        == 0
-    )
+    inputs = [str(tmp_path / "in" / name) for name in ("a.ome.zarr", "b.tif")]
+    words = ["--weights", str(weights), "--device", "cpu", "--output", str(tmp_path / "out")]
+    assert main(["segment", *inputs, *words]) == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.ome_labels.tif", "b_labels.tif"]
     expected = Segmenter.from_file(weights, device="cpu").segment(stack[0])
