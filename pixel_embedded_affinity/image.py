@@ -62,6 +62,21 @@ class Image:
         """Lengths of the spatial axes in pixels, ordered ``(y, x)`` or ``(z, y, x)``."""
         return self.values.shape[1:]
 
+    @property
+    def source_pixel_size(self) -> tuple[float, ...] | None:
+        """Size of a pixel along each spatial axis in the order of the source's axes; None if not known."""
+        if self.pixel_size is None:
+            return None
+        letters = self._spatial_letters()
+        sizes = dict(zip(SPATIAL[len(letters)], self.pixel_size, strict=True))
+        return tuple(sizes[letter] for letter in letters)
+
+    @property
+    def shown(self) -> npt.NDArray[np.float32]:
+        """What is drawn and measured: `values`, or one channel of a gray image, which a model may get three times."""
+        colored = "C" in self.source_axes and len(self.values) > 1
+        return self.values if colored else self.values[0]
+
     def to_source_order(self, spatial: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Arrange an array of shape ``spatial_shape``, labels for example, in the order of the source's axes.
 

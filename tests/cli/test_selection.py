@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,25 @@ def test_a_movie_is_segmented_frame_by_frame(weights: Path, stack: Array, tmp_pa
         assert picture.size == (28, 3 * 24)
     assert segment(weights, path, tmp_path / "one", "--time", "2") == 0
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "one" / "movie_labels.tif"), expected[2])
+
+
+def test_no_more_than_one_embedding_of_a_movie_is_kept(
+    weights: Path, stack: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "movie.tif", stack, imagej=True, metadata={"axes": "TYX"})
+    analyze, alive = Segmenter.analyze, weakref.WeakSet[Any]()
+    counts = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        counts.append(len(alive))
+        found = analyze(*arguments, **options)
+        alive.add(found)
+        return found
+
+    monkeypatch.setattr(Segmenter, "analyze", counted)
+    assert segment(weights, tmp_path / "movie.tif", tmp_path / "out", "--table") == 0
+    assert len(counts) >= len(stack)
+    assert max(counts) <= 1
 
 
 def test_the_frames_of_a_movie_have_outlines_of_their_own(
