@@ -62,6 +62,21 @@ class Image:
         """Lengths of the spatial axes in pixels, ordered ``(y, x)`` or ``(z, y, x)``."""
         return self.values.shape[1:]
 
+    @property
+    def source_pixel_size(self) -> tuple[float, ...] | None:
+        """Size of a pixel along each spatial axis in the order of the source's axes; None if not known."""
+        if self.pixel_size is None:
+            return None
+        letters = self._spatial_letters()
+        sizes = dict(zip(SPATIAL[len(letters)], self.pixel_size, strict=True))
+        return tuple(sizes[letter] for letter in letters)
+
+    @property
+    def shown(self) -> npt.NDArray[np.float32]:
+        """What is drawn and measured: `values`, or one channel of a gray image, which a model may get three times."""
+        colored = "C" in self.source_axes and len(self.values) > 1
+        return self.values if colored else self.values[0]
+
     def to_source_order(self, spatial: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Arrange an array of shape ``spatial_shape``, labels for example, in the order of the source's axes.
 
@@ -407,6 +422,10 @@ def _fit_channels(pixels: npt.NDArray[Any], channels: int, source: Source, what:
     count, has_alpha = len(pixels), source.has_alpha
     if count != channels and (has_alpha or (count, channels) == (4, 3)):
         logger.info("the image has %d channels; the last one, alpha, is dropped", count)
+        if (pixels[-1] != pixels[-1].flat[0]).any():
+            logger.warning(
+                "%s is transparent in part; its colors are used as they are stored, without alpha", what
+            )
         pixels = pixels[:-1]
     if (len(pixels), channels) == (1, 3):
         logger.info("the image has one channel; the model, which takes three, gets it three times")
@@ -434,7 +453,8 @@ def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[in
         listed = listed_channels(count, source.channels)
         advice.append(f"choose one of the channels {listed}, such as channel=0 (--channel 0)")
     if "C" in letters:
-        advice += _other_axes(letters, dict(zip("C" + SPATIAL[len(letters) - 1], shape)), channels)
+        lengths = dict(zip("C" + SPATIAL[len(letters) - 1], shape))
+        advice += _other_axes(letters, lengths, channels, declared=what.startswith("'"))
     file = f"{what}: " if what.startswith("'") else ""
     return InputError(
         f"{file}image of {count} channel(s) (axes {letters}) for a model of {channels}; expected {channels}; "
@@ -442,7 +462,7 @@ def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[in
     )
 
 
-def _other_axes(letters: str, lengths: Mapping[str, int], channels: int) -> list[str]:
+def _other_axes(letters: str, lengths: Mapping[str, int], channels: int, *, declared: bool) -> list[str]:
     """Tell which other axes would fit an image whose channels come first or last."""
     spatial = letters.replace("C", "")
     first = letters.startswith("C")
@@ -452,7 +472,7 @@ def _other_axes(letters: str, lengths: Mapping[str, int], channels: int) -> list
     if moved == channels:
         other = f"{spatial}C" if first else f"C{spatial}"
         advice.append(f"if another axis holds the channels, pass axes='{other}'")
-    if channels == 1:
+    if channels == 1 and not declared:
         advice.append(f"if the first axis holds time points or planes, pass axes='T{spatial}'")
     return advice
 

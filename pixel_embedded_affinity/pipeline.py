@@ -42,7 +42,7 @@ from pixel_embedded_affinity.image import Image, Picture, as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import SPATIAL, Labels, Mask, as_foreground, as_labels, relabel
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components
@@ -195,10 +195,7 @@ class Segmentation:
     @property
     def pixel_size(self) -> tuple[float, ...] | None:
         """Size of a pixel along each axis of `labels`, in micrometers; None where it is not known."""
-        if self.image is None or self.image.pixel_size is None:
-            return None
-        sizes = dict(zip(SPATIAL[len(self.axes)], self.image.pixel_size))
-        return tuple(sizes[letter] for letter in self.axes)
+        return None if self.image is None else self.image.source_pixel_size
 
     def table(self, intensity: Any = None, *, axes: str | None = None) -> dict[str, npt.NDArray[Any]]:
         """Measure the objects: a dictionary of columns, one row per object.
@@ -289,14 +286,15 @@ class Segmentation:
         return paths
 
     def _shown(self) -> npt.NDArray[np.float32]:
-        """The image in the order of the labels' axes; a gray one once, also if the network got it three times."""
+        """The image in the order of the labels' axes, channels first."""
         if self.image is None:
             raise InputError(
                 "this result was made without an image; expected one of Segmenter.analyze; use that"
             )
-        channels = [self.image.to_source_order(channel) for channel in self.image.values]
-        colored = "C" in self.image.source_axes and len(channels) > 1
-        return np.stack(channels) if colored else channels[0]
+        shown = self.image.shown
+        if shown.ndim == self.labels.ndim:
+            return self.image.to_source_order(shown)
+        return np.stack([self.image.to_source_order(channel) for channel in shown])
 
     def _repr_html_(self) -> str:
         """A picture with the number of objects, for notebooks."""

@@ -561,9 +561,9 @@ class Segmenter:
             slicing: a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. If it has more than four
             million pixels, percentiles are taken from every k-th pixel along each axis.
         out : path or array
-            A new path ending in ``.zarr``, ``.tif`` or ``.tiff``, which appears when all is done; or an array of
-            integers of the image's spatial shape. It gets int32 labels: 0 = background, objects 1..n in the order
-            of their first pixel.
+            A new path ending in ``.zarr``, ``.tif`` or ``.tiff``, or ``IMAGE/labels/NAME`` within an OME-Zarr image,
+            which appears when all is done; or an array of integers of the image's spatial shape. It gets int32 labels:
+            0 = background, objects 1..n in the order of their first pixel.
         axes : str, optional
             Axes of the image: ``"YX"``, ``"YXC"`` or ``"CYX"``, with Z in front of Y for a model of volumes. Default:
             what a file declares, else the spatial axes, then the channels if there is one more axis.

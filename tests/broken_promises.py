@@ -171,8 +171,8 @@ def _(right: Any) -> Any:
     "tests/test_normalize.py::test_input_of_any_strides_is_left_alone_and_the_result_is_contiguous",
 )
 def _(right: Any) -> Any:
-    def normalize(values: Any, normalization: Any) -> Any:
-        values[...] = right(values, normalization)
+    def normalize(values: Any, *settings: Any) -> Any:
+        values[...] = right(values, *settings)
         return values.copy()
 
     return normalize
@@ -453,9 +453,9 @@ def _(right: Any) -> Any:
     "tests/hostile/test_many_inputs.py::test_hostile_inputs_give_labels_or_one_of_the_library_s_errors",
 )
 def _(right: Any) -> Any:
-    def read_source(path: Path) -> Any:
+    def read_source(path: Path, **options: Any) -> Any:
         try:
-            return right(path)
+            return right(path, **options)
         except Exception as error:
             cause = error.__cause__
             raise error if cause is None or isinstance(cause, OSError) else cause from None

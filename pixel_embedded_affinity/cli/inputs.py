@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pixel_embedded_affinity.cli.records import RECORDS, recorded_files
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.marks import is_marked
-from pixel_embedded_affinity.io.read import image_suffixes
+from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder
 
 RESULT = "results of earlier runs"
 OTHER = "files of formats that are not read"
@@ -24,7 +24,6 @@ CLOSED = "folders that cannot be opened"
 DEEPER = "folders, which --recursive enters"
 
 _SHOWN = 3
-_FOLDER_FORMATS = (".zarr",)
 
 
 class Found(NamedTuple):
@@ -115,7 +114,7 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False) -> Findings:
 
 def _images_of(entry: str, recursive: bool, findings: Findings) -> list[Found]:
     path = Path(entry)
-    if path.is_dir() and not _is_image_folder(path):
+    if path.is_dir() and not is_image_folder(path):
         found, nothing = _walk(path, recursive, findings), f"the folder '{path}' holds no image"
     elif path.exists():
         return list(_without_results([Found(path, Path(path.name))], findings))
@@ -130,11 +129,6 @@ def _images_of(entry: str, recursive: bool, findings: Findings) -> list[Found]:
     if not images:
         raise InputError(_nothing(nothing, recursive, findings))
     return images
-
-
-def _is_image_folder(folder: Path) -> bool:
-    """Whether a folder is an image in a format of folders."""
-    return folder.suffix.lower() in _FOLDER_FORMATS
 
 
 # --- folders and patterns ---------------------------------------------------------------------------------
@@ -153,7 +147,7 @@ def _walk(top: Path, recursive: bool, findings: Findings) -> Iterator[Found]:
             continue
         entered.add(identity(folder))
         for path in _listed(folder, findings):
-            if not path.is_dir() or _is_image_folder(path):
+            if not path.is_dir() or is_image_folder(path):
                 yield Found(path, path.relative_to(top))
             elif recursive:
                 (links if path.is_symlink() else folders).append(path)
@@ -182,7 +176,7 @@ def _fitting(pattern: str, recursive: bool, findings: Findings) -> Iterator[Foun
     literal = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base = Path(*parts[:literal])
     for path in _deep(parts, findings) if "**" in parts else map(Path, glob.iglob(pattern)):
-        if not path.is_dir() or _is_image_folder(path):
+        if not path.is_dir() or is_image_folder(path):
             yield Found(path, path.relative_to(base))
         elif recursive:
             for found in _walk(path, True, findings):
@@ -205,12 +199,16 @@ def _deep(parts: Sequence[str], findings: Findings) -> Iterator[Path]:
 
 
 def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """Whether the names of a path fit the parts of a pattern, of which "**" stands for any number of folders."""
-    if not parts or not names:
-        return not names and all(part == "**" for part in parts)
-    if parts[0] == "**":
-        return _fits(names, parts[1:]) or _fits(names[1:], parts)
-    return fnmatch(names[0], parts[0]) and _fits(names[1:], parts[1:])
+    """Whether the path of a file fits the parts of a pattern, of which "**" stands for any number of folders.
+
+    As for glob, a "**" at the end also stands for the file, and what comes before it for folders only.
+    """
+    part, *others = parts
+    deeper = len(names) > 1
+    if part == "**":
+        return not others or _fits(names, others) or (deeper and _fits(names[1:], parts))
+    fits = fnmatch(names[0], part)
+    return fits and ((deeper and _fits(names[1:], others)) if others else not deeper)
 
 
 # --- what is no image -------------------------------------------------------------------------------------
@@ -224,7 +222,7 @@ def _without_others(found: Iterable[Found], findings: Findings) -> Iterator[Foun
         path = one.image
         if findings.results and identity(path) in findings.results:
             findings.leave_out(RESULT, path)
-        elif path.suffix.lower() not in suffixes:
+        elif path.suffix.lower() not in suffixes and not is_image_folder(path):
             findings.leave_out(OTHER, path)
         elif not path.exists():
             findings.leave_out(BROKEN, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,11 @@ from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
-from pixel_embedded_affinity.io.selection import SPATIAL, Selection
+from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.runtime.progress import track
 
 if TYPE_CHECKING:
-    from pixel_embedded_affinity.image import Image, Picture
+    from pixel_embedded_affinity.image import Picture
     from pixel_embedded_affinity.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
-    files = "TIFF, PNG or JPEG files, folders of them, or quoted patterns"
+    files = "TIFF, PNG, JPEG or OME-Zarr images, folders of them, or quoted patterns"
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=files)
     parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
     add_model_arguments(parser)
@@ -196,28 +197,18 @@ def _result(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
     image = picture.image()
     axes = segmenter.config.axes
     found = segmenter.analyze(image.values, axes=axes, tile=tiling, pixel_size=image.pixel_size)
-    # A gray image is shown and measured once, also if a model of three channels gets it three times.
-    shown = image.values if "C" in image.source_axes and len(image.values) > 1 else image.values[0]
-    stored = image.to_source_order(found.labels)
+    shown, stored = image.shown, image.to_source_order(found.labels)
     measure = partial(found.table, shown, axes=axes if shown.ndim > stored.ndim else None)
-    axes, sizes = picture.axes.replace("C", ""), _stored_sizes(image)
-    return Result(found.labels, shown, stored, measure, axes, sizes, picture.name)
-
-
-def _stored_sizes(image: Image) -> tuple[float, ...] | None:
-    """Sizes of a pixel in the order of the file's axes."""
-    if image.pixel_size is None:
-        return None
-    letters = image.source_axes.replace("C", "")
-    sizes = dict(zip(SPATIAL[len(letters)], image.pixel_size, strict=True))
-    return tuple(sizes[letter] for letter in letters)
+    stored_axes = picture.axes.replace("C", "")
+    return Result(found.labels, shown, stored, measure, stored_axes, image.source_pixel_size, picture.name)
 
 
 def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
     """Segment the time points of a file, each on its own; the table has a column of their numbers."""
     import numpy as np
 
-    frames = [_result(segmenter, picture.frame(number), tiling) for number in range(picture.frame_count)]
+    every = map(picture.frame, range(picture.frame_count))
+    frames = [_measured(_result(segmenter, frame, tiling)) for frame in every]
     axes = picture.axes.replace("C", "")
     stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index("T"))
     labels, shown = (np.stack([getattr(frame, name) for frame in frames]) for name in ("labels", "image"))
@@ -229,6 +220,11 @@ def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
         return {"frame": np.repeat(np.arange(len(tables)), counts), **columns}
 
     return Result(labels, shown, stored, measure, axes, frames[0].pixel_size, picture.name)
+
+
+def _measured(result: Result) -> Result:
+    """Return a result with its table, so that the large embedding that it is measured with can go."""
+    return replace(result, measure=partial(dict, result.table))
 
 
 def _tiling(text: str) -> Tiling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,8 @@ from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_sto
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import relabel, warn_of_mask
 from pixel_embedded_affinity.normalize import Normalization, normalize
+
+logger = logging.getLogger(__name__)
 
 LabelArray = npt.NDArray[np.int32]
 
@@ -393,13 +396,15 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             f"no folder {str(folder)!r}; expected images/ and labels/ with files of the same names"
         )
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in files:
-                raise InputError(
-                    f"{str(path)!r} and {files[path.stem].name!r} share a name; expected one file"
-                )
-            files[path.stem] = path
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    for path in (path for path in visible if path.suffix.lower() in suffixes):
+        if path.stem in files:
+            raise InputError(f"{str(path)!r} and {files[path.stem].name!r} share a name; expected one file")
+        files[path.stem] = path
+    if others := [path.name for path in visible if path.suffix.lower() not in suffixes]:
+        logger.warning(
+            "%r: left out %d files that are not read, such as %r", str(folder), len(others), others[0]
+        )
     return files
 
 

@@ -13,6 +13,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.label_images import image_of, new_label_image
 from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import as_labels
 
@@ -35,7 +36,7 @@ def write_labels(
     axes: str | None = None,
     pixel_size: float | Sequence[float] | None = None,
 ) -> None:
-    """Write labels as a TIFF, without loss.
+    """Write labels as a TIFF, or into an OME-Zarr image, without loss.
 
     The type is uint16 if all labels are below 65,536, else uint32. The file is compressed by zlib without a predictor,
     which ImageJ, scikit-image and tifffile read, and has one page per plane of a volume. The same labels give the
@@ -45,7 +46,7 @@ def write_labels(
     ----------
     path : str or path-like
         A name ending in ``.tif`` or ``.tiff`` in an existing folder; a file there is replaced, at once and
-        whole.
+        whole. Or a new ``IMAGE/labels/NAME`` within an OME-Zarr image, whose axes and sizes the labels then have.
     labels : array-like of integers
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; with `axes`, also of a time-lapse. Never modified.
     axes : str, optional
@@ -64,16 +65,21 @@ def write_labels(
 
     array = as_labels(labels, frames=axes is not None and "T" in axes)
     letters = "ZYX"[-array.ndim :] if axes is None else axes
-    if len(letters) != array.ndim or len(set(letters)) != array.ndim:
+    if sorted(letters.replace("T", "")) != sorted("ZYX"[3 - array.ndim + letters.count("T") :]):
         raise InputError(
-            f"axes={axes!r} for labels of shape {array.shape}; expected a letter per axis, each once"
+            f"axes={axes!r} for labels of shape {array.shape}; expected a letter per axis, Y and X and at most Z "
+            "and T, each once"
         )
-    sizes = _sizes(letters, pixel_size)
+    calibration = tiff_calibration(letters, pixel_size)
     highest = int(array.max())
     if highest > np.iinfo(np.uint32).max:
         raise InputError(
             f"labels up to {highest}; expected at most 32 bits; relabel the objects consecutively"
         )
+    if image_of(path) is not None:
+        with new_label_image(path, letters, array.shape) as target:
+            target[...] = array
+        return
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
     with atomic_path(path, (".tif", ".tiff")) as temporary:
         tifffile.imwrite(
@@ -82,22 +88,32 @@ def write_labels(
             photometric="minisblack",
             compression="zlib",
             predictor=False,
-            metadata={"axes": letters, **({"unit": "um", "spacing": sizes["Z"]} if "Z" in sizes else {})},
             software=MARK,
-            **_resolution(sizes),
+            **calibration,
         )
 
 
-def _sizes(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, float]:
-    """Sizes of a pixel by the letter of the axis; none where they are not known."""
+def tiff_calibration(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, Any]:
+    """Return the arguments with which tifffile writes axes and sizes: pixels per centimeter, the distance of planes.
+
+    Parameters
+    ----------
+    axes : str
+        A letter per axis of the labels.
+    pixel_size : float or sequence of float, optional
+        Size of a pixel in micrometers, one number or one per spatial axis in their order.
+
+    Raises
+    ------
+    InputError
+        If the sizes are no positive numbers, or not one per spatial axis.
+    """
+    metadata: dict[str, Any] = {"axes": axes}
     if pixel_size is None:
-        return {}
+        return {"metadata": metadata}
     spatial = axes.replace("T", "")
-    return dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))
-
-
-def _resolution(sizes: dict[str, float]) -> dict[str, Any]:
-    """Arguments of tifffile: pixels per centimeter."""
-    if not {"X", "Y"} <= set(sizes):
-        return {}
-    return {"resolution": (1e4 / sizes["X"], 1e4 / sizes["Y"]), "resolutionunit": "CENTIMETER"}
+    sizes = dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))
+    if "Z" in sizes:
+        metadata |= {"unit": "um", "spacing": sizes["Z"]}
+    resolution = (1e4 / sizes["X"], 1e4 / sizes["Y"])
+    return {"metadata": metadata, "resolution": resolution, "resolutionunit": "CENTIMETER"}

@@ -21,7 +21,7 @@ _PNG = b"\x89PNG"
 def is_marked(path: Path) -> bool:
     """Tell whether a file holds the mark, whatever its name; False for a file that cannot be read.
 
-    A zarr array, which is a folder, has it among its attributes.
+    A zarr array or group, which is a folder, has it among its attributes.
     """
     try:
         return _software(path) == MARK
@@ -33,7 +33,10 @@ def is_marked(path: Path) -> bool:
 
 def _software(path: Path) -> object:
     if path.is_dir():
-        return json.loads((path / "zarr.json").read_bytes())["attributes"]["software"]
+        attributes = path / ".zattrs"  # of zarr 2
+        if attributes.is_file():
+            return json.loads(attributes.read_bytes()).get("software")
+        return json.loads((path / "zarr.json").read_bytes())["attributes"].get("software")
     with path.open("rb") as file:
         head = file.read(4)
     if head in _TIFF:

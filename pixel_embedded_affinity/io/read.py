@@ -66,6 +66,11 @@ def read_image(path: str | os.PathLike[str], *, series: int | None = None) -> np
     return _loaded(read_source(Path(path), series=series).values)
 
 
+def is_image_folder(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder is an image itself, as an OME-Zarr is, and no folder of images."""
+    return os.path.isdir(path) and Zarr.holds(Path(path))
+
+
 def read_stored(path: Path) -> npt.NDArray[Any]:
     """Read the stored values of a file, whatever it shows: label images may have a palette; see `read_image`."""
     return _loaded(_read(path, None, lazily=False).values)
@@ -120,7 +125,7 @@ def _found_reader(path: Path) -> tuple[str, Reader]:
     """Return the reader of a file that exists and whose content is what its name says."""
     # These two answer False, and do not raise, if a name is too long or holds a null.
     if os.path.isdir(path):
-        if not Zarr.holds(path):
+        if not is_image_folder(path):
             raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
         return "zarr", READERS.build("zarr")
     name, reader = _reader_of(path)

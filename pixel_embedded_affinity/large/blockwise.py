@@ -9,7 +9,7 @@ longer than the overlap along each axis lies within the window of every block wh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +38,7 @@ def label_blockwise(
     identity: dict[str, Any],
     min_size: int = 0,
     clear_border: bool = False,
+    pixel_size: Sequence[float] | None = None,
     client: Any = None,
     progress: Progress = False,
 ) -> int:
@@ -59,6 +60,8 @@ def label_blockwise(
         of an earlier run are refused.
     min_size, clear_border
         For the objects of the whole image, see `stitching.numbers`.
+    pixel_size : sequence of float, optional
+        Size of a pixel along each axis in micrometers, for a TIFF.
     client : dask.distributed.Client, optional
         Its workers label the blocks; they must see `folder`. Default: this process labels them one by one.
     progress : bool or callable
@@ -83,7 +86,7 @@ def label_blockwise(
         for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
             pass
         tables = _tables(plan, store, min_size, clear_border)
-        _write(plan, store, tables, out)
+        _write(plan, store, tables, out, pixel_size)
         store.remove()
     return max((int(table.max()) for table in tables), default=0)
 
@@ -167,7 +170,9 @@ def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> 
     return matches(*shared)
 
 
-def _write(plan: Plan, store: Store, tables: list[Labels], out: Any) -> None:
-    with opened_output(out, plan.shape, store.folder) as target:
+def _write(
+    plan: Plan, store: Store, tables: list[Labels], out: Any, pixel_size: Sequence[float] | None
+) -> None:
+    with opened_output(out, plan.shape, store.folder, pixel_size) as target:
         for index, (core, window) in enumerate(zip(plan.cores, plan.windows)):
             target[core] = tables[index][store.read(index)[shifted(core, window)]]

@@ -76,6 +76,7 @@ def segment_large(
             # In a resized image, the pipeline has measured objects before their labels take the image's size.
             min_size=config.postprocess.min_size if windows.scale == 1 else 0,
             clear_border=config.postprocess.clear_border,
+            pixel_size=picture.pixel_size,
             client=client,
             progress=progress,
         )

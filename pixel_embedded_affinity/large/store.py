@@ -9,14 +9,17 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError, optional_module
+from pixel_embedded_affinity.export.labels import tiff_calibration
 from pixel_embedded_affinity.geometry.tiling import largest_part
 from pixel_embedded_affinity.io.atomic import atomic_file, replacing
+from pixel_embedded_affinity.io.label_images import check_label_image, image_of, new_label_image
 from pixel_embedded_affinity.io.locks import locked
 from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import SPATIAL, Labels
@@ -104,7 +107,9 @@ def check_output(out: Any, shape: Sequence[int]) -> None:
         If it is neither a new path ending in ``.zarr``, ``.tif`` or ``.tiff`` in an existing folder, nor an
         array of integers of the image's spatial shape that can be written to.
     """
-    if isinstance(out, (str, os.PathLike)):
+    if isinstance(out, (str, os.PathLike)) and image_of(out) is not None:
+        check_label_image(out, SPATIAL[len(shape)], shape)
+    elif isinstance(out, (str, os.PathLike)):
         _check_path(Path(out))
     elif not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
         raise InputError(
@@ -129,15 +134,24 @@ def block_folder(out: Any, folder: str | os.PathLike[str] | None) -> Iterator[Pa
 
 
 @contextmanager
-def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[Any]:
-    """Give an array for the labels of all blocks; a path gets its name when all is written."""
+def opened_output(
+    out: Any, shape: tuple[int, ...], folder: Path, pixel_size: Sequence[float] | None = None
+) -> Iterator[Any]:
+    """Give an array for the labels of all blocks; a path gets its name when all is written.
+
+    A TIFF says how large a pixel is, in micrometers, where that is known.
+    """
     if not isinstance(out, (str, os.PathLike)):
         yield out
         return
     path = Path(out)
+    if image_of(path) is not None:
+        with new_label_image(path, SPATIAL[len(shape)], shape) as labels:
+            yield labels
+        return
     # A killed run that goes on finds this file again. A run with another folder of blocks uses another name.
     name = f".{path.name}.{zlib.crc32(os.fsencode(folder)):08x}.part"
-    new = _new_zarr if path.suffix.lower() == ".zarr" else _new_tiff
+    new = _new_zarr if path.suffix.lower() == ".zarr" else partial(_new_tiff, pixel_size=pixel_size)
     with replacing(path, name) as part:
         array = new(part, shape)
         yield array
@@ -145,12 +159,12 @@ def opened_output(out: Any, shape: tuple[int, ...], folder: Path) -> Iterator[An
             array.flush()
 
 
-def _new_tiff(path: Path, shape: tuple[int, ...]) -> Any:
+def _new_tiff(path: Path, shape: tuple[int, ...], pixel_size: Sequence[float] | None) -> Any:
     import tifffile
 
     big = 4 * math.prod(shape) > _BIG_TIFF
-    axes = {"axes": SPATIAL[len(shape)]}
-    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, metadata=axes, software=MARK)
+    calibration = tiff_calibration(SPATIAL[len(shape)], pixel_size)
+    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, software=MARK, **calibration)
 
 
 def _new_zarr(path: Path, shape: tuple[int, ...]) -> Any:

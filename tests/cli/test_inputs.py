@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
@@ -77,6 +78,40 @@ def test_the_place_in_a_pattern_starts_at_its_last_literal_folder(folder: Path) 
     assert places(find_images([str(folder / "sub" / "*")])) == ["d.tiff"]
 
 
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders within folders whose names recur, without links."""
+    top = tmp_path_factory.mktemp("tree")
+    for name in (
+        "a.tif",
+        "b/a.tif",
+        "b/b/a.tif",
+        "b/b/c.tif",
+        "a/b/c/a.tif",
+        "a/c.tif",
+        "c/.d/a.tif",
+        "c/c/c/c.tif",
+    ):
+        touch(top / name)
+    return top
+
+
+@given(
+    st.lists(
+        st.sampled_from(["**", "*", "a", "b", "?", "a.tif", "*.tif", "c*"]), min_size=1, max_size=5
+    ).filter(lambda parts: glob.has_magic("/".join(parts)))
+)
+def test_a_pattern_stands_for_the_files_that_glob_finds(tree: Path, parts: list[str]) -> None:
+    pattern = str(tree.joinpath(*parts))
+    # Below a file, glob finds "a.tif/", which is none.
+    expected = {path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)}
+    if expected:
+        assert {str(one.image) for one in find_images([pattern]).images} == expected
+    else:
+        with pytest.raises(InputError, match="no image fits"):
+            find_images([pattern])
+
+
 def test_folders_that_fit_a_pattern_are_entered_if_recursive_and_else_named(folder: Path) -> None:
     assert names(find_images([str(folder / "s*")], recursive=True), folder) == ["sub/d.tiff"]
     found = find_images([str(folder / "*")])
@@ -97,13 +132,14 @@ def test_inputs_keep_their_order_and_a_file_named_twice_comes_once(folder: Path)
     assert [one.image.name for one in found.images] == ["c.jpeg", "a.png", "b.TIF"]
 
 
-def test_a_folder_that_is_an_image_is_not_entered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("v.ome.zarr/0/c/0.png", "v.ome.zarr/zarr.json"):
-        touch(folder / name)
-    assert "v.ome.zarr/0/c/0.png" not in names(find_images([str(folder)], recursive=True), folder)
-    monkeypatch.setattr(inputs, "image_suffixes", lambda: (".zarr",))
-    assert names(find_images([str(folder)], recursive=True), folder) == ["v.ome.zarr"]
-    assert names(find_images([str(folder / "v.ome.zarr")]), folder) == ["v.ome.zarr"]
+def test_a_folder_that_is_an_image_is_not_entered_whatever_its_name(tmp_path: Path) -> None:
+    for name in ("v.ome.zarr/0/c/0.png", "v.ome.zarr/zarr.json", "w/0/0.png", "w/.zgroup", "no.zarr/a.png"):
+        touch(tmp_path / name)
+    for words in ([str(tmp_path)], [str(tmp_path / "*")]):
+        found = find_images(words, recursive=True)
+        assert names(found, tmp_path) == ["no.zarr/a.png", "v.ome.zarr", "w"]
+    for name in ("v.ome.zarr", "w"):
+        assert names(find_images([str(tmp_path / name)]), tmp_path) == [name]
 
 
 @pytest.mark.parametrize(

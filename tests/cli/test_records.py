@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pixel_embedded_affinity.cli import records
 from pixel_embedded_affinity.cli.records import (
     CHANGED,
     DONE,
@@ -24,6 +25,7 @@ from pixel_embedded_affinity.cli.records import (
     state,
     write_record,
 )
+from pixel_embedded_affinity.errors import MissingDependencyError
 from pixel_embedded_affinity.export import write_labels
 
 SOURCE = Source("image", "model", {"scale": None, "ranges": (1, 3)})
@@ -96,6 +98,16 @@ def test_labels_that_no_run_wrote_are_foreign(tmp_path: Path, files: dict[str, P
     write_labels(files["labels"], np.ones((3, 3), dtype=int))
     assert decided(path, files) == FOREIGN
     assert decided(path, files, SOURCE._replace(model="b")) == FOREIGN
+
+
+def test_labels_whose_compression_cannot_be_read_here_are_kept(
+    tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise MissingDependencyError(f"'{path}' needs imagecodecs")
+
+    monkeypatch.setattr(records, "read_image", refuse)
+    assert decided(tmp_path / "none.json", files) == FOREIGN
 
 
 @pytest.mark.parametrize("content", [None, b"", b"II*"])

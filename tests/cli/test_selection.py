@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,25 @@ def test_a_movie_is_segmented_frame_by_frame(weights: Path, stack: Array, tmp_pa
         assert picture.size == (28, 3 * 24)
     assert segment(weights, path, tmp_path / "one", "--time", "2") == 0
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "one" / "movie_labels.tif"), expected[2])
+
+
+def test_no_more_than_one_embedding_of_a_movie_is_kept(
+    weights: Path, stack: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "movie.tif", stack, imagej=True, metadata={"axes": "TYX"})
+    analyze, alive = Segmenter.analyze, weakref.WeakSet[Any]()
+    counts = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        counts.append(len(alive))
+        found = analyze(*arguments, **options)
+        alive.add(found)
+        return found
+
+    monkeypatch.setattr(Segmenter, "analyze", counted)
+    assert segment(weights, tmp_path / "movie.tif", tmp_path / "out", "--table") == 0
+    assert len(counts) >= len(stack)
+    assert max(counts) <= 1
 
 
 def test_the_frames_of_a_movie_have_outlines_of_their_own(
@@ -197,6 +217,24 @@ def test_evaluate_takes_a_channel(
     assert main(words) == 2
     assert "such as channel=0 (--channel 0)" in capsys.readouterr().err
     assert main([*words, "--channel", "1"]) == 0
+
+
+def test_an_ome_zarr_is_an_input_and_no_folder_of_images(weights: Path, stack: Array, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    group = zarr.open_group(str(tmp_path / "in" / "a.ome.zarr"), mode="w")
+    group.create_array("0", data=stack[0])
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.5]}]}]
+    group.attrs.update({"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}})
+    tifffile.imwrite(tmp_path / "in" / "b.tif", stack[1])
+    expected = Segmenter.from_file(weights, device="cpu").segment(stack[0])
+    for words, names in (
+        ("in/a.ome.zarr", ["a.ome_labels.tif"]),
+        ("in", ["a.ome_labels.tif", "b_labels.tif"]),
+    ):
+        assert segment(weights, tmp_path / words, tmp_path / "out", "--overwrite") == 0
+        assert sorted(path.name for path in (tmp_path / "out").glob("*.tif")) == names
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "a.ome_labels.tif"), expected)
 
 
 # --- pea info FILE ----------------------------------------------------------------------------------------

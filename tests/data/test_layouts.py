@@ -334,6 +334,13 @@ def test_cvppp_without_a_partner_a_named_plant_or_any_plant_is_refused(cvppp, tm
         find_files(tmp_path / "empty", DataSettings(layout="cvppp"), "training")
 
 
+def test_files_that_are_not_read_are_counted_and_named(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("d.czi", "e.nd2", ".hidden"):
+        (data / "images" / name).touch()
+    assert [entry.name for entry in find_files(data, DataSettings(), "all")] == ["a", "b", "c"]
+    assert f"'{data / 'images'}': left out 2 files that are not read, such as 'd.czi'" in caplog.text
+
+
 def test_a_binary_mask_in_the_place_of_labels_is_noticed(tmp_path, caplog):
     mask = np.zeros((10, 12), np.uint8)
     mask[1:3, 1:4], mask[5:8, 6:9] = 255, 255

@@ -520,3 +520,61 @@ def test_damaged_bytes_give_an_image_or_one_line_and_nothing_else(
     except PixelEmbeddedAffinityError as error:
         one_line = "\n" not in str(error)
         assert one_line
+
+
+# --- what files say of themselves -------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    description=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
+    unit=st.sampled_from(["um", "\\u00B5m", "", "pixel", "nm", "furlong", "\0"]),
+    spacing=st.one_of(st.floats(), st.text("0123456789.e-", max_size=6)),
+    resolution=st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
+)
+def test_whatever_imagej_s_description_says_values_or_an_error_of_the_library_come_out(
+    tmp_path_factory: pytest.TempPathFactory, description: str, unit: str, spacing: Any, resolution: Any
+) -> None:
+    path = tmp_path_factory.mktemp("imagej") / "a.tif"
+    text = f"ImageJ=1.53\nunit={unit}\nspacing={spacing}\nchannels=2\n{description}"
+    tifffile.imwrite(path, gray(20, 30), description=text.encode("ascii", "ignore"), metadata=None)
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages.first.tags["XResolution"].valueoffset
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<II", content, offset, *resolution)
+    path.write_bytes(content)
+    try:
+        found = as_image(path, channels=1)
+    except PixelEmbeddedAffinityError:
+        return
+    np.testing.assert_array_equal(found.values[0], gray(20, 30))
+    assert found.pixel_size is None or all(0 < size < np.inf for size in found.pixel_size)
+
+
+def test_entities_that_grow_in_ome_xml_do_no_harm(tmp_path: Path) -> None:
+    lines = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    xml = f'<?xml version="1.0"?><!DOCTYPE OME [<!ENTITY e0 "x">{lines}]><OME><Image Name="&e11;"/></OME>'
+    tifffile.imwrite(tmp_path / "a.ome.tif", gray(20, 30), description=xml, metadata=None)
+    np.testing.assert_array_equal(as_image(tmp_path / "a.ome.tif", channels=1).values[0], gray(20, 30))
+
+
+def test_a_folder_that_only_claims_to_be_zarr_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    for number, content in enumerate(
+        [b"", b"{", b"[]", b'{"zarr_format": 3}', b'{"zarr_format": 9, "node_type": "array"}']
+    ):
+        folder = tmp_path / f"{number}.zarr"
+        folder.mkdir()
+        (folder / "zarr.json").write_bytes(content)
+        assert f"{number}.zarr" in refusal(folder)
+
+
+def test_transparency_is_not_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = np.repeat(gray(4, 5)[..., np.newaxis], 4, axis=-1)
+    for alpha, told in ((255, False), (values[..., 0], True)):
+        values[..., 3] = alpha
+        PillowImage.fromarray(values).save(tmp_path / "a.png")
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            as_image(tmp_path / "a.png", channels=3)
+        assert ("transparent in part" in caplog.text) is told

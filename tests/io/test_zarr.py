@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export import write_labels
 from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.read import list_series, read_image
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.large.lazy import open_image
@@ -178,3 +181,55 @@ def test_another_group_is_refused_with_a_way_out(tmp_path: Path, form: int) -> N
     with pytest.raises(InputError, match=r"holds no OME-Zarr image; .* pass the path of an array in it"):
         read_image(tmp_path / "a.zarr")
     np.testing.assert_array_equal(read_image(tmp_path / "a.zarr" / "raw"), gray(20, 30))
+
+
+# --- labels within an image -------------------------------------------------------------------------------
+
+
+def test_labels_are_written_into_the_image_where_viewers_look_for_them(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "a.ome.zarr"
+    write_image(new(path, form), gray(1, 2, 1, 20, 30), "tczyx", form)
+    labels = np.arange(600).reshape(20, 30) % 7
+    write_labels(path / "labels" / "nuclei", labels)
+    write_labels(path / "labels" / "cells", labels)
+    group = zarr.open_group(str(path), mode="r")
+    attributes = dict(group["labels"].attrs)
+    assert attributes.get("ome", attributes)["labels"] == ["nuclei", "cells"]
+    described = dict(group["labels/nuclei"].attrs)
+    described = described.get("ome", described)
+    assert described["image-label"] == {"source": {"image": "../../"}}
+    found = as_image(path / "labels" / "nuclei", channels=1)
+    np.testing.assert_array_equal(found.values[0], labels)
+    assert found.pixel_size == pytest.approx((0.3, 0.3))
+    assert group["labels/nuclei/0"].shape == (1, 1, 1, 20, 30)
+    assert not [entry for entry in (path / "labels").iterdir() if entry.name.endswith(".part")]
+    assert is_marked(path / "labels" / "nuclei")
+    assert not is_marked(path)
+    np.testing.assert_array_equal(
+        as_image(path, channels=1, selection=Selection(channel=0)).values.shape, (1, 20, 30)
+    )
+
+
+def test_a_large_image_gets_its_labels_within(tmp_path: Path, form: int, segmenter: Segmenter) -> None:
+    path = tmp_path / "a.ome.zarr"
+    image = gray(48, 60)
+    write_image(new(path, form), image[None, None], "tcyx", form)
+    out = path / "labels" / "cells"
+    count = segmenter.segment_large(path, out, block=32, overlap=16)
+    found = read_image(out)[0, 0]
+    assert found.max() == count
+    entries = [entry.name for entry in out.parent.iterdir()]
+    assert [name for name in entries if not name.startswith((".z", "zarr."))] == ["cells"]
+    with pytest.raises(InputError, match="exists already"):
+        segmenter.segment_large(path, out, block=32, overlap=16)
+
+
+def test_labels_that_do_not_fit_the_image_are_refused(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "a.ome.zarr"
+    write_image(new(path, form), gray(2, 20, 30), "tyx", form)
+    for labels in (np.zeros((20, 30), int), np.zeros((2, 20, 31), int)):
+        with pytest.raises(InputError, match="expected its size along each axis but C"):
+            write_labels(path / "labels" / "a", labels, axes="TYX"[-labels.ndim :])
+    write_labels(path / "labels" / "a", np.ones((2, 20, 30), int), axes="TYX")
+    np.testing.assert_array_equal(read_image(path / "labels" / "a"), np.ones((2, 20, 30)))
+    assert not (path / "labels" / "b").exists()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
+from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.clustering import MutexWatershed
+from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.large.segment import clusterer_identity
 
 
@@ -70,3 +74,10 @@ def test_functions_of_other_code_are_others() -> None:
 def test_a_state_that_is_not_known_is_like_no_other() -> None:
     clusterer = Threshold(object())
     assert clusterer_identity(clusterer) != clusterer_identity(clusterer)
+
+
+def test_the_size_of_a_pixel_goes_into_a_tiff(segmenter: Segmenter, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(100, 4000, (40, 50)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, imagej=True, resolution=(2, 4), metadata={"unit": "um"})
+    segmenter.segment_large(tmp_path / "a.tif", tmp_path / "out.tif")
+    assert as_image(tmp_path / "out.tif", channels=1).pixel_size == pytest.approx((0.25, 0.5))

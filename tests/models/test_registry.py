@@ -233,3 +233,23 @@ def test_any_bytes_give_models_or_our_error(tmp_path_factory: pytest.TempPathFac
 
     with contextlib.suppress(InputError):
         assert list_models(registry) == []
+
+
+def test_settings_may_be_left_out_or_replace_those_of_the_file(tmp_path: Path) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS})
+    assert get_entry("nuclei", registry).settings == {}
+    lines = registry.read_text(encoding="utf-8") + '\n[models.nuclei.settings]\n"postprocess.min_size" = 5\n'
+    registry.write_text(lines, encoding="utf-8")
+    assert get_entry("nuclei", registry).settings == {"postprocess.min_size": 5}
+    registry.write_text(lines.replace("[models.nuclei.settings]", "[models.nuclei]"), encoding="utf-8")
+    with pytest.raises(InputError):
+        get_entry("nuclei", registry)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_shipped_settings_are_inference_settings(name: str) -> None:
+    from pixel_embedded_affinity.config.model import ModelConfig
+
+    settings_of = get_entry(name).settings
+    assert all("." in key for key in settings_of)
+    ModelConfig().with_values(settings_of)

@@ -53,10 +53,10 @@ class Zarr:
         node = _opened(zarr, path)
         if hasattr(node, "shape"):
             return [Series("", _of_array(zarr, path, node))]
-        if images := _multiscales(node):
+        if images := multiscales_of(node):
             return [_of_multiscale(path, node, image) for image in images]
         groups = [node[name] for name in sorted((n for n, _ in node.groups() if n.isdecimal()), key=int)]
-        found = [_of_multiscale(path, group, image) for group in groups for image in _multiscales(group)]
+        found = [_of_multiscale(path, group, image) for group in groups for image in multiscales_of(group)]
         if not found:
             raise InputError(
                 f"'{path}' is not a zarr array and holds no OME-Zarr image; expected one; of another group, pass the "
@@ -75,7 +75,7 @@ def _opened(zarr: Any, path: Path) -> Any:
         ) from error
 
 
-def _multiscales(group: Any) -> list[Any]:
+def multiscales_of(group: Any) -> list[Any]:
     """The images that the attributes of a group describe, by NGFF 0.5 or older."""
     attributes = dict(group.attrs)
     found = attributes.get("ome", attributes)
@@ -86,7 +86,7 @@ def _multiscales(group: Any) -> list[Any]:
 def _of_multiscale(path: Path, group: Any, image: Mapping[str, Any]) -> Series:
     try:
         finest = image["datasets"][0]
-        array, axes = group[finest["path"]], _axes(image, group[finest["path"]].shape)
+        array, axes = group[finest["path"]], axes_of(image, group[finest["path"]].shape)
         source = Source(array, axes, False, _names(image), _sizes(image, finest, axes))
         return Series(str(image.get("name", "")), source, len(image["datasets"]))
     except (KeyError, IndexError, TypeError) as error:
@@ -103,15 +103,15 @@ def _of_array(zarr: Any, path: Path, array: Any) -> Source:
         if not Zarr.holds(parent):
             break
         within = Path(os.path.abspath(path)).relative_to(parent).as_posix()
-        for image in _multiscales(_opened(zarr, parent)):
+        for image in multiscales_of(_opened(zarr, parent)):
             for dataset in image.get("datasets", []):
                 if dataset.get("path") == within:
-                    axes = _axes(image, array.shape)
+                    axes = axes_of(image, array.shape)
                     return Source(array, axes, False, _names(image), _sizes(image, dataset, axes))
     return Source(array, "")
 
 
-def _axes(image: Mapping[str, Any], shape: Sequence[int]) -> str:
+def axes_of(image: Mapping[str, Any], shape: Sequence[int]) -> str:
     """Letters of the axes; NGFF 0.1 and 0.2 always had five, and 0.3 their names alone."""
     declared = image.get("axes", "tczyx"[-len(shape) :])
     names = [axis["name"] if isinstance(axis, Mapping) else axis for axis in declared]
