@@ -255,8 +255,10 @@ class Segmenter:
         """
         write_settings(path, self.config)
 
-    def tune(self, images: Iterable[Any], labels: Iterable[Any], **options: Any) -> Tuning:
-        """Find better settings on a few labeled images: `pixel_embedded_affinity.tune.tune` of this segmenter.
+    def tune(self, images: Iterable[Any], labels: Iterable[Any] | None = None, **options: Any) -> Tuning:
+        """Find better settings on a few images: `pixel_embedded_affinity.tune.tune` of this segmenter.
+
+        With labels, all settings; without labels, the scale.
 
         Parameters
         ----------

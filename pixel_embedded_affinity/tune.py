@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from pixel_embedded_affinity import metrics, pipeline
 from pixel_embedded_affinity.affinity import affinities
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig, inference_leaves
+from pixel_embedded_affinity.config.model import AUTO, SETTINGS, ModelConfig, inference_leaves
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import Settings, leaves
@@ -230,7 +231,7 @@ def _draw_scores(axes: Any, table: Sequence[Row]) -> None:
 def tune(
     segmenter: Tunable,
     images: Iterable[Any],
-    labels: Iterable[Any],
+    labels: Iterable[Any] | None = None,
     *,
     metric: str | Metric = "aggregated_jaccard_index",
     search: Search | None = None,
@@ -260,8 +261,9 @@ def tune(
         Where the search starts; it stays as it is.
     images : iterable
         Arrays or paths, as for `Segmenter.segment`, at the scale at which they will be segmented.
-    labels : iterable
-        True labels of each image, of its spatial shape: integers, 0 = background.
+    labels : iterable, optional
+        True labels of each image, of its spatial shape: integers, 0 = background. Without them, only the scale is
+        chosen, see below.
     metric : str or callable
         The score to raise: a name (``aggregated_jaccard_index`` or ``AJI``, ``symmetric_best_dice`` or
         ``SBD``, ``panoptic_quality`` or ``PQ``, ``f1_score`` or ``F1``, ``dice`` or ``Dice``), or a function
@@ -295,6 +297,11 @@ def tune(
     call, the table shows every step, and there is nothing to install. Every trial uses all images, since a score on
     a part of so few says little. The embeddings of all images stay in memory, 4 bytes per pixel and channel.
 
+    Without labels, the scale of each image is found as ``scale="auto"`` finds it, and the median of these scales is
+    tried. The score is the mean confidence of all objects of an image. `metric` and `search` are not used.
+    Foreground thresholds and settings of clusterers cannot be chosen this way: confidence does not tell whether an
+    object that is sure of itself is the right one.
+
     If many settings are tried on few images, the highest mean usually belongs to a setting that was lucky on one
     image. Images differ far more from each other than settings do, so gains are compared image by image. The
     comparison with the standard error is the one-standard-error rule of cost-complexity pruning [1]_; the present
@@ -305,6 +312,10 @@ def tune(
     .. [1] L. Breiman, J. Friedman, R. Olshen, C. Stone, "Classification and Regression Trees", 1984,
            section 3.4.3.
     """
+    if labels is None:
+        return _tuned_without_labels(
+            segmenter, images, foregrounds, Selection(axes, channel, time, series), progress
+        )
     measure = _measure(metric)
     values = _values(segmenter.config, Search() if search is None else search)
     selection = Selection(axes, channel, time, series)
@@ -318,6 +329,42 @@ def tune(
     rows = tuple({**_row(trial, further), "chosen": trial is best} for trial in trials.all)
     found = segmenter.with_settings(**{name: getattr(best.config, name) for name in SETTINGS})
     return Tuning(found, rows, _held_out(trials, start, values))
+
+
+def _tuned_without_labels(
+    segmenter: Tunable,
+    images: Iterable[Any],
+    foregrounds: Iterable[Any] | None,
+    selection: Selection,
+    progress: Progress,
+) -> Tuning:
+    """Choose one scale for all images by the confidence of their objects."""
+    start, sources = segmenter.config, list(images)
+    if not sources:
+        raise InputError("there is no image to tune on; expected at least one")
+    given = [None] * len(sources) if foregrounds is None else list(foregrounds)
+    if len(given) != len(sources):
+        raise InputError(f"{len(given)} foregrounds for {len(sources)} images; expected one for each image")
+
+    def results(config: ModelConfig, desc: str) -> list[pipeline.Segmentation]:
+        labeler = pipeline.Labeler(config, pipeline.checked_clusterer(None, config))
+        pairs = track(list(zip(sources, given)), progress, desc=desc)
+        look = partial(pipeline.see, segmenter.embedder, config=config, selection=selection)
+        return [pipeline.analyzed(look(image, foreground=mask), labeler) for image, mask in pairs]
+
+    found = results(start.with_values({"scale": AUTO}), "finding scales")
+    scale = float(f"{math.exp(np.mean(np.log([float(np.min(one.scale)) for one in found]))):.2g}")
+    configs = [start, start.with_values({"scale": scale})]
+    scores = [tuple(_mean_confidence(one) for one in results(config, "trying scales")) for config in configs]
+    trials = [_Trial(*entry) for entry in zip(configs, ("start", "scale"), scores)]
+    best = _surest(trials[0], trials[1:], range(len(sources)))
+    rows = tuple({**_row(trial, ["scale"]), "chosen": trial is best} for trial in trials)
+    return Tuning(segmenter.with_settings(scale=best.config.scale), rows, ())
+
+
+def _mean_confidence(found: pipeline.Segmentation) -> float:
+    confidence = found.table()["confidence"]
+    return float(confidence.mean()) if len(confidence) else 0.0
 
 
 class _Sample(NamedTuple):

@@ -17,10 +17,11 @@ import tifffile
 import torch
 from torch import nn
 
-from pixel_embedded_affinity import Neighborhood, Postprocess, Segmenter
+from pixel_embedded_affinity import Neighborhood, Postprocess, Segmenter, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError, UnknownClustererError
+from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.metrics import (
     aggregated_jaccard_index,
     dice,
@@ -717,3 +718,37 @@ def test_the_settings_file_is_json_that_a_person_can_read(tmp_path: Path, segmen
     assert values["postprocess"]["min_size"] == 0
     assert values["foreground_threshold"] == 0.5
     assert len(text.splitlines()) > 5
+
+
+# --- without labels -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nuclei() -> Segmenter:
+    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1)
+
+
+def test_without_labels_the_scale_of_the_images_is_found(nuclei: Segmenter) -> None:
+    field = np.asarray(samples.nuclei().image)[:200, :260].astype(np.float32)
+    enlarged = [resize_image(part[np.newaxis], 2.5)[0] for part in (field, field[::-1])]
+    tuning = nuclei.tune(enlarged)
+    assert 0.3 < tuning.segmenter.config.scale < 0.55
+    assert [row["varied"] for row in tuning.table] == ["start", "scale"]
+    assert [row["chosen"] for row in tuning.table] == [False, True]
+    assert tuning.score > tuning.start_score
+    assert nuclei.config.scale == 1
+    confidences = [float(tuning.segmenter.analyze(image).table()["confidence"].mean()) for image in enlarged]
+    assert tuning.score == pytest.approx(np.mean(confidences))
+
+
+def test_without_labels_images_of_the_right_size_keep_their_scale(nuclei: Segmenter) -> None:
+    tuning = nuclei.tune([samples.nuclei().image])
+    assert tuning.segmenter.config.scale == 1
+    assert tuning.score == tuning.start_score
+
+
+def test_without_labels_and_images_there_is_nothing_to_tune_on(nuclei: Segmenter) -> None:
+    with pytest.raises(InputError, match="there is no image to tune on; expected at least one"):
+        nuclei.tune([])
+    with pytest.raises(InputError, match="1 foregrounds for 2 images; expected one for each image"):
+        nuclei.tune([samples.nuclei().image] * 2, foregrounds=[None])

@@ -1,0 +1,154 @@
+"""Components of the foreground that are segmented at scales of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from pixel_embedded_affinity import Segmenter, samples
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.regions import Part, by_components
+from pixel_embedded_affinity.scale import KnownObjects
+
+KNOWN = KnownObjects(diameter=10.0, confidence=0.8)
+
+
+def squares(*sides: int) -> np.ndarray:
+    """Squares of some sides in a row, far from each other, as labels 1..n."""
+    labels = np.zeros((max(sides) + 4, sum(sides) + 4 * len(sides)), np.int32)
+    start = 2
+    for number, side in enumerate(sides, start=1):
+        labels[2 : 2 + side, start : start + side] = number
+        start += side + 4
+    return labels
+
+
+def halves(box, mask) -> Part:
+    """Cuts each component into an upper and a lower half, at half the scale."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    labels = np.where(mask, 1, 0).astype(np.int32)
+    labels[rows[len(rows) // 2] :][mask[rows[len(rows) // 2] :]] = 2
+    return Part(labels, np.array([0.9, 0.7]), 0.5)
+
+
+def test_only_components_whose_objects_do_not_fit_are_segmented_again() -> None:
+    labels = squares(9, 40, 11)
+    kept = labels.copy()
+    found = by_components(labels, None, np.array([0.6, 0.5, 0.6]), 1.0, KNOWN, halves)
+    assert np.array_equal(labels, kept)
+    assert np.array_equal(found.labels == 1, labels == 1)
+    assert np.array_equal(found.labels == 3, labels == 3)
+    assert np.array_equal(found.labels > 0, labels > 0)
+    numbers = np.unique(found.labels[labels == 2])
+    assert len(numbers) == 2
+    assert found.confidence[numbers - 1].tolist() == [0.9, 0.7]
+    assert found.scale[numbers - 1].tolist() == [0.5, 0.5]
+    assert found.scale[[0, 2]].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("part_confidence", "part_scale"),
+    [(0.55, 0.5), (0.9, 1.0), (0.9, 1.2)],
+    ids=["hardly more confident", "the same scale", "nearly the same scale"],
+)
+def test_labels_stay_unless_the_new_ones_are_clearly_better(
+    part_confidence: float, part_scale: float
+) -> None:
+    labels = squares(40, 10)
+
+    def again(box, mask) -> Part:
+        return halves(box, mask)._replace(confidence=np.full(2, part_confidence), scale=part_scale)
+
+    found = by_components(labels, None, np.array([0.5, 0.6]), 1.0, KNOWN, again)
+    assert np.array_equal(found.labels, labels)
+    assert found.scale.tolist() == [1.0, 1.0]
+
+
+def test_foreground_without_objects_is_looked_at_again() -> None:
+    inside = squares(40) > 0
+    found = by_components(np.zeros(inside.shape, np.int32), inside, np.empty(0), 1.0, KNOWN, halves)
+    assert np.array_equal(found.labels > 0, inside)
+    assert found.scale.tolist() == [0.5, 0.5]
+
+
+def test_a_part_without_objects_changes_nothing() -> None:
+    labels = squares(40)
+
+    def nothing(box, mask) -> Part:
+        return Part(np.zeros(mask.shape, np.int32), np.empty(0), 0.25)
+
+    assert np.array_equal(by_components(labels, None, np.array([0.1]), 1.0, KNOWN, nothing).labels, labels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sides=st.lists(st.integers(1, 60), min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_every_object_has_its_row_and_stays_in_its_component(sides: list[int], seed: int) -> None:
+    labels = squares(*sides)
+    inside = labels > 0
+    sure = np.random.default_rng(seed).uniform(0, 1, len(sides))
+    seen: list[np.ndarray] = []
+
+    def again(box, mask) -> Part:
+        assert mask.shape == inside[box].shape
+        assert (inside[box] >= mask).all()
+        seen.append(mask)
+        return halves(box, mask)
+
+    found = by_components(labels, inside, sure, 1.0, KNOWN, again)
+    numbers = np.unique(found.labels[found.labels > 0])
+    assert len(found.confidence) == len(found.scale) >= numbers.max()
+    components, _ = ndimage.label(inside)
+    for number in numbers:
+        assert len(np.unique(components[found.labels == number])) == 1
+    assert len(seen) == sum(not 10 / 1.83 < 2 * side / np.sqrt(np.pi) < 10 * 1.83 for side in sides)
+
+
+# --- with a model ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1)
+
+
+def test_large_nuclei_among_small_ones_get_their_own_scale(segmenter: Segmenter) -> None:
+    field = np.asarray(samples.nuclei().image)[:180, :260].astype(np.float32)
+    large = resize_image(field[np.newaxis, :60, :90], 3.0)[0]
+    tray = np.full((190 + large.shape[0], max(260, large.shape[1])), np.percentile(field, 5), np.float32)
+    tray[:180, :260], tray[190:, : large.shape[1]] = field, large
+    plain = segmenter.with_settings(scale=1).analyze(tray)
+    found = segmenter.with_settings(scale=1, regions="components").analyze(tray)
+    table = found.table()
+    assert len(table["scale"]) == found.labels.max()
+    assert (table["scale"] == 1).any()
+    assert (table["scale"] < 0.6).any()
+    assert table["confidence"].mean() > plain.table()["confidence"].mean()
+    own = np.isin(found.labels, table["label"][table["scale"] < 0.6])
+    assert own[:180].mean() < 0.02
+    assert own[190:].any()
+
+
+def test_one_scale_for_all_gives_the_plain_result(segmenter: Segmenter) -> None:
+    field = np.asarray(samples.nuclei().image)[:180, :260]
+    plain = segmenter.analyze(field)
+    sizes = plain.table()["equivalent_diameter"]
+    known = float(np.median(sizes))
+    alike = np.isin(plain.labels, plain.table()["label"][(sizes > known / 1.5) & (sizes < known * 1.5)])
+    quiet = np.where(ndimage.binary_dilation(alike, iterations=4), field, np.percentile(field, 5))
+    found = segmenter.with_settings(regions="components", object_diameter=known).analyze(quiet)
+    assert found.labels.any()
+    assert np.array_equal(found.labels, segmenter.segment(quiet))
+    assert (found.table()["scale"] == 1).all()
+
+
+def test_regions_need_a_model_that_says_its_diameter(segmenter: Segmenter) -> None:
+    config = segmenter.config.changed(object_diameter=None)
+    unknown = Segmenter(segmenter.embedder.network, config, device="cpu")
+    with pytest.raises(InputError, match="needs a model of images that says the diameter of its objects"):
+        unknown.with_settings(regions="components")
+    with pytest.raises(InputError, match="regions must be one of 'image', 'components', got 'plants'"):
+        segmenter.with_settings(regions="plants")
