@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ from pixel_embedded_affinity.export.overlay import render_overlay
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_placed, spread
-from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.geometry.tiling import Box, Tiling
 from pixel_embedded_affinity.image import Image, Picture, as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
@@ -45,6 +45,7 @@ from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.regions import Again, Part, by_components
 from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
@@ -119,12 +120,16 @@ class Embedder:
 
 
 class Seen(NamedTuple):
-    """What the network saw of an image, the caller's foreground in the network's order of axes, and the scale."""
+    """What the network saw of an image, the caller's foreground in the network's order of axes, and the scale.
+
+    `again` segments a part of the image at a scale of its own, where the settings ask for it.
+    """
 
     picture: Image
     given: Mask | None
     embedding: Embedding
     found: FoundScale
+    again: Again | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +173,8 @@ class Segmentation:
         What was segmented, before normalization.
     found : FoundScale
         The scale at which the network saw the image, and how it was found, see `pixel_embedded_affinity.scale`.
+    own : dict of str to numpy.ndarray
+        Confidence and scale of each object where components had scales of their own; else empty.
     """
 
     labels: Labels
@@ -178,6 +185,7 @@ class Segmentation:
     axes: str = "YX"
     image: Image | None = None
     found: FoundScale = GIVEN
+    own: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def scale(self) -> float | tuple[float, ...]:
@@ -204,14 +212,16 @@ class Segmentation:
         dict of str to numpy.ndarray
             See `pixel_embedded_affinity.export.table.object_table`, with lengths in micrometers where the size of a
             pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; and with
-            ``scale`` where it was found in the image.
+            ``scale`` where it was found.
         """
         order = [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
         labels = self.labels.transpose(order)
-        confidence = object_confidence(labels, self.embedding, self.affinities.neighborhood)
-        table = object_table(self.labels, intensity, confidence, axes=axes, pixel_size=self.pixel_size)
-        if self.found.looks:
-            table["scale"] = np.full(len(table["label"]), self.scale)
+        sure = self.own.get("confidence")
+        if sure is None:
+            sure = object_confidence(labels, self.embedding, self.affinities.neighborhood)
+        table = object_table(self.labels, intensity, sure, axes=axes, pixel_size=self.pixel_size)
+        if self.found.looks or self.own:
+            table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
         return table
 
     def overlay(self, *, scale: int = 1) -> npt.NDArray[np.uint8]:
@@ -341,10 +351,9 @@ def see(
     given = None if foreground is None else given_foreground(foreground, picture)
     values = normalize(picture.values, config.normalization, config.contrast)
     found = scale_of(embedder, values, given, picture.pixel_size, config, clusterer)
-    if found.looks:
-        logger.info("scale %g was found in the image", found.scale)
     embedding = embedder(resize_image(values, found.scale), config, tiling)
-    return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape), found)
+    again = None if config.regions == "image" else _again(embedder, values, config, clusterer)
+    return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape), found, again)
 
 
 def scale_of(
@@ -379,7 +388,11 @@ def scale_of(
     likely = scale_by_size(pixel_size, config.pixel_size)
     known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
     first = None if likely is None else min(likely)
-    return find_scale(values, given, known, _observer(embedder, config, clusterer), first)
+    found = find_scale(values, given, known, _observer(embedder, config, clusterer), first)
+    logger.info("scale %g was found in the image", found.scale)
+    if remark := known.remark(found):
+        logger.warning(remark)
+    return found
 
 
 def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> FoundScale | None:
@@ -403,6 +416,25 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
             f"{config.pixel_size}, in micrometers; one is not known; give pixel_size=, or the scale as a number"
         )
     return FoundScale(by_size)
+
+
+def _again(embedder: Embedder, values: FloatArray, config: ModelConfig, clusterer: Clusterer | None) -> Again:
+    """Segments parts of an image, each at the scale that is found in it."""
+    plain = replace(config.postprocess, noise_floor=0.0)
+    single = config.changed(scale=AUTO, diameter=None, postprocess=plain)
+    labeler = Labeler(single, clusterer or checked_clusterer(None, single), embedder.threads)
+    known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+
+    def again(box: Box, mask: Mask) -> Part:
+        part = values[(slice(None), *box)]
+        found = find_scale(part, mask, known, _observer(embedder, single, clusterer))
+        seen = embedder(resize_image(part, found.scale), single)
+        embedding = replace(seen, image_shape=mask.shape)
+        labels = cluster(embedding, mask, labeler)
+        sure = object_confidence(labels, embedding, single.neighborhood)
+        return Part(labels, sure, _number(found))
+
+    return again
 
 
 def _observer(embedder: Embedder, config: ModelConfig, clusterer: Clusterer | None) -> Observe:
@@ -500,16 +532,37 @@ def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler) -> Label
 
 def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
     """Label what the network saw, and return it with all that the labels were made from."""
-    picture, given, embedding, scale = seen
+    (picture, given, embedding, scale, again), config = seen, labeler.config
     found, pairs = label(embedding, given, labeler)
-    restored = restore(found, embedding, given, labeler.config)
-    labels = relabel(picture.to_source_order(restored))
-    inside = seen_foreground(embedding, given, labeler.config)
+    restored = restore(found, embedding, given, config)
+    inside = seen_foreground(embedding, given, config)
     if inside is not None:
-        full = resize_labels(inside, picture.spatial_shape) if given is None else given
-        inside = picture.to_source_order(full)
+        inside = resize_labels(inside, picture.spatial_shape) if given is None else given
+    columns: dict[str, npt.NDArray[np.float64]] = {}
+    if again is not None:
+        known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+        sure = object_confidence(restored, embedding, config.neighborhood)
+        objects = by_components(restored, inside, sure, _number(scale), known, again)
+        restored = objects.labels
+        columns = {"confidence": objects.confidence, "scale": objects.scale}
+    stored = picture.to_source_order(restored)
+    labels = relabel(stored)
+    own = {name: _in_order(column, stored, labels) for name, column in columns.items()}
+    inside = None if inside is None else picture.to_source_order(inside)
     axes = picture.source_axes.replace("C", "")
-    return Segmentation(labels, inside, embedding, pairs, labeler.config, axes, picture, scale)
+    return Segmentation(labels, inside, embedding, pairs, config, axes, picture, scale, own)
+
+
+def _in_order(column: npt.NDArray[np.float64], stored: Labels, labels: Labels) -> npt.NDArray[np.float64]:
+    """Values of objects in the order of their new numbers."""
+    old = np.zeros(int(labels.max(initial=0)), np.intp)
+    old[labels[labels > 0] - 1] = stored[labels > 0] - 1
+    return column[old]
+
+
+def _number(found: FoundScale) -> float:
+    """The scale of an image, which is the same along each axis."""
+    return float(found.scale) if not isinstance(found.scale, tuple) else min(found.scale)
 
 
 def segmented(seen: Seen | Labels, labeler: Labeler) -> Labels:

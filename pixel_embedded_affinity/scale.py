@@ -42,9 +42,12 @@ _CONCLUSIVE = 0.45, 1.5
 _CONFIDENT, _UNSURE = 0.75, 0.3
 """Shares of the model's usual confidence: from the first a look is confident; below the second it shows nothing."""
 
-_KEPT = 1.25
+KEPT = 1.35
 """An image whose objects differ less than this factor from those that the model knows stays as it is."""
 
+
+_UNLIKE = 0.55
+"""Share of the usual confidence below which an image is unlike those that the model knows."""
 
 _SAME = 1.1
 """Voxels that differ less than this factor from the model's are not resized."""
@@ -55,6 +58,22 @@ class KnownObjects(NamedTuple):
 
     diameter: float
     confidence: float
+
+    def remark(self, found: FoundScale) -> str:
+        """Say what a user should know about a scale that was found; empty if all is well."""
+        best = found.best
+        if best is None:
+            return ""
+        if not best.objects:
+            low, high = found.looks[0].scale, found.looks[-1].scale
+            return f"no objects were found at any scale from {low:.2g} to {high:.2g}; the image was taken as it is"
+        if best.confidence >= _UNLIKE * self.confidence:
+            return ""
+        return (
+            f"this image is unlike those that the model knows: even at the best scale, {best.scale:.2g}, objects have "
+            f"a confidence of {best.confidence:.2f}, where {self.confidence:.2f} is usual; look at the result before "
+            "you use it"
+        )
 
 
 class Look(NamedTuple):
@@ -258,7 +277,7 @@ def _decided(looks: tuple[Look, ...], known: KnownObjects) -> FoundScale:
     if best is None or best.confidence < _UNSURE * known.confidence:
         return FoundScale(1.0, looks)
     scale = float(np.clip(best.scale * known.diameter / best.diameter, SMALLEST, LARGEST))
-    return FoundScale(1.0 if 1 / _KEPT < scale < _KEPT else float(f"{scale:.2g}"), looks)
+    return FoundScale(1.0 if 1 / KEPT < scale < KEPT else float(f"{scale:.2g}"), looks)
 
 
 def diameter_in_pixels(diameter: float | str, pixel_size: Sequence[float] | None) -> float:

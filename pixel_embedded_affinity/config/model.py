@@ -155,6 +155,9 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
     diameter : float or str, optional
         Median diameter of the objects in the images, in pixels, or as a length such as ``"12 um"`` where the size of a
         pixel is known. It says the scale: images are resized so that their objects have the `object_diameter`.
+    regions : {"image", "components"}
+        ``"image"`` segments an image at one scale. ``"components"`` segments each component of the foreground whose
+        objects do not fit this scale at a scale of its own, see `pixel_embedded_affinity.regions.by_components`.
     object_diameter : float, optional
         Median diameter in pixels of the objects that the model was trained on, as the network saw them.
     usual_confidence : float
@@ -223,6 +226,12 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         "Median diameter of the objects in the images, which says the scale.",
         inference=True,
     )
+    regions: str = fields.setting(
+        "image",
+        fields.choice("image", "components"),
+        "What is segmented at one scale: the image, or each component of the foreground.",
+        inference=True,
+    )
     object_diameter: float | None = fields.setting(
         None,
         fields.optional(fields.number(above=0)),
@@ -268,6 +277,11 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
             raise InputError(
                 f"diameter {self.diameter!r} needs the diameter of the model's own objects, which the model does not "
                 "say; set object_diameter, or give the scale"
+            )
+        if self.regions != "image" and (self.object_diameter is None or self.ndim != 2):
+            raise InputError(
+                f"regions {self.regions!r} needs a model of images that says the diameter of its objects; set "
+                "object_diameter, or leave regions 'image'"
             )
         if self.scale == AUTO and self.object_diameter is None and self.pixel_size is None:
             raise InputError(

@@ -1,0 +1,129 @@
+"""Parts of an image whose objects have another size than the rest, each segmented at a scale of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.labels import Labels, Mask
+from pixel_embedded_affinity.scale import KEPT, KnownObjects
+
+Floats = npt.NDArray[np.float64]
+
+_BETTER = 0.1
+"""By how much the mean confidence of new objects must be higher: large objects have a little more of it anyway."""
+
+
+class Part(NamedTuple):
+    """Labels of a part of the image that was segmented on its own.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        int32, of the part's shape: 0 = background, objects 1..n.
+    confidence : numpy.ndarray
+        Confidence of each object.
+    scale : float
+        Factor by which the part was resized.
+    """
+
+    labels: Labels
+    confidence: Floats
+    scale: float
+
+
+class Objects(NamedTuple):
+    """Labels of an image, and the confidence and the scale of each object."""
+
+    labels: Labels
+    confidence: Floats
+    scale: Floats
+
+
+Again = Callable[[Box, Mask], Part]
+"""Segment a part of the image, given where its objects may be."""
+
+
+def by_components(
+    labels: Labels,
+    inside: Mask | None,
+    confidence: Floats,
+    scale: float,
+    known: KnownObjects,
+    again: Again,
+) -> Objects:
+    """Segment those components of the foreground again whose objects do not fit the scale of the image.
+
+    Objects fit if their median diameter, as the network saw it, is about the known one. Of the other components, each
+    is segmented at a scale of its own. The new labels replace the old ones where they are clearly more confident.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int32 labels of the image, objects 1..n. Not modified.
+    inside : numpy.ndarray or None
+        Where objects may be; None for where objects are.
+    confidence : numpy.ndarray
+        Confidence of each object.
+    scale : float
+        The scale of the image.
+    known : KnownObjects
+        What the model knows.
+    again : callable
+        See `Again`.
+
+    Returns
+    -------
+    Objects
+        The numbers of the objects are neither consecutive nor ordered: object k is row k - 1 of confidence and scale.
+    """
+    found = Objects(labels.copy(), confidence, np.full(len(confidence), scale))
+    areas = np.bincount(labels.ravel(), minlength=len(confidence) + 1)
+    margin = math.ceil(known.diameter / scale)
+    for box, mask in _components(labels > 0 if inside is None else inside | (labels > 0), margin):
+        objects = np.unique(labels[box][mask & (labels[box] > 0)])
+        sure = float(confidence[objects - 1].mean()) if len(objects) else 0.0
+        if _fits(areas[objects], scale, known):
+            continue
+        part = again(box, mask)
+        changed = not 1 / KEPT < part.scale / scale < KEPT
+        if changed and len(part.confidence) and part.confidence.mean() > sure + _BETTER:
+            found = _replaced(found, box, mask, part)
+    return found
+
+
+def _replaced(found: Objects, box: Box, mask: Mask, part: Part) -> Objects:
+    """Put the labels of a part into the image, under further numbers."""
+    count = len(found.confidence)
+    new = np.where(mask & (part.labels > 0), part.labels + count, 0)
+    found.labels[box] = np.where(mask, new, found.labels[box])
+    scales = np.full(len(part.confidence), part.scale)
+    return Objects(
+        found.labels,
+        np.concatenate((found.confidence, part.confidence)),
+        np.concatenate((found.scale, scales)),
+    )
+
+
+def _components(inside: Mask, margin: int) -> Iterator[tuple[Box, Mask]]:
+    """Give each component of the foreground: a box around it with a margin, and where in the box it is."""
+    found, _ = ndimage.label(inside, np.ones((3,) * inside.ndim))
+    for number, tight in enumerate(ndimage.find_objects(found), start=1):
+        box = tuple(
+            slice(max(0, side.start - margin), min(length, side.stop + margin))
+            for side, length in zip(tight, inside.shape)
+        )
+        yield box, found[box] == number
+
+
+def _fits(areas: npt.NDArray[np.intp], scale: float, known: KnownObjects) -> bool:
+    if not len(areas):
+        return False
+    seen = math.sqrt(4 * float(np.median(areas)) / math.pi) * scale
+    return known.diameter / KEPT**2 < seen < known.diameter * KEPT**2
