@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any, ClassVar, NamedTuple, Self
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.readers import calibration
 
 _DECLARED = "setting"
 
@@ -201,21 +202,21 @@ def length() -> Check:
     return Check("a number of pixels above 0, or a length such as '12 um'", convert, parse)
 
 
-_MICROMETERS = {"nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3}
-
-
 def micrometers(given: str) -> float:
     """Length in micrometers of a text such as ``"12 um"`` or ``"350nm"``; `ValueError` if it is none."""
-    text, unit = given[:-2], given[-2:]
-    return float(text) * _MICROMETERS.get(unit, math.nan)
+    text = given.rstrip()
+    size = text.rstrip("".join(filter(str.isalpha, text)))
+    found = calibration.micrometers(size, text.removeprefix(size))
+    if found is None:
+        raise ValueError(given)
+    return found
 
 
 def _checked_length(given: str) -> str:
     try:
-        found = micrometers(given)
+        micrometers(given)
     except ValueError:
         raise TypeError from None
-    _require(math.isfinite(found) and found > 0)
     return given
 
 

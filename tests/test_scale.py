@@ -121,6 +121,8 @@ def test_the_callers_foreground_reaches_every_look_in_the_size_of_its_part() -> 
         (12.5, (0.5, 0.5), 12.5),
         ("12 um", (0.5, 0.5), 24),
         ("350nm", (0.07, 0.07), 5),
+        ("0.35 micrometers", (0.07, 0.07), 5),
+        ("3.5e2 nm ", (0.07, 0.07), 5),
         ("1 mm", (2.0,), 500),
     ],
 )

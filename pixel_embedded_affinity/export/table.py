@@ -14,12 +14,11 @@ import numpy.typing as npt
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import measurements
 from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.export.measurements import Columns
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import as_labels
-
-Columns = dict[str, npt.NDArray[Any]]
 
 
 class Table:
