@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixel_embedded_affinity.cli import inputs
@@ -96,6 +96,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["**", "*", "a", "b", "?", "a.tif", "*.tif", "c*"]), min_size=1, max_size=5
@@ -234,6 +235,7 @@ def test_a_folder_that_cannot_be_opened_is_named(folder: Path, monkeypatch: pyte
     assert "x.tif/f.jpg" in names(found, folder)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["a.tif", "b.czi", ".c.tif", "sub/d.png", "sub/e", "sub/f/g.jpg", "h.nd2", "i.TIFF"]),
