@@ -548,7 +548,7 @@ def test_settings_of_many_images_are_checked_at_once(segmenter: Segmenter) -> No
         ({"clusterer": 5}, "clusterer must be a name or a clusterer", InputError),
         ({"clusterer": "watershed"}, "unknown clusterer 'watershed'", UnknownClustererError),
         ({"min_size": -1}, "postprocess.min_size must be an integer", InputError),
-        ({"scale": 0}, "scale must be a finite number above 0", InputError),
+        ({"scale": 0}, "scale must be 'auto' or a finite number above 0", InputError),
     ]
     for settings, message, kind in refused:
         assert message in refusal(segmenter.segment_many, [], kind=kind, **settings)
@@ -888,18 +888,21 @@ def test_a_bad_image_is_refused(segmenter: Segmenter, bad: Any, message: str) ->
     [
         ({"axes": "YXC"}, "axes='YXC' names 3 axes of an image of 2 (shape (36, 44)); expected one letter"),
         ({"axes": "YT"}, "axes='YT' does not fit a 2D model; expected one letter per axis"),
-        ({"scale": 0}, "scale must be a finite number above 0, got 0; 0.5 halves the image for the network"),
+        (
+            {"scale": 0},
+            "scale must be 'auto' or a finite number above 0, got 0; 0.5 halves the image for the network",
+        ),
         (
             {"scale": -1.5},
-            "scale must be a finite number above 0, got -1.5; 0.5 halves the image for the network",
+            "scale must be 'auto' or a finite number above 0, got -1.5; 0.5 halves the image for the network",
         ),
         (
             {"scale": np.nan},
-            "scale must be a finite number above 0, got nan; 0.5 halves the image for the network",
+            "scale must be 'auto' or a finite number above 0, got nan; 0.5 halves the image for the network",
         ),
         (
             {"scale": "2"},
-            "scale must be a finite number above 0, got '2'; 0.5 halves the image for the network",
+            "scale must be 'auto' or a finite number above 0, got '2'; 0.5 halves the image for the network",
         ),
     ],
 )

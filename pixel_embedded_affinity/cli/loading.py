@@ -106,7 +106,10 @@ def results_maker(arguments: argparse.Namespace) -> Maker:
     model, weights, file = (settings.pop(name) for name in ("model", "weights", "settings"))
     if file is not None:
         settings["settings"] = _fingerprint("--settings", file)
-    return Maker(get_entry(model).sha256 if weights is None else _fingerprint("--weights", weights), settings)
+    if weights is not None:
+        return Maker(_fingerprint("--weights", weights), settings)
+    entry = get_entry(model)
+    return Maker(entry.sha256, {**entry.settings, **settings})
 
 
 def _fingerprint(option: str, path: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pixel_embedded_affinity.cli import records
+from pixel_embedded_affinity.cli import records, segment
+from pixel_embedded_affinity.cli.loading import results_maker
 from pixel_embedded_affinity.cli.records import (
     CHANGED,
     DONE,
@@ -17,6 +20,7 @@ from pixel_embedded_affinity.cli.records import (
     NEW,
     PARTIAL,
     RECORDS,
+    Maker,
     Source,
     fingerprint,
     read_record,
@@ -27,6 +31,7 @@ from pixel_embedded_affinity.cli.records import (
 )
 from pixel_embedded_affinity.errors import MissingDependencyError
 from pixel_embedded_affinity.export import write_labels
+from pixel_embedded_affinity.models.registry import get_entry
 
 SOURCE = Source("image", "model", {"scale": None, "ranges": (1, 3)})
 
@@ -148,3 +153,46 @@ def test_the_fingerprint_of_a_folder_follows_names_and_bytes(tmp_path: Path) -> 
         folders.append(fingerprint(tmp_path / str(number)))
     assert folders[0] == folders[1]
     assert len(set(folders)) == 4
+
+
+# --- what results depend on -------------------------------------------------------------------------------
+
+
+def maker_of(*words: str) -> Maker:
+    """What `pea segment` with these flags makes results from."""
+    parser = argparse.ArgumentParser()
+    segment.add_arguments(parser)
+    return results_maker(parser.parse_args(["a.tif", "--output", "o", "--model", "bbbc039-fast", *words]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--axes", "TYX"],
+        ["--channel", "0"],
+        ["--channel", "DAPI"],
+        ["--time", "0"],
+        ["--series", "0"],
+        ["--pixel-size", "0.5"],
+        ["--min-size", "9"],
+        ["--scale", "auto"],
+        ["--diameter", "12 um"],
+        ["--precision", "float32"],
+    ],
+)
+def test_each_choice_that_may_change_results_counts(words: list[str]) -> None:
+    assert maker_of(*words) == maker_of(*words) != maker_of()
+
+
+@pytest.mark.parametrize("words", [["--tile", "512"], ["--threads", "1"], ["--table"], ["--shard", "1/2"]])
+def test_how_results_are_made_does_not_count(words: list[str]) -> None:
+    assert maker_of(*words) == maker_of()
+
+
+def test_settings_that_the_registry_replaces_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, flagged = maker_of(), maker_of("--object-diameter", "30")
+    entry = get_entry("bbbc039-fast")
+    changed = replace(entry, settings={**entry.settings, "object_diameter": 30.0})
+    monkeypatch.setattr("pixel_embedded_affinity.cli.loading.get_entry", lambda name: changed)
+    assert maker_of() != before
+    assert maker_of() == flagged
