@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.affinity import Array, affinities, pair_boxes
+from pixel_embedded_affinity.affinity import Array, affinities, numpy_of, pair_boxes
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_labels
@@ -102,8 +102,9 @@ class _Means:
 
 
 def _pairs(rows: Rows, embedding: Embedding | Array, neighborhood: Neighborhood) -> Iterator[_Pairs]:
-    for offset, attractive in zip(neighborhood.offsets, neighborhood.attractive):
-        values = affinities(embedding, Neighborhood((offset,))).numpy().values[0]
+    given = affinities(embedding, neighborhood).numpy()
+    for channel, (offset, attractive) in enumerate(zip(neighborhood.offsets, neighborhood.attractive)):
+        values = numpy_of(given.channel(channel))
         here, there = pair_boxes(rows.shape, offset)
         yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), attractive)
 
