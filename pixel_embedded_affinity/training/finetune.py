@@ -193,6 +193,7 @@ def finetune(
     CheckpointError
         If the model's file has changed or gone since it was loaded.
     """
+    _check_trainable(segmenter)
     selection = Selection(axes, channel, time, series)
     return finetune_examples(
         segmenter,
@@ -218,7 +219,7 @@ def finetune_examples(
     """Let a model learn from images that are read already, with `data.layouts.RAW`; all else as for `finetune`."""
     budget = Budget(minutes, steps)
     integer(0)(seed, "seed")
-    measure, start = as_metric(metric), _stored(segmenter)
+    measure, start = as_metric(metric), _check_trainable(segmenter)()
     learned, held_out = divided(examples, seed)
     contest = _Contest(partial(_score, held_out, measure), budget)
     contest.enter("start", segmenter, start.tensors)
@@ -276,7 +277,7 @@ class Budget:
 
     def is_round_over(self, step: int) -> bool:
         """Whether the round ends with this step."""
-        return self._used(step) >= self._due
+        return self._used(step) >= self._due - 1e-9  # sums of shares are not exact
 
     def minutes_of_training(self, reserved: float) -> float | None:
         """Minutes that are left, less the seconds that are reserved; None where steps are counted."""
@@ -398,8 +399,11 @@ def _segmenter(like: Segmenter, config: ModelConfig, tensors: dict[str, torch.Te
     )
 
 
-def _stored(segmenter: Segmenter) -> Checkpoint:
-    """The model as it is stored: a segmenter's own network has its batch norms folded, and cannot be trained."""
+def _check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
+    """Return what gives the model as it is stored: a segmenter's own network has its batch norms folded.
+
+    Volumes are refused: they are trained on larger crops, for hours.
+    """
     if segmenter.config.ndim != 2:
         raise InputError(
             f"model {segmenter.config.name!r} is for volumes; expected a model of images; volumes are trained with a "
@@ -410,7 +414,7 @@ def _stored(segmenter: Segmenter) -> Checkpoint:
             "this Segmenter was made from a network in memory, whose batch norms are now folded; write the model with "
             "write_checkpoint, and load it with Segmenter.from_file"
         )
-    return segmenter.origin()
+    return segmenter.origin
 
 
 def _examples(
