@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from data import load_model
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.data.layouts import RAW, DataSettings, Example, find_files, load_one
@@ -104,12 +105,15 @@ def draw_curve(path: str, curve: Sequence[tuple[int, float, float]], metric: str
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Fine-tune, score, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", help="folder with images/ and labels/, or a list of image and label paths")
     parser.add_argument("--layout", default="folders", help="how the data lie (default: %(default)s)")
-    parser.add_argument("--model", default="cvppp", help="default: %(default)s")
+    parser.add_argument(
+        "--model", default="cvppp", help="name of a model, or a .safetensors file (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--numbers", type=int, nargs="+", default=[0, 1, 3, 5, 10], help="labeled images")
     parser.add_argument("--draws", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--test", type=int, default=20, help="images of the test (default: %(default)s)")
@@ -119,8 +123,8 @@ def main() -> None:
     parser.add_argument("--views", type=int, help="views of the network (default: the model's)")
     parser.add_argument("--table", help="also write all rows (CSV)")
     parser.add_argument("--picture", help="also draw the curve (PNG)")
-    arguments = parser.parse_args()
-    segmenter = Segmenter.pretrained(arguments.model)
+    arguments = parser.parse_args(argv)
+    segmenter = load_model(arguments)
     if arguments.views is not None:
         segmenter = segmenter.with_settings(views=arguments.views)
     print("images draw model scale steps", arguments.metric)
