@@ -27,8 +27,9 @@ HEAD = """Settings
 Settings say how a model sees an image, and what it does after its network. Use the keys in a settings file (as tables
 within tables), in `Segmenter.with_settings <pixel_embedded_affinity.Segmenter.with_settings>`, such as
 ``segmenter.with_settings(**{"postprocess.min_size": 30})``, and in the ``values`` of a
-`Search <pixel_embedded_affinity.tune.Search>`. Use the flags with ``pea segment``, ``pea evaluate``, ``pea tune`` and
-``pea compare``; write lists with commas. A default holds for every model whose file has no other value.
+`Search <pixel_embedded_affinity.tune.Search>`. Use the flags with ``pea segment``, ``pea evaluate``, ``pea tune``,
+``pea finetune`` and ``pea compare``; write lists with commas. A default holds for every model whose file has no other
+value.
 
 """
 CLUSTERERS = """

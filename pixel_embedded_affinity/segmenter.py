@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,11 +18,12 @@ from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import CheckpointError, InputError, one_line
 from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, as_foreground
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
@@ -31,6 +34,7 @@ from pixel_embedded_affinity.runtime.device import checked_threads, resolve_devi
 from pixel_embedded_affinity.runtime.progress import Progress
 
 if TYPE_CHECKING:
+    from pixel_embedded_affinity.training.finetune import FineTuning
     from pixel_embedded_affinity.tune import Tuning
 
 PathLike = str | os.PathLike[str]
@@ -57,6 +61,8 @@ class Segmenter:
         CPU threads on which this segmenter computes; the labels do not depend on it. Torch has one number per
         process: other threads that use torch during a call may get this number, too. After each call torch has its
         own number again. Default: torch's own number.
+    origin : callable, optional
+        Gives the model as it is stored, for `finetune`. Default: the segmenter cannot be fine-tuned.
 
     Raises
     ------
@@ -74,11 +80,12 @@ class Segmenter:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        origin: Callable[[], Checkpoint] | None = None,
     ) -> None:
         place = resolve_device(device)
         resolve_precision(precision, place)
         count = checked_threads(threads)
-        self.config = config
+        self.config, self._origin = config, origin
         check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
         self._embedder = pipeline.Embedder(ready(network).to(place), place, precision, count)
 
@@ -101,6 +108,11 @@ class Segmenter:
     def threads(self) -> int | None:
         """CPU threads on which this segmenter computes; None leaves torch's own number."""
         return self._embedder.threads
+
+    @property
+    def origin(self) -> Callable[[], Checkpoint] | None:
+        """What gives the model as it is stored; None where it is not known."""
+        return self._origin
 
     @property
     def _network(self) -> nn.Module:
@@ -140,9 +152,15 @@ class Segmenter:
         """
         # The very bytes that become weights are checked against the hash.
         entry = get_entry(name)
-        network, config = read_model(resolve(name, offline=offline), sha256=entry.sha256)
+        path = resolve(name, offline=offline)
+        network, config = read_model(path, sha256=entry.sha256)
         return cls(
-            network, config.with_values(entry.settings), device=device, precision=precision, threads=threads
+            network,
+            config.with_values(entry.settings),
+            device=device,
+            precision=precision,
+            threads=threads,
+            origin=partial(read_checkpoint, path.absolute(), sha256=entry.sha256),
         )
 
     @classmethod
@@ -168,7 +186,8 @@ class Segmenter:
             If `threads` is not a number of threads.
         """
         network, config = read_model(path)
-        return cls(network, config, device=device, precision=precision, threads=threads)
+        origin = partial(read_checkpoint, Path(path).absolute(), sha256=_digest(path))
+        return cls(network, config, device=device, precision=precision, threads=threads, origin=origin)
 
     def __repr__(self) -> str:
         name, version, device = self.config.name, self.config.version, str(self.device)
@@ -274,6 +293,26 @@ class Segmenter:
         from pixel_embedded_affinity.tune import tune
 
         return tune(self, images, labels, **options)
+
+    def finetune(
+        self, images: Iterable[Any], labels: Iterable[Any], *, minutes: float = 10.0, **options: Any
+    ) -> FineTuning:
+        """Let the model learn from a few labeled images: `pixel_embedded_affinity.training.finetune.finetune`.
+
+        Parameters
+        ----------
+        images, labels, minutes, **options
+            See `pixel_embedded_affinity.training.finetune.finetune`: ``steps``, ``metric``, ``seed``, ``axes``,
+            ``channel``, ``time``, ``series``, ``progress``.
+
+        Returns
+        -------
+        FineTuning
+            With the new segmenter; this one stays as it is.
+        """
+        from pixel_embedded_affinity.training.finetune import finetune
+
+        return finetune(self, images, labels, minutes=minutes, **options)
 
     def segment(
         self,
@@ -639,3 +678,12 @@ class Segmenter:
         """Return the clusterer and the checked settings of a call."""
         config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale, diameter)
         return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)
+
+
+def _digest(path: PathLike) -> str:
+    """SHA-256 of a model file."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{os.fspath(path)}: cannot be read ({one_line(error)})") from error

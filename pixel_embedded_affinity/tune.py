@@ -316,7 +316,7 @@ def tune(
         return _tuned_without_labels(
             segmenter, images, foregrounds, Selection(axes, channel, time, series), progress
         )
-    measure = _measure(metric)
+    measure = as_metric(metric)
     values = _values(segmenter.config, Search() if search is None else search)
     selection = Selection(axes, channel, time, series)
     samples = _samples(segmenter, images, labels, foregrounds, selection, progress)
@@ -577,7 +577,19 @@ def _present(config: ModelConfig, key: str) -> Any:
     return getattr(whole, within) if within else whole
 
 
-def _measure(metric: str | Metric) -> Metric:
+def as_metric(metric: str | Metric) -> Metric:
+    """Return a metric by its name, or the function that it is.
+
+    Parameters
+    ----------
+    metric : str or callable
+        As for `tune`.
+
+    Raises
+    ------
+    InputError
+        If there is no metric of this name, or it is neither a name nor a function.
+    """
     if isinstance(metric, str):
         name = _SHORT_NAMES.get(metric, metric)
         if name in _METRICS:
@@ -597,8 +609,8 @@ def _samples(
     progress: Progress,
 ) -> list[_Sample]:
     """Embed every image once."""
-    pictures, truths = _listed(images, "images"), _listed(labels, "labels")
-    inside = [None] * len(pictures) if foregrounds is None else _listed(foregrounds, "foregrounds")
+    pictures, truths = listed(images, "images"), listed(labels, "labels")
+    inside = [None] * len(pictures) if foregrounds is None else listed(foregrounds, "foregrounds")
     if not len(pictures) == len(truths) == len(inside) or not pictures:
         raise InputError(
             f"{len(pictures)} images, {len(truths)} labels and {len(inside)} foregrounds; expected at least "
@@ -612,7 +624,14 @@ def _samples(
     return samples
 
 
-def _listed(values: Any, name: str) -> list[Any]:
+def listed(values: Any, name: str) -> list[Any]:
+    """Return one entry for each image as a list.
+
+    Raises
+    ------
+    InputError
+        If it is a text or a path, or has no entries at all; the message says the name.
+    """
     if isinstance(values, (str, bytes, os.PathLike)) or not hasattr(values, "__iter__"):
         raise InputError(f"{name} must be a list, one entry per image, got {type(values).__name__}")
     return list(values)

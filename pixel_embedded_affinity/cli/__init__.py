@@ -29,6 +29,7 @@ _COMMANDS = {
     "info": "show versions, devices and where models are kept",
     "evaluate": "score a model against true labels",
     "tune": "find better settings on a few labeled images",
+    "finetune": "let a model learn from a few labeled images, in minutes",
     "train": "train a model on labeled images",
     "compare": "compare trainings with baselines and variants",
 }

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = "steps of the whole run, in place of the recipe's"
     parser.add_argument("--steps", type=int, metavar="N", help=steps)
     add_device_argument(parser)
-    parser.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
+    name = "model of 'pea models list' whose weights the run starts from; its network must be the recipe's"
+    start.add_argument("--init", metavar="NAME", help=name)
     add_progress_argument(parser)
 
 
@@ -39,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.run.train.train`.
     """
-    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "warm_start")
+    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "warm_start", "init")
     given = {name: getattr(arguments, name) for name in names}
     model = train(**given, progress=bar_wanted(arguments))
     say(f"{_scores(model.parent)}{model}")

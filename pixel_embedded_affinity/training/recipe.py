@@ -156,6 +156,9 @@ class Schedule(Settings, section="schedule"):
         The measure, one of `SELECTION_METRICS`, whose mean over the validation images chooses the best checkpoint.
     seed : int
         Seed of weights, crops and views.
+    frozen_statistics : bool
+        Whether means and variances of batch norms stay as they are in the weights that the run starts from: few crops
+        would estimate them badly.
 
     Raises
     ------
@@ -177,6 +180,7 @@ class Schedule(Settings, section="schedule"):
     validation_images: int = setting(0, integer(0))
     best_by: str = setting("aggregated_jaccard_index", choice(*SELECTION_METRICS))
     seed: int = setting(0, integer(0))
+    frozen_statistics: bool = setting(False, switch())
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0: linear warm-up, then cosine to zero, or constant.

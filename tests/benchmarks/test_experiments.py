@@ -17,7 +17,8 @@ from PIL import Image
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
-from pixel_embedded_affinity.metrics import aggregated_jaccard_index, symmetric_best_dice
+from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load_one
+from pixel_embedded_affinity.metrics import aggregated_jaccard_index, dice, symmetric_best_dice
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 
 NAMES = {"training": ("a", "b"), "validation": ("c", "d")}
@@ -171,3 +172,34 @@ def test_overlaps_are_those_with_the_best_true_object(load: Any) -> None:
     truth = np.array([[1, 1, 1, 0, 2, 2]])
     found = np.array([[1, 1, 2, 3, 4, 4]])
     assert load("confidence").best_overlaps(truth, found).tolist() == [2 / 3, 1 / 3, 0, 1]
+
+
+def test_the_curve_has_a_row_for_each_draw_and_for_the_model_as_it_is(
+    load: Any, data: Path, checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "curve.csv"
+    command = [
+        str(data),
+        "--model",
+        str(checkpoint_file),
+        "--device",
+        "cpu",
+        "--steps",
+        "1",
+        "--metric",
+        "Dice",
+    ]
+    load("finetune").main(
+        [*command, "--numbers", "0", "1", "--draws", "2", "--test", "1", "--table", str(table)]
+    )
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["images"], row["draw"]) for row in rows] == [("0", "0"), ("1", "0"), ("1", "1")]
+    scores = [float(row["score"]) for row in rows]
+    *_, before, after = capsys.readouterr().out.splitlines()
+    assert before == f"0 images: Dice {scores[0]:.4f}, standard deviation over the draws 0.0000"
+    assert f"1 images: Dice {np.mean(scores[1:]):.4f}" in after
+    tested = np.random.default_rng(0).permutation(3)[0]
+    example = load_one(find_files(data, DataSettings(), "all")[tested], RAW, 1)
+    found = Segmenter.from_file(checkpoint_file, device="cpu").segment(example.image[0])
+    assert scores[0] == pytest.approx(dice(example.labels, found), abs=1e-12)

@@ -27,8 +27,8 @@ DOCS = REPOSITORY / "docs"
 MADE = ("_build", "gallery", "generated")
 PAGES = [README, *(path for path in sorted(DOCS.rglob("*.rst")) if not set(MADE) & set(path.parts))]
 # A training takes hours (test_training_page.py runs a page's trainings for a step), an evaluation needs its result, and
-# tuning a folder of labeled images.
-NOT_RUN = ("pea train ", "pea evaluate ", "pea tune ", "pea compare ")
+# tuning or fine-tuning a folder of labeled images.
+NOT_RUN = ("pea train ", "pea evaluate ", "pea tune ", "pea finetune ", "pea compare ")
 VENV = ["python3 -m venv .venv", ". .venv/bin/activate"]
 
 has_model = "bbbc039" in list_models()

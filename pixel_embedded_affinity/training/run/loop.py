@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity import __version__
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.data.layouts import Example, require_objects
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
 from pixel_embedded_affinity.io.selection import Selection
@@ -92,6 +93,8 @@ class Trainer:
         self.recipe, self.output = recipe, output
         self.device = resolve_device(device)
         self.network = _started(recipe, warm_start).to(self.device).train()
+        if recipe.schedule.frozen_statistics:
+            _freeze_statistics(self.network)
         weights_channels_last(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         schedule = recipe.schedule
@@ -124,7 +127,7 @@ class Trainer:
         self._check_identity(progress)
         self.step, self.seconds = int(progress["step"]), float(progress["seconds"])
 
-    def steps(self, minutes: float | None = None) -> Iterator[StepResult]:
+    def steps(self, minutes: float | None = None) -> Generator[StepResult, None, None]:
         """Train until the schedule ends or the time is nearly up, and give the losses after every step.
 
         The state is on disk before the last result, and before each result for which `Schedule.validates_after` is
@@ -181,7 +184,11 @@ class Trainer:
             self.export(self.output / MODEL_FILE)
 
     def export(self, path: Path) -> None:
-        """Write the averaged weights with the model's configuration, and add the training to its provenance."""
+        """Write the averaged weights with the configuration."""
+        write_checkpoint(path, Checkpoint(self.config().to_json(), self.average))
+
+    def config(self) -> ModelConfig:
+        """Return the model's configuration, with the training so far in its provenance."""
         recipe = {name: table for name, table in self.recipe.to_dict().items() if name != "model"}
         made = {
             "recipe": recipe,
@@ -191,8 +198,7 @@ class Trainer:
             "device": str(self.device),
             "library": __version__,
         }
-        config = self.recipe.model.changed(provenance={**self.recipe.model.provenance, **made})
-        write_checkpoint(path, Checkpoint(config.to_json(), self.average))
+        return self.recipe.model.changed(provenance={**self.recipe.model.provenance, **made})
 
     def averaged_network(self) -> nn.Module:
         """Return a copy of the network with the averaged weights."""
@@ -280,6 +286,8 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
     """What a resumed run must share with the earlier run, fit for JSON."""
     tables = recipe.to_dict()
     model, schedule = tables["model"], tables["schedule"]
+    if not recipe.schedule.frozen_statistics:
+        del schedule["frozen_statistics"]  # older runs do not have it
     images = hashlib.sha256()
     for example in examples:
         images.update(f"{example.name} {example.labels.shape}\n".encode())
@@ -301,3 +309,10 @@ def _started(recipe: Recipe, warm_start: Path | None) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.schedule.seed)
         return build_network(recipe.model.network)
+
+
+def _freeze_statistics(network: nn.Module) -> None:
+    """Keep means and variances of batch norms; their weights still learn."""
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.eval()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pixel_embedded_affinity.data.layouts import RAW, Example, find_files, load, of_diameter
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.training.recipe import Recipe
 from pixel_embedded_affinity.training.run.loop import LOG_FILE, MODEL_FILE, STATE_FILE, StepResult, Trainer
@@ -30,6 +31,7 @@ def train(
     steps: int | None = None,
     device: str = "auto",
     warm_start: str | Path | None = None,
+    init: str | None = None,
     progress: Progress = False,
 ) -> Path:
     """Train a model, or go on with an interrupted training.
@@ -61,6 +63,8 @@ def train(
     warm_start : str or Path, optional
         A model file of the same network, whose weights the run starts from. Only the number of image channels may
         differ, see `warm_start.read_start`.
+    init : str, optional
+        Name of a model of `list_models`, whose weights the run starts from in place of a file.
     progress : bool or callable
         True shows a bar with the losses; a callable is used as ``tqdm`` is.
 
@@ -76,6 +80,8 @@ def train(
         or the arguments contradict each other.
     CheckpointError
         If a state or the weights to start from cannot be used.
+    UnknownModelError, DownloadError
+        If there is no model of the name `init`, or no place provides its weights.
     DeviceError
         If the device is missing.
     """
@@ -83,9 +89,9 @@ def train(
     plan = plan if steps is None else plan.scheduled(steps=steps)
     folder = Path(output)
     _check_kind(plan)
-    _check_given(folder, resume, minutes, warm_start)
+    _check_given(folder, resume, minutes, warm_start, init)
+    start = _start(warm_start, init)
     examples, validated = _load(plan, data)
-    start = None if warm_start is None else Path(warm_start)
     trainer = Trainer(plan, examples, folder, device=device, warm_start=start)
     if resume:
         trainer.resume()
@@ -101,11 +107,31 @@ def _check_kind(recipe: Recipe) -> None:
         )
 
 
-def _check_given(folder: Path, resume: bool, minutes: float | None, warm_start: str | Path | None) -> None:
+def _start(warm_start: str | Path | None, init: str | None) -> Path | None:
+    """The model file to start from, if there is one."""
+    if init is not None:
+        return resolve(init)
+    return None if warm_start is None else Path(warm_start)
+
+
+def _check_given(
+    folder: Path,
+    resume: bool,
+    minutes: float | None,
+    warm_start: str | Path | None,
+    init: str | None,
+) -> None:
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"minutes must be a positive number, got {minutes}")
-    if resume and warm_start is not None:
-        raise InputError("a resumed run starts from its own state; give either resume or a warm start")
+    if warm_start is not None and init is not None:
+        raise InputError(
+            f"a run starts from one model, got the file {str(warm_start)!r} and the name {init!r}; give either a warm "
+            "start or init"
+        )
+    if resume and (warm_start is not None or init is not None):
+        raise InputError(
+            "a resumed run starts from its own state; give either resume or a warm start (or init)"
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {str(folder)!r} is a file; expected a folder")
     found = [name for name in _FILES_OF_A_RUN if (folder / name).exists()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -289,3 +290,23 @@ def test_a_state_with_tensors_of_no_known_part_is_refused(recipe, examples, tmp_
     write_checkpoint(tmp_path / STATE_FILE, Checkpoint("{}", {"other.x": torch.zeros(1)}))
     with pytest.raises(CheckpointError, match="no training state"):
         Trainer(recipe, examples, tmp_path, device="cpu").resume()
+
+
+def test_frozen_statistics_stay_while_weights_learn(recipe, examples, tmp_path):
+    trainer = Trainer(recipe.scheduled(frozen_statistics=True), examples, tmp_path / "run", device="cpu")
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    list(trainer.steps())
+    for name, value in trainer.network.state_dict().items():
+        is_statistic = "running" in name or "num_batches" in name
+        assert torch.equal(value, before[name]) == is_statistic or "pyramid" in name, name
+
+
+def test_a_state_from_before_the_statistics_could_be_frozen_can_be_resumed(recipe, examples, tmp_path):
+    trainer = Trainer(recipe, examples, tmp_path / "run", device="cpu")
+    next(trainer.steps())
+    trainer.save()
+    saved = json.loads(read_checkpoint(tmp_path / "run" / "state.safetensors").config_json)
+    assert "frozen_statistics" not in saved["identity"]["schedule"]
+    frozen = Trainer(recipe.scheduled(frozen_statistics=True), examples, tmp_path / "run", device="cpu")
+    with pytest.raises(InputError, match="another schedule"):
+        frozen.resume()

@@ -273,10 +273,46 @@ def test_the_command_line_trains_scores_and_names_the_model(recipe_file, data, t
     assert "3/3" in capsys.readouterr().err
 
 
+def test_a_run_starts_from_a_model_by_its_name(recipe, data, tmp_path, monkeypatch, capsys):
+    first = train(recipe, data, tmp_path / "first", device="cpu", steps=1)
+    asked = []
+    monkeypatch.setattr(
+        "pixel_embedded_affinity.training.run.train.resolve", lambda name: asked.append(name) or first
+    )
+    named = train(recipe, data, tmp_path / "named", device="cpu", steps=1, init="mine")
+    given = train(recipe, data, tmp_path / "given", device="cpu", steps=1, warm_start=first)
+    assert asked == ["mine"]
+    assert named.read_bytes()[-1000:] == given.read_bytes()[-1000:]
+
+
+def test_a_model_to_start_from_must_be_known_and_fit(recipe_file, data, tmp_path, capsys):
+    command = ["train", str(recipe_file), "--data", str(data), "--output", str(tmp_path / "run")]
+    assert main([*command, "--init", "nucleii"]) == 2
+    assert "did you mean 'nuclei'" in capsys.readouterr().err
+    assert main([*command, "--init", "bbbc039-fast"]) == 2
+    assert "the weights do not fit the network" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--init", "nuclei", "--warm-start", "file.safetensors"])
+    with pytest.raises(InputError, match="give either a warm start or init"):
+        train(recipe_file, data, tmp_path / "run", init="nuclei", warm_start="file.safetensors")
+    with pytest.raises(InputError, match=r"give either resume or a warm start"):
+        train(recipe_file, data, tmp_path / "run", init="nuclei", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_module_is_the_same_command():
     command = [sys.executable, "-m", "pixel_embedded_affinity.training", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    for option in ("--data", "--output", "--resume", "--minutes", "--steps", "--device", "--warm-start"):
+    for option in (
+        "--data",
+        "--output",
+        "--resume",
+        "--minutes",
+        "--steps",
+        "--device",
+        "--warm-start",
+        "--init",
+    ):
         assert option in result.stdout
     shown = " ".join(result.stdout.split()).replace("- ", "-")  # a line may end within a name
     assert "bbbc039, bbbc039-fast, cvppp, cvppp-finetune, nuclei, quick" in shown
