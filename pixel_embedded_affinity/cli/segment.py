@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.cli import batch, inputs, records
+from pixel_embedded_affinity.cli import batch, blocks, inputs, records
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
@@ -47,6 +47,7 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of the tiles in which an image goes through the network; auto (default): no tiles if the "
         "image fits into memory; whole: no tiles",
     )
+    blocks.add_blocks_argument(parser)
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +142,7 @@ def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
         if check is not None:
             check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    done = [_attempt(segmenter, job, maker, selection, arguments.tile) for job in bar]
+    done = [_attempt(segmenter, job, maker, selection, arguments) for job in bar]
     return done.count(False)
 
 
@@ -155,11 +156,19 @@ def _try_out(segmenter: Segmenter) -> None:
 
 
 def _attempt(
-    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
+    segmenter: Segmenter,
+    job: batch.Job,
+    maker: records.Maker,
+    selection: Selection,
+    arguments: argparse.Namespace,
 ) -> bool:
     """Do a job; if it fails for any reason, say so and let the batch go on."""
     try:
-        _segment_file(segmenter, job, maker, selection, tiling)
+        source = maker.source(job.image)
+        if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
+            blocks.segment(segmenter, job, source, selection, arguments.tile)
+        else:
+            _segment_file(segmenter, job, source, selection, arguments.tile)
     except Exception as error:
         logger.info("%s failed here:", job.image, exc_info=True)
         complain(f"pea: error: {readable(str(job.image))}: {_reason(error)}")
@@ -173,11 +182,10 @@ def _reason(error: Exception) -> str:
 
 
 def _segment_file(
-    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
+    segmenter: Segmenter, job: batch.Job, source: records.Source, selection: Selection, tiling: Tiling
 ) -> None:
     from pixel_embedded_affinity.image import open_picture
 
-    source = maker.source(job.image)
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
     found = (
