@@ -50,6 +50,12 @@ A TIFF that is compressed by LZW, ZSTD, JPEG or JPEG 2000, or whose values have 
 exactly, or the error
 names the package ``imagecodecs``. OME-Zarr needs the package ``zarr``.
 
+Files of microscopes are read by `bioio <https://github.com/bioio-devs/bioio>`_: CZI, ND2 and LIF with the extra
+``bioio`` (``pip install 'pixel-embedded-affinity[bioio]'``), DV with ``bioio-dv``, and LSM, OIB, OIF and VSI with
+``bioio-bioformats``, which needs Java. Axes, names of channels, pixel sizes, several images (scenes) and reading in
+parts work as for OME-TIFF. Without the packages, ``pea segment FOLDER`` counts and names such files as left out, and a
+path to one says what to install.
+
 What part of a file is the image
 --------------------------------
 
