@@ -75,6 +75,11 @@ What part of a file is the image
      - The time point to take, from 0. Without it, ``segment``, ``segment_many`` and ``pea segment`` label each time
        point on its
        own: labels have the axes TYX, and each frame has its own objects 1..n.
+   * - ``z=0``, ``--z 0``
+     - The section of a stack to take for a model of images, from 0. Without it, a stack is refused, unless the axes
+       are given: ``axes="ZYX"`` segments each section on its own. Its labels have the axes ZYX, and their numbers go on
+       from section to section, so that no number stands for two objects of the stack. No object reaches from one
+       section to the next; for that, take a model of volumes.
    * - ``series=0``, ``--series 0``
      - The image to take of a file that holds several.
    * - ``pixel_size=0.325``, ``--pixel-size 0.325``

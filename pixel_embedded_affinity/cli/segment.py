@@ -15,9 +15,10 @@ from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmen
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
-from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.export.base import EXPORTERS, FRAME_COLUMNS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.labels import number_on
 from pixel_embedded_affinity.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -188,9 +189,7 @@ def _segment_file(
 
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
-    found = (
-        _frames(segmenter, picture, tiling) if "T" in picture.axes else _result(segmenter, picture, tiling)
-    )
+    found = _frames(segmenter, picture, tiling) if picture.frame_axis else _result(segmenter, picture, tiling)
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, source, {})
@@ -212,22 +211,31 @@ def _result(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
 
 
 def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
-    """Segment the time points of a file, each on its own; the table has a column of their numbers."""
+    """Segment the time points or sections of a file, each on its own; the table has a column of their numbers."""
     import numpy as np
 
     every = map(picture.frame, range(picture.frame_count))
     frames = [_measured(_result(segmenter, frame, tiling)) for frame in every]
-    axes = picture.axes.replace("C", "")
-    stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index("T"))
+    axes, sections = picture.axes.replace("C", ""), picture.frame_axis == "Z"
+    stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index(picture.frame_axis))
     labels, shown = (np.stack([getattr(frame, name) for frame in frames]) for name in ("labels", "image"))
+    added = number_on(labels) if sections else [0] * len(frames)
+    if sections:
+        number_on(np.moveaxis(stored, axes.index("Z"), 0))
 
     def measure() -> dict[str, Any]:
         tables = [frame.table for frame in frames]
         counts = [len(table["label"]) for table in tables]
         columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        return {"frame": np.repeat(np.arange(len(tables)), counts), **columns}
+        columns["label"] += np.repeat(added, counts)
+        return {FRAME_COLUMNS[picture.frame_axis]: np.repeat(np.arange(len(tables)), counts), **columns}
 
-    return Result(labels, shown, stored, measure, axes, frames[0].pixel_size, picture.name)
+    sizes = frames[0].pixel_size
+    distance = (picture.source.pixel_size or {}).get("Z")
+    if sections and sizes and distance:
+        place = axes.index("Z")
+        sizes = (*sizes[:place], distance, *sizes[place:])
+    return Result(labels, shown, stored, measure, axes, sizes, picture.name, sections)
 
 
 def _measured(result: Result) -> Result:
