@@ -50,6 +50,12 @@ A TIFF that is compressed by LZW, ZSTD, JPEG or JPEG 2000, or whose values have 
 exactly, or the error
 names the package ``imagecodecs``. OME-Zarr needs the package ``zarr``.
 
+Files of microscopes are read by `bioio <https://github.com/bioio-devs/bioio>`_: CZI, ND2 and LIF with the extra
+``bioio`` (``pip install 'pixel-embedded-affinity[bioio]'``), DV with ``bioio-dv``, and LSM, OIB, OIF and VSI with
+``bioio-bioformats``, which needs Java. Axes, names of channels, pixel sizes, several images (scenes) and reading in
+parts work as for OME-TIFF. Without the packages, ``pea segment FOLDER`` counts and names such files as left out, and a
+path to one says what to install.
+
 What part of a file is the image
 --------------------------------
 
@@ -69,6 +75,11 @@ What part of a file is the image
      - The time point to take, from 0. Without it, ``segment``, ``segment_many`` and ``pea segment`` label each time
        point on its
        own: labels have the axes TYX, and each frame has its own objects 1..n.
+   * - ``z=0``, ``--z 0``
+     - The section of a stack to take for a model of images, from 0. Without it, a stack is refused, unless the axes
+       are given: ``axes="ZYX"`` segments each section on its own. Its labels have the axes ZYX, and their numbers go on
+       from section to section, so that no number stands for two objects of the stack. No object reaches from one
+       section to the next; for that, take a model of volumes.
    * - ``series=0``, ``--series 0``
      - The image to take of a file that holds several.
    * - ``pixel_size=0.325``, ``--pixel-size 0.325``

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 _MOST_PIXELS = 2**31 - 1
 """The most objects that int32 can count; also more than the embedding of any machine's main memory holds."""
 
+_FRAMES = {"T": ("time points", "time"), "Z": ("sections", "z")}
+"""What lies along the axis of several images, and the choice of one of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -166,10 +169,11 @@ def as_image(
     """
     chosen = selection if axes is None else replace(selection, axes=axes)
     picture = open_picture(source, chosen, channels=channels, ndim=ndim)
-    if "T" in picture.axes:
+    if picture.frame_axis:
+        noun, name = _FRAMES[picture.frame_axis]
         raise InputError(
-            f"{picture.what} holds {picture.frame_count} time points (axes {picture.axes}); expected one image; choose "
-            "one by time=0 (--time 0), or use segment, which labels each of them"
+            f"{picture.what} holds {picture.frame_count} {noun} (axes {picture.axes}); expected one image; choose "
+            f"one by {name}=0 (--{name} 0), or use segment, which labels each of them"
         )
     return picture.image()
 
@@ -207,9 +211,14 @@ class Picture:
         return self.part.axes
 
     @property
+    def frame_axis(self) -> str:
+        """T if there are several time points, Z if there are several sections to segment one by one; else empty."""
+        return self.part.frame_axis
+
+    @property
     def frame_count(self) -> int:
-        """Number of time points."""
-        return dict(zip(self.axes.replace("C", ""), self.label_shape)).get("T", 1)
+        """Number of time points, or of sections to segment one by one."""
+        return dict(zip(self.axes.replace("C", ""), self.label_shape)).get(self.frame_axis, 1)
 
     @property
     def label_shape(self) -> tuple[int, ...]:
@@ -220,13 +229,15 @@ class Picture:
         return tuple(int(length) for length, letter in zip(remaining, self.axes) if letter != "C")
 
     def frame(self, number: int) -> Picture:
-        """Return one of several time points."""
+        """Return one of several time points or sections."""
         remaining = iter(self.axes)
         index = tuple(
-            entry if isinstance(entry, int) else (number if next(remaining) == "T" else slice(None))
+            entry
+            if isinstance(entry, int)
+            else (number if next(remaining) == self.frame_axis else slice(None))
             for entry in self.part.index
         )
-        return replace(self, part=Part(index, self.axes.replace("T", "")))
+        return replace(self, part=Part(index, self.axes.replace(self.frame_axis, "")))
 
     def image(self) -> Image:
         """Read it."""
@@ -318,9 +329,10 @@ def as_channels(
         source = opened(source, "image")
         axes = _axes_around(tuple(source.shape), ndim, spatial_shape)
     picture = open_picture(source, Selection(axes=axes), channels=1, ndim=ndim)
-    if "T" in picture.axes:
+    if picture.frame_axis:
+        noun = _FRAMES[picture.frame_axis][0]
         raise InputError(
-            f"{picture.what} holds {picture.frame_count} time points; expected one image; pass one of them"
+            f"{picture.what} holds {picture.frame_count} {noun}; expected one image; pass one of them"
         )
     found = applied(picture.source, picture.part)
     array = numeric(found.values, "image")
@@ -403,8 +415,7 @@ def _check_axes(axes: str, shape: tuple[int, ...], ndim: int) -> None:
         raise InputError(f"axes='{axes}' has unknown letters {''.join(unknown)}; {expected}{advice}")
     if len(set(axes)) != len(axes):
         raise InputError(f"axes='{axes}' repeats a letter; {expected}")
-    extra = [letter for letter in axes if letter not in spatial + "CT" and shape[axes.index(letter)] != 1]
-    if extra or not set(spatial) <= set(axes):
+    if not set(spatial) <= set(axes):
         raise InputError(f"axes='{axes}' does not fit a {ndim}D model; {expected}")
 
 

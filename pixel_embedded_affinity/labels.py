@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,6 +131,23 @@ def as_labels(
             f"labels down to {array.min()}; expected 0 for background and positive numbers for objects"
         )
     return array
+
+
+def number_on(sections: Iterable[Labels]) -> list[int]:
+    """Number the objects 1..n of several label images on from one to the next, in place.
+
+    Returns
+    -------
+    list of int
+        What was added to the numbers of each.
+    """
+    added, last = [], 0
+    for labels in sections:
+        count = int(labels.max(initial=0))
+        labels[labels > 0] += last
+        added.append(last)
+        last += count
+    return added
 
 
 def warn_of_mask(labels: Any, what: str) -> None:

@@ -42,7 +42,7 @@ from pixel_embedded_affinity.image import Image, Picture, as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, number_on, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components
@@ -573,7 +573,10 @@ def segmented(seen: Seen | Labels, labeler: Labeler) -> Labels:
 def labels_of_frames(
     picture: Picture, label_frame: Callable[[Picture, Any], Labels], foreground: Any = None
 ) -> Labels:
-    """Return the labels of a source: of each of its time points on its own, in the order of its axes.
+    """Return the labels of a source: of each of its time points or sections on its own, in the order of its axes.
+
+    Each time point has its own objects 1..n. The objects of sections are numbered on, so that no number stands for two
+    objects of a stack.
 
     Parameters
     ----------
@@ -584,13 +587,15 @@ def labels_of_frames(
     foreground : array-like, optional
         Where objects may be, of the labels' shape.
     """
-    if "T" not in picture.axes:
+    if not picture.frame_axis:
         return label_frame(picture, foreground)
-    place, given = picture.axes.replace("C", "").index("T"), None
+    place, given = picture.axes.replace("C", "").index(picture.frame_axis), None
     if foreground is not None:
         given = np.moveaxis(as_foreground(foreground, picture.label_shape), place, 0)
     frames = range(picture.frame_count)
     found = [label_frame(picture.frame(n), None if given is None else given[n]) for n in frames]
+    if picture.frame_axis == "Z":
+        number_on(found)
     return np.stack(found, axis=place)
 
 

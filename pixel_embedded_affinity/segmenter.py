@@ -323,6 +323,7 @@ class Segmenter:
         time: int | None = None,
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
+        z: int | None = None,
         foreground: Any = None,
         scale: float | str | None = None,
         diameter: float | str | None = None,
@@ -350,6 +351,9 @@ class Segmenter:
         pixel_size : float or sequence of float, optional
             Size of a pixel in micrometers, one number or one per spatial axis, for tables and written labels. Default:
             what the file declares.
+        z : int, optional
+            The section of a stack to take for a model of images, from 0. Default: there must be one, or all are taken
+            one by one if `axes` names them, such as ``"ZYX"``.
         foreground : array-like, optional
             Where objects may be, of the image's spatial shape: bools, or numbers that are 0 and 1, or integers,
             where 0 is background. Default: the model's own foreground, or everywhere if it has none.
@@ -375,7 +379,8 @@ class Segmenter:
         -------
         numpy.ndarray
             int32, the image's shape and order of axes without channels: 0 = background, objects 1..n in the order of
-            their first pixel. Each of several time points has its own objects 1..n.
+            their first pixel. Each of several time points has its own objects 1..n; the objects of the sections of a
+            stack are numbered on from section to section, so that no number stands for two objects of the stack.
 
         Raises
         ------
@@ -384,7 +389,7 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
-        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
+        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
 
         def labels(frame: Picture, given: Any) -> Labels:
             return self.analyze(
@@ -409,6 +414,7 @@ class Segmenter:
         time: int | None = None,
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
+        z: int | None = None,
         foreground: Any = None,
         scale: float | str | None = None,
         diameter: float | str | None = None,
@@ -427,7 +433,7 @@ class Segmenter:
             The labels, and what they were made from.
         """
         labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
-        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
+        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
         seen = pipeline.see(
             self._embedder,
             picture,
@@ -447,6 +453,7 @@ class Segmenter:
         time: int | None = None,
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
+        z: int | None = None,
         scale: float | str | None = None,
         diameter: float | str | None = None,
         tile: TileSize = "auto",
@@ -455,7 +462,7 @@ class Segmenter:
 
         Parameters
         ----------
-        image, axes, channel, time, series, pixel_size, scale, diameter, tile
+        image, axes, channel, time, series, pixel_size, z, scale, diameter, tile
             As for `segment`; of several time points, `time` must choose one.
 
         Returns
@@ -469,7 +476,7 @@ class Segmenter:
             If the image or the axes cannot be used.
         """
         config = pipeline.call_settings(self.config, scale=scale, diameter=diameter)
-        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size))
+        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
         return pipeline.see(self._embedder, picture, config, tiling=as_tiling(tile)).embedding
 
     def cluster(
@@ -518,6 +525,7 @@ class Segmenter:
         time: int | None = None,
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
+        z: int | None = None,
         scale: float | str | None = None,
         diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
@@ -534,7 +542,7 @@ class Segmenter:
         ----------
         images : iterable
             Arrays or paths, as for `segment`.
-        axes, channel, time, series, pixel_size, scale, diameter, neighborhood, clusterer, tile, min_size
+        axes, channel, time, series, pixel_size, z, scale, diameter, neighborhood, clusterer, tile, min_size
             As for `segment`, the same for every image.
         progress : bool or callable
             True shows a bar; a callable is used as ``tqdm`` is.
@@ -553,12 +561,12 @@ class Segmenter:
             If there is no clusterer of that name.
         """
         labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
-        selection = Selection(axes, channel, time, series, pixel_size)
+        selection = Selection(axes, channel, time, series, pixel_size, z)
         prepare = partial(pipeline.see, self._embedder, config=labeler.config, tiling=as_tiling(tile))
 
         def prepared(image: Any) -> pipeline.Seen | Labels:
             picture = self._opened(image, selection)
-            if "T" not in picture.axes:
+            if not picture.frame_axis:
                 return prepare(picture)
             return pipeline.labels_of_frames(
                 picture, lambda frame, _: pipeline.segmented(prepare(frame), labeler)
@@ -576,6 +584,7 @@ class Segmenter:
         time: int | None = None,
         series: int | None = None,
         pixel_size: float | Sequence[float] | None = None,
+        z: int | None = None,
         foreground: Any = None,
         scale: float | str | None = None,
         diameter: float | str | None = None,
@@ -608,7 +617,7 @@ class Segmenter:
         axes : str, optional
             Axes of the image: ``"YX"``, ``"YXC"`` or ``"CYX"``, with Z in front of Y for a model of volumes. Default:
             what a file declares, else the spatial axes, then the channels if there is one more axis.
-        channel, time, series, pixel_size
+        channel, time, series, pixel_size, z
             As for `segment`; of several time points, `time` must choose one.
         foreground : array-like, optional
             As for `segment`, but anything with slicing, which is read in parts.
@@ -651,7 +660,7 @@ class Segmenter:
             self._labeler(neighborhood, clusterer, min_size, scale, diameter),
             image,
             out,
-            selection=Selection(axes, channel, time, series, pixel_size),
+            selection=Selection(axes, channel, time, series, pixel_size, z),
             foreground=foreground,
             tiling=as_tiling(tile),
             block=block,

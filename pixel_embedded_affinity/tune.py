@@ -239,6 +239,7 @@ def tune(
     axes: str | None = None,
     channel: int | str | None = None,
     time: int | None = None,
+    z: int | None = None,
     series: int | None = None,
     progress: Progress = False,
 ) -> Tuning:
@@ -272,7 +273,7 @@ def tune(
         The values to try. Default: ``Search()``.
     foregrounds : iterable, optional
         Foreground of each image, or None for the model's, as for `Segmenter.segment`.
-    axes, channel, time, series
+    axes, channel, time, series, z
         Which part of each source is the image, as for `Segmenter.segment`.
     progress : bool or callable
         True shows bars.
@@ -314,11 +315,11 @@ def tune(
     """
     if labels is None:
         return _tuned_without_labels(
-            segmenter, images, foregrounds, Selection(axes, channel, time, series), progress
+            segmenter, images, foregrounds, Selection(axes, channel, time, series, z=z), progress
         )
     measure = as_metric(metric)
     values = _values(segmenter.config, Search() if search is None else search)
-    selection = Selection(axes, channel, time, series)
+    selection = Selection(axes, channel, time, series, z=z)
     samples = _samples(segmenter, images, labels, foregrounds, selection, progress)
     if not any(sample.chooses_foreground for sample in samples):
         del values[_THRESHOLD]

@@ -14,10 +14,11 @@ from typing import NamedTuple
 from pixel_embedded_affinity.cli.records import RECORDS, recorded_files
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.marks import is_marked
-from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder
+from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder, lacking
 
 RESULT = "results of earlier runs"
 OTHER = "files of formats that are not read"
+LACKING = "files that need a package that is not installed"
 HIDDEN = "hidden files"
 BROKEN = "links that lead nowhere"
 CLOSED = "folders that cannot be opened"
@@ -216,14 +217,15 @@ def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 def _without_others(found: Iterable[Found], findings: Findings) -> Iterator[Found]:
     """Leave out files that a record names, links that lead nowhere, and files of other formats."""
-    suffixes = image_suffixes()
+    suffixes, without = image_suffixes(), lacking()
     # A record may be found after the files that it names.
     for one in list(found):
         path = one.image
         if findings.results and identity(path) in findings.results:
             findings.leave_out(RESULT, path)
         elif path.suffix.lower() not in suffixes and not is_image_folder(path):
-            findings.leave_out(OTHER, path)
+            command = without.get(path.suffix.lower())
+            findings.leave_out(f"{LACKING}, {command}" if command else OTHER, path)
         elif not path.exists():
             findings.leave_out(BROKEN, path)
         else:

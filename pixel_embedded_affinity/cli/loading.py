@@ -75,6 +75,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
 
 
 _WITHOUT_EFFECT = (
+    "blocks",
     "device",
     "exporters",
     "inputs",

@@ -10,14 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.cli import batch, inputs, records
+from pixel_embedded_affinity.cli import batch, blocks, inputs, records
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
-from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.export.base import EXPORTERS, FRAME_COLUMNS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.labels import number_on
 from pixel_embedded_affinity.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of the tiles in which an image goes through the network; auto (default): no tiles if the "
         "image fits into memory; whole: no tiles",
     )
+    blocks.add_blocks_argument(parser)
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +143,7 @@ def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
         if check is not None:
             check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    done = [_attempt(segmenter, job, maker, selection, arguments.tile) for job in bar]
+    done = [_attempt(segmenter, job, maker, selection, arguments) for job in bar]
     return done.count(False)
 
 
@@ -155,11 +157,19 @@ def _try_out(segmenter: Segmenter) -> None:
 
 
 def _attempt(
-    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
+    segmenter: Segmenter,
+    job: batch.Job,
+    maker: records.Maker,
+    selection: Selection,
+    arguments: argparse.Namespace,
 ) -> bool:
     """Do a job; if it fails for any reason, say so and let the batch go on."""
     try:
-        _segment_file(segmenter, job, maker, selection, tiling)
+        source = maker.source(job.image)
+        if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
+            blocks.segment(segmenter, job, source, selection, arguments.tile)
+        else:
+            _segment_file(segmenter, job, source, selection, arguments.tile)
     except Exception as error:
         logger.info("%s failed here:", job.image, exc_info=True)
         complain(f"pea: error: {readable(str(job.image))}: {_reason(error)}")
@@ -173,16 +183,13 @@ def _reason(error: Exception) -> str:
 
 
 def _segment_file(
-    segmenter: Segmenter, job: batch.Job, maker: records.Maker, selection: Selection, tiling: Tiling
+    segmenter: Segmenter, job: batch.Job, source: records.Source, selection: Selection, tiling: Tiling
 ) -> None:
     from pixel_embedded_affinity.image import open_picture
 
-    source = maker.source(job.image)
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
-    found = (
-        _frames(segmenter, picture, tiling) if "T" in picture.axes else _result(segmenter, picture, tiling)
-    )
+    found = _frames(segmenter, picture, tiling) if picture.frame_axis else _result(segmenter, picture, tiling)
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, source, {})
@@ -204,22 +211,31 @@ def _result(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
 
 
 def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
-    """Segment the time points of a file, each on its own; the table has a column of their numbers."""
+    """Segment the time points or sections of a file, each on its own; the table has a column of their numbers."""
     import numpy as np
 
     every = map(picture.frame, range(picture.frame_count))
     frames = [_measured(_result(segmenter, frame, tiling)) for frame in every]
-    axes = picture.axes.replace("C", "")
-    stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index("T"))
+    axes, sections = picture.axes.replace("C", ""), picture.frame_axis == "Z"
+    stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index(picture.frame_axis))
     labels, shown = (np.stack([getattr(frame, name) for frame in frames]) for name in ("labels", "image"))
+    added = number_on(labels) if sections else [0] * len(frames)
+    if sections:
+        number_on(np.moveaxis(stored, axes.index("Z"), 0))
 
     def measure() -> dict[str, Any]:
         tables = [frame.table for frame in frames]
         counts = [len(table["label"]) for table in tables]
         columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        return {"frame": np.repeat(np.arange(len(tables)), counts), **columns}
+        columns["label"] += np.repeat(added, counts)
+        return {FRAME_COLUMNS[picture.frame_axis]: np.repeat(np.arange(len(tables)), counts), **columns}
 
-    return Result(labels, shown, stored, measure, axes, frames[0].pixel_size, picture.name)
+    sizes = frames[0].pixel_size
+    distance = (picture.source.pixel_size or {}).get("Z")
+    if sections and sizes and distance:
+        place = axes.index("Z")
+        sizes = (*sizes[:place], distance, *sizes[place:])
+    return Result(labels, shown, stored, measure, axes, sizes, picture.name, sections)
 
 
 def _measured(result: Result) -> Result:

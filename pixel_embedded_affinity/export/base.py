@@ -32,6 +32,8 @@ class Result:
     axes : str or None
         Letters of the axes of `stored_labels`; None means ``"YX"`` or ``"ZYX"``. With T in front, labels and image hold
         the frames of a time-lapse: labels are ``(T, Y, X)``, and the image has T in front, too.
+    sections : bool
+        Whether Z is the axis of sections that were segmented one by one, which are frames as those of a time-lapse.
     pixel_size : tuple of float or None
         Size of a pixel along each spatial axis of `axes` in their order, in micrometers; None if not known.
     file : str
@@ -45,18 +47,26 @@ class Result:
     axes: str | None = None
     pixel_size: tuple[float, ...] | None = None
     file: str = ""
+    sections: bool = False
 
     @cached_property
     def table(self) -> dict[str, npt.NDArray[Any]]:
         """Columns with one row per object, see `Segmentation.table`; measured when first asked for."""
         return self.measure()
 
+    @property
+    def frame_axis(self) -> str:
+        """T of a time-lapse, Z of sections that were segmented one by one, else empty."""
+        if self.sections:
+            return "Z"
+        return "T" if self.axes is not None and "T" in self.axes else ""
+
     def frames(self) -> Iterator[tuple[int | None, npt.NDArray[np.int32]]]:
-        """Give each time point's number, from 0, and its stored labels; of an image, None and its labels."""
-        if self.axes is None or "T" not in self.axes:
+        """Give the number of each time point or section, from 0, and its stored labels; of an image, None and all."""
+        if self.axes is None or not self.frame_axis:
             yield None, self.stored_labels
         else:
-            yield from enumerate(np.moveaxis(self.stored_labels, self.axes.index("T"), 0))
+            yield from enumerate(np.moveaxis(self.stored_labels, self.axes.index(self.frame_axis), 0))
 
 
 class Exporter(Protocol):
@@ -79,6 +89,10 @@ class Exporter(Protocol):
     def write(self, path: Path, result: Result) -> None:
         """Write a result; the file must appear whole or not at all, see `io.atomic.atomic_path`."""
         ...
+
+
+FRAME_COLUMNS = {"T": "frame", "Z": "section"}
+"""Columns of the tables with the number of the time point or the section, from 0."""
 
 
 EXPORTERS: Registry[Exporter] = Registry(

@@ -37,10 +37,13 @@ class Coco:
 
 
 def images_of(result: Result) -> dict[str, npt.NDArray[np.int32]]:
-    """Return the labels by file name; each frame of a time-lapse is an image, such as ``NAME_t0000.tif``."""
-    file = PurePath(result.file)
+    """Return the labels by file name.
+
+    Each frame of a time-lapse is an image, such as ``NAME_t0000.tif``, and each section ``NAME_z0000.tif``.
+    """
+    file, letter = PurePath(result.file), result.frame_axis.lower()
     return {
-        result.file if number is None else f"{file.stem}_t{number:04}{file.suffix}": labels
+        result.file if number is None else f"{file.stem}_{letter}{number:04}{file.suffix}": labels
         for number, labels in result.frames()
     }
 

@@ -35,7 +35,7 @@ class ImagejRois:
 
     def write(self, path: Path, result: Result) -> None:
         """Write a region for each object; of a time-lapse, each lies on its frame."""
-        _write(path, result.frames())
+        _write(path, result.frames(), f"{result.frame_axis.lower()}_position")
 
 
 def write_imagej_rois(path: str | os.PathLike[str], labels: Any) -> None:
@@ -61,8 +61,10 @@ def write_imagej_rois(path: str | os.PathLike[str], labels: Any) -> None:
     _write(path, [(None, labels)])
 
 
-def _write(path: str | os.PathLike[str], frames: Iterable[tuple[int | None, Any]]) -> None:
-    """Write the regions of an image, or of the numbered frames of a time-lapse."""
+def _write(
+    path: str | os.PathLike[str], frames: Iterable[tuple[int | None, Any]], position: str = ""
+) -> None:
+    """Write the regions of an image, or of numbered frames, whose number goes to this attribute of a region."""
     module = _roifile()
     with atomic_path(path, (".zip",)) as temporary, zipfile.ZipFile(temporary, "w") as file:
         for number, labels in frames:
@@ -70,7 +72,7 @@ def _write(path: str | os.PathLike[str], frames: Iterable[tuple[int | None, Any]
                 region = _region(module, label, pieces)
                 if number is not None:
                     # ImageJ counts frames from 1; 0 is every frame.
-                    region.t_position = number + 1
+                    setattr(region, position, number + 1)
                     region.name = f"{number + 1:04}-{label}"
                 name = zipfile.ZipInfo(f"{region.name}.roi")
                 file.writestr(name, region.tobytes(), zipfile.ZIP_DEFLATED)

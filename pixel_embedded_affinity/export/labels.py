@@ -112,6 +112,8 @@ def tiff_calibration(axes: str, pixel_size: float | Sequence[float] | None) -> d
     if pixel_size is None:
         return {"metadata": metadata}
     spatial = axes.replace("T", "")
+    if isinstance(pixel_size, Sequence) and len(pixel_size) == 2:  # sections whose distance is not known
+        spatial = spatial.replace("Z", "")
     sizes = dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))
     if "Z" in sizes:
         metadata |= {"unit": "um", "spacing": sizes["Z"]}

@@ -43,7 +43,7 @@ class Overlay:
     """Exporter that calls `write_overlay`."""
 
     suffix = "_overlay.png"
-    help = "outlines on the image; the frames of a time-lapse below each other"
+    help = "outlines on the image; the frames of a time-lapse, or sections, below each other"
 
     def check(self, ndim: int) -> None:
         """Refuse volumes."""
@@ -51,7 +51,7 @@ class Overlay:
 
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""
-        if result.axes is not None and "T" in result.axes:
+        if result.frame_axis:
             frames = zip(result.image, result.labels, strict=True)
             _write_picture(path, np.concatenate([_of_result(image, labels) for image, labels in frames]))
         else:

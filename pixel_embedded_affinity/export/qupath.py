@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.base import Result, refuse_volumes
+from pixel_embedded_affinity.export.base import FRAME_COLUMNS, Result, refuse_volumes
 from pixel_embedded_affinity.export.polygons import Polygon, Ring, pieces_by_label
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.io.atomic import atomic_path
@@ -32,7 +32,9 @@ class Qupath:
         """Write a detection for each object, with all columns of the table; of a time-lapse, each lies on its frame."""
         features: list[dict[str, Any]] = []
         for number, labels in result.frames():
-            features += _features(labels, _of_frame(result.table, number), number)
+            table = _of_frame(result.table, number, FRAME_COLUMNS.get(result.frame_axis, ""))
+            place = {} if number is None else {"c": -1, "z": 0, "t": 0, result.frame_axis.lower(): number}
+            features += _features(labels, table, place)
         _write(path, features)
 
 
@@ -56,7 +58,7 @@ def write_qupath(path: str | os.PathLike[str], labels: Any, table: Mapping[str, 
     InputError
         If the labels cannot be used, the table does not have a row for each object, or the path does not fit.
     """
-    _write(path, _features(labels, object_table(labels) if table is None else table, None))
+    _write(path, _features(labels, object_table(labels) if table is None else table, {}))
 
 
 def _write(path: str | os.PathLike[str], features: list[dict[str, Any]]) -> None:
@@ -65,23 +67,23 @@ def _write(path: str | os.PathLike[str], features: list[dict[str, Any]]) -> None
         temporary.write_text(content, encoding="utf-8")
 
 
-def _of_frame(table: Mapping[str, Any], number: int | None) -> Mapping[str, Any]:
-    """Return the rows of a time point; of an image, all rows."""
+def _of_frame(table: Mapping[str, Any], number: int | None, column: str) -> Mapping[str, Any]:
+    """Return the rows of a time point or section; of an image, all rows."""
     if number is None:
         return table
-    chosen = np.asarray(table["frame"]) == number
+    chosen = np.asarray(table[column]) == number
     return {name: np.asarray(values)[chosen] for name, values in table.items()}
 
 
-def _features(labels: Any, table: Mapping[str, Any], frame: int | None) -> list[dict[str, Any]]:
-    """Return a feature for each object of an image, or of the time point with this number."""
+def _features(labels: Any, table: Mapping[str, Any], place: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return a feature for each object of an image, or of the plane at this place of a stack."""
     pieces, rows = pieces_by_label(labels), _measurements(table)
     if missing := sorted(set(pieces) - set(rows)):
         raise InputError(
             f"the table has no row for {len(missing)} object(s), such as {missing[0]}; expected a column 'label' with "
             "all labels; pass the table of these labels"
         )
-    plane = {} if frame is None else {"plane": {"c": -1, "z": 0, "t": frame}}
+    plane = {"plane": place} if place else {}
     return [_feature(label, found, rows[label], plane) for label, found in pieces.items()]
 
 

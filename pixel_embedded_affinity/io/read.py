@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
-from pixel_embedded_affinity.io.readers.base import READERS, Reader, Series, SeriesReader
+from pixel_embedded_affinity.io.readers.base import READERS, OptionalReader, Reader, Series, SeriesReader
 from pixel_embedded_affinity.io.readers.base import Source as Source
 from pixel_embedded_affinity.io.readers.zarr import Zarr
 
@@ -23,12 +23,30 @@ _LONGEST_SIGNATURE = 64
 
 
 def image_suffixes() -> tuple[str, ...]:
-    """Return the file name endings that `read_image` accepts, in small or capital letters."""
-    return tuple(suffix for _, reader in READERS.every() for suffix in reader.suffixes)
+    """Return the file name endings that `read_image` accepts, in small or capital letters.
+
+    Endings that need a package that is not installed are not among them, see `lacking`.
+    """
+    without = lacking()
+    return tuple(
+        suffix for _, reader in READERS.every() for suffix in reader.suffixes if suffix not in without
+    )
+
+
+def lacking() -> dict[str, str]:
+    """Return the endings that need a package that is not installed, and for each how to install it."""
+    readers = [reader for _, reader in READERS.every()]
+    commands = {
+        suffix: reader.lacks(suffix)
+        for reader in readers
+        if isinstance(reader, OptionalReader)
+        for suffix in reader.suffixes
+    }
+    return {suffix: command for suffix, command in commands.items() if command is not None}
 
 
 def read_image(path: str | os.PathLike[str], *, series: int | None = None) -> npt.NDArray[Any]:
-    """Read an image file: TIFF, PNG, JPEG, zarr, or a format of another package.
+    """Read an image file: TIFF, PNG, JPEG, zarr, CZI, ND2, LIF, or a format of another package.
 
     Values come as the file stores them, except that
 
@@ -61,7 +79,8 @@ def read_image(path: str | os.PathLike[str], *, series: int | None = None) -> np
         unrelated images, or if its values cannot be read without loss (16-bit color PNG) or have no agreed meaning
         (CMYK).
     MissingDependencyError
-        If a TIFF needs ``imagecodecs``, or a zarr array ``zarr``, which is not installed.
+        If a TIFF needs ``imagecodecs``, a zarr array ``zarr``, or a file of a microscope the extra ``bioio``, which is
+        not installed.
     """
     return _loaded(read_source(Path(path), series=series).values)
 

@@ -57,7 +57,8 @@ class Selection(Settings, section="", title="the selection"):
     ----------
     axes : str, optional
         A letter per axis: ``T`` time, ``C`` channel, ``Z Y X`` space, such as ``"YXC"`` or ``"TYX"``. Default: what a
-        file declares; for an array, the spatial axes, then the channels if there is one more axis.
+        file declares; for an array, the spatial axes, then the channels if there is one more axis. A model of images
+        takes the sections of a stack one by one if the axes say so, such as ``"ZYX"``.
     channel : int or str, optional
         The channel to take: its number, from 0, or its name, where the file has names (OME, ImageJ). Default: all.
     time : int, optional
@@ -67,6 +68,8 @@ class Selection(Settings, section="", title="the selection"):
     pixel_size : float or sequence of float, optional
         Size of a pixel in micrometers, one number or one per spatial axis in the order ``YX`` or ``ZYX``. It replaces
         what the file declares.
+    z : int, optional
+        The section of a stack to take for a model of images, from 0. Default: there must be one.
 
     Raises
     ------
@@ -93,6 +96,11 @@ class Selection(Settings, section="", title="the selection"):
         optional(per_axis(number(above=0))),
         "Size of a pixel in micrometers, one number or one per axis (default: what the file declares).",
     )
+    z: int | None = setting(
+        None,
+        optional(integer(0)),
+        "The section of a stack to take for a model of images, from 0; --axes ZYX takes all, one by one.",
+    )
 
 
 WHOLE = Selection()
@@ -101,17 +109,29 @@ WHOLE = Selection()
 
 @dataclass(frozen=True)
 class Part:
-    """An index for each axis of a source, and the letters of the axes that remain."""
+    """An index for each axis of a source, and the letters of the axes that remain.
+
+    Attributes
+    ----------
+    index : tuple of int or slice
+        A number along each axis that does not remain.
+    axes : str
+        The axes that remain.
+    frame_axis : str
+        The axis, if any, along which images are segmented one by one: T, or Z for the sections of a stack.
+    """
 
     index: tuple[int | slice, ...]
     axes: str
+    frame_axis: str = ""
 
 
 def part_of(source: Source, selection: Selection, ndim: int, what: str) -> Part:
     """Decide which part of a source is the image, without reading it.
 
     A chosen channel and time point become an index, and axes of length 1 that no image has are dropped. What remains
-    are the spatial axes, with or without channels and, if several time points remain, with time.
+    are the spatial axes, with or without channels and, if several time points remain, with time; or with the sections
+    of a stack, where the caller's axes name them for a model of images.
 
     Parameters
     ----------
@@ -131,15 +151,24 @@ def part_of(source: Source, selection: Selection, ndim: int, what: str) -> Part:
     """
     shape, letters = tuple(source.values.shape), _renamed(source.axes, tuple(source.values.shape), ndim)
     chosen = _chosen(source, letters, shape, selection, what)
+    if selection.z is not None and ndim == 3:
+        raise InputError(f"z={selection.z} for a model of volumes, which takes all sections; leave it out")
     known = SPATIAL[ndim] + "C"
     for letter, length in zip(letters, shape):
         if letter not in known and letter not in chosen and length == 1:
             chosen[letter] = 0
     index = tuple(chosen.get(letter, slice(None)) for letter in letters)
     remaining = "".join(letter for letter in letters if letter not in chosen)
-    if sorted(remaining.replace("C", "").replace("T", "")) != sorted(SPATIAL[ndim]):
+    frame_axes = [letter for letter in _frame_letters(selection, ndim) if letter in remaining]
+    spatial = [letter for letter in remaining if letter not in ("C", *frame_axes)]
+    if sorted(spatial) != sorted(SPATIAL[ndim]) or len(frame_axes) > 1:
         raise _not_one_image(letters, shape, ndim, what)
-    return Part(index, remaining)
+    return Part(index, remaining, "".join(frame_axes))
+
+
+def _frame_letters(selection: Selection, ndim: int) -> str:
+    """Axes along which images are segmented one by one; the sections of a stack only if the caller says so."""
+    return "TZ" if ndim == 2 and "Z" in (selection.axes or "") else "T"
 
 
 def applied(source: Source, part: Part) -> Source:
@@ -192,13 +221,12 @@ def _chosen(
     lengths = dict(zip(letters, shape))
     if selection.channel is not None:
         number = _channel_number(selection.channel, lengths.get("C", 1), source.channels, what)
-        if "C" in lengths:
-            chosen["C"] = number
+        chosen["C"] = number
     if selection.time is not None:
-        chosen["T"] = _time_number(selection.time, lengths, what)
-        if "T" not in lengths:
-            del chosen["T"]
-    return chosen
+        chosen["T"] = _frame_number(selection.time, "time", "T", "time point", lengths, what)
+    if selection.z is not None:
+        chosen["Z"] = _frame_number(selection.z, "z", "Z", "section", lengths, what)
+    return {letter: entry for letter, entry in chosen.items() if letter in lengths}
 
 
 def _channel_number(channel: int | str, count: int, names: Sequence[str], what: str) -> int:
@@ -225,14 +253,14 @@ def listed_channels(count: int, names: Sequence[str]) -> str:
     return "0" if count == 1 else f"0 to {count - 1}"
 
 
-def _time_number(time: int, lengths: dict[str, int], what: str) -> int:
-    count = lengths.get("T", 1)
-    if time >= count:
+def _frame_number(number: int, name: str, letter: str, noun: str, lengths: dict[str, int], what: str) -> int:
+    count = lengths.get(letter, 1)
+    if number >= count:
         raise InputError(
-            f"time={time} of {what}, which has {count} time point(s) (axes {''.join(lengths)}); expected 0 to "
-            f"{count - 1}; choose one of them, or name the axis of time T by axes="
+            f"{name}={number} of {what}, which has {count} {noun}(s) (axes {''.join(lengths)}); expected 0 to "
+            f"{count - 1}; choose one of them, or name the axis of {noun}s {letter} by axes="
         )
-    return time
+    return number
 
 
 def _not_one_image(letters: str, shape: Sequence[int], ndim: int, what: str) -> InputError:
@@ -246,6 +274,8 @@ def _not_one_image(letters: str, shape: Sequence[int], ndim: int, what: str) -> 
 def _advice(letters: str, shape: Sequence[int], ndim: int) -> str:
     """Tell which other letters would make an image of these axes; each of them works if it is followed."""
     extra = [letter for letter in letters if letter not in SPATIAL[ndim] + "CT"]
+    if ndim == 2 and "Z" in letters and set(letters) <= set(LETTERS):
+        return _advice_of_stack(letters, dict(zip(letters, shape)))
     lacking = set(SPATIAL[ndim]) - set(letters)
     if len(extra) != 1 or lacking or "T" in letters:
         return "save the wanted part as its own file"
@@ -255,3 +285,11 @@ def _advice(letters: str, shape: Sequence[int], ndim: int) -> str:
         channels = letters.replace(extra[0], "C")
         text += f", or axes='{channels}' with channel=0 (--axes {channels} --channel 0) if they are channels"
     return text
+
+
+def _advice_of_stack(letters: str, lengths: dict[str, int]) -> str:
+    """Tell how a model of images takes a stack; of several time points, one of the two is to be chosen."""
+    one = "choose a section by z=0 (--z 0)"
+    if lengths.get("T", 1) > 1:
+        return f"{one}, or a time point by time=0 (--time 0) with axes='{letters}' (--axes {letters})"
+    return f"{one}, or give axes='{letters}' (--axes {letters}) to segment each section on its own"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib.util
 import os
 from pathlib import Path
 
@@ -209,16 +210,33 @@ def test_a_link_that_leads_nowhere_is_named(folder: Path) -> None:
 
 
 def test_what_is_left_out_is_counted_and_named(folder: Path) -> None:
-    for name in ("a.czi", "b.CZI", "c.nd2", "d"):
+    for name in ("d", "e.bmp", "old.BMP"):
         touch(folder / name)
     found = find_images([str(folder)])
     assert names(found, folder) == ["a.png", "b.TIF", "c.jpeg"]
-    assert left_out(found, inputs.OTHER, folder) == ["a.czi", "b.CZI", "c.nd2", "d", "notes.txt"]
+    assert left_out(found, inputs.OTHER, folder) == ["d", "e.bmp", "notes.txt", "old.BMP"]
     assert left_out(found, inputs.HIDDEN, folder) == [".hidden.tif"]
     assert left_out(found, inputs.DEEPER, folder) == ["sub", "x.tif"]
     (other,) = (line for line in found.lines() if inputs.OTHER in line)
-    assert "(5: 2 .czi, 1 .nd2, 1 without ending, 1 .txt): " in other
-    assert other.endswith(f"'{folder / 'c.nd2'}' and 2 more")
+    assert "(4: 2 .bmp, 1 without ending, 1 .txt): " in other
+    assert other.endswith(f"'{folder / 'notes.txt'}' and 1 more")
+
+
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) for name in ("bioio", "bioio_czi", "bioio_bioformats")),
+    reason="the extra bioio is installed, which reads these files",
+)
+def test_files_that_a_package_would_read_are_named_with_it(folder: Path) -> None:
+    for name in ("a.czi", "b.CZI", "c.nd2", "d.lif", "e.vsi", "f.lsm", "g.oib"):
+        touch(folder / name)
+    found = find_images([str(folder)])
+    lines = [line for line in found.lines() if inputs.LACKING in line]
+    assert len(lines) == 2
+    extra, java = sorted(lines, key=lambda line: "Java" in line)
+    assert "pip install 'pixel-embedded-affinity[bioio]' (4: 2 .czi, 1 .nd2, 1 .lif): " in extra
+    assert "pip install bioio bioio-bioformats, which needs Java (3): " in java
+    with pytest.raises(InputError, match=r"no image fits.*that need a package"):
+        find_images([str(folder / "*.czi")])
 
 
 def test_a_folder_that_cannot_be_opened_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

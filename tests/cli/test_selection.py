@@ -19,7 +19,7 @@ from pixel_embedded_affinity.data.outlines.base import read_outlines
 from pixel_embedded_affinity.errors import InputError
 
 Array = np.ndarray[Any, Any]
-FLAGS = ("--axes", "--channel", "--time", "--series", "--pixel-size")
+FLAGS = ("--axes", "--channel", "--time", "--series", "--pixel-size", "--z")
 
 
 @pytest.fixture
@@ -92,6 +92,65 @@ def test_no_more_than_one_embedding_of_a_movie_is_kept(
     assert segment(weights, tmp_path / "movie.tif", tmp_path / "out", "--table") == 0
     assert len(counts) >= len(stack)
     assert max(counts) <= 1
+
+
+def test_sections_are_segmented_one_by_one_if_the_axes_say_so(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "stack.tif", tmp_path / "out"
+    sizes = {"resolution": (2.0, 2.0), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 3.0}}
+    tifffile.imwrite(path, stack, imagej=True, **sizes)
+    assert segment(weights, path, tmp_path / "none") == 1
+    assert "choose a section by z=0 (--z 0), or give axes='ZYX' (--axes ZYX)" in capsys.readouterr().err
+    segmenter = Segmenter.from_file(weights, device="cpu")
+    expected = segmenter.segment(path, axes="ZYX")
+    flags = ["--axes", "ZYX", "--table", "--overlay", "--coco", "--qupath"]
+    assert segment(weights, path, out, *flags) == 0
+    with tifffile.TiffFile(out / "stack_labels.tif") as file:
+        assert file.series[0].axes == "ZYX"
+        assert file.shaped_metadata[0]["spacing"] == 3.0
+        np.testing.assert_array_equal(file.asarray(), expected)
+    with (out / "stack_objects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["label"]) for row in rows] == list(range(1, expected.max() + 1))
+    for row in rows:
+        area = np.count_nonzero(expected[int(row["section"])] == int(row["label"]))
+        assert int(row["area"]) == area > 0
+    with PillowImage.open(out / "stack_overlay.png") as picture:
+        assert picture.size == (28, 3 * 24)
+    features = json.loads((out / "stack_objects.geojson").read_text())["features"]
+    for number, section in enumerate(expected):
+        found = read_outlines(out / "stack_coco.json", Path(f"stack_z{number:04}.tif"), section.shape)
+        np.testing.assert_array_equal(found > 0, section > 0)
+        here = [one["properties"]["name"] for one in features if one["geometry"]["plane"]["z"] == number]
+        assert sorted(map(int, here)) == np.unique(section[section > 0]).tolist()
+    assert segment(weights, path, tmp_path / "one", "--z", "2") == 0
+    np.testing.assert_array_equal(
+        tifffile.imread(tmp_path / "one" / "stack_labels.tif"), segmenter.segment(stack[2])
+    )
+
+
+def test_sections_whose_distance_is_not_known_keep_the_size_of_a_pixel(
+    weights: Path, stack: Array, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
+    words = ["--axes", "ZYX", "--pixel-size", "0.5"]
+    assert segment(weights, tmp_path / "stack.tif", tmp_path / "out", *words) == 0
+    with tifffile.TiffFile(tmp_path / "out" / "stack_labels.tif") as file:
+        tag = file.pages.first.tags["XResolution"].value
+        assert tag[0] / tag[1] == 20000
+        assert "spacing" not in file.shaped_metadata[0]
+
+
+def test_the_regions_of_sections_lie_on_their_section(weights: Path, stack: Array, tmp_path: Path) -> None:
+    roifile = pytest.importorskip("roifile", reason="the extra imagej writes ROIs")
+    tifffile.imwrite(tmp_path / "stack.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    assert segment(weights, tmp_path / "stack.tif", tmp_path / "out", "--axes", "ZYX", "--imagej-rois") == 0
+    labels = tifffile.imread(tmp_path / "out" / "stack_labels.tif")
+    regions = roifile.roiread(tmp_path / "out" / "stack_rois.zip")
+    counts = [sum(region.z_position == number + 1 for region in regions) for number in range(3)]
+    assert counts == [len(np.unique(section[section > 0])) for section in labels]
+    assert {region.t_position for region in regions} == {0}
 
 
 def test_the_frames_of_a_movie_have_outlines_of_their_own(

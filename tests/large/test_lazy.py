@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import tifffile
 
-from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
+from pixel_embedded_affinity.image import as_image, read_image
 from pixel_embedded_affinity.large import lazy as lazy_image
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.normalize import Contrast, Normalization, normalize
+from tiff_by_hand import LZW, write_tiff
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BOX = (slice(3, 9), slice(2, 7))
@@ -163,12 +166,77 @@ def test_what_cannot_be_read_in_parts_is_refused(image: Any, axes: str | None, m
         open_image(image, axes=axes, channels=1)
 
 
-def test_a_compressed_tiff_is_refused_with_a_way_out(tmp_path: Path) -> None:
+def test_a_compressed_tiff_is_refused_with_a_way_out_where_nothing_reads_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tifffile.imwrite(tmp_path / "image.tif", picture(20, 30), compression="zlib")
-    with pytest.raises(InputError, match=r"cannot be mapped into memory .*convert it to zarr"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"cannot be mapped into memory .*install it \(pip install zarr\)"):
         open_image(tmp_path / "image.tif", channels=1)
     with pytest.raises(InputError, match=r"missing\.tif' does not exist"):
         open_image(tmp_path / "missing.tif", channels=1)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"compression": "zlib"},
+        {"compression": "zlib", "tile": (16, 16)},
+        {"tile": (16, 32)},
+        {"compression": "zlib", "predictor": True, "rowsperstrip": 3},
+        {"compression": "lzma", "byteorder": ">"},
+        {"compression": "zlib", "bigtiff": True, "photometric": "miniswhite"},
+    ],
+    ids=str,
+)
+def test_a_compressed_tiff_is_read_in_parts_by_zarr(tmp_path: Path, written: dict[str, Any]) -> None:
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    values, path = picture(3, 61, 47), tmp_path / "image.tif"
+    tifffile.imwrite(path, values, **{"photometric": "minisblack", "metadata": {"axes": "CYX"}, **written})
+    expected = read_image(path).astype(np.float32)
+    image = pickle.loads(pickle.dumps(open_image(path, channels=3)))
+    assert not isinstance(image.source, (np.ndarray, np.memmap))
+    for box in (BOX, (slice(0, 61, 7), slice(5, 47, 3)), (slice(60, 61), slice(0, 1))):
+        np.testing.assert_array_equal(image.read(box), expected[(slice(None), *box)])
+    assert fingerprint(image.source) == fingerprint(read_image(path))
+
+
+def test_a_compressed_tiff_is_segmented_as_it_is_in_memory(segmenter: Segmenter, tmp_path: Path) -> None:
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, picture(60, 70), compression="zlib", tile=(32, 32))
+    assert segmenter.segment_large(path, tmp_path / "out.tif", block=48, overlap=24) > 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif") > 0, segmenter.segment(path) > 0)
+
+
+def test_a_damaged_part_of_a_compressed_tiff_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, picture(60, 70), compression="zlib", rowsperstrip=10)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        start, count = page.dataoffsets[3], page.databytecounts[3]
+    content = bytearray(path.read_bytes())
+    content[start : start + count] = b"?" * count
+    path.write_bytes(content)
+    image = open_image(path, channels=1)
+    assert image.read((slice(0, 30), slice(0, 70))).shape == (1, 30, 70)
+    with pytest.raises(
+        InputError, match=r"a part of '.*image\.tif' cannot be read .*copy or export it again"
+    ):
+        image.read((slice(30, 40), slice(0, 70)))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("imagecodecs") is not None, reason="imagecodecs is there, which decodes LZW"
+)
+def test_a_codec_that_is_missing_is_named_before_any_work(tmp_path: Path) -> None:
+    pytest.importorskip("zarr", reason="the extra zarr is not installed")
+    path = write_tiff(tmp_path / "image.tif", picture(20, 30), compression=LZW)
+    with pytest.raises(
+        MissingDependencyError, match="compressed by LZW, which needs the package imagecodecs"
+    ):
+        open_image(path, channels=1)
 
 
 # --- volumes ----------------------------------------------------------------------------------------------

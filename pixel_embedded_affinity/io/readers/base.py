@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.registry import Registry
+
+_SHOWN = 8
 
 
 class Source(NamedTuple):
@@ -92,11 +95,52 @@ class SeriesReader(Protocol):
         ...
 
 
+@runtime_checkable
+class OptionalReader(Protocol):
+    """What the reader of a format has, too, if packages read it that need not be installed."""
+
+    suffixes: ClassVar[tuple[str, ...]]
+
+    def lacks(self, suffix: str) -> str | None:
+        """Tell how to install what reads files of one of its `suffixes`; None if it is installed."""
+        ...
+
+
 class NotRead(NamedTuple):
     """Shape and type of values that are not read."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+
+def chosen_series(
+    every: Sequence[Series], number: int | None, path: Path, *, advice: str = ""
+) -> tuple[int, Series]:
+    """Return the number and the image that the caller chose, or the only one.
+
+    Raises
+    ------
+    InputError
+        If there is none of this number, or there are several to choose from; `advice` ends the message.
+    """
+    if number is None and len(every) != 1:
+        raise InputError(
+            f"'{path}' holds {len(every)} separate images: {_listed(every)}; expected one; choose one by its "
+            f"number, such as series=0 (--series 0){advice}"
+        )
+    if number is not None and number >= len(every):
+        raise InputError(
+            f"'{path}' has no series {number}; expected one of {_listed(every)}; choose one of them"
+        )
+    return number or 0, every[number or 0]
+
+
+def _listed(every: Sequence[Series]) -> str:
+    texts = [
+        f"{n} (axes {one.source.axes}, shape {one.source.values.shape})"
+        for n, one in enumerate(every[:_SHOWN])
+    ]
+    return ", ".join(texts) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
 
 
 READERS: Registry[Reader] = Registry(

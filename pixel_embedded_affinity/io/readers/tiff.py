@@ -33,14 +33,14 @@ class Tiff:
         return self.read_series(path, None, lazily=False)
 
     def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
-        """Read one image of a file, at its finest resolution; with `lazily`, map it into memory."""
+        """Read one image of a file, at its finest resolution; with `lazily`, read parts when they are indexed."""
         import tifffile
 
         with tifffile.TiffFile(path) as file:
             number, chosen = _chosen_series(file, path, series)
             _check_complete(chosen, path)
             _check_meaning(chosen.keyframe, path)
-            values = _mapped(path, number) if lazily else _decoded(path, chosen)
+            values = _in_parts(path, number, chosen) if lazily else _decoded(path, chosen)
             source = values if isinstance(values, Source) else Source(values, chosen.axes)
             return _declared(file, number, chosen, source)
 
@@ -189,17 +189,53 @@ def _calibration(file: Any, number: int, series: Any) -> tuple[tuple[str, ...], 
 # --- values -----------------------------------------------------------------------------------------------
 
 
-def _mapped(path: Path, number: int) -> Any:
-    """Map an image into memory, where its pixels lie in one piece."""
+def _in_parts(path: Path, number: int, series: Any) -> Any:
+    """Map an image into memory, where its pixels lie in one piece; else decode its strips or tiles when they are read."""
     import tifffile
 
     try:
         return tifffile.memmap(path, mode="r", series=number)
     except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise InputError(
-            f"'{path}' cannot be mapped into memory ({one_line(error)}); expected an uncompressed TIFF; convert it to "
-            "zarr, or use segment if it fits into memory"
-        ) from error
+        if importlib.util.find_spec("zarr") is None:
+            raise InputError(
+                f"'{path}' cannot be mapped into memory ({one_line(error)}); expected an uncompressed TIFF, or the "
+                "package zarr, which reads compressed ones in parts; install it (pip install zarr), or use segment if "
+                "the image fits into memory"
+            ) from error
+    _check_codec(path, series)
+    return Decoded(path, number, tuple(series.shape), series.dtype)
+
+
+class Decoded:
+    """A TIFF whose strips or tiles are decoded when they are indexed; the file is open only meanwhile."""
+
+    def __init__(self, path: Path, number: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.path, self.number = path, number
+        self.shape, self.dtype = shape, dtype
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        import tifffile
+        import zarr
+
+        try:
+            with tifffile.imread(self.path, aszarr=True, series=self.number, level=0) as store:
+                return np.asarray(zarr.open_array(store, mode="r")[index])
+        # A damaged strip makes a decoder raise nearly anything.
+        except Exception as error:
+            raise InputError(
+                f"a part of '{self.path}' cannot be read ({type(error).__name__}: {one_line(error)}); expected an "
+                "intact TIFF; it may be damaged or cut short, so copy or export it again"
+            ) from error
+
+
+def _check_codec(path: Path, series: Any) -> None:
+    """Decode one strip or tile, so that a codec that is missing is named before any work is done."""
+    try:
+        next(iter(series.keyframe.segments()))
+    except (KeyError, ValueError, ImportError, NotImplementedError) as error:
+        if _lacks_codec(error):
+            raise _missing_codec(path, series.keyframe) from error
+        raise
 
 
 def _decoded(path: Path, series: Any) -> Any:
@@ -215,7 +251,11 @@ def _decoded(path: Path, series: Any) -> Any:
         picture = read_picture(path, "TIFF")
         # Pillow widens signed values, and keeps the byte order of the file.
         return picture._replace(values=picture.values.astype(page.dtype))
-    raise MissingDependencyError(
+    raise _missing_codec(path, page)
+
+
+def _missing_codec(path: Path, page: Any) -> MissingDependencyError:
+    return MissingDependencyError(
         f"'{path}' holds {page.bitspersample}-bit values compressed by {page.compression.name}, which needs the "
         "package imagecodecs; install it (pip install imagecodecs), or save the file without compression, with 8, 16 "
         "or 32 bits"

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pixel_embedded_affinity.errors import InputError, one_line, optional_module
-from pixel_embedded_affinity.io.readers.base import Series, Source
+from pixel_embedded_affinity.io.readers.base import Series, Source, chosen_series
 from pixel_embedded_affinity.io.readers.calibration import micrometers
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
-_SHOWN = 8
 
 
 class Zarr:
@@ -32,17 +31,8 @@ class Zarr:
 
     def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
         """Open one image; its values are read when they are indexed, also without `lazily`."""
-        every = self.list_series(path)
-        if series is None and len(every) != 1:
-            raise InputError(
-                f"'{path}' holds {len(every)} separate images: {_listed(every)}; expected one; choose one by its "
-                "number, such as series=0 (--series), or pass the path of an image within"
-            )
-        if series is not None and series >= len(every):
-            raise InputError(
-                f"'{path}' has no series {series}; expected one of {_listed(every)}; choose one of them"
-            )
-        return every[series or 0].source
+        advice = ", or pass the path of an image within"
+        return chosen_series(self.list_series(path), series, path, advice=advice)[1].source
 
     def list_series(self, path: Path) -> list[Series]:
         """List the images of a folder; those of a collection of bioformats2raw are its groups 0, 1, and so on."""
@@ -137,11 +127,3 @@ def _sizes(image: Mapping[str, Any], dataset: Mapping[str, Any], axes: str) -> d
                 factors = [old * float(new) for old, new in zip(factors, step["scale"], strict=True)]
     found = {axis: micrometers(size, unit) for axis, size, unit in zip(axes, factors, units) if axis in "XYZ"}
     return {axis: size for axis, size in found.items() if size} or None
-
-
-def _listed(every: Sequence[Series]) -> str:
-    texts = [
-        f"{n} (axes {one.source.axes}, shape {one.source.values.shape})"
-        for n, one in enumerate(every[:_SHOWN])
-    ]
-    return ", ".join(texts) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
