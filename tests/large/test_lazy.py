@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from tiff_by_hand import LZW, write_tiff
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
@@ -17,7 +18,6 @@ from pixel_embedded_affinity.image import as_image, read_image
 from pixel_embedded_affinity.large import lazy as lazy_image
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.normalize import Contrast, Normalization, normalize
-from tiff_by_hand import LZW, write_tiff
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BOX = (slice(3, 9), slice(2, 7))
