@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from tiff_by_hand import LZW, write_tiff
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
@@ -17,7 +18,6 @@ from pixel_embedded_affinity.image import as_image, read_image
 from pixel_embedded_affinity.large import lazy as lazy_image
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
 from pixel_embedded_affinity.normalize import Contrast, Normalization, normalize
-from tiff_by_hand import LZW, write_tiff
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BOX = (slice(3, 9), slice(2, 7))
@@ -221,7 +221,9 @@ def test_a_damaged_part_of_a_compressed_tiff_is_named(tmp_path: Path) -> None:
     path.write_bytes(content)
     image = open_image(path, channels=1)
     assert image.read((slice(0, 30), slice(0, 70))).shape == (1, 30, 70)
-    with pytest.raises(InputError, match=r"a part of '.*image\.tif' cannot be read .*copy or export it again"):
+    with pytest.raises(
+        InputError, match=r"a part of '.*image\.tif' cannot be read .*copy or export it again"
+    ):
         image.read((slice(30, 40), slice(0, 70)))
 
 
@@ -231,7 +233,9 @@ def test_a_damaged_part_of_a_compressed_tiff_is_named(tmp_path: Path) -> None:
 def test_a_codec_that_is_missing_is_named_before_any_work(tmp_path: Path) -> None:
     pytest.importorskip("zarr", reason="the extra zarr is not installed")
     path = write_tiff(tmp_path / "image.tif", picture(20, 30), compression=LZW)
-    with pytest.raises(MissingDependencyError, match="compressed by LZW, which needs the package imagecodecs"):
+    with pytest.raises(
+        MissingDependencyError, match="compressed by LZW, which needs the package imagecodecs"
+    ):
         open_image(path, channels=1)
 
 

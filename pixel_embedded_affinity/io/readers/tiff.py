@@ -190,7 +190,7 @@ def _calibration(file: Any, number: int, series: Any) -> tuple[tuple[str, ...], 
 
 
 def _in_parts(path: Path, number: int, series: Any) -> Any:
-    """Map an image into memory, where its pixels lie in one piece; else decode its strips or tiles when they are read."""
+    """Map an image into memory, where its pixels lie in one piece; else decode its strips when they are read."""
     import tifffile
 
     try:
