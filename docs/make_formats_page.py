@@ -44,7 +44,8 @@ REST = """
 - *pixel size*: tables get columns in micrometers, and written labels have the size of the image's pixels.
 - *pyramid*: of several resolutions, the finest is used.
 - *several images*: ``series=1`` chooses one. Without it, a file of several images is refused.
-- *in parts*: ``segment_large`` reads only the part that it works on. Other files are read whole.
+- *in parts*: ``segment_large`` reads only the part that it works on; of a compressed TIFF, with the package ``zarr``.
+  Other files are read whole.
 
 A TIFF that is compressed by LZW, ZSTD, JPEG or JPEG 2000, or whose values have 10, 12 or 14 bits, is decoded
 exactly, or the error

@@ -607,9 +607,9 @@ class Segmenter:
         Parameters
         ----------
         image : path or array-like
-            Path of an OME-Zarr, a zarr array or an uncompressed TIFF; or anything with ``shape``, ``dtype`` and
-            slicing: a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. If it has more than four
-            million pixels, percentiles are taken from every k-th pixel along each axis.
+            Path of an OME-Zarr, a zarr array or a TIFF (a compressed one needs zarr); or anything with ``shape``,
+            ``dtype`` and slicing: a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. If it has
+            more than four million pixels, percentiles are taken from every k-th pixel along each axis.
         out : path or array
             A new path ending in ``.zarr``, ``.tif`` or ``.tiff``, or ``IMAGE/labels/NAME`` within an OME-Zarr image,
             which appears when all is done; or an array of integers of the image's spatial shape. It gets int32 labels:

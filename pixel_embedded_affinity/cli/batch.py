@@ -59,6 +59,13 @@ class Job:
         except OSError:  # Whoever does the job says which file cannot be read.
             return PARTIAL
 
+    def check_axes(self, axes: str) -> None:
+        """Raise what an exporter says of an image whose labels have these axes, before it is segmented."""
+        for name in self.outputs:
+            check = getattr(EXPORTERS.build(name), "check_axes", None)
+            if check is not None:
+                check(axes)
+
     def with_recorded(self) -> Job:
         """Return the job with all files that an earlier run wrote, so that none of them stays behind."""
         record = read_record(self.record)

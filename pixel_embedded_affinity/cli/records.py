@@ -89,7 +89,7 @@ def write_record(path: Path, source: Source, files: Mapping[str, Path]) -> None:
     listed = {
         name: {
             "path": file.name,
-            "size": file.stat().st_size,
+            "size": _size(file),
             "sha256": fingerprint(file),
         }
         for name, file in files.items()
@@ -162,10 +162,16 @@ def _intact(path: Path, expected: dict[str, Any] | None) -> bool:
     """Whether a file is the one that a record describes."""
     return (
         expected is not None
-        and path.is_file()
-        and path.stat().st_size == expected["size"]
+        and path.exists()
+        and _size(path) == expected["size"]
         and fingerprint(path) == expected["sha256"]
     )
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    files = [inner for inner in path.rglob("*") if inner.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def _is_image(path: Path) -> bool:

@@ -189,6 +189,7 @@ def _segment_file(
 
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
+    job.check_axes(picture.axes.replace("C", ""))
     found = _frames(segmenter, picture, tiling) if picture.frame_axis else _result(segmenter, picture, tiling)
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.

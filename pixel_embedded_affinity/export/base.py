@@ -73,7 +73,9 @@ class Exporter(Protocol):
     """A way to write a result. The class need not inherit anything, and takes no arguments.
 
     It may also have a method ``check(ndim)``, which ``pea segment`` calls before it starts. This raises what would fail
-    for every image: a package is missing, or the exporter cannot write images of that many spatial axes.
+    for every image: a package is missing, or the exporter cannot write images of that many spatial axes. A method
+    ``check_axes(axes)`` is called for each image before it is segmented, with the letters of its axes; it raises for an
+    image that the exporter cannot write.
 
     Attributes
     ----------
@@ -87,7 +89,7 @@ class Exporter(Protocol):
     help: ClassVar[str]
 
     def write(self, path: Path, result: Result) -> None:
-        """Write a result; the file must appear whole or not at all, see `io.atomic.atomic_path`."""
+        """Write a result; the file (or folder) must appear whole or not at all, see `io.atomic.atomic_path`."""
         ...
 
 
@@ -98,7 +100,7 @@ FRAME_COLUMNS = {"T": "frame", "Z": "section"}
 EXPORTERS: Registry[Exporter] = Registry(
     "exporter",
     "pixel_embedded_affinity.export",
-    helpers=("base", "cell_tracking", "measurements", "polygons"),
+    helpers=("base", "measurements", "polygons"),
     group="pixel_embedded_affinity.exporters",
 )
 

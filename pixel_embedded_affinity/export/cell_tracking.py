@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -12,11 +13,35 @@ from typing import Any
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.export.labels import write_labels
 from pixel_embedded_affinity.io.atomic import replacing
-from pixel_embedded_affinity.labels import as_labels
+from pixel_embedded_affinity.labels import SPATIAL, as_labels
 
 _MOST_FRAMES = 10_000
+
+
+class CellTracking:
+    """Exporter that calls `write_cell_tracking`; it writes a folder."""
+
+    suffix = "_masks"
+    help = "a folder of masks of a time-lapse, one for each frame, as in the Cell Tracking Challenge"
+
+    def check_axes(self, axes: str) -> None:
+        """Refuse an image that is no time-lapse."""
+        if "T" not in axes:
+            raise InputError(
+                f"--cell-tracking writes the frames of a time-lapse, and the axes are {axes}; expected T among them; "
+                "name the axis of time, such as --axes TYX, or leave --cell-tracking out"
+            )
+
+    def write(self, path: Path, result: Result) -> None:
+        """Write the folder; it replaces one that is there."""
+        self.check_axes(result.axes or SPATIAL[result.labels.ndim])
+        with replacing(path, f".{path.name}.{secrets.token_hex(4)}.part") as part:
+            write_cell_tracking(part, result.labels)
+            if path.is_dir():
+                shutil.rmtree(path)
 
 
 def write_cell_tracking(folder: str | os.PathLike[str], frames: Iterable[Any]) -> None:

@@ -111,7 +111,7 @@ def open_image(
     Parameters
     ----------
     image : path or array-like
-        The path of an OME-Zarr, a zarr array or an uncompressed TIFF, which are read in parts; the path of another
+        The path of an OME-Zarr, a zarr array or a TIFF, which are read in parts (a compressed TIFF by zarr); of another
         image, which is read whole; or anything with ``shape``, ``dtype`` and slicing.
     axes : str, optional
         Letters of the axes; it goes before the axes of `selection`. Default: what a file declares (pages of a TIFF

@@ -94,6 +94,43 @@ def test_no_more_than_one_embedding_of_a_movie_is_kept(
     assert max(counts) <= 1
 
 
+def test_a_movie_becomes_a_folder_for_trackers(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "movie.tif", stack, imagej=True, metadata={"axes": "TYX"})
+    words = (weights, tmp_path / "movie.tif", tmp_path / "out", "--cell-tracking")
+    assert segment(*words) == 0
+    masks = tmp_path / "out" / "movie_masks"
+    labels = tifffile.imread(tmp_path / "out" / "movie_labels.tif")
+    names = ["mask000.tif", "mask001.tif", "mask002.tif"]
+    assert sorted(path.name for path in masks.iterdir()) == names
+    for name, frame in zip(names, labels, strict=True):
+        np.testing.assert_array_equal(tifffile.imread(masks / name), frame)
+    assert segment(*words) == 2
+    assert segment(*words, "--resume") == 0
+    assert "1 were done before" in capsys.readouterr().out
+    (masks / "mask001.tif").unlink()
+    assert segment(*words, "--resume") == 0
+    assert sorted(path.name for path in masks.iterdir()) == names
+    assert segment(*words, "--overwrite", "--time", "1") == 1
+    assert "--cell-tracking writes the frames of a time-lapse, and the axes are YX" in capsys.readouterr().err
+    assert segment(weights, tmp_path / "out", tmp_path / "again", "--recursive") == 2
+    assert "results of earlier runs" in capsys.readouterr().err
+
+
+def test_an_image_that_is_no_time_lapse_is_refused_before_it_is_segmented(
+    weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", stack[0])
+    for blocks in ("never", "always"):
+        words = ("--cell-tracking", "--blocks", blocks)
+        assert segment(weights, tmp_path / "a.tif", tmp_path / "out", *words) == 1
+        said = capsys.readouterr().err
+        assert "the axes are YX; expected T among them" in said
+        assert "block by block" not in said
+    assert not list((tmp_path / "out").glob("*.tif"))
+
+
 def test_sections_are_segmented_one_by_one_if_the_axes_say_so(
     weights: Path, stack: Array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
