@@ -290,7 +290,7 @@ def test_a_model_to_start_from_must_be_known_and_fit(recipe_file, data, tmp_path
     assert main([*command, "--init", "nucleii"]) == 2
     assert "did you mean 'nuclei'" in capsys.readouterr().err
     assert main([*command, "--init", "bbbc039-fast"]) == 2
-    assert "the weights do not fit the network" in capsys.readouterr().err
+    assert "the file is of another architecture" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, "--init", "nuclei", "--warm-start", "file.safetensors"])
     with pytest.raises(InputError, match="give either a warm start or init"):
