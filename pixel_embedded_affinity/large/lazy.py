@@ -140,7 +140,7 @@ def open_image(
         )
     picture = open_picture(image, chosen, channels=channels, ndim=ndim, lazily=True)
     if picture.axes not in axes_of(ndim):
-        advice = {"T": "choose a time point by time=0", "Z": "choose a section by z=0"}
+        advice = {"T": "choose a time point by time=0 (--time 0)", "Z": "choose a section by z=0 (--z 0)"}
         raise InputError(
             f"{picture.what} has axes {picture.axes}; expected one letter per axis, {', '.join(axes_of(ndim))}; "
             f"{advice.get(picture.frame_axis, 'transpose the image')}"

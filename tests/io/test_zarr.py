@@ -123,7 +123,8 @@ def test_a_volume_has_three_sizes(tmp_path: Path, form: int) -> None:
     assert found.values.shape == (1, 5, 20, 30)
     assert found.pixel_size == pytest.approx((2.0, 0.3, 0.3))
     with pytest.raises(
-        InputError, match=r"axes CZYX of shape \(1, 5, 20, 30\); .*axes='CTYX' .*each plane along Z"
+        InputError,
+        match=r"axes CZYX of shape \(1, 5, 20, 30\); .*z=0 .*axes='CZYX' .*each section on its own",
     ):
         as_image(tmp_path / "a.zarr", channels=1)
 

@@ -45,6 +45,11 @@ class Zarr:
             return [Series("", _of_array(zarr, path, node))]
         if images := multiscales_of(node):
             return [_of_multiscale(path, node, image) for image in images]
+        if _is_plate(node):
+            raise InputError(
+                f"'{path}' is a plate of many images; expected one image; pass the path of a field in it, such as "
+                f"'{path}/A/1/0', or the quoted pattern '{path}/*/*/*' to pea segment for all fields"
+            )
         groups = [node[name] for name in sorted((n for n, _ in node.groups() if n.isdecimal()), key=int)]
         found = [_of_multiscale(path, group, image) for group in groups for image in multiscales_of(group)]
         if not found:
@@ -63,6 +68,12 @@ def _opened(zarr: Any, path: Path) -> Any:
             f"'{path}' is not a zarr array ({one_line(error)}); expected one; of a group, pass the path of "
             "an array in it"
         ) from error
+
+
+def _is_plate(group: Any) -> bool:
+    attributes = dict(group.attrs)
+    found = attributes.get("ome", attributes)
+    return isinstance(found, Mapping) and "plate" in found
 
 
 def multiscales_of(group: Any) -> list[Any]:
