@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, number_on, relabel
-from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components
 from pixel_embedded_affinity.runtime.ahead import one_ahead
@@ -60,6 +60,9 @@ from pixel_embedded_affinity.scale import (
     find_scale,
     scale_by_size,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 logger = logging.getLogger(__name__)
 
@@ -243,6 +246,33 @@ class Segmentation:
             If the labels are those of a volume, or the result was made without an image.
         """
         return render_overlay(self._shown(), self.labels, scale=scale)
+
+    def show(self, ax: Axes | None = None) -> Axes:
+        """Draw the objects over the image with matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
+        Raises
+        ------
+        InputError
+            As for `overlay`.
+        MissingDependencyError
+            If matplotlib is not installed; the extra ``plot`` brings it.
+        """
+        picture = self.overlay()
+        axes = new_axes() if ax is None else ax
+        axes.imshow(picture)
+        axes.set_axis_off()
+        axes.set_title(f"{self.labels.max(initial=0)} objects")
+        return axes
 
     def save(
         self,

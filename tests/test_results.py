@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import tifffile
 from PIL import Image as PillowImage
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.export import object_table, render_overlay, write_labels, write_overlay
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.marks import is_marked
@@ -197,3 +198,25 @@ def test_a_volume_has_no_picture(volume_segmenter: Segmenter, tmp_path: Path) ->
     with pytest.raises(InputError, match="expected 2D ones to draw"):
         result.overlay()
     assert [path.name for path in result.save(tmp_path)] == ["image_objects.csv", "image_labels.tif"]
+
+
+def test_show_draws_the_overlay(segmenter: Segmenter, image: Array) -> None:
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib draws it")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    result = segmenter.analyze(image)
+    axes = result.show()
+    assert np.array_equal(axes.images[0].get_array(), result.overlay())
+    assert axes.get_title() == f"{result.labels.max()} objects"
+    assert result.show(axes) is axes
+    pyplot.close("all")
+
+
+def test_show_without_matplotlib_says_how_to_get_it(
+    segmenter: Segmenter, image: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[plot\]"):
+        segmenter.analyze(image).show()
