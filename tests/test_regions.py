@@ -112,7 +112,7 @@ def test_every_object_has_its_row_and_stays_in_its_component(sides: list[int], s
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1)
+    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1).with_settings(scale=1)
 
 
 def test_large_nuclei_among_small_ones_get_their_own_scale(segmenter: Segmenter) -> None:

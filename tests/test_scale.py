@@ -156,7 +156,7 @@ def test_the_sizes_of_pixels_say_a_scale(image, model, expected) -> None:
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1)
+    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1).with_settings(scale=1)
 
 
 @pytest.fixture(scope="module")

@@ -725,7 +725,7 @@ def test_the_settings_file_is_json_that_a_person_can_read(tmp_path: Path, segmen
 
 @pytest.fixture(scope="module")
 def nuclei() -> Segmenter:
-    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1)
+    return Segmenter.pretrained("bbbc039-fast", device="cpu", threads=1).with_settings(scale=1)
 
 
 def test_without_labels_the_scale_of_the_images_is_found(nuclei: Segmenter) -> None:
