@@ -701,7 +701,7 @@ def test_a_limit_spreads_over_the_images(
             (data / part / f"{name}.tif").write_bytes((data / part / "a.tif").read_bytes())
     seen: list[str] = []
 
-    def note(pairs: Any, *_: Any) -> Any:
+    def note(pairs: Any, *_: Any, **__: Any) -> Any:
         seen.extend(pair.name for pair in pairs)
         raise InputError("enough")
 
