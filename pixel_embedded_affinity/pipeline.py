@@ -36,7 +36,7 @@ from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.export.overlay import render_overlay
 from pixel_embedded_affinity.export.table import object_table
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
-from pixel_embedded_affinity.geometry.strides import at_positions, borders_placed, spread
+from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling
 from pixel_embedded_affinity.image import Image, Picture, as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
@@ -508,7 +508,8 @@ def label(embedding: Embedding, given: Mask | None, labeler: Labeler) -> tuple[L
 def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
     """Give labels of the embedding's positions the size of the image; they stay inside the caller's foreground.
 
-    In an image, borders between touching objects are placed to the pixel. In a volume they stay where positions meet.
+    Borders between touching objects are placed to the pixel: in an image by the embedding between the positions, in a
+    volume where the network's foreground is least likely.
 
     Small objects may vanish when labels shrink: the objects that remain are numbered consecutively.
     """
@@ -516,11 +517,18 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
     if embedding.stride is not None:
         inside = seen_foreground(embedding, given, config)
         seen = spread(labels, inside, embedding.seen_shape, embedding.stride)
-        # The mean vector of a neuron, which runs through many ranges, says nothing about its border.
-        if len(embedding.stride) == 2:
-            seen = borders_placed(seen, labels, embedding.numpy(), embedding.stride)
-        seen = relabel(seen)
+        seen = relabel(_to_the_pixel(seen, labels, embedding, embedding.stride))
     return labels_of_image(seen, embedding.image_shape or embedding.seen_shape, given)
+
+
+def _to_the_pixel(seen: Labels, labels: Labels, embedding: Embedding, stride: tuple[int, ...]) -> Labels:
+    """Place the borders between touching objects; without a foreground, those of a volume stay as they are."""
+    if len(stride) == 2:
+        return borders_placed(seen, labels, embedding.numpy(), stride)
+    # The mean vector of a neuron, which runs through many ranges, says nothing about its border.
+    if embedding.foreground is None:
+        return seen
+    return borders_flooded(seen, embedding.foreground.cpu().numpy(), stride)
 
 
 def postprocessed(labels: Integers, embedding: Array | None, config: ModelConfig) -> Labels:

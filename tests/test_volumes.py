@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from pixel_embedded_affinity import Neighborhood, Segmenter
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import write_labels
+from pixel_embedded_affinity.geometry.strides import borders_flooded
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.tune import Search
@@ -131,8 +134,15 @@ def test_an_image_is_no_volume(volume_segmenter: Segmenter, volume: Array) -> No
         volume_segmenter.with_settings(neighborhood=Neighborhood.from_ranges([1, 3]))
 
 
-def test_a_position_of_a_strided_volume_gives_its_label_to_all_its_voxels() -> None:
-    network = NetworkConfig("sections_unet", in_channels=1, filters=(4, 4, 4, 4, 4), embedding_channels=4)
+def strided(foreground_head: bool) -> Segmenter:
+    """A model of volumes that embeds every second pixel of a section; many small objects."""
+    network = NetworkConfig(
+        "sections_unet",
+        in_channels=1,
+        filters=(4, 4, 4, 4, 4),
+        embedding_channels=4,
+        foreground_head=foreground_head,
+    )
     config = ModelConfig(
         network=network,
         neighborhood=Neighborhood.from_ranges([1, (1, 2, 2)], 6),
@@ -142,11 +152,30 @@ def test_a_position_of_a_strided_volume_gives_its_label_to_all_its_voxels() -> N
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        segmenter = Segmenter(build_network(network), config, device="cpu", precision="float32")
-    embedding = segmenter.embed(np.random.default_rng(0).integers(0, 255, (3, 31, 40)).astype(np.uint8))
+        return Segmenter(build_network(network), config, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="module")
+def noise() -> Array:
+    return np.random.default_rng(0).integers(0, 255, (3, 31, 40)).astype(np.uint8)
+
+
+def test_a_position_of_a_strided_volume_gives_its_label_to_all_its_voxels(noise: Array) -> None:
+    segmenter = strided(foreground_head=False)
+    embedding = segmenter.embed(noise)
     assert embedding.spatial_shape == (3, 16, 20)
     labels = segmenter.cluster(embedding)
     assert labels.shape == (3, 31, 40)
     positions = labels[:, ::2, ::2]
     np.testing.assert_array_equal(labels, positions.repeat(2, 1).repeat(2, 2)[:, :31])
     assert positions.max() > 1
+
+
+def test_borders_in_a_strided_volume_are_placed_where_the_foreground_is_least_likely(noise: Array) -> None:
+    segmenter = strided(foreground_head=True)
+    embedding = segmenter.embed(noise)
+    without = segmenter.cluster(replace(embedding, foreground=None, seen=noise.shape))
+    assert embedding.foreground is not None
+    expected = borders_flooded(without, embedding.foreground.numpy(), (1, 2, 2))
+    np.testing.assert_array_equal(segmenter.cluster(embedding), relabel(expected))
+    assert (expected != without).any()

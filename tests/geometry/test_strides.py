@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pixel_embedded_affinity.geometry.strides import at_positions, borders_placed, spread
+from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -101,3 +102,99 @@ def test_borders_move_between_neighbors_alone(case: Any) -> None:
         place = tuple(p // s for p, s in zip(pixel, stride, strict=True))
         near = padded[tuple(slice(p, p + 3) for p in place)]
         assert found[pixel] in near or found[pixel] == full[pixel]
+
+
+# --- borders of volumes -------------------------------------------------------------------------------------
+
+
+def ridge(column: int) -> tuple[Array, Array]:
+    """Two objects that meet between columns 9 and 10 of two sections, and a foreground that is low in one column."""
+    labels = np.ones((2, 8, 20), np.int32)
+    labels[:, :, 10:] = 2
+    foreground = np.full(labels.shape, 0.9, np.float32)
+    foreground[:, :, column] = 0.1
+    return labels, foreground
+
+
+@pytest.mark.parametrize("column", [8, 9, 10, 11])
+def test_a_border_moves_to_where_the_foreground_is_least_likely(column: int) -> None:
+    labels, foreground = ridge(column)
+    placed = borders_flooded(labels, foreground, (1, 2, 2))
+    assert placed.dtype == np.int32
+    assert (placed[:, :, :column] == 1).all()
+    assert (placed[:, :, column + 1 :] == 2).all()
+
+
+def test_a_border_stays_near_its_place_and_sections_are_on_their_own() -> None:
+    labels, foreground = ridge(2)
+    placed = borders_flooded(labels, foreground, (1, 2, 2))
+    assert (placed[:, :, :6] == 1).all()
+    assert (placed[:, :, 14:] == 2).all()
+    across = np.stack([np.full((8, 8), 1, np.int32), np.full((8, 8), 2, np.int32)])
+    found = borders_flooded(across, np.random.default_rng(0).random(across.shape, np.float32), (1, 2, 2))
+    np.testing.assert_array_equal(found, across)
+
+
+def passes(heights: Array, mask: Array, seeds: Array) -> Array:
+    """The lowest pass, the highest pixel of the best path, from the seeds to every pixel."""
+    best = np.where(seeds & mask, heights, np.inf)
+    queue = [(float(best[place]), place) for place in zip(*np.nonzero(seeds & mask))]
+    heapq.heapify(queue)
+    while queue:
+        height, (row, column) = heapq.heappop(queue)
+        for place in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            if all(0 <= a < n for a, n in zip(place, mask.shape)) and mask[place]:
+                reached = max(height, float(heights[place]))
+                if reached < best[place]:
+                    best[place] = reached
+                    heapq.heappush(queue, (reached, place))
+    return best
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 14), st.integers(1, 14)),
+    count=st.integers(1, 4),
+    step=st.integers(1, 2),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_free_pixels_join_the_object_with_the_lowest_pass(
+    shape: tuple[int, int, int], count: int, step: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, count + 1, [-(-length // 4) for length in shape])
+    labels = coarse.repeat(4, 0).repeat(4, 1).repeat(4, 2)[tuple(slice(n) for n in shape)].astype(np.int32)
+    foreground = (generator.integers(0, 256, shape) / 255).astype(np.float32)
+    before = labels.copy()
+    placed = borders_flooded(labels, foreground, (1, step, step))
+    np.testing.assert_array_equal(labels, before)
+    np.testing.assert_array_equal(placed == 0, labels == 0)
+    for section, found, likely in zip(labels, placed, foreground):
+        assert set(np.unique(found)) == set(np.unique(section))
+        near = slow_near(section, 2 * step)
+        kept = [one for one in np.unique(section[section > 0]) if ((section == one) & ~near).any()]
+        free = near & np.isin(section, kept)
+        np.testing.assert_array_equal(found[~free], section[~free])
+        heights, mask = 1 - likely, section > 0
+        lowest = {
+            one: passes(heights, mask, (section == one) & ~(free & (section == one)))
+            for one in np.unique(section[mask])
+        }
+        for place in zip(*np.nonzero(free)):
+            reachable = min(values[place] for values in lowest.values())
+            if np.isfinite(reachable):
+                assert lowest[found[place]][place] == pytest.approx(reachable, abs=1e-4)
+
+
+def slow_near(section: Array, reach: int) -> Array:
+    """Pixels beside another object, and then as many rings around them as the reach has beyond 1."""
+    near = np.zeros(section.shape, bool)
+    for ring in range(reach):
+        grown = near.copy()
+        for row, column in np.ndindex(section.shape):
+            for place in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+                if all(0 <= a < n for a, n in zip(place, section.shape)):
+                    two = section[row, column], section[place]
+                    grown[row, column] |= (min(two) > 0 and two[0] != two[1]) if ring == 0 else near[place]
+        near = grown
+    return near
