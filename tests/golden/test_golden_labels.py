@@ -61,7 +61,7 @@ def agree(labels: Array, golden: Array) -> bool:
     return bool(same and adapted_rand_error(golden, labels) <= MOST_ERROR)
 
 
-def test_the_sample_has_the_stored_labels(shipped: Segmenter, golden: Array, image: Array) -> None:
+def test_the_bundled_field_has_the_stored_labels(shipped: Segmenter, golden: Array, image: Array) -> None:
     assert agree(shipped.segment(image), golden)
 
 
