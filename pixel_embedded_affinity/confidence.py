@@ -63,7 +63,10 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
     """
     array = as_labels(labels)
     shape = _spatial_shape(embedding, neighborhood)
-    _check_scaled(array.shape, shape)
+    if array.shape != shape and not (
+        isinstance(embedding, Embedding) and array.shape == embedding.image_shape
+    ):
+        _check_scaled(array.shape, embedding.seen_shape if isinstance(embedding, Embedding) else shape)
     objects = np.unique(array[array > 0])
     rows = np.searchsorted(objects, resize_labels(array, shape), side="right")
     inside, across = _Means(len(objects)), _Means(len(objects))

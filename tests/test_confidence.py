@@ -16,6 +16,7 @@ from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.testing import label_images, neighborhoods, synthetic_embedding
+from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
 Array = npt.NDArray[Any]
 
@@ -218,3 +219,16 @@ def test_a_table_without_objects_has_an_empty_confidence(segmenter: Segmenter, i
     table = segmenter.analyze(image, foreground=np.zeros(image.shape, bool)).table()
     assert table["confidence"].shape == (0,)
     assert table["confidence"].dtype == np.float64
+
+
+def test_objects_of_a_volume_whose_embedding_skips_pixels_within_sections_have_their_confidence() -> None:
+    """The labels are twice as long as the embedding along y and x, and as long along z."""
+    segmenter = Segmenter.pretrained("ac3ac4", device="cpu", threads=1)
+    result = segmenter.analyze(synthetic_volume((6, 96, 80))[0])
+    assert result.embedding.spatial_shape == (6, 48, 40)
+    table = result.table()
+    assert len(table["confidence"]) == result.labels.max() > 0
+    assert (table["confidence"] > 0).any()
+    at_positions = result.labels[:, ::2, ::2]
+    direct = object_confidence(at_positions, result.embedding, segmenter.config.neighborhood)
+    assert len(direct) == len(np.unique(at_positions)) - 1
