@@ -669,10 +669,10 @@ def test_files_of_several_folders_with_equal_names_are_mirrored_and_it_is_said(
 
 
 def test_what_is_left_out_is_said(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("c.czi", "d.nd2"):
+    for name in ("c.txt", "d.xlsx"):
         (segment.images / name).write_bytes(bytes(500))
     assert segment() == 0
-    expected = f"pea: left out: files of formats that are not read (2): '{segment.images / 'c.czi'}', "
+    expected = f"pea: left out: files of formats that are not read (2): '{segment.images / 'c.txt'}', "
     assert capsys.readouterr().err.startswith(expected)
 
 
