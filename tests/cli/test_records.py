@@ -175,7 +175,7 @@ def maker_of(*words: str) -> Maker:
         ["--series", "0"],
         ["--pixel-size", "0.5"],
         ["--min-size", "9"],
-        ["--scale", "0.7"],
+        ["--scale", "0.5"],
         ["--diameter", "12 um"],
         ["--precision", "float32"],
     ],
