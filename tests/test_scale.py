@@ -63,7 +63,7 @@ def test_objects_get_the_known_diameter(diameter: float, height: int, width: int
     watcher = Watcher()
     found = find_scale(disks((height, width), diameter), None, KNOWN, watcher)
     seen = diameter * float(found.scale)
-    assert 28 / 1.4 < seen < 28 * 1.4
+    assert 28 / 1.5 < seen < 28 * 1.5
     assert found.scale == 1 or not 1 / 1.2 < found.scale < 1.2
     assert max(max(shape) for shape in watcher.shapes) <= 177
 
