@@ -318,7 +318,8 @@ def test_evaluate_takes_a_channel(
 def test_an_ome_zarr_is_an_input_and_no_folder_of_images(weights: Path, stack: Array, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
     group = zarr.open_group(str(tmp_path / "in" / "a.ome.zarr"), mode="w")
-    group.create_array("0", data=stack[0])
+    plane = stack[0]
+    group.create_array("0", shape=plane.shape, dtype=plane.dtype, chunks=plane.shape)[...] = plane
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.5]}]}]
     group.attrs.update({"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}})

@@ -121,7 +121,7 @@ def test_pages_without_a_name_are_sections_only_if_the_axes_say_so(
 def ome_zarr(path: Path, values: Array, form: int = 3) -> None:
     zarr = pytest.importorskip("zarr", reason="the extra zarr is not installed")
     group = zarr.open_group(str(path), mode="w", zarr_format=form)
-    group.create_array("0", data=values)
+    group.create_array("0", shape=values.shape, dtype=values.dtype, chunks=values.shape)[...] = values
     axes = [{"name": name, "type": "space"} for name in "yx"]
     images = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
     group.attrs.update({"multiscales": images} if form == 2 else {"ome": {"multiscales": images}})
