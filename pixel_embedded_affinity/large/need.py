@@ -39,7 +39,7 @@ def bytes_needed(embedder: Embedder, config: ModelConfig, shape: Sequence[int]) 
     embedder : Embedder
         The network.
     config : ModelConfig
-        Settings; a scale that is to be found counts as 1.
+        Settings; a scale that is to be found counts as 1, and so does one that needs the size of a pixel.
     shape : sequence of int
         Spatial shape of the image.
 
@@ -48,7 +48,7 @@ def bytes_needed(embedder: Embedder, config: ModelConfig, shape: Sequence[int]) 
     tuple of int
         The two numbers of bytes. Tiles, which follow the free memory, do not count.
     """
-    scale = 1.0 if config.scale == AUTO else float(config.scale)
+    scale = _stated(config)
     pixels = math.prod(shape)
     seen = pixels * scale ** len(shape)
     vectors = seen / math.prod(stride_of(embedder.network))
@@ -56,6 +56,12 @@ def bytes_needed(embedder: Embedder, config: ModelConfig, shape: Sequence[int]) 
     # The image as it is, and normalized.
     images = _FLOAT * config.network.in_channels * (pixels + seen)
     return int(images + _PER_PIXEL * seen + _PER_VECTOR * embedding), int(_PER_VECTOR * embedding)
+
+
+def _stated(config: ModelConfig) -> float:
+    if config.object_diameter is not None and isinstance(config.diameter, float):
+        return config.object_diameter / config.diameter
+    return 1.0 if config.scale == AUTO else float(config.scale)
 
 
 def is_too_large(embedder: Embedder, config: ModelConfig, shape: Sequence[int]) -> bool:

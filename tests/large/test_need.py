@@ -81,3 +81,12 @@ def test_what_is_free_decides(embedder: Embedder, monkeypatch: pytest.MonkeyPatc
     for free, expected in ((total - 1, True), (total, False)):
         monkeypatch.setattr(need, "free_memory", lambda device, free=free: free)
         assert is_too_large(embedder, CONFIG, (100, 100)) is expected
+
+
+def test_a_diameter_in_pixels_counts_as_the_scale_that_it_states(embedder: Embedder) -> None:
+    sized = CONFIG.changed(object_diameter=20.0)
+    by_diameter = bytes_needed(embedder, sized.with_values({"diameter": 40}), (64, 80))
+    assert by_diameter == bytes_needed(embedder, sized.with_values({"scale": 0.5}), (64, 80))
+    assert by_diameter < bytes_needed(embedder, sized, (64, 80))
+    unknown = bytes_needed(embedder, sized.with_values({"diameter": "12 um"}), (64, 80))
+    assert unknown == bytes_needed(embedder, sized.with_values({"scale": "auto"}), (64, 80))
