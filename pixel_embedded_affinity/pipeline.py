@@ -416,7 +416,7 @@ def scale_of(
     if stated is not None:
         return stated
     likely = scale_by_size(pixel_size, config.pixel_size)
-    known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+    known = _known(config)
     first = None if likely is None else min(likely)
     found = find_scale(values, given, known, _observer(embedder, config, clusterer), first)
     logger.info("scale %g was found in the image", found.scale)
@@ -448,12 +448,17 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
     return FoundScale(by_size)
 
 
+def _known(config: ModelConfig) -> KnownObjects:
+    """What a model that says the diameter of its objects knows about them."""
+    return KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+
+
 def _again(embedder: Embedder, values: FloatArray, config: ModelConfig, clusterer: Clusterer | None) -> Again:
     """Segments parts of an image, each at the scale that is found in it."""
     plain = replace(config.postprocess, noise_floor=0.0)
     single = config.changed(scale=AUTO, diameter=None, postprocess=plain)
     labeler = Labeler(single, clusterer or checked_clusterer(None, single), embedder.threads)
-    known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+    known = _known(config)
 
     def again(box: Box, mask: Mask) -> Part:
         part = values[(slice(None), *box)]
@@ -578,7 +583,7 @@ def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
         inside = resize_labels(inside, picture.spatial_shape) if given is None else given
     columns: dict[str, npt.NDArray[np.float64]] = {}
     if again is not None:
-        known = KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+        known = _known(config)
         sure = object_confidence(restored, embedding, config.neighborhood)
         objects = by_components(restored, inside, sure, _number(scale), known, again)
         restored = objects.labels
