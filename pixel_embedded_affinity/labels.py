@@ -44,6 +44,16 @@ def relabel(labels: ArrayLike) -> Labels:
     return painted(ordered_runs(labels))
 
 
+def extent_of(mask: Mask) -> int:
+    """Return the length in pixels, along the longest axis, of the smallest box around all that a mask holds; at least 1."""
+    return max(_reach(mask.any(axis=tuple(set(range(mask.ndim)) - {axis}))) for axis in range(mask.ndim))
+
+
+def _reach(line: Mask) -> int:
+    found = np.flatnonzero(line)
+    return int(found[-1] - found[0]) + 1 if found.size else 1
+
+
 def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> Mask:
     """Convert a foreground mask into a bool array of its own.
 

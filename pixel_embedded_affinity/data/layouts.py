@@ -20,7 +20,7 @@ from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
-from pixel_embedded_affinity.labels import relabel, warn_of_mask
+from pixel_embedded_affinity.labels import extent_of, relabel, warn_of_mask
 from pixel_embedded_affinity.normalize import Normalization, normalize
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,9 @@ class DataSettings(Settings, section="data"):
     diameter : float
         Each training image is resized so that its median object has the area of a disk of this diameter in pixels;
         0 leaves the images as they are.
+    extent : float
+        Each training image is resized so that its objects together, such as the leaves of one plant, extend over this
+        many pixels along the longer axis; 0 leaves the images as they are.
     by_objects : float
         How much more often a crowded image is drawn: an image of n objects has the weight ``n ** by_objects``.
         0 draws all images equally often.
@@ -68,13 +71,14 @@ class DataSettings(Settings, section="data"):
     ------
     InputError
         If the layout is unknown, a name is in both lists, `validation` is given for a layout with its own split,
-        or a number is negative.
+        a number is negative, or there are both `diameter` and `extent`.
     """
 
     layout: str = setting("folders", choice(*LAYOUTS))
     validation: tuple[str, ...] = setting((), list_of(text()))
     held_out: tuple[str, ...] = setting((), list_of(text()))
     diameter: float = setting(0.0, number(0))
+    extent: float = setting(0.0, number(0))
     by_objects: float = setting(0.0, number(0))
     image: Selection = setting(Selection, part(Selection))
 
@@ -85,6 +89,11 @@ class DataSettings(Settings, section="data"):
         if self.brings_split and self.validation:
             raise InputError(
                 f"data.validation is given, but layout {self.layout!r} brings its own split; remove it"
+            )
+        if self.diameter and self.extent:
+            raise InputError(
+                f"data.diameter is {self.diameter} and data.extent {self.extent}, and each says how large the images "
+                "become; set one of them to 0"
             )
 
     @property
@@ -236,17 +245,22 @@ def _stacked(paths: Sequence[Path]) -> npt.NDArray[Any]:
     return np.stack(sections)
 
 
-def of_diameter(example: Example, diameter: float) -> Example:
-    """Resize an example so that its median object has the area of a disk of this diameter in pixels.
+def resized(example: Example, settings: DataSettings) -> Example:
+    """Resize an example so that its objects get the diameter, or all together the extent, that the settings ask for.
 
-    An example without objects stays as it is.
+    The diameter of a disk with the median object's area counts. An example without objects stays as it is.
     """
-    areas = np.bincount(example.labels.ravel())[1:]
-    if not areas.any():
+    wanted = settings.diameter or settings.extent
+    if not wanted or not example.labels.any():
         return example
-    found = math.sqrt(float(np.median(areas[areas > 0])) * 4 / math.pi)
-    image = resize_image(example.image, float(np.clip(diameter / found, *_RESIZING)))
+    found = _median_diameter(example.labels) if settings.diameter else extent_of(example.labels > 0)
+    image = resize_image(example.image, float(np.clip(wanted / found, *_RESIZING)))
     return replace(example, image=image, labels=relabel(resize_labels(example.labels, image.shape[1:])))
+
+
+def _median_diameter(labels: LabelArray) -> float:
+    areas = np.bincount(labels.ravel())[1:]
+    return math.sqrt(float(np.median(areas[areas > 0])) * 4 / math.pi)
 
 
 def require_objects(examples: Sequence[Example]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from pixel_embedded_affinity.data.layouts import RAW, Example, find_files, load, of_diameter
+from pixel_embedded_affinity.data.layouts import RAW, Example, find_files, load, resized
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.runtime.progress import Progress, track
@@ -147,8 +147,7 @@ def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example
     channels = recipe.model.network.in_channels
     read = partial(load, channels=channels, ndim=recipe.model.ndim, selection=recipe.data.image)
     training = read(find_files(data, recipe.data, "training"), recipe.model.normalization)
-    if recipe.data.diameter:
-        training = [of_diameter(example, recipe.data.diameter) for example in training]
+    training = [resized(example, recipe.data) for example in training]
     if not recipe.data.brings_split and not recipe.data.validation:
         logger.warning("the recipe's data.validation names no image: the model will not be validated")
         return training, []
