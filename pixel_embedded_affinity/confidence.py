@@ -63,9 +63,9 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
     """
     array = as_labels(labels)
     shape = _spatial_shape(embedding, neighborhood)
-    if array.shape != shape and not (
-        isinstance(embedding, Embedding) and array.shape == embedding.image_shape
-    ):
+    if isinstance(embedding, Embedding) and array.shape == embedding.image_shape:
+        array = embedding.part(array)
+    elif array.shape != shape:
         _check_scaled(array.shape, embedding.seen_shape if isinstance(embedding, Embedding) else shape)
     objects = np.unique(array[array > 0])
     rows = np.searchsorted(objects, resize_labels(array, shape), side="right")

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -38,6 +39,8 @@ _SHARE = 0.5  # of the free memory: the rest is for the embedding, the affinitie
 _LARGEST_TILE = 2048  # beyond, a tile's halo costs next to nothing
 _LARGEST_BATCH = 16
 
+T = TypeVar("T", bound=np.generic)
+
 WHOLE = Tiling(None)
 """The image goes through the network at once, whatever memory that takes."""
 
@@ -56,6 +59,8 @@ class Embedding:
     image_shape : tuple of int or None
         Spatial shape of the image, which `Segmenter.cluster` gives to the labels. None: `seen_shape`, since the
         image was not resized for the network.
+    box : tuple of slice or None
+        The part of the image that was embedded. None: all of it.
     stride : tuple of int or None
         Pixels of the image that the network saw between two embedding vectors, along each axis. None: 1.
     seen : tuple of int or None
@@ -67,6 +72,7 @@ class Embedding:
     image_shape: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
     seen: tuple[int, ...] | None = None
+    box: Box | None = None
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
@@ -103,6 +109,25 @@ class Embedding:
         foreground = None if self.foreground is None else self.foreground[box]
         seen = tuple(map(len, sides))
         return Embedding(self.values[_channels_of(vectors)], foreground, stride=self.stride, seen=seen)
+
+    @property
+    def part_shape(self) -> tuple[int, ...]:
+        """Spatial shape, in pixels of the image, of the part that was embedded."""
+        if self.box is None:
+            return self.image_shape or self.seen_shape
+        return tuple(side.stop - side.start for side in self.box)
+
+    def part(self, image: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Return the part of an array of the image's shape that was embedded, without a copy."""
+        return image if self.box is None else image[self.box]
+
+    def whole(self, part: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Put an array of the embedded part's shape into zeros of the image's shape."""
+        if self.box is None or self.image_shape is None:
+            return part
+        whole = np.zeros(self.image_shape, part.dtype)
+        whole[self.box] = part
+        return whole
 
     def numpy(self) -> FloatArray:
         """Return the embedding values as a NumPy array ``(D, *spatial)`` in main memory."""

@@ -45,13 +45,11 @@ def relabel(labels: ArrayLike) -> Labels:
 
 
 def extent_of(mask: Mask) -> int:
-    """Return the length in pixels, along the longest axis, of the smallest box around all that a mask holds; at least 1."""
-    return max(_reach(mask.any(axis=tuple(set(range(mask.ndim)) - {axis}))) for axis in range(mask.ndim))
+    """Return the longest side in pixels of the box around all that a mask holds; 1 if it holds nothing."""
+    from scipy import ndimage
 
-
-def _reach(line: Mask) -> int:
-    found = np.flatnonzero(line)
-    return int(found[-1] - found[0]) + 1 if found.size else 1
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    return max((side.stop - side.start for side in boxes[0]), default=1) if boxes else 1
 
 
 def as_foreground(foreground: Any, spatial_shape: Sequence[int]) -> Mask:

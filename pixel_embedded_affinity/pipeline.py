@@ -57,6 +57,7 @@ from pixel_embedded_affinity.scale import (
     Observe,
     Sight,
     diameter_in_pixels,
+    find_extent,
     find_scale,
     scale_by_size,
 )
@@ -223,7 +224,7 @@ class Segmentation:
         if sure is None:
             sure = object_confidence(labels, self.embedding, self.affinities.neighborhood)
         table = object_table(self.labels, intensity, sure, axes=axes, pixel_size=self.pixel_size)
-        if self.found.looks or self.own:
+        if self.found.looks or self.found.box or self.own:
             table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
         return table
 
@@ -381,9 +382,11 @@ def see(
     given = None if foreground is None else given_foreground(foreground, picture)
     values = normalize(picture.values, config.normalization, config.contrast)
     found = scale_of(embedder, values, given, picture.pixel_size, config, clusterer)
-    embedding = embedder(resize_image(values, found.scale), config, tiling)
+    shown = values if found.box is None else values[(slice(None), *found.box)]
+    embedding = embedder(resize_image(shown, found.scale), config, tiling)
     again = None if config.regions == "image" else _again(embedder, values, config, clusterer)
-    return Seen(picture, given, replace(embedding, image_shape=picture.spatial_shape), found, again)
+    placed = replace(embedding, image_shape=picture.spatial_shape, box=found.box)
+    return Seen(picture, given, placed, found, again)
 
 
 def scale_of(
@@ -416,9 +419,11 @@ def scale_of(
     if stated is not None:
         return stated
     likely = scale_by_size(pixel_size, config.pixel_size)
-    known = _known(config)
+    known, observe = _known(config), _observer(embedder, config, clusterer)
+    if known.extent is not None:
+        return find_extent(values, given, known.extent, observe)
     first = None if likely is None else min(likely)
-    found = find_scale(values, given, known, _observer(embedder, config, clusterer), first)
+    found = find_scale(values, given, known, observe, first)
     logger.info("scale %g was found in the image", found.scale)
     if remark := known.remark(found):
         logger.warning(remark)
@@ -437,7 +442,7 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
         return FoundScale(config.object_diameter / diameter_in_pixels(config.diameter, pixel_size))
     if config.scale != AUTO:
         return FoundScale(float(config.scale))
-    if config.ndim == 2 and config.object_diameter is not None:
+    if config.ndim == 2 and (config.object_diameter is not None or config.object_extent is not None):
         return None
     by_size = scale_by_size(pixel_size, config.pixel_size)
     if by_size is None:
@@ -450,7 +455,7 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
 
 def _known(config: ModelConfig) -> KnownObjects:
     """What a model that says the diameter of its objects knows about them."""
-    return KnownObjects(config.object_diameter or 0.0, config.usual_confidence)
+    return KnownObjects(config.object_diameter or 0.0, config.usual_confidence, config.object_extent)
 
 
 def _again(embedder: Embedder, values: FloatArray, config: ModelConfig, clusterer: Clusterer | None) -> Again:
@@ -462,12 +467,16 @@ def _again(embedder: Embedder, values: FloatArray, config: ModelConfig, clustere
 
     def again(box: Box, mask: Mask) -> Part:
         part = values[(slice(None), *box)]
-        found = find_scale(part, mask, known, _observer(embedder, single, clusterer))
+        observe = _observer(embedder, single, clusterer)
+        if known.extent is None:
+            found = find_scale(part, mask, known, observe)
+        else:
+            found = find_extent(part, mask, known.extent, observe)
         seen = embedder(resize_image(part, found.scale), single)
         embedding = replace(seen, image_shape=mask.shape)
         labels = cluster(embedding, mask, labeler)
         sure = object_confidence(labels, embedding, single.neighborhood)
-        return Part(labels, sure, _number(found))
+        return Part(labels, sure, found.number)
 
     return again
 
@@ -523,7 +532,9 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
         inside = seen_foreground(embedding, given, config)
         seen = spread(labels, inside, embedding.seen_shape, embedding.stride)
         seen = relabel(_to_the_pixel(seen, labels, embedding, embedding.stride))
-    return labels_of_image(seen, embedding.image_shape or embedding.seen_shape, given)
+    if given is not None:
+        given = embedding.part(given)
+    return embedding.whole(labels_of_image(seen, embedding.part_shape, given))
 
 
 def _to_the_pixel(seen: Labels, labels: Labels, embedding: Embedding, stride: tuple[int, ...]) -> Labels:
@@ -551,7 +562,7 @@ def postprocessed(labels: Integers, embedding: Array | None, config: ModelConfig
 def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:
     """Return where objects may be, in the size that the network saw; None where neither caller nor network says."""
     if given is not None:
-        return resize_labels(given, embedding.seen_shape)
+        return resize_labels(embedding.part(given), embedding.seen_shape)
     if embedding.foreground is None:
         return None
     inside: Mask = (embedding.foreground > config.foreground_threshold).cpu().numpy()
@@ -580,12 +591,12 @@ def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
     restored = restore(found, embedding, given, config)
     inside = seen_foreground(embedding, given, config)
     if inside is not None:
-        inside = resize_labels(inside, picture.spatial_shape) if given is None else given
+        inside = embedding.whole(resize_labels(inside, embedding.part_shape)) if given is None else given
     columns: dict[str, npt.NDArray[np.float64]] = {}
     if again is not None:
         known = _known(config)
         sure = object_confidence(restored, embedding, config.neighborhood)
-        objects = by_components(restored, inside, sure, _number(scale), known, again)
+        objects = by_components(restored, inside, sure, scale.number, known, again)
         restored = objects.labels
         columns = {"confidence": objects.confidence, "scale": objects.scale}
     stored = picture.to_source_order(restored)
@@ -601,11 +612,6 @@ def _in_order(column: npt.NDArray[np.float64], stored: Labels, labels: Labels) -
     old = np.zeros(int(labels.max(initial=0)), np.intp)
     old[labels[labels > 0] - 1] = stored[labels > 0] - 1
     return column[old]
-
-
-def _number(found: FoundScale) -> float:
-    """The scale of an image, which is the same along each axis."""
-    return float(found.scale) if not isinstance(found.scale, tuple) else min(found.scale)
 
 
 def segmented(seen: Seen | Labels, labeler: Labeler) -> Labels:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from pixel_embedded_affinity.geometry.tiling import Box
-from pixel_embedded_affinity.labels import Labels, Mask
+from pixel_embedded_affinity.labels import Labels, Mask, extent_of
 from pixel_embedded_affinity.scale import KEPT, KnownObjects
 
 Floats = npt.NDArray[np.float64]
@@ -60,7 +60,8 @@ def by_components(
 ) -> Objects:
     """Segment those components of the foreground again whose objects do not fit the scale of the image.
 
-    Objects fit if their median diameter, as the network saw it, is about the known one. Of the other components, each
+    Objects fit if their median diameter, as the network saw it, is about the known one; or, where the model knows an
+    extent, if the component has about this extent. Of the other components, each
     is segmented at a scale of its own. The new labels replace the old ones where they are clearly more confident.
 
     Parameters
@@ -89,7 +90,7 @@ def by_components(
     for box, mask in _components(labels > 0 if inside is None else inside | (labels > 0), margin):
         objects = np.unique(labels[box][mask & (labels[box] > 0)])
         sure = float(confidence[objects - 1].mean()) if len(objects) else 0.0
-        if _fits(areas[objects], scale, known):
+        if _fits(mask, areas[objects], scale, known):
             continue
         part = again(box, mask)
         changed = not 1 / KEPT < part.scale / scale < KEPT
@@ -122,7 +123,9 @@ def _components(inside: Mask, margin: int) -> Iterator[tuple[Box, Mask]]:
         yield box, found[box] == number
 
 
-def _fits(areas: npt.NDArray[np.intp], scale: float, known: KnownObjects) -> bool:
+def _fits(mask: Mask, areas: npt.NDArray[np.intp], scale: float, known: KnownObjects) -> bool:
+    if known.extent is not None:
+        return known.extent / KEPT < extent_of(mask) * scale < known.extent * KEPT
     if not len(areas):
         return False
     seen = math.sqrt(4 * float(np.median(areas)) / math.pi) * scale

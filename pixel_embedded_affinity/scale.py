@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -49,15 +49,26 @@ KEPT = 1.35
 _UNLIKE = 0.55
 """Share of the usual confidence below which an image is unlike those that the model knows."""
 
+_OVERVIEW, _CLOSER, _CLOSE = 384, 2, 2.0
+"""Most pixels along an axis of the overview, number of looks, and the factor at which a further look is made closer."""
+
+_GAP, _MARGIN, _CONSIDERABLE = 0.02, 0.06, 0.1
+"""Half of the gap, as a share of the image, over which pieces belong together; the margin around a thing, as a share of
+it; and the share of the largest thing from which another one counts."""
+
 _SAME = 1.1
 """Voxels that differ less than this factor from the model's are not resized."""
 
 
 class KnownObjects(NamedTuple):
-    """What a model knows: the median diameter of its training objects in pixels, and its usual confidence."""
+    """What a model knows: the median diameter of its training objects in pixels, and its usual confidence.
+
+    The extent in pixels is known where objects are parts of one thing, as leaves are parts of a plant.
+    """
 
     diameter: float
     confidence: float
+    extent: float | None = None
 
     def remark(self, found: FoundScale) -> str:
         """Say what a user should know about a scale that was found; empty if all is well."""
@@ -112,10 +123,18 @@ class FoundScale:
         Factor by which the image is resized, or one per axis.
     looks : tuple of Look
         All looks, in the order in which they were made; none where the scale was given.
+    box : tuple of slice or None
+        The part of the image that need be segmented; None for all of it.
     """
 
     scale: float | tuple[float, ...]
     looks: tuple[Look, ...] = ()
+    box: Box | None = None
+
+    @property
+    def number(self) -> float:
+        """The scale as one number, the smallest of the axes."""
+        return min(self.scale) if isinstance(self.scale, tuple) else self.scale
 
     @property
     def best(self) -> Look | None:
@@ -199,6 +218,98 @@ def find_scale(
         scale = _next_scale(look, known)
         box = _window(_interest(sight, part), box, scale)
     return _decided(tuple(looks), known)
+
+
+def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: Observe) -> FoundScale:
+    """Find the largest thing in an image, such as a plant, and the scale that gives it a known extent.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        The normalized image (C, Y, X).
+    given : numpy.ndarray or None
+        The caller's foreground (Y, X); it need not be looked for then.
+    extent : float
+        Wanted length in pixels along the longer axis.
+    observe : callable
+        Labels a part, see `Observe`. The image is seen small, then, if the thing is much smaller, closer.
+
+    Returns
+    -------
+    FoundScale
+        With the part of the image that holds all foreground, if this is one thing or the caller's. Where there is no
+        foreground, the scale is 1.
+    """
+    shape = values.shape[1:]
+    box: Box = tuple(slice(0, length) for length in shape)
+    if given is not None:
+        thing = _largest_thing(given)
+        return GIVEN if thing is None else _fitted(thing, extent, shape, thing.all)
+    looks: list[Look] = []
+    found, scale = GIVEN, min(1.0, _OVERVIEW / max(shape))
+    for _ in range(_CLOSER):
+        sight = observe(resize_image(values[(slice(None), *box)], scale), None)
+        looks.append(_look(sight, scale, box, shape))
+        thing = _largest_thing(sight.labels > 0)
+        if thing is None:
+            break
+        pixels = [(side.stop - side.start) / length for side, length in zip(box, sight.labels.shape)]
+        thing = thing._replace(
+            largest=_enlarged(thing.largest, pixels, box), all=_enlarged(thing.all, pixels, box)
+        )
+        found = _fitted(thing, extent, shape, thing.all if thing.alone else None)
+        if found.box is None or found.number <= scale * _CLOSE:
+            break
+        box, scale = found.box, found.number / math.sqrt(_CLOSE)
+    logger.info("scale %g was found in the image", found.scale)
+    return replace(found, looks=tuple(looks))
+
+
+class _Thing(NamedTuple):
+    """The box around the largest thing, the box around all foreground, and whether the largest is all there is."""
+
+    largest: Box
+    all: Box
+    alone: bool
+
+
+def _largest_thing(inside: Mask) -> _Thing | None:
+    """Find the largest thing, whose pieces are not far apart; None if there is nothing."""
+    reach = max(1, round(_GAP * max(inside.shape)))
+    found, _ = ndimage.label(ndimage.maximum_filter(inside, 2 * reach + 1))
+    areas = np.bincount(found[inside], minlength=1)
+    if not areas.any():
+        return None
+    largest = inside & (found == areas.argmax())
+    alone = bool(np.count_nonzero(areas > _CONSIDERABLE * areas.max()) == 1)
+    return _Thing(_around(largest), _around(inside), alone)
+
+
+def _around(inside: Mask) -> Box:
+    box: Box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    return box
+
+
+def _enlarged(part: Box, pixels: Sequence[float], box: Box) -> Box:
+    """The part of the image that is a part of a look at a box."""
+    return tuple(
+        slice(side.start + math.floor(inner.start * size), side.start + math.ceil(inner.stop * size))
+        for side, inner, size in zip(box, part, pixels)
+    )
+
+
+def _fitted(thing: _Thing, extent: float, shape: Sequence[int], part: Box | None) -> FoundScale:
+    """The scale that gives the largest thing the extent, and the part with a margin around it."""
+    longest = max(side.stop - side.start for side in thing.largest)
+    scale = float(f"{np.clip(extent / longest, SMALLEST, LARGEST):.3g}")
+    if part is None:
+        return FoundScale(scale)
+    margin = math.ceil(_MARGIN * longest)
+    sides = (
+        slice(max(0, side.start - margin), min(length, side.stop + margin))
+        for side, length in zip(part, shape)
+    )
+    return FoundScale(scale, box=tuple(sides))
 
 
 def _look(sight: Sight, scale: float, box: Box, shape: Sequence[int]) -> Look:

@@ -151,7 +151,7 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
     scale : float or "auto"
         Factor by which images are resized for the network and all that follows: ranges and sizes are in pixels
         of the resized image. Labels come back in the image's size. ``"auto"`` finds the factor in each image, see
-        `pixel_embedded_affinity.scale.find_scale`.
+        `pixel_embedded_affinity.scale.find_scale`, or by its `object_extent`.
     diameter : float or str, optional
         Median diameter of the objects in the images, in pixels, or as a length such as ``"12 um"`` where the size of a
         pixel is known. It says the scale: images are resized so that their objects have the `object_diameter`.
@@ -160,6 +160,10 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         objects do not fit this scale at a scale of its own, see `pixel_embedded_affinity.regions.by_components`.
     object_diameter : float, optional
         Median diameter in pixels of the objects that the model was trained on, as the network saw them.
+    object_extent : float, optional
+        For models of one thing in an image that consists of objects, as a plant consists of leaves: its extent along
+        the longer axis in pixels, as the network saw it in training. Scale ``"auto"`` then gives the largest thing
+        in an image this extent, see `pixel_embedded_affinity.scale.find_extent`.
     usual_confidence : float
         Mean confidence of objects in images that the model was made for. The search for the scale needs it, and the
         warning about unlike images.
@@ -238,6 +242,12 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         "Median diameter in pixels of the objects that the model was trained on.",
         inference=True,
     )
+    object_extent: float | None = fields.setting(
+        None,
+        fields.optional(fields.number(above=0)),
+        "Extent in pixels of the thing that consists of objects, such as a plant of leaves.",
+        inference=True,
+    )
     usual_confidence: float = fields.setting(
         0.6,
         fields.number(0, 1),
@@ -283,10 +293,15 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
                 f"regions {self.regions!r} needs a model of images that says the diameter of its objects; set "
                 "object_diameter, or leave regions 'image'"
             )
-        if self.scale == AUTO and self.object_diameter is None and self.pixel_size is None:
+        known = (self.object_diameter, self.object_extent, self.pixel_size)
+        if self.scale == AUTO and known == (None, None, None):
             raise InputError(
                 "scale 'auto' needs the diameter of the model's own objects, which the model does not say; set "
                 "object_diameter, or give the scale as a number"
+            )
+        if self.object_extent is not None and self.ndim != 2:
+            raise InputError(
+                f"object_extent {self.object_extent:g} is for images, but ndim is {self.ndim}; expected 2; leave it out"
             )
 
     @property

@@ -83,8 +83,11 @@ def segment_large(
 
 
 def _scale(windows: WindowLabeler) -> FoundScale:
-    """Return the scale that the settings state; or find it in parts of the image, where the best look decides."""
-    config, clusterer = windows.labeler.config, windows.labeler.clusterer
+    """Return the scale that the settings state; or find it in parts of the image, where the best look decides.
+
+    A part does not show the extent of what the image shows, so the diameter of objects counts.
+    """
+    config, clusterer = windows.labeler.config.changed(object_extent=None), windows.labeler.clusterer
     stated = stated_scale(config, windows.image.pixel_size)
     if stated is not None:
         return stated

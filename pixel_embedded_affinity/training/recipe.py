@@ -323,7 +323,8 @@ class Recipe(Settings, section="", title="the recipe"):
             )
         if self.model.scale == AUTO or self.model.diameter is not None:
             raise InputError(
-                "model.scale 'auto' and model.diameter are for images to segment; data.diameter or data.extent resizes training images"
+                "model.scale 'auto' and model.diameter are for images to segment; data.diameter or data.extent resizes "
+                "training images"
             )
         self._check_axes()
         self._check_crop()
@@ -342,8 +343,8 @@ class Recipe(Settings, section="", title="the recipe"):
             )
         if self.model.ndim == 3 and (self.data.diameter or self.data.extent):
             raise InputError(
-                f"data.diameter is {self.data.diameter} and data.extent {self.data.extent}, but volumes are not resized; "
-                "set both to 0"
+                f"data.diameter is {self.data.diameter} and data.extent {self.data.extent}, but volumes are not "
+                "resized; set both to 0"
             )
         if self.model.ndim == 3 and (self.loss.cross_correlation or self.loss.kind != "affinity"):
             raise InputError(
