@@ -16,11 +16,13 @@ from pixel_embedded_affinity import Segmenter, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.normalize import Normalization, normalize
 from pixel_embedded_affinity.scale import (
     GIVEN,
     KnownObjects,
     Sight,
     diameter_in_pixels,
+    find_extent,
     find_scale,
     scale_by_size,
 )
@@ -112,6 +114,65 @@ def test_the_callers_foreground_reaches_every_look_in_the_size_of_its_part() -> 
     found = find_scale(image, np.ones((500, 600), bool), KNOWN, watch)
     for look, (part, mask) in zip(found.looks, seen, strict=True):
         assert part == pytest.approx([length * look.scale for length in mask], abs=1)
+
+
+# --- the extent of a plant ---------------------------------------------------------------------------------
+
+
+def plant(shape: tuple[int, int], middle: tuple[int, int], reach: int) -> np.ndarray:
+    """An image (1, H, W) of a cross of five touching disks, which extends `reach` pixels either way."""
+    rows, columns = np.indices(shape)
+    image = np.zeros(shape, np.float32)
+    for down, right in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+        center = (middle[0] + down * reach * 2 / 3, middle[1] + right * reach * 2 / 3)
+        image[np.hypot(rows - center[0], columns - center[1]) <= reach / 3] = 1
+    return image[np.newaxis]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    reach=st.integers(20, 150),
+    height=st.integers(320, 900),
+    width=st.integers(320, 900),
+    data=st.data(),
+    is_given=st.booleans(),
+)
+def test_a_plant_gets_the_known_extent(
+    reach: int, height: int, width: int, data: st.DataObject, is_given: bool
+) -> None:
+    middle = tuple(data.draw(st.integers(reach, length - 1 - reach)) for length in (height, width))
+    image = plant((height, width), middle, reach)
+    found = find_extent(image, image[0] > 0 if is_given else None, 256.0, Watcher())
+    expected = min(4.0, 256 / (2 * reach + 1))
+    assert found.scale == pytest.approx(expected, rel=0.01 if is_given else 0.1)
+    assert found.box is not None
+    outside = image[0].copy()
+    outside[found.box] = 0
+    assert not outside.any()
+    assert max(side.stop - side.start for side in found.box) <= 2.5 * reach + 12
+
+
+def test_two_plants_are_both_kept_and_a_speck_does_not_count() -> None:
+    image = plant((600, 900), (300, 200), 100) + plant((600, 900), (300, 600), 140)
+    tray = find_extent(image, None, 256.0, Watcher())
+    assert tray.box is None
+    assert tray.scale == pytest.approx(256 / 281, rel=0.05)
+    given_tray = find_extent(image, image[0] > 0, 256.0, Watcher())
+    assert given_tray.box is not None
+    assert not image[0][:, : given_tray.box[1].start].any()
+    assert not image[0][:, given_tray.box[1].stop :].any()
+    speck = plant((600, 900), (300, 200), 100)
+    speck[0, 500:510, 800:810] = 1
+    one = find_extent(speck, None, 256.0, Watcher())
+    assert one.scale == pytest.approx(256 / 201, rel=0.05)
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_an_image_without_a_plant_stays_as_it_is(is_given: bool) -> None:
+    image = np.zeros((1, 300, 400), np.float32)
+    found = find_extent(image, image[0] > 0 if is_given else None, 256.0, Watcher())
+    assert found.scale == 1
+    assert found.box is None
 
 
 @pytest.mark.parametrize(
@@ -231,6 +292,43 @@ def test_a_scale_replaces_a_diameter_and_both_are_refused(segmenter: Segmenter, 
         InputError, match=r"scale 0\.5 and diameter 14 were given, which say the same; give one"
     ):
         segmenter.segment(field, scale=0.5, diameter=14)
+
+
+@pytest.fixture(scope="module")
+def of_extent(segmenter: Segmenter) -> Segmenter:
+    """A model of fields that extend over 200 pixels."""
+    config = segmenter.config.changed(object_extent=200.0, scale="auto")
+    return Segmenter(segmenter.embedder.network, config, device="cpu", threads=1)
+
+
+def test_only_the_part_with_the_given_foreground_is_embedded(of_extent: Segmenter, field: np.ndarray) -> None:
+    inside = np.zeros(field.shape, bool)
+    inside[40:120, 60:160] = True
+    result = of_extent.analyze(field, foreground=inside)
+    assert result.scale == 2
+    assert result.labels.shape == field.shape
+    assert not result.labels[~inside].any()
+    assert (result.labels[inside] > 0).mean() > 0.5
+    assert max(result.embedding.seen_shape) == pytest.approx(2 * 112, abs=2)
+    table = result.table()
+    assert (table["scale"] == 2).all()
+    assert len(table["confidence"]) == result.labels.max()
+    kept = of_extent.embed(field)
+    assert np.array_equal(of_extent.cluster(kept), of_extent.segment(field))
+
+
+def test_the_part_is_segmented_as_an_image_of_its_own(of_extent: Segmenter, field: np.ndarray) -> None:
+    """Where the values need no normalization, what lies outside the part does not matter."""
+    config = of_extent.config.changed(normalization=Normalization(kind="none"))
+    plain = Segmenter(of_extent.embedder.network, config, device="cpu", threads=1)
+    values = normalize(field[np.newaxis].astype(np.float32), of_extent.config.normalization)[0]
+    inside = np.zeros(field.shape, bool)
+    inside[40:120, 60:160] = True
+    found = plain.analyze(values, foreground=inside)
+    box = found.found.box
+    assert box is not None
+    alone = plain.with_settings(scale=2).segment(values[box], foreground=inside[box])
+    assert np.array_equal(found.labels[box], alone)
 
 
 def test_a_model_that_does_not_say_its_diameter_is_told(segmenter: Segmenter, field: np.ndarray) -> None:

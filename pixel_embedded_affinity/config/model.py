@@ -288,13 +288,13 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
                 f"diameter {self.diameter!r} needs the diameter of the model's own objects, which the model does not "
                 "say; set object_diameter, or give the scale"
             )
-        if self.regions != "image" and (self.object_diameter is None or self.ndim != 2):
+        sizes = self.object_diameter is not None or self.object_extent is not None
+        if self.regions != "image" and (not sizes or self.ndim != 2):
             raise InputError(
                 f"regions {self.regions!r} needs a model of images that says the diameter of its objects; set "
                 "object_diameter, or leave regions 'image'"
             )
-        known = (self.object_diameter, self.object_extent, self.pixel_size)
-        if self.scale == AUTO and known == (None, None, None):
+        if self.scale == AUTO and not sizes and self.pixel_size is None:
             raise InputError(
                 "scale 'auto' needs the diameter of the model's own objects, which the model does not say; set "
                 "object_diameter, or give the scale as a number"
