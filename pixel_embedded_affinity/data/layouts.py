@@ -49,7 +49,7 @@ class DataSettings(Settings, section="data"):
     layout : {"folders", "bbbc039", "cvppp", "ac3ac4"}
         ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings; or
         a list file. Labels may also be ROIs of ImageJ, GeoJSON of QuPath, or COCO. The others: the data sets as
-        published.
+        published. ``"cvppp"`` is for the rosettes of CVPPP and Ara2013, in any folder below.
     validation : sequence of str
         Names of the images kept for validation (``"folders"`` and ``"cvppp"``; the others bring their own split).
     held_out : sequence of str
@@ -467,9 +467,9 @@ def _published_names(folder: Path, split: str) -> list[str]:
 
 
 def _cvppp(folder: Path, settings: DataSettings, split: str) -> list[Files]:
-    """Find the plants of one CVPPP folder, such as A1; label PNGs are palette images."""
+    """Find plants, NAME_rgb.png beside NAME_label.png, in any folder below; label PNGs are palette images."""
     files = []
-    for image in sorted(folder.glob("plant*_rgb.png")):
+    for image in sorted(folder.rglob("*_rgb.png")):
         name = image.name.removesuffix("_rgb.png")
         files.append(Files(name, image, image.with_name(f"{name}_label.png"), read_labels))
     return _split_by_name(files, settings, split) if files else []

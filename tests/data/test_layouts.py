@@ -323,6 +323,18 @@ def test_cvppp_is_split_by_plant_and_gives_colors_and_palette_indices(cvppp):
     assert example.labels.tolist() == [[0, 0, 1, 1], [2, 2, 0, 1], [2, 0, 0, 0]]
 
 
+def test_plants_of_several_folders_are_found_and_must_have_names_that_differ(cvppp):
+    (cvppp / "ara2013").mkdir()
+    for part in ("rgb", "label"):
+        picture = (cvppp / f"plant001_{part}.png").read_bytes()
+        (cvppp / "ara2013" / f"ara2013_plant001_{part}.png").write_bytes(picture)
+    settings = DataSettings(layout="cvppp")
+    assert names(cvppp, settings, "all") == ["ara2013_plant001", "plant001", "plant002", "plant003"]
+    (cvppp / "ara2013" / "plant001_rgb.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"several images are named \['plant001'\]"):
+        find_files(cvppp, settings, "all")
+
+
 def test_cvppp_without_a_partner_a_named_plant_or_any_plant_is_refused(cvppp, tmp_path):
     with pytest.raises(InputError, match="plant009"):
         find_files(cvppp, DataSettings(layout="cvppp", validation=("plant009",)), "training")
