@@ -36,8 +36,9 @@ def test_a_network_for_volumes_keeps_the_contract() -> None:
 
 
 def test_an_architecture_is_found_by_the_name_of_its_file() -> None:
-    assert NETWORKS.built_in == ("half_unet", "residual_unet", "sections_unet")
+    assert NETWORKS.built_in == ("anisotropic_unet", "half_unet", "residual_unet", "sections_unet")
     assert [NETWORKS.get(name).__name__ for name in NETWORKS.built_in] == [
+        "AnisotropicUNet",
         "HalfUNet",
         "ResidualUNet",
         "SectionsUNet",
