@@ -311,8 +311,8 @@ def test_ac3_is_the_test_and_other_names_are_no_sections(tmp_path: Path) -> None
     for name in ("ac3_input_0000.offline.tif", "ac3_input_00000.tif", "old_ac3_input_0001.tif"):
         (tmp_path / name).touch()
     example = load(find_files(tmp_path, SECTIONS, "test"), RAW, 1)[0]
-    assert example.name == "ac3_000-149"
-    np.testing.assert_array_equal(example.image[0, :, 0, 0], np.arange(150))
+    assert example.name == "ac3_000-099"
+    np.testing.assert_array_equal(example.image[0, :, 0, 0], np.arange(100))
 
 
 @pytest.mark.parametrize(
