@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
@@ -42,7 +41,7 @@ def load_encoder(path: Path, network: nn.Module) -> None:
     Parameters
     ----------
     path : Path
-        A ``.safetensors`` file, or a ``.pth`` file, of which only tensors are read: no object in it is unpickled.
+        A ``.safetensors`` file, or a ``.pth`` file, of which only tensors are read: no code in it is run.
     network : torch.nn.Module
         A network whose attribute ``encoder`` is a `ResNetEncoder`.
 
@@ -159,10 +158,10 @@ def _is_weight(name: Any, value: Any) -> bool:
 
 
 def _read_torch(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)  # tensors only: no object is unpickled
+    return torch.load(path, map_location="cpu", weights_only=True)  # tensors only, no other objects
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
-    ".safetensors": safetensors.torch.load_file,
+    ".safetensors": safetensors.torch.load_file,  # a format without code
     ".pth": _read_torch,
 }
