@@ -33,3 +33,4 @@ class ResNet50UNet(ResNetUNet):
 
     name = "resnet50_unet"
     depths = (3, 4, 6)
+    halo = (128, 128)  # with random weights, no component of an embedding changes by more than 0.004 beyond

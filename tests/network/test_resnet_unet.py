@@ -13,7 +13,7 @@ from torch.nn import functional
 from torchvision_names import DEPTHS, torchvision_shapes, torchvision_weights
 
 from pixel_embedded_affinity.config.model import NetworkConfig
-from pixel_embedded_affinity.embedding import Embedding, embed
+from pixel_embedded_affinity.embedding import Embedding, embed, halo_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.network.base import NETWORKS, NetworkOutput
@@ -187,6 +187,13 @@ def test_the_measured_receptive_radius_is_that_of_the_layers(name: str) -> None:
     assert on_meta(name).receptive_radius() == (expected, expected) == (RADIUS[name],) * 2
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_tiles_have_the_network_s_own_halo_which_is_less_than_its_radius(name: str) -> None:
+    network = on_meta(name)
+    assert halo_of(network, Tiling()) == network.halo
+    assert max(network.halo) < RADIUS[name]
+
+
 class Exact(nn.Module):
     """A network in double precision: in single, rounding depends on the shape of what it sees."""
 
@@ -236,6 +243,12 @@ def test_tiles_with_the_receptive_radius_around_give_the_embedding_of_the_whole(
 def test_a_width_that_is_no_positive_integer_is_refused(width: Any) -> None:
     with pytest.raises(InputError, match=r"width must be a positive integer, got "):
         build_network(narrow("resnet50_unet", options={"width": width}))
+
+
+def test_the_memory_of_a_pixel_follows_the_widest_of_the_last_two_blocks() -> None:
+    assert on_meta("resnet50_unet").memory_per_pixel() == 32 * 4 * 13 // 2
+    wide = on_meta("resnet50_unet", width=256)
+    assert wide.memory_per_pixel() == (256 + 64) // 4 * 4 * 13 // 2
 
 
 @pytest.mark.parametrize("name", NAMES)
