@@ -9,7 +9,7 @@ class ResNet50UNet(ResNetUNet):
     """U-Net whose encoder is ResNet-50 without its last stage, with embedding heads at five scales.
 
     It has 15.2 million parameters by default; the paper (Huang et al., AAAI 2022) reports 15.3 million for its
-    network with ResNet-50. The encoder can start from torchvision's weights, see :doc:`/explanation/training`.
+    network with ResNet-50. ``pea train --encoder-weights`` starts the encoder from torchvision's weights.
 
     Parameters
     ----------
