@@ -16,7 +16,7 @@ from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.embedding import Embedding, embed, halo_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling
-from pixel_embedded_affinity.network.base import NETWORKS, NetworkOutput
+from pixel_embedded_affinity.network.base import NETWORKS, NetworkOutput, ready
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.network.resnet import ResNetEncoder
 
@@ -137,6 +137,12 @@ def test_the_encoder_is_a_resnet(name: str, folded: bool) -> None:
     ]
     for values, other in zip(found, expected, strict=True):
         torch.testing.assert_close(values, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_batch_norm_is_left_for_inference(make_network: Any, name: str) -> None:
+    network = ready(make_network(narrow(name)))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
 @pytest.mark.parametrize("name", NAMES)
