@@ -595,6 +595,22 @@ def _(right: Any) -> Any:
     return read_checkpoint
 
 
+@fault(
+    "Weights are verified, and never executed",
+    "an encoder's weights are unpickled",
+    "training.run.encoder_weights:_read",
+    "tests/training/run/test_encoder_weights.py::test_an_object_in_a_file_is_refused_and_never_run",
+)
+def _(right: Any) -> Any:
+    def read(path: Any) -> Any:
+        import torch
+
+        torch.load(path, weights_only=False)
+        return right(path)
+
+    return read
+
+
 # --- the cache survives two processes and a kill -----------------------------------------------------------
 
 

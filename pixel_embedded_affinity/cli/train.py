@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
     name = "model of 'pea models list' whose weights the run starts from; its network must be the recipe's"
     start.add_argument("--init", metavar="NAME", help=name)
+    encoder = "file of torchvision's weights (.safetensors, .pth) from which the encoder of a ResNet starts"
+    start.add_argument("--encoder-weights", metavar="FILE", help=encoder)
     add_progress_argument(parser)
 
 
@@ -42,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.run.train.train`.
     """
-    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "warm_start", "init")
-    given = {name: getattr(arguments, name) for name in names}
+    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device")
+    starts = ("warm_start", "init", "encoder_weights")
+    given = {name: getattr(arguments, name) for name in (*names, *starts)}
     model = train(**given, progress=bar_wanted(arguments))
     say(f"{_scores(model.parent)}{model}")
     return 0

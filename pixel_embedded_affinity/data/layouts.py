@@ -486,8 +486,8 @@ _SECTIONS = {
 def _ac3ac4(folder: Path, settings: DataSettings, split: str) -> list[Stack]:
     """Find the sections of AC4, named ``train-input_0000.tif``, and of AC3, named ``ac3_input_0000.tif``, anywhere.
 
-    AC4's sections 0 to 79 are for training, 80 to 99 for validation; the first 100 sections of AC3, as in the literature,
-    are the test.
+    AC4's sections 0 to 79 are for training, 80 to 99 for validation; the first 100 sections of AC3 are the test, as in
+    the literature.
     """
     parts = _SECTIONS[split] if split != "all" else [part for parts in _SECTIONS.values() for part in parts]
     stacks = [_sections(folder, *part) for part in parts]

@@ -95,7 +95,7 @@ class Network(nn.Module, ABC):
 NETWORKS: Registry[Network] = Registry(
     "architecture",
     "pixel_embedded_affinity.network",
-    helpers=("base", "blocks", "build"),
+    helpers=("base", "blocks", "build", "resnet"),
     group="pixel_embedded_affinity.networks",
 )
 

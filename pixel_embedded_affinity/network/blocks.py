@@ -42,6 +42,12 @@ class ResidualBlock(nn.Module):
         self.refine, self.refine_norm = fold(self.refine, self.refine_norm)
 
 
+def two_layer_head(channels: int) -> nn.Sequential:
+    """Return a head of two 1x1 convolutions that maps (N, channels, H, W) to (N, 1, H, W)."""
+    mixing = nn.Conv2d(channels, channels, 1, bias=False)
+    return nn.Sequential(mixing, nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 1, 1))
+
+
 def fold(convolution: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
     """Return the convolution with the batch norm folded in, and an identity that replaces the norm."""
     if not isinstance(convolution, (nn.Conv2d, nn.Conv3d)) or not isinstance(norm, _NORMS):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.network import base
-from pixel_embedded_affinity.network.blocks import ResidualBlock
+from pixel_embedded_affinity.network.blocks import ResidualBlock, two_layer_head
 
 DEEPEST_SCALE = 16
 """Height and width of the input are padded to multiples of this inside the network."""
@@ -69,7 +69,7 @@ class ResidualUNet(base.Network):
         coarse = (deepest, *outputs[:-1])
         self.pyramid_heads = nn.ModuleList(nn.Conv2d(channels, embedding_channels, 1) for channels in coarse)
         self.embedding_head = nn.Conv2d(levels[0], embedding_channels, 1)
-        self.foreground_head = _foreground_head(levels[0]) if foreground_head else None
+        self.foreground_head = two_layer_head(levels[0]) if foreground_head else None
 
     def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
         """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings."""
@@ -120,8 +120,3 @@ class ResidualUNet(base.Network):
         """
         widest = next(module for module in self.decoder[-1].modules() if isinstance(module, nn.Conv2d))
         return int(widest.in_channels) * 4 * 5 // 2
-
-
-def _foreground_head(channels: int) -> nn.Sequential:
-    mixing = nn.Conv2d(channels, channels, 1, bias=False)
-    return nn.Sequential(mixing, nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 1, 1))

@@ -24,7 +24,8 @@ NARROW = (4, 4, 4, 4, 4)
 
 @pytest.mark.parametrize("name", NETWORKS.built_in)
 def test_every_built_in_architecture_keeps_the_contract(name: str) -> None:
-    check_network(partial(NETWORKS.get(name), filters=NARROW))
+    width = {"width": 2} if name.startswith("resnet") else {}
+    check_network(partial(NETWORKS.get(name), filters=NARROW, **width))
 
 
 def test_the_sharper_residual_unet_does_so_too() -> None:
@@ -36,11 +37,20 @@ def test_a_network_for_volumes_keeps_the_contract() -> None:
 
 
 def test_an_architecture_is_found_by_the_name_of_its_file() -> None:
-    assert NETWORKS.built_in == ("anisotropic_unet", "half_unet", "residual_unet", "sections_unet")
+    assert NETWORKS.built_in == (
+        "anisotropic_unet",
+        "half_unet",
+        "residual_unet",
+        "resnet101_unet",
+        "resnet50_unet",
+        "sections_unet",
+    )
     assert [NETWORKS.get(name).__name__ for name in NETWORKS.built_in] == [
         "AnisotropicUNet",
         "HalfUNet",
         "ResidualUNet",
+        "ResNet101UNet",
+        "ResNet50UNet",
         "SectionsUNet",
     ]
 

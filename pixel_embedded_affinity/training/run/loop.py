@@ -27,6 +27,7 @@ from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.training.data.batches import Batch, BatchSource, view_generator
 from pixel_embedded_affinity.training.losses.objective import Losses, Objective
 from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.run.encoder_weights import load_encoder
 from pixel_embedded_affinity.training.run.logs import Log, open_logs
 from pixel_embedded_affinity.training.run.state import restore_state, save_state
 from pixel_embedded_affinity.training.run.warm_start import read_start
@@ -69,11 +70,14 @@ class Trainer:
     warm_start : Path, optional
         A model file whose weights the run starts from. The number of image channels may differ, see
         `warm_start.read_start`.
+    encoder_weights : Path, optional
+        A file of torchvision's weights for the encoder, see `encoder_weights.load_encoder`. All other weights are
+        random.
 
     Raises
     ------
     InputError
-        If no image holds an object.
+        If no image holds an object, or the encoder's weights cannot be read or do not fit.
     CheckpointError
         If the weights to start from cannot be read or do not fit the recipe's network.
     DeviceError
@@ -88,11 +92,12 @@ class Trainer:
         *,
         device: str = "auto",
         warm_start: Path | None = None,
+        encoder_weights: Path | None = None,
     ) -> None:
         require_objects(examples)
         self.recipe, self.output = recipe, output
         self.device = resolve_device(device)
-        self.network = _started(recipe, warm_start).to(self.device).train()
+        self.network = _started(recipe, warm_start, encoder_weights).to(self.device).train()
         if recipe.schedule.frozen_statistics:
             _freeze_statistics(self.network)
         weights_channels_last(self.network)
@@ -302,13 +307,16 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def _started(recipe: Recipe, warm_start: Path | None) -> Network:
+def _started(recipe: Recipe, warm_start: Path | None, encoder_weights: Path | None) -> Network:
     """A network with the weights of a model file, or with random weights from the recipe's seed."""
     if warm_start is not None:
         return load_network(recipe.model.network, read_start(warm_start, recipe.model.network))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.schedule.seed)
-        return build_network(recipe.model.network)
+        network = build_network(recipe.model.network)
+    if encoder_weights is not None:
+        load_encoder(encoder_weights, network)
+    return network
 
 
 def _freeze_statistics(network: nn.Module) -> None:

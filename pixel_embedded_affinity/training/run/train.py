@@ -32,6 +32,7 @@ def train(
     device: str = "auto",
     warm_start: str | Path | None = None,
     init: str | None = None,
+    encoder_weights: str | Path | None = None,
     progress: Progress = False,
 ) -> Path:
     """Train a model, or go on with an interrupted training.
@@ -65,6 +66,9 @@ def train(
         differ, see `warm_start.read_start`.
     init : str, optional
         Name of a model of `list_models`, whose weights the run starts from in place of a file.
+    encoder_weights : str or Path, optional
+        A ``.safetensors`` or ``.pth`` file of torchvision's weights, from which the encoder of a ``resnet50_unet`` or
+        ``resnet101_unet`` starts, see `encoder_weights.load_encoder`. All other weights start at random.
     progress : bool or callable
         True shows a bar with the losses; a callable is used as ``tqdm`` is.
 
@@ -77,7 +81,7 @@ def train(
     ------
     InputError
         If the recipe or the data cannot be used, the output folder already holds a run, there is no run to resume,
-        or the arguments contradict each other.
+        the encoder's weights cannot be read or do not fit, or the arguments contradict each other.
     CheckpointError
         If a state or the weights to start from cannot be used.
     UnknownModelError, DownloadError
@@ -89,10 +93,12 @@ def train(
     plan = plan if steps is None else plan.scheduled(steps=steps)
     folder = Path(output)
     _check_kind(plan)
-    _check_given(folder, resume, minutes, warm_start, init)
+    _check_given(folder, resume, minutes)
+    _check_start(resume, {"warm_start": warm_start, "init": init, "encoder_weights": encoder_weights})
     start = _start(warm_start, init)
+    encoder = None if encoder_weights is None else Path(encoder_weights)
     examples, validated = _load(plan, data)
-    trainer = Trainer(plan, examples, folder, device=device, warm_start=start)
+    trainer = Trainer(plan, examples, folder, device=device, warm_start=start, encoder_weights=encoder)
     if resume:
         trainer.resume()
     _run(trainer, Validation(trainer, validated) if validated else None, minutes, progress)
@@ -114,24 +120,23 @@ def _start(warm_start: str | Path | None, init: str | None) -> Path | None:
     return None if warm_start is None else Path(warm_start)
 
 
-def _check_given(
-    folder: Path,
-    resume: bool,
-    minutes: float | None,
-    warm_start: str | Path | None,
-    init: str | None,
-) -> None:
+def _check_start(resume: bool, starts: dict[str, str | Path | None]) -> None:
+    """Refuse more than one place from which the weights would come."""
+    given = [f"{name} {str(value)!r}" for name, value in starts.items() if value is not None]
+    if len(given) > 1:
+        raise InputError(
+            f"a run starts from one set of weights, got {' and '.join(given)}; give either a warm start or init or "
+            "encoder weights"
+        )
+    if resume and given:
+        raise InputError(
+            "a resumed run starts from its own state; give either resume or a warm start (or init, or encoder weights)"
+        )
+
+
+def _check_given(folder: Path, resume: bool, minutes: float | None) -> None:
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"minutes must be a positive number, got {minutes}")
-    if warm_start is not None and init is not None:
-        raise InputError(
-            f"a run starts from one model, got the file {str(warm_start)!r} and the name {init!r}; give either a warm "
-            "start or init"
-        )
-    if resume and (warm_start is not None or init is not None):
-        raise InputError(
-            "a resumed run starts from its own state; give either resume or a warm start (or init)"
-        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output {str(folder)!r} is a file; expected a folder")
     found = [name for name in _FILES_OF_A_RUN if (folder / name).exists()]

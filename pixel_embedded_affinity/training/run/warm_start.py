@@ -74,7 +74,7 @@ def spread_channels(weights: Tensors, network: NetworkConfig) -> Tensors:
         expected = build_network(network).state_dict()
     channels = network.in_channels
     return {
-        name: _spread(value, channels) if name in expected and _reads_image(value, expected[name]) else value
+        name: spread(value, channels) if name in expected and _reads_image(value, expected[name]) else value
         for name, value in weights.items()
     }
 
@@ -85,8 +85,8 @@ def _reads_image(weight: torch.Tensor, expected: torch.Tensor) -> bool:
     return given != wanted and len(given) > 2 and given[:1] + given[2:] == wanted[:1] + wanted[2:]
 
 
-def _spread(weight: torch.Tensor, channels: int) -> torch.Tensor:
-    """Spread a convolution's weight (out, in, ...) over other input channels."""
+def spread(weight: torch.Tensor, channels: int) -> torch.Tensor:
+    """Spread a convolution's weight (out, in, ...) over other input channels; their sum stays."""
     repeats = (1, channels, *[1] * (weight.ndim - 2))
     return (weight.sum(1, keepdim=True) / channels).repeat(repeats)
 
