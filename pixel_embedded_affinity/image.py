@@ -66,11 +66,16 @@ class Image:
         return self.values.shape[1:]
 
     @property
+    def spatial_axes(self) -> str:
+        """Letters of the spatial axes, in the order of the source."""
+        return self.source_axes.replace("C", "")
+
+    @property
     def source_pixel_size(self) -> tuple[float, ...] | None:
         """Size of a pixel along each spatial axis in the order of the source's axes; None if not known."""
         if self.pixel_size is None:
             return None
-        letters = self._spatial_letters()
+        letters = self.spatial_axes
         sizes = dict(zip(SPATIAL[len(letters)], self.pixel_size, strict=True))
         return tuple(sizes[letter] for letter in letters)
 
@@ -99,7 +104,7 @@ class Image:
             If the array does not have as many axes as the image has spatial ones.
         """
         self._check_axis_count(spatial)
-        letters = self._spatial_letters()
+        letters = self.spatial_axes
         canonical = SPATIAL[len(letters)]
         return np.ascontiguousarray(spatial.transpose([canonical.index(letter) for letter in letters]))
 
@@ -109,12 +114,7 @@ class Image:
         The inverse of `to_source_order`, with the same parameters and errors.
         """
         self._check_axis_count(spatial)
-        letters = self._spatial_letters()
-        order = [letters.index(letter) for letter in SPATIAL[len(letters)]]
-        return np.ascontiguousarray(spatial.transpose(order))
-
-    def _spatial_letters(self) -> str:
-        return self.source_axes.replace("C", "")
+        return in_usual_order(spatial, self.spatial_axes)
 
     def _check_axis_count(self, spatial: npt.NDArray[Any]) -> None:
         if spatial.ndim != len(self.spatial_shape):
@@ -125,6 +125,12 @@ class Image:
 
 
 # --- arrays -----------------------------------------------------------------------------------------------
+
+
+def in_usual_order(spatial: npt.NDArray[Any], letters: str) -> npt.NDArray[Any]:
+    """Arrange an array whose axes are `letters` in the order ``YX`` or ``ZYX``; C-contiguous."""
+    order = [letters.index(letter) for letter in SPATIAL[len(letters)]]
+    return np.ascontiguousarray(spatial.transpose(order))
 
 
 def as_image(
@@ -271,7 +277,8 @@ def open_picture(
     named, what = _named(source, selection, ndim, lazily)
     if selection.axes is not None:
         _check_axes(selection.axes, tuple(named.values.shape), ndim)
-        named = named._replace(axes=selection.axes)
+        sizes = _sizes_by_place(named, selection.axes)
+        named = named._replace(axes=selection.axes, pixel_size=sizes)
     part = part_of(named, selection, ndim, what)
     _check_size(tuple(named.values.shape), named.axes)
     name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
@@ -296,9 +303,28 @@ def _named(source: Any, selection: Selection, ndim: int, lazily: bool) -> tuple[
     return Source(array, axes), f"image of shape {tuple(array.shape)}"
 
 
+def _sizes_by_place(source: Source, axes: str) -> dict[str, float] | None:
+    """Return the sizes that a file declares, each at its axis, which the caller calls by another letter."""
+    if source.pixel_size is None:
+        return None
+    places = source.axes or "YX".rjust(len(axes), "?")
+    left = {letter: size for letter, size in source.pixel_size.items() if letter not in places}
+    moved = {
+        new: source.pixel_size[old]
+        for old, new in zip(places, axes)
+        if old in source.pixel_size and new in "XYZ"
+    }
+    return {**left, **moved} or None
+
+
 def as_channels(
-    source: Any, *, ndim: int = 2, axes: str | None = None, spatial_shape: Sequence[int] | None = None
-) -> npt.NDArray[np.float32]:
+    source: Any,
+    *,
+    ndim: int = 2,
+    axes: str | None = None,
+    spatial_shape: Sequence[int] | None = None,
+    spatial_axes: str | None = None,
+) -> Image:
     """Convert an image whose channels may be of any number, keeping all of them.
 
     Overlays and tables need this: there no model says how many channels an image has.
@@ -314,17 +340,20 @@ def as_channels(
         channels, which come last or first, as `spatial_shape` says; without it they come first.
     spatial_shape : sequence of int, optional
         Lengths of the spatial axes, as labels have them.
+    spatial_axes : str, optional
+        Letters of the spatial axes in the order of the source, whatever a file declares, where `axes` does not say it.
 
     Returns
     -------
-    numpy.ndarray
-        float32, shape ``(C, *spatial)``, in memory of its own; the spatial axes keep the order of the source.
+    Image
+        All channels.
 
     Raises
     ------
     InputError
         As `as_image`.
     """
+    named = axes is not None
     if axes is None and not isinstance(source, (str, os.PathLike)):
         source = opened(source, "image")
         axes = _axes_around(tuple(source.shape), ndim, spatial_shape)
@@ -336,9 +365,11 @@ def as_channels(
         )
     found = applied(picture.source, picture.part)
     array = numeric(found.values, "image")
-    return _as_float32(
-        np.moveaxis(array, found.axes.index("C"), 0) if "C" in found.axes else array[np.newaxis], array
-    )
+    letters = found.axes
+    if spatial_axes is not None and not named:
+        given = iter(spatial_axes)
+        letters = "".join(letter if letter == "C" else next(given) for letter in letters)
+    return Image(_as_float32(_channels_first(array, letters), array), letters, name=picture.name)
 
 
 def _axes_around(shape: tuple[int, ...], ndim: int, spatial_shape: Sequence[int] | None) -> str:

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Settings, choice, list_of, number, optional, setting
+from pixel_embedded_affinity.fields import Settings, choice, list_of, number, optional, setting, switch
 from pixel_embedded_affinity.io.arrays import FloatArray
 
 logger = logging.getLogger(__name__)
 
 _SPREADS = 6
+_FAR = 2
+"""What is missing lies below the ground of an image by this many times as much as the ground varies."""
+_TENTHS = 10
+"""Straight edges of what is missing are at least a tenth of the image long."""
 
 KINDS: tuple[str, ...] = ("percentile", "fixed", "none")
 """The kinds of `Normalization`."""
@@ -89,10 +94,13 @@ class Contrast(Settings, section="contrast"):
         Where the two percentiles differ by less than this, in the image's units, it is used in place of their
         difference, so that noise is not stretched to the contrast of objects. 0: any difference is stretched.
 
+    skip_missing : bool
+        Parts of an image that are missing, such as a tile of a mosaic, do not set the contrast, see `stretch_of`.
+
     Raises
     ------
     InputError
-        If a value is not a finite number of at least 0.
+        If a number is not finite and at least 0, or `skip_missing` is no bool.
     """
 
     outlier_factor: float = setting(
@@ -104,6 +112,11 @@ class Contrast(Settings, section="contrast"):
         0.0,
         number(0),
         "Least difference of dark and bright, in units of the image, that becomes full contrast.",
+    )
+    skip_missing: bool = setting(
+        False,
+        switch(),
+        "Missing parts, of one value far below all others and with straight edges, do not set the contrast.",
     )
 
 
@@ -161,11 +174,15 @@ def _scaled(values: FloatArray, normalization: Normalization, contrast: Contrast
 
 
 class Stretch(NamedTuple):
-    """Values of an image that become 0 and 1, and the highest value that is kept; brighter ones are cut to it."""
+    """Values of an image that become 0 and 1, and the highest and the lowest value that are kept.
+
+    Brighter values are cut to the highest, and darker ones are lifted to the lowest.
+    """
 
     low: float
     high: float
     top: float | None = None
+    bottom: float | None = None
 
 
 def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contrast = PLAIN) -> Stretch:
@@ -176,19 +193,28 @@ def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contr
     percentile exceeds the lower one by more than `outlier_factor` times what the median object pixel does, the brighter
     pixels are outliers: the upper percentile is then the one of the others, and the log says so.
 
+    Where parts of the image are missing, everything is measured in the others, and the log says so. They hold the
+    lowest value of the image, in more pixels than the lower percentile leaves out, and nine tenths of their edges are
+    straight for a tenth of the image or more. The lower percentile of the other pixels exceeds that value by more than
+    twice what their median exceeds the percentile. And most of the other pixels are ground: the median is in the lowest
+    quarter between their percentiles.
+
     Parameters
     ----------
     values : numpy.ndarray
-        float32, finite, of any shape, not empty.
+        float32, finite, not empty; shape ``(C, *spatial)``.
     normalization : Normalization
         Percentiles.
     contrast : Contrast
         Limits.
     """
+    bottom = None
+    if contrast.skip_missing and (rest := _without_missing(values, normalization)) is not None:
+        values, bottom = rest, float(rest.min())
     low, high = _percentiles(values, normalization.lower, normalization.upper)
     limit = _outlier_limit(values, low, contrast.outlier_factor)
     if limit is None or high <= limit:
-        return Stretch(low, max(high, low + contrast.min_contrast))
+        return Stretch(low, max(high, low + contrast.min_contrast), None, bottom)
     others = values[values <= limit]
     share = 100 * (1 - others.size / values.size)
     high = _interpolated_rank(others, _rank(others.size, normalization.upper))
@@ -196,7 +222,42 @@ def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contr
         "%.2g %% of the pixels are more than %g times as bright as the objects; they do not set the contrast"
     )
     logger.warning(text, share, contrast.outlier_factor)
-    return Stretch(low, max(high, low + contrast.min_contrast), limit)
+    return Stretch(low, max(high, low + contrast.min_contrast), limit, bottom)
+
+
+def _without_missing(values: FloatArray, normalization: Normalization) -> FloatArray | None:
+    """Return the values ``(C, n)`` of the pixels that are not missing; None where no part of the image is missing."""
+    darkest = float(values.min())
+    missing = (values == np.float32(darkest)).all(axis=0)
+    share = missing.mean()
+    if not normalization.lower / 100 < share < 1:
+        return None
+    rest = values[:, ~missing]
+    low, high = _percentiles(rest, normalization.lower, normalization.upper)
+    ground = float(np.median(rest)) - low
+    if low - darkest <= _FAR * ground or 4 * ground >= high - low or not _has_straight_edges(missing):
+        return None
+    logger.warning(
+        "%.2g %% of the pixels are missing: they hold %g, far below all others; they do not set the contrast",
+        100 * share,
+        darkest,
+    )
+    return rest
+
+
+def _has_straight_edges(mask: npt.NDArray[np.bool_]) -> bool:
+    """Tell whether nine tenths of the edges of a mask run straight along an axis of a plane."""
+    if mask.ndim < 2:
+        return False
+    total, straight = 0, 0
+    for across, along in ((-1, -2), (-2, -1)):
+        edges = np.moveaxis(np.diff(mask, axis=across), along, -1)
+        padded = np.pad(edges, [(0, 0)] * (edges.ndim - 1) + [(1, 1)])
+        places = np.flatnonzero(np.diff(padded.ravel()))
+        lengths = places[1::2] - places[::2]
+        total += lengths.sum()
+        straight += lengths[lengths * _TENTHS >= mask.shape[along]].sum()
+    return bool(straight >= 0.9 * total)
 
 
 def _outlier_limit(values: FloatArray, low: float, factor: float) -> float | None:
@@ -214,7 +275,7 @@ def _outlier_limit(values: FloatArray, low: float, factor: float) -> float | Non
 def _scaled_by_percentiles(
     values: FloatArray, normalization: Normalization, contrast: Contrast
 ) -> FloatArray:
-    low, high, top = stretch_of(values, normalization, contrast)
+    low, high, top, bottom = stretch_of(values, normalization, contrast)
     span = np.float32(high - low)
     if span == 0:
         if values.min() != values.max():
@@ -224,6 +285,8 @@ def _scaled_by_percentiles(
     result = np.array(values, dtype=np.float32, order="C")
     if top is not None:
         np.minimum(result, np.float32(top), out=result)
+    if bottom is not None:
+        np.maximum(result, np.float32(bottom), out=result)
     result -= np.float32(low)
     result /= span
     return result

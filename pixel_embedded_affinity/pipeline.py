@@ -34,14 +34,14 @@ from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.export.overlay import render_overlay
-from pixel_embedded_affinity.export.table import object_table
+from pixel_embedded_affinity.export.table import channels_of, table_of
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling
-from pixel_embedded_affinity.image import Image, Picture, as_image
+from pixel_embedded_affinity.image import Image, Picture, as_channels, as_image, in_usual_order
 from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
-from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, number_on, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.normalize import normalize
@@ -209,7 +209,7 @@ class Segmentation:
         intensity : path or array-like, optional
             An image, as `Segmenter.segment` takes it, of the labels' size, whose values are measured in each object.
         axes : str, optional
-            A letter per axis of `intensity`, as for `Segmenter.segment`.
+            A letter per axis of `intensity`, as for `Segmenter.segment`. Default: those of what was segmented.
 
         Returns
         -------
@@ -218,15 +218,24 @@ class Segmentation:
             pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; and with
             ``scale`` where it was found.
         """
-        order = [self.axes.index(letter) for letter in sorted(self.axes, reverse=True)]
-        labels = self.labels.transpose(order)
         sure = self.own.get("confidence")
         if sure is None:
-            sure = object_confidence(labels, self.embedding, self.affinities.neighborhood)
-        table = object_table(self.labels, intensity, sure, axes=axes, pixel_size=self.pixel_size)
+            sure = object_confidence(self._upright(), self.embedding, self.affinities.neighborhood)
+        channels = {} if intensity is None else self._channels(intensity, axes)
+        table = table_of(self.labels, self.axes, channels, sure, self.pixel_size)
         if self.found.looks or self.found.box or self.own:
             table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
         return table
+
+    def _channels(self, intensity: Any, axes: str | None) -> dict[str, npt.NDArray[np.float32]]:
+        """Read an image of which the objects are measured, with its axes in their usual order."""
+        ndim, shape = self.labels.ndim, self.labels.shape
+        image = as_channels(intensity, ndim=ndim, axes=axes, spatial_shape=shape, spatial_axes=self.axes)
+        return channels_of(intensity, image)
+
+    def _upright(self) -> Labels:
+        """Return the labels with their axes in the usual order, whatever that of the source."""
+        return in_usual_order(self.labels, self.axes)
 
     def overlay(self, *, scale: int = 1) -> npt.NDArray[np.uint8]:
         """Draw the objects over the image, see `pixel_embedded_affinity.export.render_overlay`.
@@ -246,7 +255,8 @@ class Segmentation:
         InputError
             If the labels are those of a volume, or the result was made without an image.
         """
-        return render_overlay(self._shown(), self.labels, scale=scale)
+        shown = self._shown()
+        return render_overlay(shown, self._upright(), axes=self._axes_of(shown), scale=scale)
 
     def show(self, ax: Axes | None = None) -> Axes:
         """Draw the objects over the image with matplotlib.
@@ -305,27 +315,48 @@ class Segmentation:
         """
         default = ("overlay", "table", "labels") if self.labels.ndim == 2 else ("table", "labels")
         built = [EXPORTERS.build(one) for one in (default if exporters is None else exporters)]
-        target, shown = Path(folder), self._shown()
-        file = "" if self.image is None else self.image.name
+        target, file = Path(folder), "" if self.image is None else self.image.name
         stem = name or Path(file).stem or "image"
-        measured = partial(self.table, shown, axes=f"C{self.axes}" if shown.ndim > self.labels.ndim else None)
-        result = Result(self.labels, shown, self.labels, measured, self.axes, self.pixel_size, file or stem)
+        result = self.as_result(file or stem)
         target.mkdir(parents=True, exist_ok=True)
         paths = [target / f"{stem}{exporter.suffix}" for exporter in built]
         for path, exporter in zip(paths, built):
             exporter.write(path, result)
         return paths
 
+    def as_result(self, file: str) -> Result:
+        """Return the result as exporters take it.
+
+        Parameters
+        ----------
+        file : str
+            Name of the image file.
+
+        Returns
+        -------
+        Result
+            Labels and image with their axes in the usual order, and the labels to store as they are.
+
+        Raises
+        ------
+        InputError
+            If the result was made without an image.
+        """
+        shown = self._shown()
+        measured = partial(self.table, shown, axes=self._axes_of(shown))
+        return Result(self._upright(), shown, self.labels, measured, self.axes, self.pixel_size, file)
+
     def _shown(self) -> npt.NDArray[np.float32]:
-        """The image in the order of the labels' axes, channels first."""
+        """The image with its axes in the usual order, channels first."""
         if self.image is None:
             raise InputError(
                 "this result was made without an image; expected one of Segmenter.analyze; use that"
             )
-        shown = self.image.shown
-        if shown.ndim == self.labels.ndim:
-            return self.image.to_source_order(shown)
-        return np.stack([self.image.to_source_order(channel) for channel in shown])
+        return self.image.shown
+
+    def _axes_of(self, shown: npt.NDArray[np.float32]) -> str:
+        spatial = SPATIAL[self.labels.ndim]
+        return spatial if shown.ndim == self.labels.ndim else f"C{spatial}"
 
     def _repr_html_(self) -> str:
         """A picture with the number of objects, for notebooks."""

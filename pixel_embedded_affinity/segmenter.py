@@ -611,7 +611,8 @@ class Segmenter:
             ``dtype`` and slicing: a zarr, dask, HDF5 or memory-mapped array. Read in parts, never modified. If it has
             more than four million pixels, percentiles are taken from every k-th pixel along each axis.
         out : path or array
-            A new path ending in ``.zarr``, ``.tif`` or ``.tiff``, or ``IMAGE/labels/NAME`` within an OME-Zarr image,
+            A new path ending in ``.zarr``, ``.tif`` or ``.tiff``, or ``IMAGE/labels/NAME`` within an OME-Zarr image
+            or, ending in ``.zarr``, a new name for ``IMAGE``,
             which appears when all is done; or an array of integers of the image's spatial shape. It gets int32 labels:
             0 = background, objects 1..n in the order of their first pixel.
         axes : str, optional

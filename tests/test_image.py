@@ -265,9 +265,9 @@ def test_labels_that_are_none_are_refused(labels: Any, message: str) -> None:
 
 
 def test_channels_of_any_count_stay() -> None:
-    assert as_channels(ramp(2, 3)).shape == (1, 2, 3)
-    assert as_channels(ramp(5, 2, 3)).shape == (5, 2, 3)
-    assert as_channels(ramp(5, 2, 3), ndim=3).shape == (1, 5, 2, 3)
+    assert as_channels(ramp(2, 3)).values.shape == (1, 2, 3)
+    assert as_channels(ramp(5, 2, 3)).values.shape == (5, 2, 3)
+    assert as_channels(ramp(5, 2, 3), ndim=3).values.shape == (1, 5, 2, 3)
     with pytest.raises(InputError, match="4 axes"):
         as_channels(ramp(1, 2, 3, 4))
 

@@ -289,3 +289,107 @@ def test_little_contrast_is_not_stretched() -> None:
 def test_limits_that_cannot_be_are_refused(values: Any) -> None:
     with pytest.raises(InputError, match=r"contrast\."):
         Contrast(**values)
+
+
+# --- missing parts ----------------------------------------------------------------------------------------
+
+SKIP = Contrast(skip_missing=True)
+
+
+def scene(ground: float = 500) -> Any:
+    """A field of round objects on a ground that varies."""
+    random = np.random.default_rng(0)
+    values = random.normal(ground, 10, (1, 120, 200))
+    rows, columns = np.ogrid[:120, :200]
+    for y, x in random.integers(10, 110, (30, 2)):
+        values[0, (rows - y) ** 2 + (columns - 1.8 * x) ** 2 < 25] += 900
+    return values.astype(np.float32)
+
+
+PARTS: dict[str, Any] = {
+    "a third": (slice(None), slice(0, 66)),
+    "a tile": (slice(40, 80), slice(50, 100)),
+    "a corner": (slice(0, 30), slice(170, 200)),
+    "more than half": (slice(None), slice(70, 200)),
+}
+
+
+@pytest.mark.parametrize("part", list(PARTS.values()), ids=list(PARTS))
+@pytest.mark.parametrize("dark", [0, 200])
+@pytest.mark.parametrize("factor", [0, 4])
+def test_missing_parts_do_not_set_the_contrast(
+    part: Any, dark: float, factor: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = scene()
+    values = whole.copy()
+    values[0][part] = dark
+    there = np.ones(values.shape, bool)
+    there[0][part] = False
+    found = normalize(values, Normalization(), Contrast(outlier_factor=factor, skip_missing=True))
+    expected = normalize(whole[there][None], Normalization(), Contrast(outlier_factor=factor))
+    np.testing.assert_allclose(found[there], expected[0], atol=0.02)
+    assert found[~there].min() == found[~there].max() == found.min() > -0.1
+    assert f"are missing: they hold {dark}, far below all others" in caplog.text
+    assert normalize(values, Normalization())[there].min() > 0.1 or dark
+
+
+def test_a_border_and_a_missing_section_count_as_missing() -> None:
+    values = scene()
+    values[0, :8] = values[0, -8:] = values[0, :, :8] = values[0, :, -8:] = 0
+    assert stretch_of(values, Normalization(), SKIP).low > 400
+    volume = np.stack([scene(), scene(), scene()], axis=1)
+    volume[:, 1] = 0
+    assert stretch_of(volume, Normalization(), SKIP).low > 400
+
+
+def objects_alone() -> Any:
+    """Objects whose ground was set to 0."""
+    values = scene()
+    values[values < 900] = 0
+    return values
+
+
+def gentle() -> Any:
+    """A dark part that is not far below the ground."""
+    values = scene()
+    values[0, :, :66] = values.min()
+    return values
+
+
+def slanted() -> Any:
+    """A missing part whose edge is not straight."""
+    values = scene()
+    rows, columns = np.ogrid[:120, :200]
+    values[0, rows > columns] = 0
+    return values
+
+
+def dense() -> Any:
+    """An image that is not mostly ground, such as a tissue, with a black border."""
+    values = np.random.default_rng(0).uniform(50, 200, (1, 120, 200)).astype(np.float32)
+    values[0, :, :66] = 0
+    return values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        scene(),
+        objects_alone(),
+        gentle(),
+        slanted(),
+        dense(),
+        np.zeros((1, 8, 9), np.float32),
+        (np.arange(800).reshape(1, 20, 40) % 40 > 19).astype(np.float32),
+    ],
+    ids=["whole", "objects alone", "gentle", "slanted", "dense", "zeros", "two values"],
+)
+def test_what_is_dark_but_not_missing_counts(values: Any) -> None:
+    assert stretch_of(values, Normalization(), SKIP) == stretch_of(values, Normalization())
+
+
+def test_missing_parts_count_unless_the_settings_say_so() -> None:
+    values = scene()
+    values[0, :, :66] = 0
+    assert stretch_of(values, Normalization()).low == 0
+    assert stretch_of(values, Normalization(lower=40), SKIP).bottom is None

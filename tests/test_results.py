@@ -140,6 +140,106 @@ def test_axes_that_do_not_fit_labels_are_refused(tmp_path: Path) -> None:
             write_labels(tmp_path / "a.tif", LABELS, axes=axes)
 
 
+# --- orders of axes ---------------------------------------------------------------------------------------
+
+
+def ordered(image: Array, axes: str) -> Array:
+    """An image ``(Y, X)`` or ``(Z, Y, X)`` in another order."""
+    usual = "ZYX"[-image.ndim :]
+    return image.transpose([usual.index(letter) for letter in axes])
+
+
+def rows(table: dict[str, Array]) -> dict[str, Array]:
+    """A table in the order of its objects' places, without their numbers."""
+    places = [name for name in table if name.startswith("centroid") and not name.endswith("um")]
+    order = np.lexsort([table[name] for name in places])
+    return {name: column[order] for name, column in table.items() if name != "label"}
+
+
+def assert_same_rows(found: dict[str, Array], expected: dict[str, Array]) -> None:
+    assert list(found) == list(expected)
+    for name, column in rows(expected).items():
+        np.testing.assert_allclose(rows(found)[name], column, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_columns_are_those_of_the_axes_that_they_name(segmenter: Segmenter, image: Array) -> None:
+    upright = segmenter.analyze(image, pixel_size=(0.25, 0.5))
+    turned = segmenter.analyze(image.T, axes="XY", pixel_size=(0.25, 0.5))
+    assert (turned.axes, turned.pixel_size) == ("XY", (0.5, 0.25))
+    assert_same_rows(turned.table(), upright.table())
+    expected = upright.table(image)
+    for intensity, axes in ((image.T, None), (image.T, "XY"), (image, "YX")):
+        assert_same_rows(turned.table(intensity, axes=axes), expected)
+    assert_same_rows(object_table(turned.labels, image.T, axes="XY"), object_table(upright.labels, image))
+    sizes = object_table(turned.labels, axes="XY", pixel_size=(0.5, 0.25))
+    assert_same_rows(sizes, object_table(upright.labels, pixel_size=(0.25, 0.5)))
+    with pytest.raises(InputError, match="axes='XX' for labels of 2 axes"):
+        object_table(turned.labels, axes="XX")
+
+
+@pytest.mark.parametrize("axes", ["XYZ", "YXZ", "XZY"])
+def test_columns_of_volumes_are_those_of_the_axes(volume_segmenter: Segmenter, axes: str) -> None:
+    volume = np.random.default_rng(0).integers(0, 4000, (8, 20, 24)).astype(np.uint16)
+    upright = volume_segmenter.analyze(volume, pixel_size=(2, 0.25, 0.5))
+    found = volume_segmenter.analyze(ordered(volume, axes), axes=axes, pixel_size=(2, 0.25, 0.5))
+    assert upright.labels.any()
+    assert_same_rows(found.table(), upright.table())
+    assert_same_rows(found.table(ordered(volume, axes)), upright.table(volume))
+
+
+def test_a_file_that_is_read_in_another_order_is_measured_in_it(
+    segmenter: Segmenter, image: Array, tmp_path: Path
+) -> None:
+    square = image[:32, :32]
+    size = {"resolution": (4e4, 2e4), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "a.tif", square.T, **size)
+    turned = segmenter.analyze(tmp_path / "a.tif", axes="XY")
+    assert turned.pixel_size == pytest.approx((0.5, 0.25))
+    upright = segmenter.analyze(square, pixel_size=(0.25, 0.5))
+    assert_same_rows(turned.table(tmp_path / "a.tif"), upright.table(square))
+
+
+def test_pictures_are_upright_whatever_the_order(segmenter: Segmenter, image: Array) -> None:
+    turned = segmenter.analyze(image.T, axes="XY")
+    expected = render_overlay(image, turned.labels.T)
+    np.testing.assert_array_equal(turned.overlay(), expected)
+    np.testing.assert_array_equal(render_overlay(image.T, turned.labels, axes="XY"), expected)
+
+
+def test_saved_files_say_their_order(segmenter: Segmenter, image: Array, tmp_path: Path) -> None:
+    turned = segmenter.analyze(image.T, axes="XY", pixel_size=(0.25, 0.5))
+    turned.save(tmp_path, exporters=["labels", "table", "overlay"])
+    with tifffile.TiffFile(tmp_path / "image_labels.tif") as file:
+        assert file.series[0].axes == "XY"
+        # Other programs call the last axis X.
+        assert file.pages[0].tags["XResolution"].value[0] / file.pages[0].tags["XResolution"].value[
+            1
+        ] == pytest.approx(4e4)
+    found = as_image(tmp_path / "image_labels.tif", channels=1)
+    np.testing.assert_array_equal(found.values[0], turned.labels.T)
+    assert found.pixel_size == pytest.approx((0.25, 0.5))
+    with (tmp_path / "image_objects.csv").open() as file:
+        (first, *_) = csv.DictReader(file)
+    y, x = np.argwhere(turned.labels.T == 1).mean(axis=0)
+    assert (float(first["centroid-y"]), float(first["centroid-x"])) == pytest.approx((y, x))
+    with PillowImage.open(tmp_path / "image_overlay.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), turned.overlay())
+
+
+def test_sizes_stay_with_the_axes_that_are_called_otherwise(tmp_path: Path) -> None:
+    image = np.zeros((3, 20, 30), np.uint8)
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25, "PhysicalSizeZ": 2.0}
+    tifffile.imwrite(tmp_path / "a.ome.tif", image, metadata=metadata)
+    for axes, ndim, expected in (
+        ("ZXY", 3, (2.0, 0.5, 0.25)),
+        ("YXZ", 3, (0.5, 2.0, 0.25)),
+        ("TYX", 2, (0.25, 0.5)),
+    ):
+        chosen = Selection(time=0) if "T" in axes else Selection()
+        found = as_image(tmp_path / "a.ome.tif", channels=1, ndim=ndim, axes=axes, selection=chosen)
+        assert found.pixel_size == pytest.approx(expected)
+
+
 # --- a result on its own ----------------------------------------------------------------------------------
 
 

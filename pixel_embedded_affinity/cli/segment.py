@@ -202,13 +202,7 @@ def _segment_file(
 
 def _result(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
     """Segment an image; the result has its spatial axes in their usual order, and labels to store in the file's."""
-    image = picture.image()
-    axes = segmenter.config.axes
-    found = segmenter.analyze(image.values, axes=axes, tile=tiling, pixel_size=image.pixel_size)
-    shown, stored = image.shown, image.to_source_order(found.labels)
-    measure = partial(found.table, shown, axes=axes if shown.ndim > stored.ndim else None)
-    stored_axes = picture.axes.replace("C", "")
-    return Result(found.labels, shown, stored, measure, stored_axes, image.source_pixel_size, picture.name)
+    return segmenter.analyze(picture, tile=tiling).as_result(picture.name)
 
 
 def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:

@@ -46,7 +46,8 @@ def write_labels(
     ----------
     path : str or path-like
         A name ending in ``.tif`` or ``.tiff`` in an existing folder; a file there is replaced, at once and
-        whole. Or a new ``IMAGE/labels/NAME`` within an OME-Zarr image, whose axes and sizes the labels then have.
+        whole. Or a new ``IMAGE/labels/NAME`` within an OME-Zarr image, whose axes, sizes and resolutions the labels
+        then have; with a name ending in ``.zarr`` of what is not there yet, a group is made for the labels alone.
     labels : array-like of integers
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; with `axes`, also of a time-lapse. Never modified.
     axes : str, optional
@@ -70,14 +71,14 @@ def write_labels(
             f"axes={axes!r} for labels of shape {array.shape}; expected a letter per axis, Y and X and at most Z "
             "and T, each once"
         )
-    calibration = tiff_calibration(letters, pixel_size)
+    sizes = _sizes(letters, pixel_size)
     highest = int(array.max())
     if highest > np.iinfo(np.uint32).max:
         raise InputError(
             f"labels up to {highest}; expected at most 32 bits; relabel the objects consecutively"
         )
     if image_of(path) is not None:
-        with new_label_image(path, letters, array.shape) as target:
+        with new_label_image(path, letters, array.shape, sizes) as target:
             target[...] = array
         return
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
@@ -89,7 +90,7 @@ def write_labels(
             compression="zlib",
             predictor=False,
             software=MARK,
-            **calibration,
+            **tiff_calibration(letters, pixel_size),
         )
 
 
@@ -109,13 +110,22 @@ def tiff_calibration(axes: str, pixel_size: float | Sequence[float] | None) -> d
         If the sizes are no positive numbers, or not one per spatial axis.
     """
     metadata: dict[str, Any] = {"axes": axes}
-    if pixel_size is None:
+    sizes = _sizes(axes, pixel_size)
+    if not sizes:
         return {"metadata": metadata}
+    if "Z" in sizes:
+        metadata |= {"unit": "um", "spacing": sizes["Z"]}
+    # TIFF calls the last axis of a page X.
+    across, down = "YX" if axes.endswith("XY") else "XY"
+    resolution = (1e4 / sizes[across], 1e4 / sizes[down])
+    return {"metadata": metadata, "resolution": resolution, "resolutionunit": "CENTIMETER"}
+
+
+def _sizes(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, float]:
+    """Return the size of a pixel along each axis of space; empty where it is not known."""
+    if pixel_size is None:
+        return {}
     spatial = axes.replace("T", "")
     if isinstance(pixel_size, Sequence) and len(pixel_size) == 2:  # sections whose distance is not known
         spatial = spatial.replace("Z", "")
-    sizes = dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))
-    if "Z" in sizes:
-        metadata |= {"unit": "um", "spacing": sizes["Z"]}
-    resolution = (1e4 / sizes["X"], 1e4 / sizes["Y"])
-    return {"metadata": metadata, "resolution": resolution, "resolutionunit": "CENTIMETER"}
+    return dict(zip(spatial, numbers_per_axis(pixel_size, len(spatial), "pixel_size")))

@@ -78,7 +78,8 @@ def render_overlay(
         ``(C, Y, X)``, which the labels tell apart. Three channels are red, green and blue; for any other number, the
         picture shows their mean.
     labels : array-like of integers
-        Shape ``(Y, X)``, 0 = background.
+        Shape ``(Y, X)``, 0 = background; with the axes in the order of the image's, such as ``(X, Y)``, where `axes`
+        says so.
     axes : str, optional
         A letter per axis of the image, as for `Segmenter.segment`.
     scale : int
@@ -102,10 +103,11 @@ def render_overlay(
         raise InputError(
             f"labels of shape {found.shape}; expected 2D ones to draw; pass one plane of image and labels"
         )
-    values = as_channels(image, axes=axes, spatial_shape=found.shape)
-    objects = _consecutive(as_labels(found, values.shape[1:]))
+    source = as_channels(image, axes=axes, spatial_shape=found.shape)
+    upright = as_labels(source.from_source_order(found), source.spatial_shape)
+    objects = _consecutive(upright)
     colors = _colors(objects)
-    picture = _enlarged(_background(values), scale)
+    picture = _enlarged(_background(source.values), scale)
     objects = _enlarged(objects, scale)
     inside, outline = objects > 0, _outline(objects)
     picture[inside] += _FILL * (colors[objects[inside]] - picture[inside])

@@ -16,8 +16,9 @@ from pixel_embedded_affinity.export import measurements
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.export.measurements import Columns
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
-from pixel_embedded_affinity.image import as_channels
+from pixel_embedded_affinity.image import Image, as_channels, in_usual_order
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.selection import SPATIAL
 from pixel_embedded_affinity.labels import as_labels
 
 
@@ -48,14 +49,16 @@ def object_table(
     Parameters
     ----------
     labels : array-like of integers
-        Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive.
+        Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive. Where `axes` says so, in another
+        order.
     intensity : path or array-like, optional
         The image, as `Segmenter.segment` takes it: a path, or an array of the labels' shape, with channels last or
         first, which the labels tell apart.
     confidence : array-like, optional
         A number for each object in ascending order of labels, for the column ``confidence``.
     axes : str, optional
-        A letter per axis of `intensity`, as for `Segmenter.segment`.
+        A letter per axis of `intensity`, as for `Segmenter.segment`. The labels have the same axes without channels, so
+        that all columns are what they say: the one of ``centroid-x`` is that of the axis X, wherever it lies.
     pixel_size : float or sequence of float, optional
         Size of a pixel in micrometers, one number or one per axis of the labels in their order.
 
@@ -95,6 +98,48 @@ def object_table(
         object.
     """
     array = as_labels(labels)
+    if intensity is None:
+        return table_of(array, _spatial_axes(axes, array.ndim), {}, confidence, pixel_size)
+    image = as_channels(intensity, ndim=array.ndim, axes=axes, spatial_shape=array.shape)
+    channels = channels_of(intensity, image)
+    return table_of(array, image.spatial_axes, channels, confidence, pixel_size)
+
+
+def _spatial_axes(axes: str | None, ndim: int) -> str:
+    """Letters of the axes of labels that come without an image."""
+    spatial = SPATIAL[ndim] if axes is None else axes.replace("C", "")
+    if sorted(spatial) != sorted(SPATIAL[ndim]):
+        raise InputError(
+            f"axes='{axes}' for labels of {ndim} axes; expected a letter per axis, such as {SPATIAL[ndim]}"
+        )
+    return spatial
+
+
+def table_of(
+    labels: npt.NDArray[Any],
+    axes: str,
+    channels: Mapping[str, npt.NDArray[np.float32]],
+    confidence: Any,
+    pixel_size: float | Sequence[float] | None,
+) -> Columns:
+    """Measure objects whose axes have letters; see `object_table` for the columns and errors.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        Of any order of axes.
+    axes : str
+        A letter per axis of the labels.
+    channels : dict of str to numpy.ndarray
+        From `channels_of`; their axes have the usual order.
+    confidence : array-like or None
+        A number for each object in ascending order of labels.
+    pixel_size : float or sequence of float or None
+        Size of a pixel in micrometers along each axis of the labels, in their order.
+    """
+    array = in_usual_order(labels, axes)
+    for values in channels.values():
+        as_labels(array, values.shape)
     objects = measurements.objects_of(array)
     names = "zyx"[-array.ndim :]
     table: Columns = {"label": objects.ids, "area": objects.area}
@@ -105,7 +150,6 @@ def object_table(
         table |= {f"bbox-{name}-start": start, f"bbox-{name}-stop": stop}
     # Area of the disk pi d^2 / 4, volume of the ball pi d^3 / 6: in both, pi d^n / (2 n).
     table["equivalent_diameter"] = (2 * array.ndim * objects.area / np.pi) ** (1 / array.ndim)
-    channels = {} if intensity is None else _channels(intensity, axes, array)
     means = {suffix: measurements.means(objects, values) for suffix, values in channels.items()}
     table |= {f"mean_intensity{suffix}": mean for suffix, mean in means.items()}
     if confidence is not None:
@@ -115,7 +159,8 @@ def object_table(
         found = measurements.intensities(objects, values, means[suffix])
         table |= {f"{name}{suffix}": column for name, column in found.items()}
     if pixel_size is not None:
-        table |= _calibrated(table, objects, numbers_per_axis(pixel_size, array.ndim, "pixel_size"))
+        sizes = dict(zip(axes, numbers_per_axis(pixel_size, array.ndim, "pixel_size")))
+        table |= _calibrated(table, objects, [sizes[letter] for letter in SPATIAL[array.ndim]])
     return table
 
 
@@ -169,15 +214,11 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
-def _channels(
-    intensity: Any, axes: str | None, labels: npt.NDArray[Any]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the channels of an image by what their columns' names end in."""
-    values = as_channels(intensity, ndim=labels.ndim, axes=axes, spatial_shape=labels.shape)
-    as_labels(labels, values.shape[1:])
-    if len(values) == 1 and _is_gray(intensity, labels.ndim):
-        return {"": values[0]}
-    return {f"-{index}": channel for index, channel in enumerate(values)}
+def channels_of(intensity: Any, image: Image) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the channels of an image, which was read from `intensity`, by what their columns' names end in."""
+    if len(image.values) == 1 and _is_gray(intensity, len(image.spatial_shape)):
+        return {"": image.values[0]}
+    return {f"-{index}": channel for index, channel in enumerate(image.values)}
 
 
 def _is_gray(intensity: Any, ndim: int) -> bool:

@@ -249,11 +249,13 @@ def fixed_normalization(
     shape = image.spatial_shape
     step = next(step for step in count(1) if math.prod(-(-length // step) for length in shape) <= _SAMPLES)
     values = image.read(tuple(slice(0, length, step) for length in shape))
-    low, high, top = stretch_of(values, normalization, contrast)
+    low, high, top, bottom = stretch_of(values, normalization, contrast)
     span = high - low if high > low else _FLAT
     mean, std = (low,) * len(values), (span,) * len(values)
     clip = normalization.clip
-    if top is not None:
+    if top is not None or bottom is not None:
         lowest, highest = clip or (-_FLAT, _FLAT)
-        clip = lowest, max(lowest + 1e-6, min(highest, (top - low) / span))
+        lowest = lowest if bottom is None else max(lowest, (bottom - low) / span)
+        highest = highest if top is None else min(highest, (top - low) / span)
+        clip = lowest, max(lowest + 1e-6, highest)
     return Normalization("fixed", mean=mean, std=std, clip=clip)

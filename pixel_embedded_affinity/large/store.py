@@ -104,8 +104,8 @@ def check_output(out: Any, shape: Sequence[int]) -> None:
     Raises
     ------
     InputError
-        If it is neither a new path ending in ``.zarr``, ``.tif`` or ``.tiff`` in an existing folder, nor an
-        array of integers of the image's spatial shape that can be written to.
+        If it is neither a new path ending in ``.zarr``, ``.tif`` or ``.tiff`` in an existing folder, nor one of labels
+        within an OME-Zarr, nor an array of integers of the image's spatial shape that can be written to.
     """
     if isinstance(out, (str, os.PathLike)) and image_of(out) is not None:
         check_label_image(out, SPATIAL[len(shape)], shape)
@@ -146,7 +146,8 @@ def opened_output(
         return
     path = Path(out)
     if image_of(path) is not None:
-        with new_label_image(path, SPATIAL[len(shape)], shape) as labels:
+        letters = SPATIAL[len(shape)]
+        with new_label_image(path, letters, shape, dict(zip(letters, pixel_size or ()))) as labels:
             yield labels
         return
     # A killed run that goes on finds this file again. A run with another folder of blocks uses another name.

@@ -165,7 +165,7 @@ def test_offline_forbids_to_fetch_the_model(
 def test_labels_lie_in_the_file_as_the_image_does(segment: Batch) -> None:
     image = read(segment.images / "a.tif")
     assert segment("--axes", "XY", inputs=(str(segment.images / "a.tif"),)) == 0
-    expected = Segmenter.from_file(segment.weights).segment(image.T).T
+    expected = Segmenter.from_file(segment.weights).segment(image, axes="XY")
     np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), expected)
 
 
@@ -193,6 +193,14 @@ def table_of(segment: Batch, name: str) -> dict[str, npt.NDArray[Any]]:
 def test_the_table_is_that_of_analyze(segment: Batch, tmp_path: Path) -> None:
     assert segment("--table") == 0
     write_table(tmp_path / "expected.csv", table_of(segment, "a.tif"))
+    assert (segment.output / "a_objects.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+def test_the_table_is_that_of_analyze_in_any_order_of_axes(segment: Batch, tmp_path: Path) -> None:
+    assert segment("--table", "--axes", "XY", inputs=(str(segment.images / "a.tif"),)) == 0
+    image = read(segment.images / "a.tif").astype(np.float32)
+    found = Segmenter.from_file(segment.weights).analyze(image, axes="XY")
+    write_table(tmp_path / "expected.csv", found.table(image))
     assert (segment.output / "a_objects.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
 
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.metrics import aggregated_jaccard_index
 from pixel_embedded_affinity.samples import nuclei
 
 
@@ -55,3 +56,18 @@ def test_nuclei_stay_beside_bright_debris(
     assert "do not set the contrast" in caplog.text
     plain = fast.with_settings(**{"contrast.outlier_factor": 0.0}).segment(dirty)
     assert brightness < 65535 or len(np.unique(plain[away])) - 1 < 0.5 * before
+
+
+@pytest.mark.parametrize("model", ["bbbc039-fast", "nuclei"])
+def test_nuclei_stay_beside_a_missing_tile(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    segmenter = Segmenter.pretrained(model, device="cpu", offline=True).with_settings(scale=1.0)
+    image = nuclei().image[:256, :384] + np.uint16(3000)
+    lacking = image.copy()
+    lacking[:, :128] = 0
+    away = np.zeros(image.shape, bool)
+    away[:, 160:] = True
+    before, after = (segmenter.segment(values) * away for values in (image, lacking))
+    assert aggregated_jaccard_index(before, after) > 0.95
+    assert "are missing: they hold 0" in caplog.text
+    plain = segmenter.with_settings(**{"contrast.skip_missing": False}).segment(lacking) * away
+    assert aggregated_jaccard_index(before, plain) < aggregated_jaccard_index(before, after)

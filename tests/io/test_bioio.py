@@ -161,6 +161,19 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("read")
+def test_planes_that_a_plug_in_cannot_read_are_an_error_of_the_library(
+    tmp_path: Path, stack: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Array:
+        raise ValueError("cannot select frame dimension 'Z'")
+
+    monkeypatch.setattr(Unread, "__array__", fail)
+    path = write(tmp_path / "a.czi", stack)
+    with pytest.raises(InputError, match=r"values of .* \(ValueError: cannot select"):
+        as_image(path, channels=1, selection=Selection(channel=0, time=0, z=0))
+
+
+@pytest.mark.usefixtures("read")
 def test_the_endings_are_those_of_the_plug_ins_that_are_installed(tmp_path: Path) -> None:
     assert ".czi" in image_suffixes()
     assert ".czi" not in lacking()

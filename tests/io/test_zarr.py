@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -47,11 +49,12 @@ def write_image(
         scale = [0.3 * step if name in "yx" else 2.0 if name == "z" else 1.0 for name in axes]
         steps = [{"type": "scale", "scale": scale}]
         datasets.append({"path": str(level), "coordinateTransformations": steps})
-        array = group.create_array(
-            str(level), shape=values.shape, chunks=(8,) * values.ndim, dtype=values.dtype
-        )
+        chunks, dtype = (8,) * values.ndim, values.dtype
+        named = {"dimension_names": list(axes)} if form == 3 else {}
+        array = group.create_array(str(level), shape=values.shape, chunks=chunks, dtype=dtype, **named)
         array[...] = values
-    multiscales = [{"version": "0.4", "axes": declared, "datasets": datasets}]
+    version = {"version": "0.4"} if form == 2 else {}
+    multiscales = [{**version, "axes": declared, "datasets": datasets}]
     omero = {"omero": {"channels": [{"label": name} for name in names]}} if names else {}
     content = {"multiscales": multiscales, **omero}
     group.attrs.update(content if form == 2 else {"ome": {"version": "0.5", **content}})
@@ -198,7 +201,7 @@ def test_labels_are_written_into_the_image_where_viewers_look_for_them(tmp_path:
     assert attributes.get("ome", attributes)["labels"] == ["nuclei", "cells"]
     described = dict(group["labels/nuclei"].attrs)
     described = described.get("ome", described)
-    assert described["image-label"] == {"source": {"image": "../../"}}
+    assert described["image-label"]["source"] == {"image": "../../"}
     found = as_image(path / "labels" / "nuclei", channels=1)
     np.testing.assert_array_equal(found.values[0], labels)
     assert found.pixel_size == pytest.approx((0.3, 0.3))
@@ -234,3 +237,94 @@ def test_labels_that_do_not_fit_the_image_are_refused(tmp_path: Path, form: int)
     write_labels(path / "labels" / "a", np.ones((2, 20, 30), int), axes="TYX")
     np.testing.assert_array_equal(read_image(path / "labels" / "a"), np.ones((2, 20, 30)))
     assert not (path / "labels" / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "kept"),
+    [
+        ("yx", (20, 31), "YX"),
+        ("cyx", (2, 20, 31), "YX"),
+        ("tyx", (3, 20, 31), "TYX"),
+        ("zyx", (4, 20, 31), "ZYX"),
+        ("tczyx", (2, 2, 3, 20, 31), "TZYX"),
+    ],
+)
+def test_a_validator_finds_nothing_to_object_to(
+    tmp_path: Path, form: int, axes: str, shape: tuple[int, ...], kept: str
+) -> None:
+    path = tmp_path / "a.ome.zarr"
+    write_image(new(path, form), gray(*shape), axes, form)
+    lengths = [shape[axes.index(letter.lower())] for letter in kept]
+    write_labels(path / "labels" / "nuclei", np.ones(lengths, int), axes=kept)
+    validate(path, form)
+
+
+@pytest.mark.parametrize("axes", ["YX", "XY", "TYX", "ZYX"])
+def test_labels_without_an_image_get_a_group_that_a_validator_takes(tmp_path: Path, axes: str) -> None:
+    path = tmp_path / "a.ome.zarr"
+    lengths = {"T": 3, "Z": 4, "Y": 20, "X": 31}
+    sizes = {"Z": 2.0, "Y": 0.25, "X": 0.5}
+    labels = np.arange(math.prod(lengths[letter] for letter in axes)).reshape([lengths[a] for a in axes]) % 7
+    given = [sizes[letter] for letter in axes if letter != "T"]
+    write_labels(path / "labels" / "nuclei", labels, axes=axes, pixel_size=given)
+    write_labels(path / "labels" / "cells", labels, axes=axes)
+    order = "".join(letter for letter in "TZYX" if letter in axes)
+    stored = labels.transpose([axes.index(letter) for letter in order])
+    np.testing.assert_array_equal(read_image(path / "labels" / "nuclei"), stored)
+    found = list_series(path / "labels" / "nuclei")[0].source
+    assert (found.axes, found.pixel_size) == (order, {a: sizes[a] for a in order if a in sizes})
+    assert list_series(path / "labels" / "cells")[0].source.pixel_size is None
+    assert is_marked(path)
+    validate(path, 3, within_image=False)
+
+
+def validate(path: Path, form: int, *, within_image: bool = True) -> None:
+    """Let a library of its own judge an image and its labels, or labels alone."""
+    models = pytest.importorskip(
+        "ome_zarr_models", reason="ome-zarr-models, of the extra dev, needs a newer zarr than the oldest"
+    )
+    version = importlib.import_module(f"{models.__name__}.{'v04' if form == 2 else 'v05'}")
+    group = zarr.open_group(str(path), mode="r", zarr_format=form)
+    if within_image:
+        version.Image.from_zarr(group)
+    assert version.Labels.from_zarr(group["labels"]).attributes is not None
+    for name in group["labels"].group_keys():
+        assert version.ImageLabel.from_zarr(group[f"labels/{name}"]).attributes is not None
+
+
+def test_labels_have_the_resolutions_of_the_image(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "a.ome.zarr"
+    write_image(new(path, form), gray(2, 2100, 33), "cyx", form)
+    labels = np.random.default_rng(0).integers(0, 90, (2100, 33))
+    write_labels(path / "labels" / "nuclei", labels)
+    group = zarr.open_group(str(path / "labels" / "nuclei"), mode="r")
+    np.testing.assert_array_equal(group["0"][0], labels)
+    assert group["1"].shape == (1, 1050, 17)
+    np.testing.assert_array_equal(
+        group["1"][0], labels[np.ix_(np.arange(1050) * 2, np.arange(17) * 33 // 17)]
+    )
+    assert as_image(path / "labels" / "nuclei" / "1", channels=1).pixel_size == pytest.approx((0.6, 0.6))
+
+
+def test_labels_of_another_order_are_turned_as_the_image_is(tmp_path: Path, form: int) -> None:
+    path = tmp_path / "a.ome.zarr"
+    write_image(new(path, form), gray(20, 20), "yx", form)
+    labels = np.arange(400).reshape(20, 20)
+    write_labels(path / "labels" / "nuclei", labels, axes="XY")
+    np.testing.assert_array_equal(read_image(path / "labels" / "nuclei"), labels.T)
+
+
+def test_a_large_image_gets_labels_in_a_new_group(tmp_path: Path, segmenter: Segmenter) -> None:
+    out = tmp_path / "new.ome.zarr" / "labels" / "cells"
+    count = segmenter.segment_large(gray(48, 60), out, pixel_size=(0.25, 0.5), block=32, overlap=16)
+    assert read_image(out).max() == count
+    assert list_series(out)[0].source.pixel_size == {"Y": 0.25, "X": 0.5}
+    validate(tmp_path / "new.ome.zarr", 3, within_image=False)
+
+
+def test_a_new_group_needs_a_folder_and_no_other_content(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist; expected an existing folder"):
+        write_labels(tmp_path / "gone" / "a.zarr" / "labels" / "b", np.ones((2, 3), int))
+    new(tmp_path / "a.zarr", 3).create_array("raw", data=gray(20, 30))
+    with pytest.raises(InputError, match="lies in no OME-Zarr image"):
+        write_labels(tmp_path / "a.zarr" / "labels" / "b", np.ones((20, 30), int))

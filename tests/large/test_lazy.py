@@ -142,6 +142,18 @@ def test_debris_in_a_large_image_does_not_set_the_contrast() -> None:
     np.testing.assert_allclose(found, normalize(whole, Normalization(), limits), atol=1e-4)
 
 
+def test_a_missing_part_of_a_large_image_does_not_set_the_contrast() -> None:
+    values = np.random.default_rng(0).normal(500, 5, (100, 120))
+    values[20:40, 10:30] = 900
+    values[:, 80:] = 0
+    limits = Contrast(skip_missing=True)
+    image = open_image(values.astype(np.uint16), channels=1)
+    whole = image.read((slice(0, 100), slice(0, 120)))
+    found = normalize(whole, fixed_normalization(image, Normalization(), limits))
+    assert found.min() > -0.2
+    np.testing.assert_allclose(found, normalize(whole, Normalization(), limits), atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["none", "fixed"])
 def test_other_normalizations_read_nothing(kind: str) -> None:
     source = Recorder(picture(20, 30))

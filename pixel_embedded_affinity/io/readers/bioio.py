@@ -6,6 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError, one_line, optional_module
 from pixel_embedded_affinity.io.readers.base import NotRead, Series, Source, chosen_series
 from pixel_embedded_affinity.io.readers.calibration import micrometers
@@ -44,11 +47,32 @@ class Bioio:
         image = _opened(path)
         number, found = chosen_series(_listed(image), series, path)
         image.set_scene(number)
-        return found.source._replace(values=image.dask_data)
+        return found.source._replace(values=Values(image.dask_data, path))
 
     def list_series(self, path: Path) -> list[Series]:
         """List the scenes of a file."""
         return _listed(_opened(path))
+
+
+class Values:
+    """Values of a scene, which are read when they become an array; what a plug-in then raises says what to do."""
+
+    def __init__(self, values: Any, path: Path) -> None:
+        self._values, self._path = values, path
+        self.shape, self.dtype = tuple(values.shape), values.dtype
+
+    def __getitem__(self, index: Any) -> Values:
+        return Values(self._values[index], self._path)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(self._values, dtype=dtype)
+        # Each plug-in has errors of its own.
+        except Exception as error:
+            raise InputError(
+                f"the values of '{self._path}' cannot be read by bioio ({type(error).__name__}: {one_line(error)}); "
+                "expected planes of Y and X; copy it again, or save it as OME-TIFF"
+            ) from error
 
 
 def _opened(path: Path) -> Any:

@@ -181,6 +181,8 @@ def _calibration(file: Any, number: int, series: Any) -> tuple[tuple[str, ...], 
     if file.is_imagej and file.imagej_metadata:
         return of_imagej(file.imagej_metadata, page)
     sizes = of_tags(page)
+    if series.axes.rstrip("S").endswith("XY"):  # a TIFF calls the last axis of a page X
+        sizes = {{"X": "Y", "Y": "X"}[axis]: size for axis, size in sizes.items()}
     written = (file.shaped_metadata or [{}])[0] if file.is_shaped else {}
     depth = micrometers(written.get("spacing"), written.get("unit"))
     return (), {**sizes, "Z": depth} if depth else sizes
