@@ -253,12 +253,13 @@ def resized(example: Example, settings: DataSettings) -> Example:
     wanted = settings.diameter or settings.extent
     if not wanted or not example.labels.any():
         return example
-    found = _median_diameter(example.labels) if settings.diameter else extent_of(example.labels > 0)
+    found = median_diameter(example.labels) if settings.diameter else extent_of(example.labels > 0)
     image = resize_image(example.image, float(np.clip(wanted / found, *_RESIZING)))
     return replace(example, image=image, labels=relabel(resize_labels(example.labels, image.shape[1:])))
 
 
-def _median_diameter(labels: LabelArray) -> float:
+def median_diameter(labels: LabelArray) -> float:
+    """Return the diameter in pixels of a disk with the area of the median object; there must be an object."""
     areas = np.bincount(labels.ravel())[1:]
     return math.sqrt(float(np.median(areas[areas > 0])) * 4 / math.pi)
 

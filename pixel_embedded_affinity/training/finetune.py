@@ -21,14 +21,14 @@ import torch
 
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.data.evaluate import predict
-from pixel_embedded_affinity.data.layouts import Example
+from pixel_embedded_affinity.data.layouts import Example, median_diameter
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import integer
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import as_labels, relabel, warn_of_mask
+from pixel_embedded_affinity.labels import as_labels, extent_of, relabel, warn_of_mask
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.normalize import normalize
@@ -516,7 +516,8 @@ def scales_to_try(config: ModelConfig, examples: Sequence[Example]) -> list[floa
     Parameters
     ----------
     config : ModelConfig
-        Its `object_diameter` is what objects should have; if it has none, there are no scales.
+        Its `object_extent` or `object_diameter` says how large objects should be; if it has neither, there are no
+        scales.
     examples : sequence of Example
         Images with their labels.
 
@@ -528,7 +529,7 @@ def scales_to_try(config: ModelConfig, examples: Sequence[Example]) -> list[floa
         `pixel_embedded_affinity.scale.find_scale`, but 1 itself.
     """
     found = [_own_scale(config, example) for example in examples if example.labels.any()]
-    if config.object_diameter is None or not found:
+    if (config.object_diameter is None and config.object_extent is None) or not found:
         return []
     median = float(np.median(found))
     scales: list[float | str] = [_rounded(median), _rounded(math.sqrt(median)), AUTO]
@@ -540,10 +541,13 @@ def _rounded(scale: float) -> float:
 
 
 def _own_scale(config: ModelConfig, example: Example) -> float:
-    """The scale at which the median object of an image has the diameter that the model knows."""
-    areas = np.bincount(example.labels.ravel())[1:]
-    diameter = 2 * math.sqrt(float(np.median(areas)) / math.pi)
-    return float(np.clip((config.object_diameter or diameter) / diameter, SMALLEST, LARGEST))
+    """The scale at which an image has the extent, or its median object the diameter, that the model knows."""
+    if config.object_extent is not None:
+        found, wanted = float(extent_of(example.labels > 0)), config.object_extent
+    else:
+        found = median_diameter(example.labels)
+        wanted = config.object_diameter or found
+    return float(np.clip(wanted / found, SMALLEST, LARGEST))
 
 
 def as_seen(examples: Sequence[Example], config: ModelConfig) -> list[Example]:

@@ -20,7 +20,7 @@ from pixel_embedded_affinity.samples import nuclei
 from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
 FOLDER = Path(__file__).parent
-WITHOUT_A_FIELD = {"cvppp"}
+WITHOUT_A_FIELD = {"cvppp", "leaves"}
 """Models for objects that the bundled field does not show, and whose images may not be passed on."""
 
 

@@ -25,6 +25,7 @@ from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.data.layouts import Example
 from pixel_embedded_affinity.errors import CheckpointError, InputError
+from pixel_embedded_affinity.labels import extent_of
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pixel_embedded_affinity.training import finetune as module
 from pixel_embedded_affinity.training.finetune import Budget, as_seen, divided, scales_to_try
@@ -260,6 +261,15 @@ def test_scales_are_those_of_the_labels(sides: list[int], diameter: float) -> No
             expected.append(float(f"{ratio:.2g}"))
     found = scales_to_try(ModelConfig(object_diameter=diameter), examples)
     assert sorted(map(str, found)) == sorted(map(str, expected))
+
+
+def test_a_model_that_knows_an_extent_brings_all_objects_together_to_it() -> None:
+    image, labels = squares(0, 10)
+    examples = [Example("e", image[None].astype(np.float32), labels)]
+    config = ModelConfig(object_extent=3.0 * extent_of(labels > 0), scale="auto")
+    (seen,) = as_seen(examples, config)
+    assert seen.labels.shape == tuple(3 * length for length in labels.shape)
+    assert scales_to_try(config, examples) == [3.0, 1.7]
 
 
 def test_a_model_that_knows_no_diameter_keeps_its_scale() -> None:

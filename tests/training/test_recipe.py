@@ -35,7 +35,7 @@ def recipe_of(tmp_path: Path) -> Callable[[str], Recipe]:
 
 
 @pytest.mark.parametrize(
-    "name", ["ac3ac4", "bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "nuclei", "quick"]
+    "name", ["ac3ac4", "bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "leaves", "nuclei", "quick"]
 )
 def test_each_shipped_recipe_is_valid_named_as_its_model_and_survives_the_way_to_dict_and_back(name):
     recipe = Recipe.from_file(name)
@@ -51,9 +51,16 @@ def test_the_shipped_recipes_are_listed():
         "bbbc039-fast",
         "cvppp",
         "cvppp-finetune",
+        "leaves",
         "nuclei",
         "quick",
     ]
+
+
+def test_the_leaves_recipe_never_trains_on_the_validation_plants_of_the_paper_or_a_fifth_of_ara2013():
+    held_out = Recipe.from_file("leaves").data.held_out
+    every_fifth = [f"ara2013_plant{number:03d}" for number in range(1, 166, 5)]
+    assert sorted(held_out) == sorted([f"plant{number}" for number in PLANTS.split()] + every_fifth)
 
 
 def test_the_cvppp_recipe_never_trains_on_the_validation_plants_of_the_paper():
@@ -178,7 +185,7 @@ def test_a_recipe_file_is_named_in_its_errors(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["none_such", "missing.toml", "../recipes/quick", ""])
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones(name):
-    with pytest.raises(InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-finetune, nuclei, quick"):
+    with pytest.raises(InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-finetune, leaves, nuclei, quick"):
         recipe_path(name)
 
 
