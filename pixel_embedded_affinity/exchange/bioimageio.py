@@ -51,8 +51,8 @@ The package holds the network of a model of the Python library pixel_embedded_af
 Vectors of one object are alike, so the cosine of two of them says whether they belong together. Objects are what a
 clusterer makes of these affinities; it is not a part of the package. The library does it: `Segmenter.cluster`.
 
-{preprocessing} The library also finds the scale at which objects have the size that the model knows; resize your images
-beforehand{diameter}.
+The description of the package says how intensities are normalized. The library also finds the scale at which objects
+have the size that the model knows; here, resize images beforehand{diameter}.
 
 License of the weights: {license}.
 """
@@ -131,8 +131,7 @@ def _readme(model: ExportedModel) -> str:
         description=config.description,
         axes=config.axes,
         stride=" x ".join(map(str, model.stride)),
-        foreground=" and the probability that a pixel belongs to an object" if FOREGROUND in model.outputs else "",
-        preprocessing="The description of the package says how intensities are normalized.",
+        foreground=f" and the {_MEANING[FOREGROUND]}" if FOREGROUND in model.outputs else "",
         diameter="" if diameter is None else f", so that objects are about {diameter:g} pixels wide",
         license=config.license,
     )

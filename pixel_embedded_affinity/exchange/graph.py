@@ -72,7 +72,7 @@ class EmbeddingGraph(nn.Module):
 
 
 def extended(image: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:
-    """Repeat the last pixels up to a multiple of the grid, as the networks do, without asking whether that is needed."""
+    """Repeat the last pixels up to a multiple of the grid, as the networks do, without asking if that is needed."""
     for axis, step in enumerate(grid, start=2):
         length = image.shape[axis]
         if step > 1:

@@ -30,11 +30,11 @@ _LENGTHS = ("depth", "height", "width")
 class ExportedModel:
     """The network of a segmenter with what the library does around it, to be written in formats of other programs.
 
-    The input ``image`` is a batch of normalized images, float32 ``(N, C, *spatial)``, resized to the scale of the model.
+    The input ``image`` is a batch of normalized images, float32 ``(N, C, *spatial)``, resized to the model's scale.
     The outputs are the ``embedding``, float32 ``(N, D, *positions)``, of unit length, with a position for every
     `stride` pixels; and, from a network with a foreground head, ``foreground``, float32 ``(N, 1, *spatial)``, the
-    probability that a pixel belongs to an object. Batch and spatial lengths may be any from 1 on: the computation itself
-    extends the image to the network's grid.
+    probability that a pixel belongs to an object. Batch and spatial lengths may be any from 1 on: the computation
+    itself extends the image to the network's grid.
 
     The network is followed when a file first needs it, which takes up to a minute; further files use the same result.
 
