@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tifffile
 import torch
 
 from pixel_embedded_affinity.errors import InputError, one_line, optional_module
@@ -18,7 +19,7 @@ from pixel_embedded_affinity.exchange.onnx_file import OPSET
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.atomic import replacing
-from pixel_embedded_affinity.models.registry import list_models
+from pixel_embedded_affinity.models.registry import get_entry, list_models
 from pixel_embedded_affinity.normalize import Normalization, normalize
 from pixel_embedded_affinity.samples import nuclei
 
@@ -55,6 +56,11 @@ The description of the package says how intensities are normalized. The library 
 have the size that the model knows; here, resize images beforehand{diameter}.
 
 License of the weights: {license}.
+
+# Validation
+
+The folder holds an image and what the library makes of it; the model must give the same to {close:g} at each
+value.{scores}
 """
 
 
@@ -114,9 +120,10 @@ def _write_content(model: ExportedModel, folder: Path, image: FloatArray) -> Non
     config = model.segmenter.config
     with torch.inference_mode():
         outputs = model.graph(torch.from_numpy(normalize(image, config.normalization)[np.newaxis]))
-    np.save(folder / f"{IMAGE}.npy", image[np.newaxis])
-    for name, values in zip(model.outputs, outputs):
-        np.save(folder / f"{name}.npy", values.numpy())
+    for name, values in zip((IMAGE, *model.outputs), (image[np.newaxis], *map(torch.Tensor.numpy, outputs))):
+        np.save(folder / f"{name}.npy", values)
+        # The sample is what the test holds, for people to look at.
+        tifffile.imwrite(folder / f"{name}.tif", values[0])
     model.write_onnx(folder / "weights.onnx")
     (folder / "configuration.json").write_text(config.to_json(), encoding="utf-8")
     (folder / "README.md").write_text(_readme(model), encoding="utf-8")
@@ -134,7 +141,20 @@ def _readme(model: ExportedModel) -> str:
         foreground=f" and the {_MEANING[FOREGROUND]}" if FOREGROUND in model.outputs else "",
         diameter="" if diameter is None else f", so that objects are about {diameter:g} pixels wide",
         license=config.license,
+        close=_CLOSE,
+        scores=_scores(config),
     )
+
+
+def _scores(config: ModelConfig) -> str:
+    """What is known of how good the labels are that the library makes with the model."""
+    if config.name not in list_models():
+        return ""
+    entry = get_entry(config.name)
+    if entry.version != config.version:
+        return ""
+    listed = ", ".join(f"{name} {value:g}" for name, value in entry.scores.items())
+    return f" Scores of the labels: {listed}. Training data: {entry.data}."
 
 
 def _write_description(description: Any, folder: Path) -> None:
@@ -212,6 +232,7 @@ def _input(model: ExportedModel, folder: Path) -> Any:
         description="an image as it comes from the microscope or camera",
         axes=[v0_5.BatchAxis(), _channels([f"channel{n}" for n in range(network.in_channels)]), *sides],
         test_tensor=_file(folder, f"{IMAGE}.npy"),
+        sample_tensor=_file(folder, f"{IMAGE}.tif"),
         preprocessing=_preprocessing(config.normalization, config.axes.lower()),
     )
 
@@ -234,6 +255,7 @@ def _output(model: ExportedModel, folder: Path, name: str) -> Any:
         description=_MEANING[name],
         axes=[v0_5.BatchAxis(), _channels(vectors if name == EMBEDDING else [FOREGROUND]), *sides],
         test_tensor=_file(folder, f"{name}.npy"),
+        sample_tensor=_file(folder, f"{name}.tif"),
     )
 
 
