@@ -107,6 +107,8 @@ class ExportedModel:
     def write_torch_export(self, path: str | os.PathLike[str]) -> None:
         """Write the model for ``torch.export.load``, with the metadata as its extra files.
 
+        A volume must then have at least two sections.
+
         Parameters
         ----------
         path : str or os.PathLike
