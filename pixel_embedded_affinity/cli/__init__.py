@@ -31,6 +31,7 @@ _COMMANDS = {
     "tune": "find better settings on a few labeled images",
     "finetune": "let a model learn from a few labeled images, in minutes",
     "train": "train a model on labeled images",
+    "export": "write a model for other programs, as ONNX and more",
     "compare": "compare trainings with baselines and variants",
 }
 

@@ -68,7 +68,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
     UnknownModelError, DownloadError, CheckpointError, DeviceError, UnknownClustererError, InputError
         As `Segmenter.pretrained`, `Segmenter.from_file` and `Segmenter.with_settings` do.
     """
-    segmenter = _load(arguments)
+    segmenter = load_model(arguments)
     for values in given_settings(arguments):
         segmenter = segmenter.with_settings(**values)
     return segmenter
@@ -120,7 +120,14 @@ def _fingerprint(option: str, path: str) -> str:
         raise InputError(f"{option} '{path}' cannot be read ({error.strerror}); check the path") from error
 
 
-def _load(arguments: argparse.Namespace) -> Segmenter:
+def load_model(arguments: argparse.Namespace) -> Segmenter:
+    """Load the model that the arguments name, with its own settings.
+
+    Raises
+    ------
+    UnknownModelError, DownloadError, CheckpointError, DeviceError, InputError
+        As `Segmenter.pretrained` and `Segmenter.from_file` do.
+    """
     from pixel_embedded_affinity.segmenter import Segmenter
 
     where: dict[str, Any] = {name: getattr(arguments, name) for name in ("device", "precision", "threads")}

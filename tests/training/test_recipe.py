@@ -185,7 +185,9 @@ def test_a_recipe_file_is_named_in_its_errors(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["none_such", "missing.toml", "../recipes/quick", ""])
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones(name):
-    with pytest.raises(InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-finetune, leaves, nuclei, quick"):
+    with pytest.raises(
+        InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-finetune, leaves, nuclei, quick"
+    ):
         recipe_path(name)
 
 
