@@ -50,7 +50,7 @@ _UNLIKE = 0.55
 """Share of the usual confidence below which an image is unlike those that the model knows."""
 
 _OVERVIEW, _CLOSER, _CLOSE = 384, 2, 2.0
-"""Most pixels along an axis of the overview, number of looks, and the factor at which a further look is made closer."""
+"""Pixels along the longer axis of the overview, number of looks, and the factor from which a look is made closer."""
 
 _GAP, _MARGIN, _CONSIDERABLE = 0.02, 0.06, 0.1
 """Half of the gap, as a share of the image, over which pieces belong together; the margin around a thing, as a share of
@@ -232,7 +232,7 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
     extent : float
         Wanted length in pixels along the longer axis.
     observe : callable
-        Labels a part, see `Observe`. The image is seen small, then, if the thing is much smaller, closer.
+        Labels a part, see `Observe`. The whole image is seen at one size, then, if the thing is much smaller, closer.
 
     Returns
     -------
@@ -246,7 +246,7 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
         thing = _largest_thing(given)
         return GIVEN if thing is None else _fitted(thing, extent, shape, thing.all)
     looks: list[Look] = []
-    found, scale = GIVEN, min(1.0, _OVERVIEW / max(shape))
+    found, scale = GIVEN, min(LARGEST, _OVERVIEW / max(shape))
     for _ in range(_CLOSER):
         sight = observe(resize_image(values[(slice(None), *box)], scale), None)
         looks.append(_look(sight, scale, box, shape))

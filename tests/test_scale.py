@@ -16,6 +16,7 @@ from pixel_embedded_affinity import Segmenter, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.labels import extent_of
 from pixel_embedded_affinity.normalize import Normalization, normalize
 from pixel_embedded_affinity.scale import (
     GIVEN,
@@ -143,7 +144,7 @@ def test_a_plant_gets_the_known_extent(
     middle = tuple(data.draw(st.integers(reach, length - 1 - reach)) for length in (height, width))
     image = plant((height, width), middle, reach)
     found = find_extent(image, image[0] > 0 if is_given else None, 256.0, Watcher())
-    expected = min(4.0, 256 / (2 * reach + 1))
+    expected = min(4.0, 256 / extent_of(image[0] > 0))
     assert found.scale == pytest.approx(expected, rel=0.01 if is_given else 0.1)
     assert found.box is not None
     outside = image[0].copy()

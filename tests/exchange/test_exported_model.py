@@ -64,9 +64,8 @@ def test_onnx_gives_what_the_library_gives(name: str, exported: Exported) -> Non
 def test_torch_export_gives_what_the_library_gives(name: str, exported: Exported, tmp_path: Path) -> None:
     model = exported(name)
     model.write_torch_export(tmp_path / "model.pt2")
-    run = torch.export.load(tmp_path / "model.pt2").module()
-    # torch checks that a volume lies in memory as the one that was followed, which a single section does not.
-    for image in [image for image in images(model) if image.ndim == 3 or image.shape[1] > 1]:
+    run = torch.export.load(tmp_path / "model.pt2").module(check_guards=False)
+    for image in images(model):
         outputs = run(torch.from_numpy(image[None]))
         for found, expected in zip(outputs, of_library(model, image), strict=True):
             assert np.abs(found[0].numpy() - expected).max() < CLOSE
