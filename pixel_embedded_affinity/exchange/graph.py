@@ -105,7 +105,7 @@ def traced(graph: EmbeddingGraph, channels: int) -> ExportedProgram:
     from torch.export import Dim, export
 
     images = _example(graph, channels)
-    free = {axis: Dim.DYNAMIC for axis in range(images.ndim) if axis != 1}  # type: ignore[attr-defined]
+    free = {axis: Dim.DYNAMIC for axis in range(images.ndim) if axis != 1}  # type: ignore[attr-defined, unused-ignore]
     with torch.no_grad(), _any_length():
         program = export(graph, (images,), dynamic_shapes=(free,), strict=False)
     _forget_sources(program)
@@ -127,7 +127,7 @@ def _any_length() -> AbstractContextManager[Any]:
             f"torch {torch.__version__} cannot export a network for images of any size; expected a newer release; "
             "run: pip install --upgrade torch"
         )
-    context: AbstractContextManager[Any] = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    context: AbstractContextManager[Any] = _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined, unused-ignore]
     return context
 
 
