@@ -54,7 +54,9 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         build_network(replace(TINY, architecture="resnet"))
     text = str(caught.value)
-    assert text.startswith("unknown architecture 'resnet'; the valid ones are anisotropic_unet, half_unet, resid")
+    assert text.startswith(
+        "unknown architecture 'resnet'; the valid ones are anisotropic_unet, half_unet, resid"
+    )
 
 
 @pytest.mark.parametrize("filters", [(), (4,), (4, 4, 4, 4), (4,) * 6])
