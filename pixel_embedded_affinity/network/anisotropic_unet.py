@@ -123,13 +123,8 @@ class AnisotropicUNet(base.Network):
 
     def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
         """Embed a batch of volumes (N, C, D, H, W) of any size; `pyramid` also gives the coarse embeddings."""
-        shape = images.shape[2:]
         features, coarse = self._features(base.padded(images, self.grid), pyramid)
-        embedding = base.cropped(self.embedding_head(features), shape)
-        if self.foreground_head is None:
-            return base.NetworkOutput(embedding, None, tuple(coarse))
-        logits = base.cropped(self.foreground_head(features), shape)
-        return base.NetworkOutput(embedding, logits, tuple(coarse))
+        return base.headed(self, features, images.shape[2:], coarse)
 
     def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution and the coarse embeddings."""

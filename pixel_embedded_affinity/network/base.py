@@ -132,6 +132,29 @@ def cropped(values: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return values[index]
 
 
+def headed(
+    network: Any, features: torch.Tensor, shape: Sequence[int], coarse: Sequence[torch.Tensor]
+) -> NetworkOutput:
+    """Return the output of a network whose heads, `embedding_head` and `foreground_head`, see every pixel.
+
+    Parameters
+    ----------
+    network : Network
+        Its `foreground_head` may be None.
+    features : torch.Tensor
+        ``(N, channels, *padded)``, at full resolution.
+    shape : sequence of int
+        Spatial shape of the images before they were padded.
+    coarse : sequence of torch.Tensor
+        The coarse embeddings.
+    """
+    # Heads before the crop: convolutions read dense memory faster than a window of it.
+    embedding = cropped(network.embedding_head(features), shape)
+    if network.foreground_head is None:
+        return NetworkOutput(embedding, None, tuple(coarse))
+    return NetworkOutput(embedding, cropped(network.foreground_head(features), shape), tuple(coarse))
+
+
 def channels_last(images: torch.Tensor) -> torch.Tensor:
     """Return a batch in the memory order in which convolutions are fastest, for any number of spatial axes."""
     return images.contiguous(memory_format=_FORMATS.get(images.ndim, torch.contiguous_format))
