@@ -77,11 +77,23 @@ def network(name: str) -> bytes:
     """Return a model as ONNX, its weights stored as in the model's own file."""
     from pixel_embedded_affinity.models.registry import get_entry
 
-    code = hashlib.sha256((get_entry(name).sha256 + Path(__file__).read_text(encoding="utf-8")).encode())
-    kept = OUTPUT / f"{name}-{code.hexdigest()[:12]}.onnx"
+    kept = OUTPUT / f"{name}-{_state_of(name)}.onnx"
     if not kept.exists():
         kept.write_bytes(_exported(name))
     return kept.read_bytes()
+
+
+def _state_of(name: str) -> str:
+    """Return a digest of all that an exported model depends on."""
+    import inspect
+
+    from pixel_embedded_affinity import exchange
+    from pixel_embedded_affinity.models.registry import get_entry
+
+    code = [inspect.getsource(part) for part in (_exported, halve, _factor, _times)]
+    files = sorted(Path(exchange.__file__).parent.glob("*.py"))
+    text = "".join([get_entry(name).sha256, *code, *(file.read_text(encoding="utf-8") for file in files)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _exported(name: str) -> bytes:
@@ -178,7 +190,9 @@ def _page() -> str:
 def bundled(name: str) -> str:
     """Return a script with all that it imports, fit to stand in a page."""
     target = OUTPUT / name
-    options = ("--bundle", "--format=esm", "--minify", "--target=es2022", "--log-level=warning")
+    # A page from a file may start a worker only from a classic script, which has no address of its own; nothing is loaded from there.
+    address = '--define:import.meta.url="https://page.invalid/"'
+    options = ("--bundle", "--format=iife", "--minify", "--target=es2022", "--log-level=warning", address)
     _run(str(PACKAGES / ".bin" / "esbuild"), str(SOURCE / name), *options, f"--outfile={target}")
     return target.read_text(encoding="utf-8").replace("</script", "<\\/script").strip()
 

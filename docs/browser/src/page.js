@@ -27,7 +27,8 @@ const waiting = new Map();
 
 function startedWorker() {
   const source = new Blob([$("worker").textContent], { type: "text/javascript" });
-  const started = new Worker(URL.createObjectURL(source), { type: "module" });
+  const started = new Worker(URL.createObjectURL(source));
+  started.onerror = ({ message }) => refuseAll(message ?? "The browser does not allow this page to compute.");
   started.onmessage = ({ data: { id, answer, error, progress } }) => {
     if (progress) return showBusy(progress.what, progress.share);
     const { resolve, reject } = waiting.get(id);
@@ -35,6 +36,13 @@ function startedWorker() {
     return error === undefined ? resolve(answer) : reject(new Error(error));
   };
   return started;
+}
+
+/** Tell everything that waits for the worker that no answer will come. */
+function refuseAll(message) {
+  for (const { reject } of waiting.values()) reject(new Error(message));
+  waiting.clear();
+  say(message);
 }
 
 let asked = 0;
@@ -163,7 +171,7 @@ function showBusy(what, share = 0) {
 
 function showResult() {
   const { count } = state.found;
-  $("panel").hidden = false;
+  for (const id of ["panel", "bar", "downloads"]) $(id).hidden = false;
   $("count").value = count.toLocaleString("en");
   $("noun").textContent = count === 1 ? "object" : "objects";
   $("main").dataset.state = "result";
@@ -246,8 +254,7 @@ async function download(kind) {
 function another() {
   Object.assign(state, { plane: null, seen: null, found: null, diameter: null });
   $("main").dataset.state = "empty";
-  $("picture").hidden = true;
-  $("panel").hidden = true;
+  for (const id of ["picture", "panel", "bar", "downloads", "remark"]) $(id).hidden = true;
   $("file").value = "";
   say("");
 }
