@@ -130,20 +130,24 @@ async function relabel() {
   wanted = true;
   if (labeling || !state.seen) return;
   labeling = true;
+  $("main").ariaBusy = "true";
   while (wanted) {
     wanted = false;
     await attempt(label);
   }
   labeling = false;
+  $("main").ariaBusy = "false";
 }
 
 /** Do something that takes time: say what, allow nothing else, and say what went wrong. */
 async function working(what, task) {
-  $("message").hidden = true;
+  say("");
   showBusy(what);
   document.body.inert = true;
+  $("main").ariaBusy = "true";
   await attempt(task);
   document.body.inert = false;
+  $("main").ariaBusy = "false";
   $("busy").hidden = true;
 }
 
@@ -201,7 +205,10 @@ function resetSliders() {
   const { ranges, directions, stride } = rangesOf(neighborhood);
   Object.assign($("range"), { min: LEAST_RANGES, max: ladder().length - 1 });
   const values = { threshold, repulsion, range: ranges.length - 1, stride, size: steps.min_size };
-  for (const [id, value] of Object.entries(values)) $(id).value = value;
+  for (const [id, value] of Object.entries(values)) {
+    $(id).value = value;
+    delete $(id).dataset.moved;
+  }
   $(directions === 8 ? "eight" : "four").checked = true;
   $("settings").dataset.model = state.model;
   $("reset").hidden = true;
@@ -228,16 +235,17 @@ function showValues() {
   for (const [id, text] of Object.entries(texts)) document.querySelector(`output[for=${id}]`).value = text;
 }
 
-/** The settings of the sliders; all else is the model's. */
+/** The settings of the sliders that were moved; all else is the model's, which need not lie on a slider's steps. */
 function chosenSettings() {
   const own = settingsOf(models[state.model]);
+  const chosen = (id, value) => ("moved" in $(id).dataset ? Number($(id).value) : value);
   const directions = Number(document.querySelector("[name=directions]:checked").value);
   const ranges = ladder().slice(0, Number($("range").value) + 1);
   return {
     neighborhood: fromRanges(ranges, directions, Number($("stride").value)),
-    repulsion: Number($("repulsion").value),
-    threshold: Number($("threshold").value),
-    steps: { ...own.steps, min_size: Number($("size").value) },
+    repulsion: chosen("repulsion", own.repulsion),
+    threshold: chosen("threshold", own.threshold),
+    steps: { ...own.steps, min_size: chosen("size", own.steps.min_size) },
   };
 }
 
@@ -269,7 +277,8 @@ function listen() {
   $("file").addEventListener("change", ({ target }) => openFile(target.files[0]));
   $("sample").addEventListener("click", () => open(bytesOf("sample-image"), "nuclei.tif"));
   $("another").addEventListener("click", another);
-  $("settings").addEventListener("input", () => {
+  $("settings").addEventListener("input", ({ target }) => {
+    target.dataset.moved = "";
     $("reset").hidden = false;
     relabel();
   });
