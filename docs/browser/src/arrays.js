@@ -21,6 +21,13 @@ export function clamp(value, least, most) {
   return Math.min(Math.max(value, least), most);
 }
 
+/** A typed array of values that follow from their places; many times faster than `from`. */
+export function made(Type, length, value) {
+  const result = new Type(length);
+  for (let at = 0; at < length; at += 1) result[at] = value(at);
+  return result;
+}
+
 /** Median as NumPy gives it for float32: the mean of the two middle values. */
 export function median32(values) {
   const ordered = Float32Array.from(values).sort();

@@ -1,6 +1,6 @@
 /** Affinities of pairs, and the mutex watershed on them; affinity.py and clustering/mutex_watershed.py in the library. */
 
-import { clamp, relabel } from "./arrays.js";
+import { clamp, made, relabel } from "./arrays.js";
 
 /**
  * Vectors of unit length, position after position.
@@ -86,9 +86,10 @@ function addEdges(edges, start, embedding, neighborhood, inside, role, weigh) {
 /** Numbers of weights from the heaviest to the lightest; equal weights keep their order. Weights are at least 0. */
 export function heaviestFirst(weights) {
   // The bits of floats that are not negative are ordered as the floats are.
-  const bits = new Uint32Array(weights.slice().buffer).map((key) => 0x7fffffff - (key & 0x7fffffff));
-  let order = Uint32Array.from(weights, (_, i) => i);
-  for (const shift of [0, 11, 22]) order = sortedByDigit(bits, order, shift);
+  const bits = new Uint32Array(weights.slice().buffer);
+  const keys = made(Uint32Array, bits.length, (edge) => 0x7fffffff - (bits[edge] & 0x7fffffff));
+  let order = made(Uint32Array, weights.length, (edge) => edge);
+  for (const shift of [0, 11, 22]) order = sortedByDigit(keys, order, shift);
   return order;
 }
 
@@ -119,13 +120,13 @@ export function mutexWatershed({ first, second, weight, attracting }, positions)
     if (edge >= attracting) clusters.exclude(one, other);
     else if (!clusters.excludes(one, other)) clusters.join(one, other);
   }
-  return Int32Array.from({ length: positions }, (_, position) => clusters.find(position));
+  return made(Int32Array, positions, (position) => clusters.find(position));
 }
 
 /** Clusters that join, and clusters that must not. */
 class Clusters {
   constructor(count) {
-    this.parent = Int32Array.from({ length: count }, (_, i) => i);
+    this.parent = made(Int32Array, count, (position) => position);
     this.excluded = new Array(count).fill(null);
   }
 
@@ -169,5 +170,5 @@ class Clusters {
 export function cluster(embedding, neighborhood, repulsion, inside) {
   const { height, width } = embedding;
   const roots = mutexWatershed(edgesOf(embedding, neighborhood, repulsion, inside), height * width);
-  return relabel({ data: roots.map((root, i) => (inside[i] ? root + 1 : 0)), height, width });
+  return relabel({ data: made(Int32Array, roots.length, (at) => (inside[at] ? roots[at] + 1 : 0)), height, width });
 }

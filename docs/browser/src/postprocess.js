@@ -1,6 +1,6 @@
 /** Merge fragments, drop specks, fill holes, clear the border; postprocess.py in the library. */
 
-import { bincount, largest, median, relabel } from "./arrays.js";
+import { bincount, largest, made, median, relabel } from "./arrays.js";
 
 const FEW = 5;
 
@@ -45,7 +45,7 @@ export function removeUncertain(labels, confidence, least, floor) {
 
 function keptOnly({ data, height, width }, keep) {
   const table = Uint8Array.from({ length: largest(data) + 1 }, (_, label) => (label > 0 && keep(label) ? 1 : 0));
-  return relabel({ data: data.map((label) => (table[label] ? label : 0)), height, width });
+  return relabel({ data: made(Int32Array, data.length, (at) => (table[data[at]] ? data[at] : 0)), height, width });
 }
 
 /** Merge objects smaller than each size into the neighbor with the longest common border, one pass per size. */
@@ -63,22 +63,17 @@ export function mergeFragments(labels, sizes) {
     borders = summed(borders.map(([one, other, length]) => [moved[one], moved[other], length]), count);
     target = target.map((label) => moved[label]);
   }
-  return relabel({ ...labels, data: labels.data.map((label) => target[label]) });
+  return relabel({ ...labels, data: made(Int32Array, labels.data.length, (at) => target[labels.data[at]]) });
 }
 
 /** Touching objects, `[smaller label, larger label, pairs of pixels that they share]`. */
-function objectBorders({ data, height, width }, count) {
+function objectBorders({ data, width }, count) {
   const found = [];
   const add = (one, other) => {
     if (one !== other && one > 0 && other > 0) found.push([one, other, 1]);
   };
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      const at = y * width + x;
-      if (y + 1 < height) add(data[at], data[at + width]);
-      if (x + 1 < width) add(data[at], data[at + 1]);
-    }
-  }
+  for (let at = 0; at + width < data.length; at += 1) add(data[at], data[at + width]);
+  for (let at = 0; at + 1 < data.length; at += 1) if ((at + 1) % width) add(data[at], data[at + 1]);
   return summed(found, count);
 }
 
@@ -136,7 +131,7 @@ function comesBefore(one, other) {
 export function fillHoles(labels) {
   const { height, width } = labels;
   const { regions, owners } = holes(labels);
-  const data = labels.data.map((label, at) => label || Math.max(0, owners[regions[at]]));
+  const data = made(Int32Array, regions.length, (at) => labels.data[at] || Math.max(0, owners[regions[at]]));
   return { data, height, width };
 }
 
@@ -159,18 +154,21 @@ function holes({ data, height, width }) {
 function flood(start, number, data, regions, height, width, touch) {
   const stack = [start];
   regions[start] = number;
+  const visit = (next) => {
+    if (data[next] !== 0) touch(data[next]);
+    else if (regions[next] === 0) {
+      regions[next] = number;
+      stack.push(next);
+    }
+  };
   while (stack.length) {
     const at = stack.pop();
-    const [y, x] = [Math.floor(at / width), at % width];
+    const x = at % width;
+    const y = (at - x) / width;
     if (y === 0 || x === 0 || y === height - 1 || x === width - 1) touch(OPEN);
-    const beside = [y > 0 && at - width, y < height - 1 && at + width, x > 0 && at - 1, x < width - 1 && at + 1];
-    for (const next of beside) {
-      if (next === false) continue;
-      if (data[next] !== 0) touch(data[next]);
-      else if (regions[next] === 0) {
-        regions[next] = number;
-        stack.push(next);
-      }
-    }
+    if (y > 0) visit(at - width);
+    if (y < height - 1) visit(at + width);
+    if (x > 0) visit(at - 1);
+    if (x < width - 1) visit(at + 1);
   }
 }

@@ -1,6 +1,6 @@
 /** Labels of positions become labels of pixels; geometry/strides.py in the library. */
 
-import { clamp, largest } from "./arrays.js";
+import { clamp, largest, made } from "./arrays.js";
 
 /** Moves to the eight neighbors, straight ones first. */
 const NEIGHBORS = [
@@ -20,7 +20,8 @@ export function positionsInside({ data, height, width }, stride) {
   const [rows, columns] = [Math.ceil(height / stride), Math.ceil(width / stride)];
   const result = new Uint8Array(rows * columns);
   for (let at = 0; at < result.length; at += 1) {
-    const [top, left] = [Math.floor(at / columns) * stride, (at % columns) * stride];
+    const left = (at % columns) * stride;
+    const top = Math.floor(at / columns) * stride;
     let count = 0;
     for (let y = top; y < top + stride; y += 1) {
       for (let x = left; x < left + stride; x += 1) {
@@ -35,9 +36,10 @@ export function positionsInside({ data, height, width }, stride) {
 /** Give the value of each position to its pixels. */
 function toPixels(positions, stride, { height, width }) {
   const data = new positions.data.constructor(height * width);
+  const columns = made(Int32Array, width, (x) => Math.floor(x / stride));
   for (let y = 0; y < height; y += 1) {
     const row = Math.floor(y / stride) * positions.width;
-    for (let x = 0; x < width; x += 1) data[y * width + x] = positions.data[row + Math.floor(x / stride)];
+    for (let x = 0; x < width; x += 1) data[y * width + x] = positions.data[row + columns[x]];
   }
   return { data, height, width };
 }
@@ -51,11 +53,9 @@ function toPixels(positions, stride, { height, width }) {
  */
 export function spread(labels, foreground, stride) {
   const result = toPixels(labels, stride, foreground);
-  result.data.forEach((_, at) => {
-    if (!foreground.data[at]) result.data[at] = 0;
-  });
-  for (let time = 0; time < stride; time += 1) fillOnce(result, foreground.data);
-  return result;
+  const data = made(Int32Array, result.data.length, (at) => (foreground.data[at] ? result.data[at] : 0));
+  for (let time = 0; time < stride; time += 1) fillOnce({ ...result, data }, foreground.data);
+  return { ...result, data };
 }
 
 function fillOnce(labels, foreground) {
@@ -101,7 +101,8 @@ export function bordersPlaced(pixels, positions, embedding, stride) {
 function besideOthers({ data, height, width }) {
   const result = new Uint8Array(data.length);
   for (let at = 0; at < data.length; at += 1) {
-    const [y, x] = [Math.floor(at / width), at % width];
+    const x = at % width;
+    const y = (at - x) / width;
     let found = 0;
     for (let row = Math.max(y - 1, 0); row <= Math.min(y + 1, height - 1); row += 1) {
       for (let column = Math.max(x - 1, 0); column <= Math.min(x + 1, width - 1); column += 1) {
@@ -118,6 +119,7 @@ function besideOthers({ data, height, width }) {
 function meansOf({ data }, { vectors, channels }) {
   const sums = new Float64Array((largest(data) + 1) * channels);
   for (let at = 0; at < data.length; at += 1) {
+    if (data[at] === 0) continue;
     for (let c = 0; c < channels; c += 1) sums[data[at] * channels + c] += vectors[at * channels + c];
   }
   for (let start = 0; start < sums.length; start += channels) {
