@@ -1,7 +1,8 @@
-"""Write what the library makes of small inputs, for the tests of the page: ``python docs/browser/tests/make_golden.py``.
+"""Write what the library makes of small inputs, for the tests of the page.
 
-Most inputs follow from a number, by the same formula here and in ``inputs.js``. The embedding of a part of the bundled field is stored.
-A test of the library checks that the stored outcomes are still its own.
+Run it as ``python docs/browser/tests/make_golden.py``. Most inputs follow from a number, by the same formula here and in
+``inputs.js``. The embedding of a part of the bundled field is stored. A test of the library checks that the stored
+outcomes are still its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,14 @@ CHANGES: list[dict[str, Any]] = [
     {"repulsion": 0.3, "min_size": 0},
 ]
 
-RESIZED = [(1, 20, 30, 0.5), (2, 17, 23, 0.31), (3, 9, 40, 1.7), (4, 3, 50, 0.3), (5, 20, 30, 1.0), (6, 5, 7, 2.5)]
+RESIZED = [
+    (1, 20, 30, 0.5),
+    (2, 17, 23, 0.31),
+    (3, 9, 40, 1.7),
+    (4, 3, 50, 0.3),
+    (5, 20, 30, 1.0),
+    (6, 5, 7, 2.5),
+]
 
 CLUSTERED = [
     (1, 20, 24, 0.6, [1, 2, 5], 8, 2, 1.0),
@@ -138,23 +147,6 @@ def stored() -> dict[str, Any]:
         "shape": list(part.shape),
         "embedding": floats(seen.numpy()),
         "foreground": floats(seen.foreground.numpy()),
-    }
-
-
-def outcomes(crop: dict[str, Any]) -> dict[str, Any]:
-    """Return what the library makes of all inputs."""
-    return {
-        "noise": noise(5, 4).tolist(),
-        "crop": [of_crop(crop, change) for change in CHANGES],
-        "normalize": [of_normalize(seed) for seed in range(1, 13)],
-        "resize": [of_resize(*case) for case in RESIZED],
-        "neighborhood": [of_neighborhood(directions) for directions in (4, 8)],
-        "cluster": [of_cluster(*case) for case in CLUSTERED],
-        "postprocess": [of_postprocess(seed) for seed in range(1, 13)],
-        "restore": [of_restore(*case) for case in RESTORED],
-        "window": [of_window(seed) for seed in range(1, 9)],
-        "tiles": [of_tiles(length) for length in (33, 1153, 1600, 2048, 3000, 5000)],
-        "polygons": [of_polygons(seed) for seed in range(1, 7)],
     }
 
 
@@ -265,7 +257,9 @@ def of_polygons(seed: int) -> dict[str, Any]:
     """Trace objects, and write them as regions of ImageJ."""
     labels = blocks(seed, 14, 17, 3, 4)
     pieces = pieces_by_label(labels)
-    rings = [[label, [[ring.tolist() for ring in one.rings] for one in found]] for label, found in pieces.items()]
+    rings = [
+        [label, [[ring.tolist() for ring in one.rings] for one in found]] for label, found in pieces.items()
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rois.zip"
         write_imagej_rois(path, labels)
@@ -274,10 +268,27 @@ def of_polygons(seed: int) -> dict[str, Any]:
     return {"seed": seed, "rings": rings, "regions": regions}
 
 
+STEPS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "noise": lambda crop: noise(5, 4).tolist(),
+    "crop": lambda crop: [of_crop(crop, change) for change in CHANGES],
+    "normalize": lambda crop: [of_normalize(seed) for seed in range(1, 13)],
+    "resize": lambda crop: [of_resize(*case) for case in RESIZED],
+    "neighborhood": lambda crop: [of_neighborhood(directions) for directions in (4, 8)],
+    "cluster": lambda crop: [of_cluster(*case) for case in CLUSTERED],
+    "postprocess": lambda crop: [of_postprocess(seed) for seed in range(1, 13)],
+    "restore": lambda crop: [of_restore(*case) for case in RESTORED],
+    "window": lambda crop: [of_window(seed) for seed in range(1, 9)],
+    "tiles": lambda crop: [of_tiles(length) for length in (33, 1153, 1600, 2048, 3000, 5000)],
+    "polygons": lambda crop: [of_polygons(seed) for seed in range(1, 7)],
+}
+"""What the library makes of all inputs, by the name of the step; each may use the stored part of the field."""
+
+
 def main() -> None:
     """Write the file."""
     crop = stored()
-    content = json.dumps({"stored": crop, "outcomes": outcomes(crop)}, separators=(",", ":"))
+    outcomes = {name: step(crop) for name, step in STEPS.items()}
+    content = json.dumps({"stored": crop, "outcomes": outcomes}, separators=(",", ":"))
     FILE.write_text(content + "\n", encoding="utf-8")
     sys.stdout.write(f"{FILE}\n")
 

@@ -1,7 +1,7 @@
 /**
  * The page in a browser, opened from a file and offline, as a user has it.
  *
- * It needs Chromium: CHROMIUM says where, or it is one of the usual places. PEA_BROWSER_PAGE is the page.
+ * CHROMIUM says where the browser is, unless it is /usr/bin/chromium.
  */
 
 import assert from "node:assert/strict";
@@ -16,11 +16,10 @@ import { decode as decodeTiff } from "tiff";
 
 import { largest } from "../src/arrays.js";
 
-const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const PATIENCE = 120000;
 const REPOSITORY = new URL("../../../", import.meta.url);
 const local = (path) => fileURLToPath(new URL(path, REPOSITORY));
-const page = pathToFileURL(process.env.PEA_BROWSER_PAGE ?? local("docs/_browser/browser.html")).href;
+const page = pathToFileURL(local("docs/_browser/browser.html")).href;
 const field = local("pixel_embedded_affinity/samples/nuclei.tif");
 
 const requests = [];
@@ -28,8 +27,8 @@ let browser;
 let tab;
 
 before(async () => {
-  const executablePath = process.env.CHROMIUM ?? PLACES.find((place) => existsSync(place));
-  assert.ok(executablePath, "no Chromium found; install it, such as by 'apt-get install chromium', or set CHROMIUM");
+  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+  assert.ok(existsSync(executablePath), `${executablePath} is missing; install Chromium, or say by CHROMIUM where it is`);
   browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
   tab = await opened();
 });

@@ -1,7 +1,7 @@
 """Make the page that segments in a browser: one file, without a server, that connects to nothing.
 
-``python docs/browser/build.py`` writes ``docs/_browser/browser.html``. It needs npm (Node.js 20 or newer) and the extra ``onnx``. What did
-not change since the last call is used again.
+``python docs/browser/make_page.py`` writes ``docs/_browser/browser.html``. It needs npm (Node.js 20 or newer) and the
+extra ``onnx``. Packages and models that did not change since the last call are used again.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ MOST_BYTES = 3_000_000
 """Size of a model that a visitor may be asked to load."""
 
 
+class PageError(Exception):
+    """What the page cannot be made without is missing, or failed."""
+
+
 def missing() -> str:
     """Say what the page cannot be made without; empty if all is there."""
     if shutil.which("npm") is None:
@@ -45,13 +49,18 @@ def missing() -> str:
 
 
 def build() -> Path:
-    """Write the page, and return where it is."""
+    """Write the page, and return where it is.
+
+    Raises
+    ------
+    PageError
+        If something is missing, or a step failed.
+    """
     if complaint := missing():
-        raise SystemExit(f"the page cannot be made: {complaint}")
+        raise PageError(complaint)
     OUTPUT.mkdir(exist_ok=True)
     install()
-    page = _page()
-    PAGE.write_text(page, encoding="utf-8")
+    PAGE.write_text(_page(), encoding="utf-8")
     return PAGE
 
 
@@ -66,7 +75,7 @@ def install() -> None:
 def _run(*command: str) -> str:
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        raise PageError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -75,8 +84,6 @@ def _run(*command: str) -> str:
 
 def network(name: str) -> bytes:
     """Return a model as ONNX, its weights stored as in the model's own file."""
-    from pixel_embedded_affinity.models.registry import get_entry
-
     kept = OUTPUT / f"{name}-{_state_of(name)}.onnx"
     if not kept.exists():
         kept.write_bytes(_exported(name))
@@ -105,7 +112,7 @@ def _exported(name: str) -> bytes:
     halve(proto, _stored(name))
     content: bytes = proto.SerializeToString(deterministic=True)
     if len(content) > MOST_BYTES:
-        raise SystemExit(f"model {name} has {len(content)} bytes; expected at most {MOST_BYTES}")
+        raise PageError(f"model {name} has {len(content)} bytes; expected at most {MOST_BYTES}")
     return content
 
 
@@ -190,7 +197,8 @@ def _page() -> str:
 def bundled(name: str) -> str:
     """Return a script with all that it imports, fit to stand in a page."""
     target = OUTPUT / name
-    # A page from a file may start a worker only from a classic script, which has no address of its own; nothing is loaded from there.
+    # A page from a file may start a worker only from a classic script, which has no address. Nothing is loaded from
+    # the one that stands in for it.
     address = '--define:import.meta.url="https://page.invalid/"'
     options = ("--bundle", "--format=iife", "--minify", "--target=es2022", "--log-level=warning", address)
     _run(str(PACKAGES / ".bin" / "esbuild"), str(SOURCE / name), *options, f"--outfile={target}")
@@ -237,5 +245,15 @@ def _encoded(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
+def main() -> int:
+    """Write the page, and say where it is, or why it cannot be made."""
+    try:
+        sys.stdout.write(f"{build()}\n")
+    except PageError as error:
+        sys.stderr.write(f"the page cannot be made: {error}\n")
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{build()}\n")
+    sys.exit(main())
