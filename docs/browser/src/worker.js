@@ -42,8 +42,7 @@ const METHODS = {
 
   async label({ settings }) {
     state.labels = labelsOf(state.seen, settings);
-    const { data, height, width } = state.labels;
-    return { count: largest(data), labels: data, height, width, outlines: [...polygonsOf(state.labels)] };
+    return { count: largest(state.labels.data), outlines: [...polygonsOf(state.labels)] };
   },
 
   async file({ kind }) {

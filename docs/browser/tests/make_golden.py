@@ -1,7 +1,7 @@
 """Write what the library makes of small inputs, for the tests of the page.
 
-Run it as ``python docs/browser/tests/make_golden.py``. Most inputs follow from a number, by the same formula here and in
-``inputs.js``. The embedding of a part of the bundled field is stored. A test of the library checks that the stored
+Run it as ``python docs/browser/tests/make_golden.py``. Most inputs follow from a number, by the same formula here and
+in ``inputs.js``. The embedding of a part of the bundled field is stored. A test of the library checks that the stored
 outcomes are still its own.
 """
 
