@@ -59,6 +59,7 @@ let started = null;
 /** Give the worker what the page holds for it, once. */
 function start() {
   started ??= (async () => {
+    if (!window.DecompressionStream) throw new Error("This browser is too old for the page. Use one of 2023 or later.");
     const wasm = await unpacked(bytesOf("wasm"));
     const networks = Object.entries(models).map(([name, config]) => [
       name,
@@ -268,7 +269,7 @@ function another() {
 }
 
 async function openFile(file) {
-  if (file) await open(new Uint8Array(await file.arrayBuffer()), file.name);
+  if (file && !document.body.inert) await open(new Uint8Array(await file.arrayBuffer()), file.name);
 }
 
 // --- what the user does ---------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import { resizeImage, resizeLabels } from "./resize.js";
 import { bordersPlaced, positionsInside, spread } from "./restore.js";
 import { findScale, remarkOn } from "./scale.js";
 
+const MOST_PIXELS = 50e6;
+
 /**
  * The settings that turn an embedding into labels.
  * @typedef {object} Settings
@@ -48,9 +50,20 @@ export async function see(image, config, network, { diameter = null, progress = 
   progress("size", 0);
   const found = await scaleOf(values, config, network, diameter);
   progress("network", 0);
+  refuseHuge(image, found.scale);
   const scaled = resizeImage(values, found.scale);
   const seen = await network.embed(scaled, (share) => progress("network", share));
   return { ...seen, ...found, image: { height: image.height, width: image.width } };
+}
+
+/** Refuse what would not fit into the memory of a tab. */
+function refuseHuge({ height, width }, scale) {
+  const pixels = height * width * scale * scale;
+  if (pixels <= MOST_PIXELS) return;
+  throw new Error(
+    `The network would see ${Math.round(pixels / 1e6)} million pixels; at most ${MOST_PIXELS / 1e6} fit into a browser. ` +
+      "Cut the image, or install the library.",
+  );
 }
 
 /** The scale for objects of a diameter, or the one that is found in the image, with a remark for the user. */

@@ -60,6 +60,7 @@ onmessage = async ({ data: { id, method, values } }) => {
   try {
     postMessage({ id, answer: await METHODS[method](values, progress) });
   } catch (error) {
-    postMessage({ id, error: error.message ?? String(error) });
+    // The runtime throws a bare number where memory ends.
+    postMessage({ id, error: error.message ?? "The memory of this tab does not suffice. Cut the image." });
   }
 };
