@@ -3,6 +3,12 @@
 const GOLDEN_ANGLE = 137.508;
 const LINE = 1.5;
 
+/** Pixels that are cut from each corner of an outline, at most. */
+const CUT = 1.5;
+
+/** Some browsers draw nothing on a larger canvas. */
+const MOST_PIXELS = 12e6;
+
 /** Draw a plane in gray, from its darkest value to the brightest but for a few. */
 export function drawImage(canvas, { data, height, width }) {
   const ordered = data.slice().sort();
@@ -28,8 +34,9 @@ export function drawImage(canvas, { data, height, width }) {
  * @param {"lines" | "filled" | "image"} view
  */
 export function drawOutlines(canvas, { height, width }, outlines, view) {
-  const ratio = window.devicePixelRatio || 1;
-  const scale = (canvas.clientWidth / width) * ratio;
+  const { clientWidth, clientHeight } = canvas;
+  const ratio = Math.min(window.devicePixelRatio || 1, Math.sqrt(MOST_PIXELS / (clientWidth * clientHeight)));
+  const scale = (clientWidth / width) * ratio;
   Object.assign(canvas, { width: Math.round(width * scale), height: Math.round(height * scale) });
   if (view === "image") return;
   const context = canvas.getContext("2d");
@@ -45,17 +52,24 @@ export function drawOutlines(canvas, { height, width }, outlines, view) {
   }
 }
 
-/** Rings as a path, through the middles of their edges, so that steps of pixels become slants. */
+/** Rings as a path whose corners are cut, so that steps of pixels become slants. */
 function pathOf(rings, scale) {
   const path = new Path2D();
   for (const ring of rings) {
-    ring.forEach(([y, x], i) => {
-      const [nextY, nextX] = ring[(i + 1) % ring.length];
-      const place = [((x + nextX) / 2) * scale, ((y + nextY) / 2) * scale];
-      if (i === 0) path.moveTo(...place);
-      else path.lineTo(...place);
-    });
+    const [[x, y], ...others] = ring.flatMap((corner, i) => endsBetween(corner, ring[(i + 1) % ring.length]));
+    path.moveTo(x * scale, y * scale);
+    for (const [right, down] of others) path.lineTo(right * scale, down * scale);
     path.closePath();
   }
   return path;
+}
+
+/** Where a straight edge `[y, x]` begins and ends, `[x, y]`, without its corners. */
+function endsBetween([y, x], [endY, endX]) {
+  const share = Math.min(0.5, CUT / (Math.abs(endX - x) + Math.abs(endY - y)));
+  const [right, down] = [(endX - x) * share, (endY - y) * share];
+  return [
+    [x + right, y + down],
+    [endX - right, endY - down],
+  ];
 }

@@ -6,6 +6,7 @@ import { settingsOf } from "./segment.js";
 
 const LONGER = [15, 21, 27, 41];
 const LEAST_RANGES = 1;
+const ZOOM = 3;
 const DOING = {
   size: "Looking for the size of the objects",
   network: "The network looks at the image",
@@ -101,6 +102,8 @@ async function choose(number) {
   Object.assign(state, { found: null, seen: null, diameter: null });
   $("main").dataset.state = "image";
   $("picture").hidden = false;
+  $("sheet").style.setProperty("--aspect", state.plane.width / state.plane.height);
+  zoom(false);
   drawImage($("image"), state.plane);
   draw();
   await see();
@@ -187,6 +190,18 @@ function draw() {
   const view = document.querySelector("[name=view]:checked").value;
   drawOutlines($("outlines"), state.plane, state.found?.outlines ?? [], view);
 }
+
+/** Enlarge the image around a place, given as shares of its width and height; or show all of it. */
+function zoom(isOn, [right, down] = [0.5, 0.5]) {
+  const [picture, sheet] = [$("picture"), $("sheet")];
+  document.body.classList.toggle("zoomed", isOn);
+  $("zoom").ariaPressed = isOn;
+  sheet.style.setProperty("--zoom", isOn ? ZOOM : 1);
+  picture.scrollLeft = right * sheet.clientWidth - picture.clientWidth / 2;
+  picture.scrollTop = down * sheet.clientHeight - picture.clientHeight / 2;
+}
+
+const isZoomed = () => document.body.classList.contains("zoomed");
 
 /** Set the sliders to what the model brings. */
 function showSettings() {
@@ -288,6 +303,10 @@ function listen() {
     relabel();
   });
   $("view").addEventListener("change", draw);
+  $("zoom").addEventListener("click", () => zoom(!isZoomed()));
+  $("sheet").addEventListener("click", ({ offsetX, offsetY }) => {
+    zoom(!isZoomed(), [offsetX / $("sheet").clientWidth, offsetY / $("sheet").clientHeight]);
+  });
   $("plane").addEventListener("change", ({ target }) => working("start", () => choose(Number(target.value))));
   $("model").addEventListener("change", ({ target }) => {
     state.model = target.value;
@@ -303,7 +322,7 @@ function listen() {
     if (kind) attempt(() => download(kind));
   });
   listenToDrops();
-  new ResizeObserver(() => state.plane && draw()).observe($("picture"));
+  new ResizeObserver(() => state.plane && draw()).observe($("sheet"));
 }
 
 function listenToDrops() {

@@ -117,6 +117,21 @@ test("outlines lie over the image", async () => {
   assert.equal(await drawn(), lines);
 });
 
+test("the image can be zoomed, and fits any screen", async () => {
+  const width = () => tab.$eval("#sheet", (sheet) => sheet.clientWidth);
+  for (const size of [{ width: 390, height: 844 }, { width: 1280, height: 720 }]) {
+    await tab.setViewportSize(size);
+    const before = await width();
+    assert.ok(before <= size.width);
+    assert.ok(await tab.$eval("#sheet", (sheet) => sheet.clientHeight <= 0.81 * innerHeight));
+    await tab.click("#sheet", { position: { x: 20, y: 20 } });
+    assert.ok(Math.abs((await width()) - 3 * before) <= 3);
+    assert.equal(await tab.evaluate(() => document.documentElement.scrollWidth), size.width, "no sideways scrolling");
+    await tab.click("#zoom");
+    assert.equal(await width(), before);
+  }
+});
+
 test("sliders cluster again, and a reset brings the first labels back", async () => {
   const first = (await labels()).data;
   const changed = async (what) => assert.notEqual(differing((await labels()).data, first), 0, what);
