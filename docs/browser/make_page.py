@@ -30,6 +30,20 @@ RUNTIME = PACKAGES / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 MODELS = ("nuclei", "bbbc039-fast")
 """The models of the page, the first one chosen."""
 
+ONLY = {
+    "in_channels": 1,
+    "foreground_head": True,
+    "clusterer": "mutex_watershed",
+    "ndim": 2,
+    "views": 1,
+    "regions": "image",
+    "diameter": None,
+    "object_extent": None,
+    "merge_radii": [],
+    "merge_similarity": None,
+}
+"""Settings that must have one value, since the page does nothing else."""
+
 MOST_BYTES = 3_000_000
 """Size of a model that a visitor may be asked to load."""
 
@@ -171,7 +185,18 @@ def configuration(name: str) -> dict[str, Any]:
     from pixel_embedded_affinity import Segmenter
 
     config: dict[str, Any] = Segmenter.pretrained(name, device="cpu", offline=True).config.to_dict()
+    if surplus := not_in_page(config):
+        raise PageError(f"model {name} needs what the page does not have: {', '.join(surplus)}")
     return {key: value for key, value in config.items() if key not in ("provenance", "network")}
+
+
+def not_in_page(config: dict[str, Any]) -> list[str]:
+    """Return the settings of a configuration that the page does not have, with their values."""
+    found = {**config, **config["postprocess"], **config["network"]}
+    strange = [f"{key}={found[key]!r}" for key, value in ONLY.items() if found[key] != value]
+    return strange + [
+        f"{key}={value!r}" for key, value in config["clusterer_settings"].items() if key != "repulsion"
+    ]
 
 
 # --- the page ---------------------------------------------------------------------------------------------

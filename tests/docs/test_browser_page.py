@@ -107,6 +107,19 @@ def test_without_onnx_the_page_says_what_to_install(monkeypatch: pytest.MonkeyPa
         build.build()
 
 
+def test_models_that_need_more_than_the_page_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pixel_embedded_affinity import Segmenter
+
+    assert [build.not_in_page(Segmenter.pretrained(name).config.to_dict()) for name in build.MODELS] == [
+        [],
+        [],
+    ]
+    other = Segmenter.pretrained("nuclei").with_settings(**{"views": 4, "postprocess.merge_radii": (2.0,)})
+    monkeypatch.setattr(Segmenter, "pretrained", lambda *args, **settings: other)
+    with pytest.raises(build.PageError, match=re.escape("views=4, merge_radii=[2.0]")):
+        build.configuration("nuclei")
+
+
 def test_packages_are_pinned() -> None:
     package = json.loads((FOLDER / "package.json").read_text(encoding="utf-8"))
     locked = json.loads((FOLDER / "package-lock.json").read_text(encoding="utf-8"))["packages"]

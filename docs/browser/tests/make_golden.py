@@ -8,6 +8,7 @@ outcomes are still its own.
 from __future__ import annotations
 
 import base64
+import io
 import json
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 import torch
 
 from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
@@ -147,7 +149,31 @@ def stored() -> dict[str, Any]:
         "shape": list(part.shape),
         "embedding": floats(seen.numpy()),
         "foreground": floats(seen.foreground.numpy()),
+        "files": {name: base64.b64encode(content).decode() for name, content in files().items()},
     }
+
+
+def files() -> dict[str, bytes]:
+    """Return TIFF files of `image` 1, as programs write them."""
+    values = image(1, 5, 7)
+    words, stack = values.astype(np.uint16), np.stack([values, values + 1, values + 2]).astype(np.uint16)
+    colors = np.stack([values // 16, values // 32, values // 64], axis=-1).astype(np.uint8)
+    return {
+        "plain": _tiff(words),
+        "deflate": _tiff(words, compression="zlib", predictor=True),
+        "big-endian": _tiff(words, byteorder=">"),
+        "float": _tiff(values),
+        "imagej-stack": _tiff(stack, imagej=True),
+        "color": _tiff(colors, photometric="rgb"),
+    }
+
+
+def _tiff(values: np.ndarray, *, byteorder: str = "<", imagej: bool = False, **options: Any) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file, values, byteorder=byteorder, imagej=imagej, metadata=None if not imagej else {}, **options
+    )
+    return file.getvalue()
 
 
 def of_crop(crop: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

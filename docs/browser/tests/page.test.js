@@ -238,4 +238,11 @@ test("nothing was asked of a network, and nothing can be", async () => {
     return violations;
   });
   assert.deepEqual(refused.toSorted(), [...Array(3).fill("connect-src example.org"), "img-src example.org"]);
+  const [worker] = tab.workers();
+  const inWorker = await worker.evaluate(async () => {
+    const violation = new Promise((resolve) => self.addEventListener("securitypolicyviolation", resolve));
+    await fetch("https://example.org/").catch(() => {});
+    return (await violation).effectiveDirective;
+  });
+  assert.equal(inWorker, "connect-src");
 });
