@@ -16,7 +16,7 @@ import { decode as decodeTiff } from "tiff";
 
 import { largest } from "../src/arrays.js";
 
-const PATIENCE = 120000;
+const PATIENCE = 300000;
 const REPOSITORY = new URL("../../../", import.meta.url);
 const local = (path) => fileURLToPath(new URL(path, REPOSITORY));
 const page = pathToFileURL(local("docs/_browser/browser.html")).href;
