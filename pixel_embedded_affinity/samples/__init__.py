@@ -1,4 +1,4 @@
-"""A real image with true labels, which ships with the package, to try things out."""
+"""Real images that ship with the package, to try things out: nuclei with true labels, a plant, and a tray of plants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,34 @@ def nuclei() -> Sample:
     return Sample(_read("nuclei.tif").astype(np.uint16), _read("nuclei_labels.tif").astype(np.int32))
 
 
+def rosette() -> npt.NDArray[np.uint8]:
+    """Return a rosette of *Arabidopsis* seen from above, uint8 (400, 400, 3), without labels.
+
+    The image is from the documentation of PlantCV (Mozilla Public License 2.0). No model was trained on it.
+    """
+    return _photograph("rosette.jpg")
+
+
+def tray() -> npt.NDArray[np.uint8]:
+    """Return a tray of some twenty small rosettes of *Arabidopsis*, uint8 (300, 400, 3), without labels.
+
+    The image is from the documentation of PlantCV (Mozilla Public License 2.0). No model was trained on it.
+    """
+    return _photograph("tray.jpg")
+
+
 def _read(name: str) -> npt.NDArray[Any]:
     from tifffile import imread
 
-    return np.asarray(imread(Path(__file__).parent / name))
+    return np.asarray(imread(_path(name)))
+
+
+def _photograph(name: str) -> npt.NDArray[np.uint8]:
+    from PIL import Image
+
+    with Image.open(_path(name)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _path(name: str) -> Path:
+    return Path(__file__).parent / name
