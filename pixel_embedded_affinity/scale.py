@@ -267,7 +267,7 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
 
 
 def _closer(found: FoundScale, scale: float, box: Box) -> float | None:
-    """Scale of a closer look, if things are much smaller than they should be, or none were seen; None if it gains little."""
+    """Scale of a closer look, if things are much too small, or none were seen; None if it would gain little."""
     if found.number <= scale * _CLOSE:
         return None
     longest = max(side.stop - side.start for side in found.box or box)
