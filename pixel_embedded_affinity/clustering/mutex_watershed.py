@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities, Box
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
-from pixel_embedded_affinity.errors import InputError, optional_module
+from pixel_embedded_affinity.errors import InputError, compiled_library, optional_module
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
@@ -244,7 +244,8 @@ def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
 
 def _clusters(given: Affinities, repulsion: float, inside: _Inside | None, box: Box) -> _Clusters:
     """The library's clusters in a part of the image; background is 0."""
-    from bioimage_cpp.segmentation import mutex_watershed
+    with compiled_library():
+        from bioimage_cpp.segmentation import mutex_watershed
 
     neighborhood = given.neighborhood
     # The library takes the number of attractive channels, so these must come first.
@@ -325,8 +326,9 @@ def by_edges(
     apart : ndarray of int, shape (M, 2)
         Seeds that exclude each other.
     """
-    from bioimage_cpp.graph import UndirectedGraph
-    from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
+    with compiled_library():
+        from bioimage_cpp.graph import UndirectedGraph
+        from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
 
     attracting, repelling = (_edges(given, repulsion, inside, attractive=role) for role in (True, False))
     # Ranks instead of weights, since the library chooses its own order of equal weights.
