@@ -92,6 +92,6 @@ def compiled_library() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "this needs the package bioimage-cpp, which is not installed; it has builds for Linux on x86-64, macOS on "
-            "arm64 and Windows: pip install bioimage-cpp. Elsewhere, the mutex watershed has another engine: pip install "
-            'mwatershed, and segmenter.with_settings(clusterer_settings={"engine": "mwatershed"})'
+            "arm64 and Windows: pip install bioimage-cpp. Elsewhere, the mutex watershed has another engine: pip "
+            'install mwatershed, and segmenter.with_settings(clusterer_settings={"engine": "mwatershed"})'
         ) from error
