@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import integer
 
 if TYPE_CHECKING:
     import torch
+
+Images = TypeVar("Images", "npt.NDArray[Any]", "torch.Tensor")
+"""Arrays or tensors: what comes is what is given back."""
 
 _MEANINGS = {
     1: "1 shows the network the image as it is",
@@ -35,17 +41,19 @@ class Geometry:
     flips: tuple[bool, ...]
     order: tuple[int, ...]
 
-    def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Transform the last axes of a tensor, as many as there are flips."""
+    def apply(self, images: Images) -> Images:
+        """Transform the last axes of an array or a tensor, as many as there are flips."""
         return _permuted(self._flipped(images), self.order)
 
-    def invert(self, images: torch.Tensor) -> torch.Tensor:
+    def invert(self, images: Images) -> Images:
         """Undo `apply` exactly."""
         axes = range(len(self.order))
         return self._flipped(_permuted(images, sorted(axes, key=self.order.__getitem__)))
 
-    def _flipped(self, images: torch.Tensor) -> torch.Tensor:
-        axes = [axis - len(self.flips) for axis, flip in enumerate(self.flips) if flip]
+    def _flipped(self, images: Images) -> Images:
+        axes = tuple(axis - len(self.flips) for axis, flip in enumerate(self.flips) if flip)
+        if isinstance(images, np.ndarray):
+            return np.flip(images, axes)
         return images.flip(axes) if axes else images
 
 
@@ -118,9 +126,8 @@ def _explained(valid: list[int], ndim: int) -> str:
     return ", ".join(flips + swapped)
 
 
-def _permuted(images: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
-    """A tensor with another order of its last axes."""
-    if list(order) == sorted(order):
-        return images
+def _permuted(images: Images, order: Sequence[int]) -> Images:
+    """An array or a tensor with another order of its last axes."""
     first = images.ndim - len(order)
-    return images.permute(*range(first), *(first + axis for axis in order))
+    axes = (*range(first), *(first + axis for axis in order))
+    return images.transpose(axes) if isinstance(images, np.ndarray) else images.permute(axes)
