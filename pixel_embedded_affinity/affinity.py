@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import integer
-from pixel_embedded_affinity.io.arrays import Array as Array
+from pixel_embedded_affinity.inference.base import Array as Array
+from pixel_embedded_affinity.inference.base import numpy_of as numpy_of
 from pixel_embedded_affinity.io.arrays import FloatArray
-from pixel_embedded_affinity.io.arrays import numpy_of as numpy_of
 from pixel_embedded_affinity.labels import Mask
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.runtime.device import loaded_torch, survive_fork, thread_count
@@ -322,7 +322,7 @@ def _unit_array_of(array: npt.NDArray[Any], neighborhood: Neighborhood) -> Float
         wide = np.array(array, dtype=dtype, order="C")
         largest = np.abs(wide).max(axis=0, keepdims=True)
         # Without this, squares could leave the range of float32.
-        unit = (wide / np.where(largest > 0, largest, 1)).astype(np.float32, copy=False)
+        unit: FloatArray = (wide / np.where(largest > 0, largest, 1)).astype(np.float32, copy=False)
         lengths = np.sqrt(np.einsum("d...,d...->...", unit, unit))
         unit /= np.where(lengths > 0, lengths, 1)
     return unit

@@ -25,8 +25,8 @@ from pixel_embedded_affinity.geometry.tiling import (
     tiles,
 )
 from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries, pixel_sizes
-from pixel_embedded_affinity.inference.base import Runtime
-from pixel_embedded_affinity.io.arrays import Array, FloatArray, numpy_of
+from pixel_embedded_affinity.inference.base import Array, Runtime, numpy_of
+from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import SPATIAL
 from pixel_embedded_affinity.runtime.device import Device
 from pixel_embedded_affinity.runtime.memory import free_memory, is_out_of_memory
@@ -157,9 +157,9 @@ def embed(
     Parameters
     ----------
     network : torch.nn.Module or Runtime
-        A module in evaluation mode, on `device`; or what runs a network without torch, on the CPU. Its attribute ``ndim`` is the number of spatial axes (default 2), ``stride``
-        the stride of its embedding (default 1). Tiles need its ``grid``, ``receptive_radius()`` and
-        ``memory_per_pixel()``; see `ResidualUNet`.
+        A module in evaluation mode, on `device`; or what runs a network without torch, on the CPU. Its attribute
+        ``ndim`` is the number of spatial axes (default 2), ``stride`` the stride of its embedding (default 1). Tiles
+        need its ``grid``, ``receptive_radius()`` and ``memory_per_pixel()``; see `ResidualUNet`.
     image : numpy.ndarray
         float32 ``(C, *spatial)``, normalized.
     device : torch.device
@@ -298,9 +298,15 @@ def _empty(like: Array, shape: Sequence[int]) -> Array:
 
 def _add_view(result: Embedding, found: Embedding, number: int, views: int) -> None:
     channels, share = len(found.values), 1 / views
-    result.values[number * channels : (number + 1) * channels] = found.values / math.sqrt(views)
-    if result.foreground is not None and found.foreground is not None:
-        result.foreground[...] = result.foreground + found.foreground * share
+    values, foreground = _writable(result)
+    values[number * channels : (number + 1) * channels] = found.values / math.sqrt(views)
+    if foreground is not None and found.foreground is not None:
+        foreground += found.foreground * share
+
+
+def _writable(result: Embedding) -> tuple[Any, Any]:
+    """The values and the foreground of an embedding, arrays or tensors, which both take values at an index."""
+    return result.values, result.foreground
 
 
 def _size(run: _Run, shape: Sequence[int]) -> tuple[int, ...] | None:
@@ -470,6 +476,7 @@ def _empty_like(found: Embedding, shape: tuple[int, ...]) -> Embedding:
 def _put(result: Embedding, tile: Tile, found: Embedding) -> None:
     """Write a tile's core to its place."""
     part = found.crop(tile.inner)
-    result.values[_channels_of(_strided(tile.core, result.stride))] = part.values
-    if result.foreground is not None and part.foreground is not None:
-        result.foreground[tile.core] = part.foreground
+    values, foreground = _writable(result)
+    values[_channels_of(_strided(tile.core, result.stride))] = part.values
+    if foreground is not None and part.foreground is not None:
+        foreground[tile.core] = part.foreground

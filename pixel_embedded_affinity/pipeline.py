@@ -46,7 +46,7 @@ from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components
 from pixel_embedded_affinity.runtime.ahead import one_ahead
-from pixel_embedded_affinity.runtime.device import Device, cpu_threads, resolve_device
+from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.scale import (
@@ -62,9 +62,7 @@ from pixel_embedded_affinity.scale import (
 )
 
 if TYPE_CHECKING:
-    import torch
     from matplotlib.axes import Axes
-    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +94,8 @@ class Embedder:
         CPU threads; None leaves torch's own number.
     """
 
-    network: nn.Module | Runtime
-    device: torch.device | Device
+    network: Any
+    device: Any
     precision: str = "auto"
     threads: int | None = None
 

@@ -18,7 +18,14 @@ from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import CheckpointError, InputError, one_line
 from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
-from pixel_embedded_affinity.inference.base import AUTO, ONNX, TORCH, Runtime, check_onnx_device, chosen_runtime
+from pixel_embedded_affinity.inference.base import (
+    AUTO,
+    ONNX,
+    TORCH,
+    Runtime,
+    check_onnx_device,
+    chosen_runtime,
+)
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, as_foreground
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
@@ -38,7 +45,6 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 _EXPORTED = ".onnx"
-_NEIGHBORHOOD = "the model's neighborhood"
 TileSize = str | int | tuple[int, ...] | Tiling | None
 
 
@@ -84,9 +90,12 @@ class Segmenter:
         threads: int | None = None,
         origin: Callable[[], Checkpoint] | None = None,
     ) -> None:
-        count, make = checked_threads(threads), _run_by_itself if isinstance(network, Runtime) else _run_by_torch
-        self.config, self._origin = config, origin
-        self._embedder = make(network, config, device, precision, count)
+        self.config, self._origin, count = config, origin, checked_threads(threads)
+        if isinstance(network, Runtime):
+            check_onnx_device(device, precision)
+            self._embedder = pipeline.Embedder(network, network.device, precision, count)
+        else:
+            self._embedder = _in_torch(network, config, device, precision, count)
 
     @property
     def embedder(self) -> pipeline.Embedder:
@@ -96,7 +105,8 @@ class Segmenter:
     @property
     def device(self) -> torch.device | Device:
         """Where the network computes."""
-        return self._embedder.device
+        place: torch.device | Device = self._embedder.device
+        return place
 
     @property
     def runtime(self) -> str:
@@ -712,22 +722,15 @@ class Segmenter:
         return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)
 
 
-def _run_by_torch(
-    network: Any, config: ModelConfig, device: str, precision: str, threads: int | None
+def _in_torch(
+    network: nn.Module, config: ModelConfig, device: str, precision: str, threads: int | None
 ) -> pipeline.Embedder:
     from pixel_embedded_affinity.network.base import check_ndim, ready
 
     place = resolve_device(device)
     resolve_precision(precision, place)
-    check_ndim(network, config.neighborhood.ndim, _NEIGHBORHOOD)
+    check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
     return pipeline.Embedder(ready(network).to(place), place, precision, threads)
-
-
-def _run_by_itself(
-    network: Runtime, config: ModelConfig, device: str, precision: str, threads: int | None
-) -> pipeline.Embedder:
-    check_onnx_device(device, precision)
-    return pipeline.Embedder(network, network.device, precision, threads)
 
 
 def _read_model(
@@ -748,8 +751,8 @@ def _read_exported(path: PathLike, runtime: str, device: str, precision: str) ->
     """Read what ``pea export`` wrote, which torch does not run."""
     if runtime == TORCH:
         raise InputError(
-            f"'{os.fspath(path)}' is run by onnxruntime, got runtime 'torch'; expected 'auto' or 'onnx'; for torch give "
-            "the .safetensors file of the model"
+            f"'{os.fspath(path)}' is run by onnxruntime, got runtime 'torch'; expected 'auto' or 'onnx'; for torch "
+            "give the .safetensors file of the model"
         )
     return _read_model(path, ONNX if runtime == AUTO else runtime, device, precision)
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from pixel_embedded_affinity.cli.batch import check_output_folder
-from pixel_embedded_affinity.cli.loading import add_device_argument
+from pixel_embedded_affinity.cli.loading import add_device_argument, add_runtime_argument
 from pixel_embedded_affinity.cli.messages import say
 
 _SCORES = {"aggregated_jaccard_index": "AJI", "dice": "Dice", "panoptic_quality": "PQ", "f1_score": "F1"}
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder = "folder, made if absent; an earlier demo's results are replaced (default: %(default)s)"
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("pea_demo"), help=folder)
     parser.add_argument("--model", metavar="NAME", default="bbbc039", help="default: %(default)s")
+    add_runtime_argument(parser)
     add_device_argument(parser)
 
 
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pixel_embedded_affinity.segmenter import Segmenter
 
     check_output_folder(arguments.output)
-    segmenter = Segmenter.pretrained(arguments.model, device=arguments.device)
+    segmenter = Segmenter.pretrained(arguments.model, runtime=arguments.runtime, device=arguments.device)
     sample = nuclei()
     start = time.perf_counter()
     labels = segmenter.segment(sample.image)
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"found {labels.max()} nuclei, the truth has {sample.labels.max()}")
     say("against the truth: " + ", ".join(f"{name} {scores[key]:.3f}" for key, name in _SCORES.items()))
     model = f"{segmenter.config.name} {segmenter.config.version}"
-    say(f"{seconds:.1f} seconds on {segmenter.device}, model {model}")
+    say(f"{seconds:.1f} seconds on {segmenter.device} by {segmenter.runtime}, model {model}")
     say(f"labels:  {labels_path}")
     say(f"overlay: {overlay_path}")
     return 0

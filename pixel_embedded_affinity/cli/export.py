@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     author = "who made the model, for the package; may be given several times"
     parser.add_argument("--author", metavar="NAME", action="append", help=author)
     # What the file computes in is float32, on whatever device its reader chooses.
-    parser.set_defaults(device="cpu", precision="float32", threads=None)
+    parser.set_defaults(runtime="torch", device="cpu", precision="float32", threads=None)
 
 
 def run(arguments: argparse.Namespace) -> int:

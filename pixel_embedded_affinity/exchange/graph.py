@@ -162,8 +162,9 @@ def facts_of(network: nn.Module) -> Facts:
 def metadata_of(config: ModelConfig, graph: EmbeddingGraph) -> dict[str, str]:
     """Return what the file of an exported model says about the model, each entry as text.
 
-    ``network`` says how the network reads images, see `pixel_embedded_affinity.inference.graphs.Facts`. ``config`` is the configuration of the model as JSON, which `ModelConfig.from_json` reads: it says how an image
-    becomes the input, and the embedding labels.
+    ``network`` says how the network reads images, see `pixel_embedded_affinity.inference.graphs.Facts`. ``config`` is
+    the configuration of the model as JSON, which `ModelConfig.from_json` reads: it says how an image becomes the input,
+    and the embedding labels.
     """
     return {
         "format": FORMAT,

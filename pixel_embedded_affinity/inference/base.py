@@ -6,28 +6,39 @@ import importlib.util
 import logging
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import DeviceError, InputError, MissingDependencyError
-from pixel_embedded_affinity.io.arrays import Array, FloatArray
-from pixel_embedded_affinity.runtime.device import CPU, PRECISIONS, Device
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.runtime.device import CPU, INSTALL_TORCH, PRECISIONS, Device
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
 
+Array: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
+
 AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 RUNTIMES = (AUTO, TORCH, ONNX)
 """What a caller may ask for."""
 
 NEEDS = {
-    TORCH: ("torch", "pip install 'pixel_embedded_affinity[torch]'"),
+    TORCH: ("torch", INSTALL_TORCH),
     ONNX: ("onnxruntime", "pip install 'pixel_embedded_affinity[onnx]'"),
 }
 """The package that a runtime needs, and how it is installed."""
+
+
+def numpy_of(values: Array) -> npt.NDArray[Any]:
+    """Return an array of numbers, or a tensor of them on any device, as a NumPy array in main memory."""
+    if isinstance(values, np.ndarray):
+        return values
+    plain = values.detach().cpu()
+    return plain.float().numpy() if plain.element_size() < 4 else plain.numpy()
 
 
 class Output(NamedTuple):

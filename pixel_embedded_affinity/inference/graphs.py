@@ -1,8 +1,9 @@
 """The graphs that ship: what a network computes, as ONNX without the weights, which the model's own file holds.
 
-For each graph ``NAME.onnx`` there is ``NAME.json``, which says for which networks it is (``network``), how they read images
-(``facts``), and how the graph's weights are made of those in a model's file: where batch norm stood behind a convolution,
-it is folded into it (``folds``).
+For each graph ``NAME.onnx`` there is ``NAME.json``. It says for which network the graph is (``network``, and
+``defaults``, what an option is that a model does not state), how the network reads images (``facts``), which weights a
+model's file holds (``stored``), which of them the graph takes (``weights``), and which batch norm is folded into which
+convolution (``folds``).
 """
 
 from __future__ import annotations
@@ -111,9 +112,11 @@ class Graph:
         factor = scale / np.sqrt(variance + np.float32(fold.epsilon))
         weight = stored[f"{convolution}.weight"]
         if kind == "weight":
-            return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+            scaled: FloatArray = weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+            return scaled
         bias = stored.get(f"{convolution}.bias", np.zeros_like(mean))
-        return (bias - mean) * factor + shift
+        shifted: FloatArray = (bias - mean) * factor + shift
+        return shifted
 
 
 def graph_for(config: NetworkConfig) -> Graph:

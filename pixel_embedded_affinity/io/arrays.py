@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, one_line
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 FloatArray = npt.NDArray[np.float32]
-Array: TypeAlias = "npt.NDArray[Any] | Tensor"
-
-
-def numpy_of(values: Array) -> npt.NDArray[Any]:
-    """Return an array of numbers, or a tensor of them on any device, as a NumPy array in main memory."""
-    if isinstance(values, np.ndarray):
-        return values
-    plain = values.detach().cpu()
-    return plain.float().numpy() if plain.element_size() < 4 else plain.numpy()
 
 
 def opened(source: Any, what: str) -> Any:

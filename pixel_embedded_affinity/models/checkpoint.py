@@ -144,9 +144,7 @@ def read_arrays(
     return config_json, arrays
 
 
-def check_fit(
-    expected: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
-) -> None:
+def check_fit(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights that do not fit a network in name and shape.
 
     Parameters
@@ -315,7 +313,7 @@ def _decode_arrays(path: Path, data: bytes) -> dict[str, FloatArray]:
     import safetensors
 
     try:
-        found = safetensors.deserialize(data)
+        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except (safetensors.SafetensorError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path}: no safetensors file, or damaged ({one_line(error)})") from error
     return {name: _array(entry) for name, entry in found if "F" in entry["dtype"]}

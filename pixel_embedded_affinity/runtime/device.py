@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.errors import DeviceError
+from pixel_embedded_affinity.errors import DeviceError, MissingDependencyError
 from pixel_embedded_affinity.fields import integer
 
 if TYPE_CHECKING:
@@ -41,6 +42,28 @@ class Device:
 
 
 CPU = Device()
+
+
+INSTALL_TORCH = "pip install 'pixel_embedded_affinity[torch]'"
+
+
+def require_torch(purpose: str) -> None:
+    """Refuse to go on without torch.
+
+    Parameters
+    ----------
+    purpose : str
+        What needs it, as the subject of a sentence.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingDependencyError(
+            f"{purpose} needs torch; expected it to be installed; run: {INSTALL_TORCH}"
+        )
 
 
 def loaded_torch() -> Any:

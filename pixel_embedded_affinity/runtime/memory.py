@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pixel_embedded_affinity.runtime.device import Device, loaded_torch
 
@@ -33,13 +33,17 @@ def free_memory(device: torch.device | Device) -> int:
     If neither the system nor the device says what is free, this is half of the main memory.
     """
     if device.type == "cuda":
-        import torch
-
-        free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(free + cached)
+        return _free_on(cast("torch.device", device))
     left = _left_in_groups()
     return _free_in_machine() if left is None else min(left, _free_in_machine())
+
+
+def _free_on(device: torch.device) -> int:
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + cached)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
-"""Write the graphs of the runtime without torch for all models of the registry: ``python tests/inference/make_graphs.py``.
+"""Write the graphs of runtime "onnx" for all models of the registry: ``python tests/inference/make_graphs.py``.
 
-Models with the same network share a graph, which is named after the first of them. Run it after a model with another network
-was added, or after the export has changed; a test says if that is needed.
+Models with the same network share a graph, which is named after the first of them. Run it after a model with another
+network was added, or after the export has changed; a test says if that is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ def names() -> dict[str, Segmenter]:
     """Return the model after which each graph is named."""
     found: dict[str, Segmenter] = {}
     for name in list_models():
-        segmenter = Segmenter.pretrained(name, runtime="torch", device="cpu", precision="float32", offline=True)
+        segmenter = Segmenter.pretrained(
+            name, runtime="torch", device="cpu", precision="float32", offline=True
+        )
         if not any(segmenter.config.network == other.config.network for other in found.values()):
             found[name] = segmenter
     return found
