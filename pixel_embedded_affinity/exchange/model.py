@@ -81,7 +81,7 @@ class ExportedModel:
         Raises
         ------
         MissingDependencyError
-            If onnx or onnxscript is not installed; the extra ``onnx`` brings them.
+            If onnx or onnxscript is not installed; the extra ``export`` brings them.
         """
         return onnx_of(self.program, self._dimensions(), self.metadata)
 
@@ -98,7 +98,7 @@ class ExportedModel:
         InputError
             If the path does not fit.
         MissingDependencyError
-            If onnx or onnxscript is not installed; the extra ``onnx`` brings them.
+            If onnx or onnxscript is not installed; the extra ``export`` brings them.
         OSError
             If the file cannot be written.
         """
