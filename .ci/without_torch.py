@@ -32,7 +32,9 @@ def main() -> None:
         labels = segmenter.segment(nuclei().image)
         golden = tifffile.imread(folder / f"{Path(get_entry(name).file).stem}.tif")
         different = np.count_nonzero(labels != golden)
-        sys.stdout.write(f"{segmenter!r}: {labels.max()} objects, {different} pixels differ from the golden labels\n")
+        sys.stdout.write(
+            f"{segmenter!r}: {labels.max()} objects, {different} pixels differ from the golden labels\n"
+        )
         same = labels.max() == golden.max() and adapted_rand_error(golden, labels) <= MOST_ERROR
         if segmenter.runtime != "onnx" or not same:
             raise SystemExit(f"{name} has other labels without torch; expected those of {folder}")

@@ -1,8 +1,9 @@
 """Torch against onnxruntime on the CPU: ``python benchmarks/runtimes.py``.
 
-Both segment the bundled field in turns, with the same number of threads, and must give the same labels. The figures are
-seconds of the processor, which other programs on the machine hardly change, of `Segmenter.segment` and of its network alone.
-The script also says what each runtime adds to an installation, and how long its import takes in a new process.
+Both segment the bundled field in turns, with the same number of threads; the script counts the pixels in which their
+labels differ. The figures are seconds of the processor, which other programs on the machine hardly change, of
+`Segmenter.segment` and of its network alone. The script also says what each runtime adds to an installation, and how
+long its import takes in a new process.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import threading
@@ -90,6 +91,7 @@ class OnnxNetwork(Runtime):
     def _session(self) -> Any:
         """The session of this process for the present number of threads."""
         if self._process != os.getpid():  # the threads of a session stay behind in the parent
+            _never_freed(self._sessions)
             self._prepare()
         threads = thread_count()
         with self._lock:
@@ -167,6 +169,11 @@ def _new_session(graph: bytes, weights: Mapping[str, FloatArray], threads: int) 
         return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own types
         raise CheckpointError(f"onnxruntime does not take the graph ({one_line(error)})") from error
+
+
+def _never_freed(sessions: dict[int, Any]) -> None:
+    """Keep the sessions of the parent in a forked process: to free them would mean to wait for their threads forever."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(sessions))
 
 
 def _as_usual(error: Exception) -> Exception:

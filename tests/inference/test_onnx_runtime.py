@@ -256,6 +256,7 @@ if child == 0:
     same = np.array_equal(segmenter.segment(image, scale=1), expected)
     os.write(write, b"1" if same else b"0")
     os._exit(0)
+os.close(write)  # or the end of the child would not end the waiting
 print(os.read(read, 1) == b"1")
 os.waitpid(child, 0)
 """
