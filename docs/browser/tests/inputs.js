@@ -20,10 +20,10 @@ export function noise(seed, count) {
   });
 }
 
-/** An image of integers; every third has an outlier, every fourth a missing part. */
+/** An image of integers; every third has outliers, every fourth a missing part. */
 export function image(seed, height, width) {
   const data = Float32Array.from(noise(seed, height * width), (value) => Math.floor(value ** 3 * 4096));
-  if (seed % 3 === 0) data[0] = 60000;
+  if (seed % 3 === 0) data.fill(60000, 0, Math.min(8, width));
   if (seed % 4 === 0) {
     data.forEach((value, at) => (data[at] = value + 40000));
     data.fill(0, 0, Math.floor(height / 3) * width);
