@@ -214,7 +214,9 @@ def test_runtimes_are_compared_and_give_the_same_labels(
     monkeypatch.setattr(module, "nuclei", lambda: field._replace(image=field.image[:96, :128]))
     module.main(["--models", "nuclei", "--runs", "1", "--precision", "float32"])
     text = capsys.readouterr().out
-    added = re.findall(r"^(torch|onnx) +\w+ [\w.+]+: (\d+) MB more, import (\d+\.\d\d) s$", text, re.MULTILINE)
+    added = re.findall(
+        r"^(torch|onnx) +\w+ [\w.+]+: (\d+) MB more, import (\d+\.\d\d) s$", text, re.MULTILINE
+    )
     assert [runtime for runtime, *_ in added] == ["torch", "onnx"]
     assert int(added[0][1]) > int(added[1][1]) > 20
     rows = re.findall(r"^nuclei +(\w+) +torch +(.*) s +onnx +(.*) s +(.*)x +(\d+) pixels", text, re.MULTILINE)
