@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.labels import Labels, Mask, extent_of
-from pixel_embedded_affinity.scale import KEPT, KnownObjects
+from pixel_embedded_affinity.scale import KEPT, LARGEST, SMALLEST, KnownObjects
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def by_components(
     """Segment those components of the foreground again whose objects do not fit the scale of the image.
 
     Objects fit if their median diameter, as the network saw it, is about the known one; or, where the model knows an
-    extent, if the component has about this extent. Of the other components, each
+    extent, if the component has about this extent, or cannot come closer to it. Of the other components, each
     is segmented at a scale of its own. The new labels replace the old ones where they are clearly more confident.
 
     Parameters
@@ -125,7 +125,8 @@ def _components(inside: Mask, margin: int) -> Iterator[tuple[Box, Mask]]:
 
 def _fits(mask: Mask, areas: npt.NDArray[np.intp], scale: float, known: KnownObjects) -> bool:
     if known.extent is not None:
-        return known.extent / KEPT < extent_of(mask) * scale < known.extent * KEPT
+        wanted = float(np.clip(known.extent / extent_of(mask), SMALLEST, LARGEST))
+        return 1 / KEPT < wanted / scale < KEPT
     if not len(areas):
         return False
     seen = math.sqrt(4 * float(np.median(areas)) / math.pi) * scale

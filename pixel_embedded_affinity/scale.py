@@ -49,8 +49,11 @@ KEPT = 1.35
 _UNLIKE = 0.55
 """Share of the usual confidence below which an image is unlike those that the model knows."""
 
-_OVERVIEW, _CLOSER, _CLOSE = 384, 2, 2.0
-"""Pixels along the longer axis of the overview, number of looks, and the factor from which a look is made closer."""
+_OVERVIEW, _WIDEST = 384, 1536
+"""Pixels along the longer axis of the overview, and the most that a closer look at the whole image may have."""
+
+_LOOKS, _CLOSE = 2, 2.0
+"""Number of looks, and the factor from which a look is made closer."""
 
 _GAP, _MARGIN, _CONSIDERABLE = 0.02, 0.06, 0.1
 """Half of the gap, as a share of the image, over which pieces belong together; the margin around a thing, as a share of
@@ -247,22 +250,29 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
         return GIVEN if thing is None else _fitted(thing, extent, shape, thing.all)
     looks: list[Look] = []
     found, scale = GIVEN, min(LARGEST, _OVERVIEW / max(shape))
-    for _ in range(_CLOSER):
+    while len(looks) < _LOOKS:
         sight = observe(resize_image(values[(slice(None), *box)], scale), None)
         looks.append(_look(sight, scale, box, shape))
         thing = _largest_thing(sight.labels > 0)
-        if thing is None:
+        if thing is not None:
+            pixels = [(side.stop - side.start) / length for side, length in zip(box, sight.labels.shape)]
+            thing = thing.placed(pixels, box)
+            found = _fitted(thing, extent, shape, thing.all if thing.alone else None)
+        closer = _closer(found if thing is not None else FoundScale(LARGEST), scale, box)
+        if closer is None:
             break
-        pixels = [(side.stop - side.start) / length for side, length in zip(box, sight.labels.shape)]
-        thing = thing._replace(
-            largest=_enlarged(thing.largest, pixels, box), all=_enlarged(thing.all, pixels, box)
-        )
-        found = _fitted(thing, extent, shape, thing.all if thing.alone else None)
-        if found.box is None or found.number <= scale * _CLOSE:
-            break
-        box, scale = found.box, found.number / math.sqrt(_CLOSE)
+        box, scale = found.box or box, closer
     logger.info("scale %g was found in the image", found.scale)
     return replace(found, looks=tuple(looks))
+
+
+def _closer(found: FoundScale, scale: float, box: Box) -> float | None:
+    """Scale of a closer look, if things are much too small, or none were seen; None if it would gain little."""
+    if found.number <= scale * _CLOSE:
+        return None
+    longest = max(side.stop - side.start for side in found.box or box)
+    closer = min(found.number / math.sqrt(_CLOSE), max(_WIDEST / longest, scale))
+    return closer if closer > scale * math.sqrt(_CLOSE) else None
 
 
 class _Thing(NamedTuple):
@@ -271,6 +281,10 @@ class _Thing(NamedTuple):
     largest: Box
     all: Box
     alone: bool
+
+    def placed(self, pixels: Sequence[float], box: Box) -> _Thing:
+        """The thing of a look at a box of the image, in the image; a pixel of the look has some pixels of the image."""
+        return _Thing(_enlarged(self.largest, pixels, box), _enlarged(self.all, pixels, box), self.alone)
 
 
 def _largest_thing(inside: Mask) -> _Thing | None:
