@@ -113,7 +113,7 @@ def test_embeddings_of_any_size_are_those_of_torch(
     assert (found.spatial_shape, found.seen_shape) == (expected.spatial_shape, expected.seen_shape)
     assert (found.image_shape, found.stride) == (expected.image_shape, expected.stride)
     assert np.abs(found.numpy() - expected.numpy()).max() < CLOSE
-    assert np.abs(found.foreground - expected.foreground.numpy()).max() < CLOSE
+    assert np.abs(found.foreground_numpy() - expected.foreground_numpy()).max() < CLOSE
 
 
 Verb = Callable[[Segmenter, Array], Array]
