@@ -93,7 +93,7 @@ def step_seconds(segmenter: Segmenter, path: Path) -> dict[str, float]:
     passed()
     inside = None
     if embedding.foreground is not None:
-        inside = (embedding.foreground > config.foreground_threshold).cpu().numpy()
+        inside = embedding.foreground_numpy() > config.foreground_threshold
     pairs = affinities(embedding, config.neighborhood).numpy()
     passed()
     with watched_affinities() as within:

@@ -36,7 +36,7 @@ def hand_out(path: Path) -> None:
     pairs = affinities(embedding, Neighborhood.from_ranges([1, 3], directions=4)).numpy()
     arrays = {
         "embedding": embedding.numpy(),  # float32 (D, Y, X), unit length at each pixel
-        "foreground": embedding.foreground.cpu().numpy(),  # float32 (Y, X), a probability
+        "foreground": embedding.foreground_numpy(),  # float32 (Y, X), a probability
         "affinities": pairs.values,  # float32 (K, Y, X), 1 = same object
         "valid": pairs.valid,  # bool (K, Y, X): does the pair lie in the image?
         "offsets": np.array(pairs.neighborhood.offsets),  # int (K, 2): from a pixel to its partner, (y, x)

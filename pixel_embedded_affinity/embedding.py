@@ -136,6 +136,10 @@ class Embedding:
         """Return the embedding values as a NumPy array ``(D, *spatial)`` in main memory."""
         return numpy_of(self.values)
 
+    def foreground_numpy(self) -> FloatArray | None:
+        """Return the foreground's probability as a NumPy array in main memory; None from a network without it."""
+        return None if self.foreground is None else numpy_of(self.foreground)
+
 
 def embed(
     network: nn.Module | Runtime,

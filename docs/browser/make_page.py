@@ -58,7 +58,7 @@ def missing() -> str:
         return "npm is missing: install Node.js 20 or newer, such as by 'apt-get install nodejs npm'"
     absent = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if absent:
-        return f"no {' and no '.join(absent)}: pip install 'pixel_embedded_affinity[onnx]'"
+        return f"no {' and no '.join(absent)}: pip install 'pixel_embedded_affinity[export]'"
     return ""
 
 

@@ -172,7 +172,7 @@ def _new_session(graph: bytes, weights: Mapping[str, FloatArray], threads: int) 
 
 
 def _never_freed(sessions: dict[int, Any]) -> None:
-    """Keep the sessions of the parent in a forked process: to free them would mean to wait for their threads forever."""
+    """Keep the sessions of the parent in a forked process: to free them is to wait for their threads forever."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(sessions))
 
 

@@ -44,7 +44,7 @@ def test_the_demo_writes_labels_and_overlay_and_says_the_scores(
     assert main(["demo", "--model", "tiny", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     check_demo(Path("pea_demo"), said, small)
-    assert "on cpu, model tiny 1.2" in said
+    assert "on cpu by torch, model tiny 1.2" in said
 
 
 def test_a_second_demo_replaces_the_results_of_the_first(

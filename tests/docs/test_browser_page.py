@@ -14,7 +14,7 @@ import pytest
 from scripts import loaded
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "browser"
-onnx = pytest.importorskip("onnx", reason="the models of the page are ONNX; the extra onnx brings it")
+onnx = pytest.importorskip("onnx", reason="the models of the page are ONNX; the extra export brings it")
 reference = pytest.importorskip("onnx.reference")
 build = loaded(FOLDER / "make_page.py")
 golden = loaded(FOLDER / "tests" / "make_golden.py")
@@ -103,7 +103,7 @@ def test_without_npm_the_page_says_what_to_install(
 def test_without_onnx_the_page_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build.shutil, "which", lambda name: name)
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(build.PageError, match=re.escape("pip install 'pixel_embedded_affinity[onnx]'")):
+    with pytest.raises(build.PageError, match=re.escape("pip install 'pixel_embedded_affinity[export]'")):
         build.build()
 
 

@@ -113,7 +113,7 @@ def test_embeddings_of_any_size_are_those_of_torch(
     assert (found.spatial_shape, found.seen_shape) == (expected.spatial_shape, expected.seen_shape)
     assert (found.image_shape, found.stride) == (expected.image_shape, expected.stride)
     assert np.abs(found.numpy() - expected.numpy()).max() < CLOSE
-    assert np.abs(found.foreground - expected.foreground.numpy()).max() < CLOSE
+    assert np.abs(found.foreground_numpy() - expected.foreground_numpy()).max() < CLOSE
 
 
 Verb = Callable[[Segmenter, Array], Array]
@@ -473,7 +473,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(resolve("nuclei"))
-    few = dict(list(checkpoint.tensors.items())[1:])
+    few = {name: values for name, values in checkpoint.tensors.items() if name != "embedding_head.weight"}
     write_checkpoint(tmp_path / "few.safetensors", Checkpoint(checkpoint.config_json, few))
     with pytest.raises(CheckpointError, match=r"few\.safetensors.*missing"):
         Segmenter.from_file(tmp_path / "few.safetensors", runtime="onnx")
