@@ -71,12 +71,13 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
     rows = np.searchsorted(objects, resize_labels(array, shape), side="right")
     inside, across = _Means(len(objects)), _Means(len(objects))
     for pairs in _pairs(rows, embedding, neighborhood):
-        same = pairs.first == pairs.second
+        same = np.flatnonzero((pairs.first == pairs.second) & (pairs.first > 0))
         inside.add(pairs.first[same], pairs.values[same])
         if pairs.attractive:
-            positive = np.maximum(pairs.values[~same], 0)
-            across.add(pairs.first[~same], positive)
-            across.add(pairs.second[~same], positive)
+            other = np.flatnonzero(pairs.first != pairs.second)
+            positive = np.maximum(pairs.values[other], 0)
+            across.add(pairs.first[other], positive)
+            across.add(pairs.second[other], positive)
     return np.clip(inside.of_objects() - across.of_objects(), 0, 1)
 
 
