@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,7 +83,7 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
 
 
 class _Pairs(NamedTuple):
-    """All pairs of one offset: the rows of their ends (0 = background), their affinities, and their role."""
+    """The pairs of one offset that may count: the rows of their ends (0 = background), their affinities, and their role."""
 
     first: Rows
     second: Rows
@@ -106,11 +107,16 @@ class _Means:
 
 
 def _pairs(rows: Rows, embedding: Embedding | Array, neighborhood: Neighborhood) -> Iterator[_Pairs]:
-    given = affinities(embedding, neighborhood).numpy()
+    given = affinities(embedding, replace(neighborhood, strides=(1,) * rows.ndim)).numpy()
+    objects, flat = rows > 0, rows.ravel()
     for channel, (offset, attractive) in enumerate(zip(neighborhood.offsets, neighborhood.attractive)):
+        if not attractive:  # only those inside objects count
+            pairs = given.pairs(channel, objects)
+            yield _Pairs(flat[pairs.first], flat[pairs.second], pairs.affinity, False)
+            continue
         values = numpy_of(given.channel(channel))
         here, there = pair_boxes(rows.shape, offset)
-        yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), attractive)
+        yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), True)
 
 
 def _spatial_shape(embedding: Embedding | Array, neighborhood: Neighborhood) -> tuple[int, ...]:

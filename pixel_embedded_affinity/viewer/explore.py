@@ -10,7 +10,7 @@ from pixel_embedded_affinity.viewer.desk import NOTHING_YET, Desk, desk_of
 from pixel_embedded_affinity.viewer.workbench import Choice, directions_of, ranges_of, spread_ranges
 
 DIRECTIONS = {2: (4, 8), 3: (6, 18, 26)}
-_LONGEST, _MOST, _LARGEST = 64, 8, 1000
+_LONGEST, _MOST, _WIDEST, _LARGEST = 64, 8, 20, 1000
 
 
 class ExplorePanel(Container):
@@ -27,13 +27,13 @@ class ExplorePanel(Container):
         self._quiet = False
         self._shown: Any = None
         self.own = CheckBox(text="the model's own ranges", value=True)
-        self.longest = Slider(label="longest range", min=1, max=_LONGEST, value=27)
-        self.count = Slider(label="number of ranges", min=1, max=_MOST, value=4)
+        self.longest = slider("longest range", 1, _LONGEST)
+        self.count = slider("number of ranges", 1, _MOST)
         self.directions = ComboBox(label="directions", choices=DIRECTIONS[2], value=8)
-        self.stride = Slider(label="stride", min=1, max=20, value=1)
-        self.threshold = FloatSlider(label="foreground from", min=0, max=1, step=0.01, value=0.5)
-        self.merge_size = Slider(label="merge below", min=0, max=_LARGEST, value=0)
-        self.min_size = Slider(label="remove below", min=0, max=_LARGEST, value=0)
+        self.stride = slider("stride", 1, _WIDEST)
+        self.threshold = slider("foreground from", 0, 1, step=0.01)
+        self.merge_size = slider("merge below", 0, _LARGEST)
+        self.min_size = slider("remove below", 0, _LARGEST)
         self.reset = PushButton(text="The model's settings")
         self.state = Label(label="", value=NOTHING_YET)
         sliders = [self.own, self.longest, self.count, self.directions, self.stride, self.threshold]
@@ -103,8 +103,21 @@ class ExplorePanel(Container):
         self.directions.value = directions_of(pairs)
         self.longest.value = min(_LONGEST, ranges_of(pairs)[-1])
         self.count.value = min(_MOST, len(ranges_of(pairs)))
-        self.stride.value = min(20, max(pairs.strides))
+        self.stride.value = min(_WIDEST, max(pairs.strides))
         self.threshold.value = config.foreground_threshold
         self.merge_size.value = self._own_merge_size()
         self.min_size.value = min(_LARGEST, config.postprocess.min_size)
         self._quiet = False
+
+
+def slider(name: str, least: float, most: float, step: float = 1) -> Any:
+    """Return a slider whose label says its value."""
+    kind = Slider if step == 1 else FloatSlider
+    made = kind(label=name, min=least, max=most, step=step, value=least, readout=False)
+
+    def say(value: float) -> None:
+        made.label = f"{name} {value:g}"
+
+    made.changed.connect(say)
+    say(least)
+    return made

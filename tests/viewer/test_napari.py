@@ -228,11 +228,11 @@ def test_strokes_are_answered_and_taken_back_and_the_result_is_saved(desk: Desk,
     # Two nuclei that the model takes for one, in pixels of the window.
     one, other = (12, 96), (25, 112)
     assert before[one] == before[other] > 0
-    different.add([one, other], shape_type="line")
+    different.add(np.array([one, other]), shape_type="line")
     settled(desk)
     assert desk.target.data[one] != desk.target.data[other]
     assert panel.state.value == f"{desk.target.data.max()} objects with 1 strokes."
-    same.add([one, other], shape_type="line")
+    same.add(np.array([one, other]), shape_type="line")
     settled(desk)
     assert "different[0]" in panel.state.value
     same.selected_data = {0}
@@ -254,7 +254,7 @@ def test_strokes_are_answered_and_taken_back_and_the_result_is_saved(desk: Desk,
 def test_strokes_stay_while_sliders_move(desk: Desk) -> None:
     explore, correct = ExplorePanel(desk.viewer), CorrectPanel(desk.viewer)
     correct.add_layers()
-    desk.viewer.layers[DIFFERENT].add([(12, 96), (25, 112)], shape_type="line")
+    desk.viewer.layers[DIFFERENT].add(np.array([(12, 96), (25, 112)]), shape_type="line")
     settled(desk)
     explore.merge_size.value = 300
     settled(desk)
