@@ -59,7 +59,7 @@ def main() -> None:
 
     correct = docked(viewer, "4. Correct")
     correct.add_layers()
-    viewer.camera.center, viewer.camera.zoom = (0, 25, 315), 11
+    viewer.camera.center, viewer.camera.zoom = (0, 25, 305), 7
     for name, line in STROKES.items():
         viewer.layers[name].add(np.array(line), shape_type="line")
         settle(desk)

@@ -83,7 +83,7 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
 
 
 class _Pairs(NamedTuple):
-    """The pairs of one offset that may count: the rows of their ends (0 = background), their affinities, and their role."""
+    """Pairs of one offset that may count: the rows of their ends (0 = background), their affinities, their role."""
 
     first: Rows
     second: Rows

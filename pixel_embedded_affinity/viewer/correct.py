@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import Container, FileEdit, Label, LineEdit, PushButton
+from magicgui.widgets import Container, FileEdit, LineEdit, PushButton
 
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError
 from pixel_embedded_affinity.viewer.desk import NOTHING_YET, Desk, desk_of
+from pixel_embedded_affinity.viewer.parts import message
 from pixel_embedded_affinity.viewer.workbench import Pixels, pixels_of, save_example
 
 SAME, DIFFERENT = "the same object", "not the same object"
@@ -34,9 +35,8 @@ class CorrectPanel(Container):
         self.folder = FileEdit(label="folder", mode="d", value=Path("my_data"))
         self.title = LineEdit(label="name", value="")
         self.save = PushButton(text="Save image and labels")
-        self.state = Label(label="", value=HOW)
+        self.state = message(HOW)
         super().__init__(widgets=[self.begin, self.state, self.folder, self.title, self.save])
-        self.state.native.setWordWrap(True)
         self.begin.changed.connect(self.add_layers)
         self.save.changed.connect(self.write)
         self._desk.told.append(self.show)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider, Label, PushButton, Slider
+from magicgui.widgets import CheckBox, ComboBox, Container, PushButton
 
 from pixel_embedded_affinity.viewer.desk import NOTHING_YET, Desk, desk_of
+from pixel_embedded_affinity.viewer.parts import message, slider
 from pixel_embedded_affinity.viewer.workbench import Choice, directions_of, ranges_of, spread_ranges
 
 DIRECTIONS = {2: (4, 8), 3: (6, 18, 26)}
@@ -35,7 +36,7 @@ class ExplorePanel(Container):
         self.merge_size = slider("merge below", 0, _LARGEST)
         self.min_size = slider("remove below", 0, _LARGEST)
         self.reset = PushButton(text="The model's settings")
-        self.state = Label(label="", value=NOTHING_YET)
+        self.state = message(NOTHING_YET)
         sliders = [self.own, self.longest, self.count, self.directions, self.stride, self.threshold]
         super().__init__(widgets=[*sliders, self.merge_size, self.min_size, self.reset, self.state])
         for one in (self.longest, self.count, self.directions):
@@ -108,16 +109,3 @@ class ExplorePanel(Container):
         self.merge_size.value = self._own_merge_size()
         self.min_size.value = min(_LARGEST, config.postprocess.min_size)
         self._quiet = False
-
-
-def slider(name: str, least: float, most: float, step: float = 1) -> Any:
-    """Return a slider whose label says its value."""
-    kind = Slider if step == 1 else FloatSlider
-    made = kind(label=name, min=least, max=most, step=step, value=least, readout=False)
-
-    def say(value: float) -> None:
-        made.label = f"{name} {value:g}"
-
-    made.changed.connect(say)
-    say(least)
-    return made

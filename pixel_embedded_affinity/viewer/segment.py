@@ -7,13 +7,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
+from magicgui.widgets import ComboBox, Container, LineEdit, ProgressBar, PushButton
 from napari.layers import Image
 from napari.qt.threading import create_worker
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
 from pixel_embedded_affinity.models.registry import list_models
 from pixel_embedded_affinity.viewer.desk import desk_of
+from pixel_embedded_affinity.viewer.parts import message
 from pixel_embedded_affinity.viewer.workbench import Failure, Stopped, Workbench, stoppable
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class SegmentPanel(Container):
         self.run = PushButton(text="Segment")
         self.stop = PushButton(text="Cancel", enabled=False)
         self.bar = ProgressBar(label="", value=0, max=len(STEPS), visible=True)
-        self.state = Label(label="", value="")
+        self.state = message()
         super().__init__(
             widgets=[
                 self.layer,
