@@ -40,6 +40,7 @@ from pixel_embedded_affinity.viewer.desk import NOTHING_YET, Desk, desk_of  # no
 from pixel_embedded_affinity.viewer.explore import ExplorePanel  # noqa: E402
 from pixel_embedded_affinity.viewer.review import ReviewPanel  # noqa: E402
 from pixel_embedded_affinity.viewer.segment import SegmentPanel  # noqa: E402
+from pixel_embedded_affinity.viewer.workbench import Workbench, pixels_of  # noqa: E402
 
 # Toolkits warn about themselves.
 pytestmark = pytest.mark.filterwarnings("default")
@@ -259,3 +260,60 @@ def test_strokes_stay_while_sliders_move(desk: Desk) -> None:
     explore.merge_size.value = 300
     settled(desk)
     assert desk.target.data[12, 96] != desk.target.data[25, 112]
+
+
+def test_a_line_that_is_drawn_with_the_mouse_is_a_stroke(desk: Desk) -> None:
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtTest import QTest
+
+    panel, viewer = CorrectPanel(desk.viewer), desk.viewer
+    panel.add_layers()
+    viewer.layers.selection.active = viewer.layers[DIFFERENT]
+    viewer.window._qt_window.show()
+    canvas = viewer.window._qt_viewer.canvas
+    QApplication.processEvents()
+    viewer.reset_view()
+    QApplication.processEvents()
+    middle = QPoint(canvas.native.width() // 2, canvas.native.height() // 2)
+    left = Qt.MouseButton.LeftButton
+    QTest.mouseMove(canvas.native, middle)
+    QTest.mousePress(canvas.native, left, Qt.KeyboardModifier.NoModifier, middle)
+    for step in (10, 20, 40):
+        QTest.mouseMove(canvas.native, middle + QPoint(step, 0))
+        QApplication.processEvents()
+    assert desk.bench is not None
+    QTest.mouseRelease(canvas.native, left, Qt.KeyboardModifier.NoModifier, middle + QPoint(40, 0))
+    settled(desk)
+    assert len(viewer.layers[DIFFERENT].data) == 1
+    assert len(desk.bench.different) == 1
+    ends = desk.bench.different[0][[0, -1]]
+    labels = desk.target.data
+    assert labels[tuple(ends[0])] != labels[tuple(ends[1])]
+
+
+def test_volumes_have_the_same_panels(viewer: Any, volume_segmenter: Segmenter) -> None:
+    volume = np.random.default_rng(0).integers(0, 127, (3, 6, 6)).repeat(2, 0).repeat(4, 1).repeat(4, 2)
+    layer = viewer.add_image(volume, name="stack", scale=(4, 1, 1))
+    bench, desk = Workbench(volume_segmenter, volume_segmenter.embed(volume)), desk_of(viewer)
+    explore, review, correct = ExplorePanel(viewer), ReviewPanel(viewer), CorrectPanel(viewer)
+    desk.put(bench, bench.labels(), layer, volume, range(3))
+    np.testing.assert_array_equal(desk.target.scale, (4, 1, 1))
+    explore.directions.value = 26
+    settled(desk)
+    assert desk.bench is not None
+    assert desk.bench.segmenter.config.neighborhood.ndim == 3
+    explore.start_anew()
+    settled(desk)
+    until(lambda: len(review.rows) == desk.target.data.max())
+    review.table.setCurrentCell(0, 0)
+    assert viewer.dims.point[0] == pytest.approx(review.rows[0].middle[0] * 4, abs=4)
+    correct.add_layers()
+    before = volume_segmenter.cluster(bench.embedding)
+    assert before.max() > 1
+    line = np.stack([np.argwhere(before == item)[0] for item in (1, before.max())])
+    viewer.layers[SAME].add(line, shape_type="line")
+    settled(desk)
+    pixels = pixels_of(line, volume.shape)
+    found = desk.target.data[tuple(pixels.T)][before[tuple(pixels.T)] > 0]
+    assert len(np.unique(found)) == 1
+    assert desk.target.data.max() < before.max()
