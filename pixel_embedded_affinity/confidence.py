@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,17 +72,18 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
     rows = np.searchsorted(objects, resize_labels(array, shape), side="right")
     inside, across = _Means(len(objects)), _Means(len(objects))
     for pairs in _pairs(rows, embedding, neighborhood):
-        same = pairs.first == pairs.second
+        same = np.flatnonzero((pairs.first == pairs.second) & (pairs.first > 0))
         inside.add(pairs.first[same], pairs.values[same])
         if pairs.attractive:
-            positive = np.maximum(pairs.values[~same], 0)
-            across.add(pairs.first[~same], positive)
-            across.add(pairs.second[~same], positive)
+            other = np.flatnonzero(pairs.first != pairs.second)
+            positive = np.maximum(pairs.values[other], 0)
+            across.add(pairs.first[other], positive)
+            across.add(pairs.second[other], positive)
     return np.clip(inside.of_objects() - across.of_objects(), 0, 1)
 
 
 class _Pairs(NamedTuple):
-    """All pairs of one offset: the rows of their ends (0 = background), their affinities, and their role."""
+    """Pairs of one offset that may count: the rows of their ends (0 = background), their affinities, their role."""
 
     first: Rows
     second: Rows
@@ -105,11 +107,16 @@ class _Means:
 
 
 def _pairs(rows: Rows, embedding: Embedding | Array, neighborhood: Neighborhood) -> Iterator[_Pairs]:
-    given = affinities(embedding, neighborhood).numpy()
+    given = affinities(embedding, replace(neighborhood, strides=(1,) * rows.ndim)).numpy()
+    objects, flat = rows > 0, rows.ravel()
     for channel, (offset, attractive) in enumerate(zip(neighborhood.offsets, neighborhood.attractive)):
+        if not attractive:  # only those inside objects count
+            pairs = given.pairs(channel, objects)
+            yield _Pairs(flat[pairs.first], flat[pairs.second], pairs.affinity, False)
+            continue
         values = numpy_of(given.channel(channel))
         here, there = pair_boxes(rows.shape, offset)
-        yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), attractive)
+        yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), True)
 
 
 def _spatial_shape(embedding: Embedding | Array, neighborhood: Neighborhood) -> tuple[int, ...]:
