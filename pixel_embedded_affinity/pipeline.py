@@ -626,7 +626,7 @@ def postprocessed(
     if embedding is None or not config.postprocess.needs_embedding:
         return config.postprocess(labels, sampling=config.sampling, held=held)
     vectors = numpy_of(embedding)
-    whole = Embedding(torch.from_numpy(vectors))  # of unit length already, so that nothing is divided again
+    whole = Embedding(vectors)  # of unit length already, so that nothing is divided again
 
     def measure(found: Labels) -> npt.NDArray[np.float64]:
         return object_confidence(found, whole, config.neighborhood)
