@@ -13,10 +13,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 root_doc = "index"
-exclude_patterns = ["_build", "_templates", "gallery_src"]
+exclude_patterns = ["_build", "_static", "_templates", "gallery_src"]
 templates_path = ["_templates"]
 # In docstrings, a name in single backquotes is an object of the library wherever there is one of that name.
 default_role = "py:obj"
@@ -34,10 +36,14 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "write_computation_times": False,
+    "within_subsection_order": "FileNameSortKey",
+    "show_signature": False,
     "remove_config_comments": True,
 }
 
 html_theme = "furo"
 html_title = f"{project} {version}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_copy_source = False
