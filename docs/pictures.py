@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,13 @@ def save(picture: Image.Image | Picture, path: Path) -> None:
     with atomic_path(path, (path.suffix,)) as temporary:
         image.save(temporary, optimize=True, **options)
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB")
+
+
+def below_each_other(rows: Sequence[Image.Image]) -> Image.Image:
+    """Put rows of panels below each other on white."""
+    width, height = max(one.width for one in rows), sum(one.height + GAP for one in rows) - GAP
+    canvas, top = Image.new("RGB", (width, height), "white"), 0
+    for one in rows:
+        canvas.paste(one, (0, top))
+        top += one.height + GAP
+    return canvas

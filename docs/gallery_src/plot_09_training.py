@@ -43,11 +43,11 @@ for ax, name in zip(axes, ("synthetic_00", "synthetic_01", "synthetic_02", "synt
 # %%
 # The recipe
 # ----------
-# The recipe ``quick`` has a small network and 400 steps. Here it takes 150 steps, to save time. From a shell the
-# training is ``pea train quick --data data --output run``.
+# The recipe ``quick`` has a small network, and takes 400 steps of 4 crops. Here it takes 150 steps of 2 crops, to save
+# time. From a shell the whole training is ``pea train quick --data data --output run``.
 
 recipe = Recipe.from_file(recipe_path("quick"))
-short = replace(recipe, schedule=replace(recipe.schedule, steps=150, validate_every=0))
+short = replace(recipe, schedule=replace(recipe.schedule, steps=150, batch=2, validate_every=0))
 model = train(short, folder / "data", folder / "run")
 
 # %%
@@ -55,7 +55,7 @@ model = train(short, folder / "data", folder / "run")
 
 rows = read_rows(folder / "run" / "log.csv")
 _, ax = plt.subplots(figsize=(8, 3), layout="constrained")
-ax.plot([int(row["step"]) for row in rows], [float(row["loss"]) for row in rows])
+ax.plot([int(row["step"]) for row in rows], [float(row["total"]) for row in rows])
 ax.set(xlabel="step", ylabel="loss", ylim=(0, None))
 
 # %%

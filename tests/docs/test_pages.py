@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 import pytest
 import tifffile
+from PIL import Image
 from scripts import loaded
 
 from pixel_embedded_affinity import list_models, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import ModelEntry, read_registry
+from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -47,8 +49,9 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     if page.suffix == ".md":
         return [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)]
-    found = re.findall(r"^\.\. code-block:: (\w+)\n\n((?:(?: {3}.*)?\n)+)", text, re.M)
-    return [Block(language, textwrap.dedent(body).strip() + "\n") for language, body in found]
+    # Blocks in a card are indented.
+    found = re.findall(r"^( *)\.\. code-block:: (\w+)\n\n((?:(?:\1 {3}.*)?\n)+)", text, re.M)
+    return [Block(language, textwrap.dedent(body).strip() + "\n") for _, language, body in found]
 
 
 def commands(page: Path) -> list[str]:
@@ -121,6 +124,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "images").mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", field.image[:160, :200])
     tifffile.imwrite(tmp_path / "images" / "b.tif", field.image[160:320, :200])
+    (tmp_path / "plants").mkdir()
+    Image.fromarray(samples.rosette()).save(tmp_path / "plants" / "rosette.png")
+    tifffile.imwrite(tmp_path / "volume.tif", synthetic_volume((8, 64, 64))[0])
     shutil.copy(resolve("bbbc039", offline=True), tmp_path / "my_model.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PWD", str(tmp_path))
