@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _LONGEST = 2000
@@ -74,3 +76,22 @@ def optional_module(name: str, complaint: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingDependencyError(complaint) from error
+
+
+@contextmanager
+def compiled_library() -> Iterator[None]:
+    """Import bioimage-cpp inside; where it has no build for the machine, the error says what works there.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "this needs the package bioimage-cpp, which is not installed; it has builds for Linux on x86-64, macOS on "
+            "arm64 and Windows: pip install bioimage-cpp. Elsewhere, the mutex watershed has another engine: pip "
+            'install mwatershed, and segmenter.with_settings(clusterer_settings={"engine": "mwatershed"})'
+        ) from error

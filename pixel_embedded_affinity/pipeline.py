@@ -28,6 +28,7 @@ from torch import nn
 from pixel_embedded_affinity.affinity import Affinities, Array, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.clustering.base import described
+from pixel_embedded_affinity.clustering.corrections import corrected
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
@@ -43,6 +44,7 @@ from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, number_on, relabel
+from pixel_embedded_affinity.links import Held, Links, Seeds, painted_over, seeds_at
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components
@@ -144,14 +146,18 @@ class Labeler:
     clusterer: Clusterer
     threads: int | None = None
 
-    def __call__(self, pairs: Affinities, inside: Mask | None) -> Labels:
+    def __call__(self, pairs: Affinities, inside: Mask | None, seeds: Seeds | None = None) -> Labels:
         """Cluster and postprocess, at the embedding's resolution."""
-        return postprocessed(self.clustered(pairs, inside), pairs.source, self.config)
+        held = None if seeds is None else seeds.held
+        return postprocessed(self.clustered(pairs, inside, seeds), pairs.source, self.config, held)
 
-    def clustered(self, pairs: Affinities, inside: Mask | None) -> Integers:
+    def clustered(self, pairs: Affinities, inside: Mask | None, seeds: Seeds | None = None) -> Integers:
         """Return the clusterer's objects; the labels of a plug-in are checked."""
         with working(self.threads):
-            return as_labels(self.clusterer(pairs, foreground=inside), pairs.spatial_shape)
+            found = as_labels(self.clusterer(pairs, foreground=inside), pairs.spatial_shape)
+            if seeds is None:
+                return found
+            return corrected(found, pairs, seeds, getattr(self.clusterer, "repulsion", 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -533,7 +539,9 @@ def given_foreground(foreground: Any, picture: Image) -> Mask:
     return picture.from_source_order(as_foreground(foreground, shape))
 
 
-def label(embedding: Embedding, given: Mask | None, labeler: Labeler) -> tuple[Labels, Affinities]:
+def label(
+    embedding: Embedding, given: Mask | None, labeler: Labeler, seeds: Seeds | None = None
+) -> tuple[Labels, Affinities]:
     """Return labels at the embedding's positions, and the affinities that they were made from.
 
     Parameters
@@ -544,10 +552,12 @@ def label(embedding: Embedding, given: Mask | None, labeler: Labeler) -> tuple[L
         The caller's foreground, of the image's spatial shape; None for the network's own.
     labeler : Labeler
         Clusterer and settings.
+    seeds : Seeds, optional
+        Strokes at the embedding's positions.
     """
     with working(labeler.threads):
         pairs = affinities(embedding, labeler.config.neighborhood).numpy()
-        return labeler(pairs, positions_inside(embedding, given, labeler.config)), pairs
+        return labeler(pairs, positions_inside(embedding, given, labeler.config), seeds), pairs
 
 
 def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
@@ -558,14 +568,36 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
 
     Small objects may vanish when labels shrink: the objects that remain are numbered consecutively.
     """
-    seen = labels
-    if embedding.stride is not None:
-        inside = seen_foreground(embedding, given, config)
-        seen = spread(labels, inside, embedding.seen_shape, embedding.stride)
-        seen = relabel(_to_the_pixel(seen, labels, embedding, embedding.stride))
+    seen = labels_seen(labels, embedding, given, config)
+    seen = seen if seen is labels else relabel(seen)
     if given is not None:
         given = embedding.part(given)
     return embedding.whole(labels_of_image(seen, embedding.part_shape, given))
+
+
+def linked(
+    labels: Labels,
+    embedding: Embedding,
+    given: Mask | None,
+    config: ModelConfig,
+    links: Links,
+    seeds: Seeds,
+) -> Labels:
+    """Restore labels as `restore` does, but all pixels of a stroke get the label of their object."""
+    seen = labels_seen(labels, embedding, given, config)
+    full = embedding.whole(resize_labels(seen, embedding.part_shape))
+    if given is not None:
+        full = np.where(given, full, 0)
+    return painted_over(full, labels, links, seeds)
+
+
+def labels_seen(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
+    """Give labels of the embedding's positions, under their numbers, to the pixels that the network saw."""
+    if embedding.stride is None:
+        return labels
+    inside = seen_foreground(embedding, given, config)
+    seen = spread(labels, inside, embedding.seen_shape, embedding.stride)
+    return _to_the_pixel(seen, labels, embedding, embedding.stride)
 
 
 def _to_the_pixel(seen: Labels, labels: Labels, embedding: Embedding, stride: tuple[int, ...]) -> Labels:
@@ -578,16 +610,18 @@ def _to_the_pixel(seen: Labels, labels: Labels, embedding: Embedding, stride: tu
     return borders_flooded(seen, embedding.foreground.cpu().numpy(), stride)
 
 
-def postprocessed(labels: Integers, embedding: Array | None, config: ModelConfig) -> Labels:
+def postprocessed(
+    labels: Integers, embedding: Array | None, config: ModelConfig, held: Held | None = None
+) -> Labels:
     """Postprocess labels at the embedding's positions; the embedding is fetched from its device only if needed."""
     if embedding is None or not config.postprocess.needs_embedding:
-        return config.postprocess(labels, sampling=config.sampling)
+        return config.postprocess(labels, sampling=config.sampling, held=held)
     vectors = numpy_of(embedding)
 
     def measure(found: Labels) -> npt.NDArray[np.float64]:
         return object_confidence(found, vectors, config.neighborhood)
 
-    return config.postprocess(labels, vectors, sampling=config.sampling, measure=measure)
+    return config.postprocess(labels, vectors, sampling=config.sampling, measure=measure, held=held)
 
 
 def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:
@@ -609,10 +643,15 @@ def positions_inside(embedding: Embedding, given: Mask | None, config: ModelConf
     return half
 
 
-def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler) -> Labels:
+def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler, links: Links | None = None) -> Labels:
     """Label an embedding, and give the labels the size of the image that was embedded."""
-    labels, _ = label(embedding, given, labeler)
-    return restore(labels, embedding, given, labeler.config)
+    if links is None:
+        labels, _ = label(embedding, given, labeler)
+        return restore(labels, embedding, given, labeler.config)
+    seen, box, stride = embedding.seen_shape, embedding.box, embedding.stride
+    seeds = seeds_at(links, embedding.spatial_shape, box=box, seen=seen, stride=stride)
+    labels, _ = label(embedding, given, labeler, seeds)
+    return linked(labels, embedding, given, labeler.config, links, seeds)
 
 
 def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:

@@ -29,6 +29,7 @@ from pixel_embedded_affinity.fields import (
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.labels import Labels, Mask, Runs, ordered_runs, painted
 from pixel_embedded_affinity.labels import relabel as relabel
+from pixel_embedded_affinity.links import Held
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ _FEW = 5
 _SIZES, _RADII = list_of(_SIZE), list_of(number(0))
 
 
-def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
+def merge_fragments(labels: ArrayLike, sizes: Sequence[int], *, held: Held | None = None) -> Labels:
     """Merge small objects into the neighboring object with which they share the longest border.
 
     There is one pass for each size, in the given order. In a pass, every object with fewer than `size` pixels is a
@@ -61,6 +62,8 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
         2D or 3D labels of any integer dtype, 0 = background. Nothing is merged across background.
     sizes : sequence of int
         Sizes in pixels, at least 0.
+    held : Held, optional
+        Objects that stay, see `Postprocess`.
 
     Returns
     -------
@@ -84,8 +87,11 @@ def merge_fragments(labels: ArrayLike, sizes: Sequence[int]) -> Labels:
         return painted(runs)
     borders = _object_borders(painted(runs), len(areas))
     target = np.arange(len(areas))
+    stays = _objects_of(held, runs)
     for size in thresholds:
-        moved = _merge_pass(areas, borders, size)
+        fragment = areas < size
+        fragment[target[stays]] = False
+        moved = _targets(borders, fragment, borders.length)
         areas = np.bincount(moved, weights=areas, minlength=len(areas)).astype(np.intp)
         borders = _moved_borders(borders, moved)
         target = moved[target]
@@ -98,6 +104,7 @@ def merge_thin(
     embedding: ArrayLike | None = None,
     *,
     sampling: Sequence[float] | None = None,
+    held: Held | None = None,
 ) -> Labels:
     """Merge thin objects into a neighboring object, by the longest common border or by the most similar embedding.
 
@@ -118,6 +125,8 @@ def merge_thin(
     sampling : sequence of float, optional
         Distance of neighboring pixels along each axis, in the unit of the radii, such as ``(4, 1, 1)`` if planes are
         four times as far apart as pixels within a plane. Default: 1 along each axis.
+    held : Held, optional
+        Objects that stay, see `Postprocess`.
 
     Returns
     -------
@@ -137,12 +146,16 @@ def merge_thin(
     spacing = numbers_per_axis(1 if sampling is None else sampling, merged.ndim, "sampling")
     for radius in _RADII(radii, "radii"):
         thin = _radii(merged, spacing) < radius
+        if held is not None:
+            thin[held.objects(merged)] = False
         if thin.any():
             merged, sums = _merged_where(merged, thin, sums)
     return merged
 
 
-def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> Labels:
+def merge_alike(
+    labels: ArrayLike, embedding: ArrayLike, similarity: float, *, held: Held | None = None
+) -> Labels:
     """Merge neighboring objects whose embeddings are alike on the whole.
 
     A few unlike pairs of pixels may keep two parts of one thing apart. Among all neighboring objects, this merges
@@ -157,6 +170,8 @@ def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> L
         Unit-length embedding ``(D, *spatial)`` of the labels' spatial shape. Not modified.
     similarity : float
         Cosine in [-1, 1] from which on two neighbors are one.
+    held : Held, optional
+        Objects that never become one, see `Postprocess`.
 
     Returns
     -------
@@ -175,12 +190,18 @@ def merge_alike(labels: ArrayLike, embedding: ArrayLike, similarity: float) -> L
     count = len(_areas(runs))
     sums = _summed_embeddings(ordered, _checked_embedding(embedding, ordered.shape), count)
     borders = _object_borders(ordered, count)
-    target = _joined_alike(sums, borders.first.tolist(), borders.second.tolist(), least)
+    apart = np.zeros((0, 2), np.intp) if held is None else held.objects(ordered)[held.apart]
+    target = _joined_alike(sums, borders.first.tolist(), borders.second.tolist(), least, apart.tolist())
     return painted(_kept(runs, np.bincount(target, minlength=count) > 0, target))
 
 
 def remove_uncertain(
-    labels: ArrayLike, confidence: ArrayLike, min_confidence: float = 0, *, noise_floor: float = 0
+    labels: ArrayLike,
+    confidence: ArrayLike,
+    min_confidence: float = 0,
+    *,
+    noise_floor: float = 0,
+    held: Held | None = None,
 ) -> Labels:
     """Turn objects of little confidence into background.
 
@@ -198,6 +219,8 @@ def remove_uncertain(
         Least confidence that an object must have to stay, from 0 to 1.
     noise_floor : float
         Least median confidence of more than five objects, from 0 to 1; 0 keeps any.
+    held : Held, optional
+        Objects that stay, see `Postprocess`.
 
     Returns
     -------
@@ -224,10 +247,11 @@ def remove_uncertain(
         )
         logger.warning(text, len(ids), np.median(found), floor)
         kept[:] = False
+    kept[_objects_of(held, runs)] = True
     return painted(_kept(runs, kept))
 
 
-def remove_small(labels: ArrayLike, min_size: int) -> Labels:
+def remove_small(labels: ArrayLike, min_size: int, *, held: Held | None = None) -> Labels:
     """Turn objects with fewer than `min_size` pixels into background.
 
     Parameters
@@ -236,6 +260,8 @@ def remove_small(labels: ArrayLike, min_size: int) -> Labels:
         2D or 3D labels of any integer dtype, 0 = background.
     min_size : int
         Fewest pixels that an object must have to stay. All its pieces count together.
+    held : Held, optional
+        Objects that stay, see `Postprocess`.
 
     Returns
     -------
@@ -249,7 +275,9 @@ def remove_small(labels: ArrayLike, min_size: int) -> Labels:
     """
     smallest = _SIZE(min_size, "min_size")
     runs = ordered_runs(labels)
-    return painted(_kept(runs, _areas(runs) >= smallest))
+    kept = _areas(runs) >= smallest
+    kept[_objects_of(held, runs)] = True
+    return painted(_kept(runs, kept))
 
 
 def fill_holes(labels: ArrayLike) -> Labels:
@@ -282,7 +310,7 @@ def fill_holes(labels: ArrayLike) -> Labels:
     return ordered + owners[regions] if owners.any() else ordered
 
 
-def clear_border(labels: ArrayLike) -> Labels:
+def clear_border(labels: ArrayLike, *, held: Held | None = None) -> Labels:
     """Turn objects that touch the border of the image into background.
 
     Parameters
@@ -290,6 +318,8 @@ def clear_border(labels: ArrayLike) -> Labels:
     labels : array-like of int
         2D or 3D labels of any integer dtype, 0 = background. In 3D all six faces of the volume are its
         border.
+    held : Held, optional
+        Objects that stay, see `Postprocess`.
 
     Returns
     -------
@@ -305,6 +335,7 @@ def clear_border(labels: ArrayLike) -> Labels:
     inside = np.ones(len(_areas(runs)), bool)
     for face in _faces(painted(runs)):
         inside[face] = False
+    inside[_objects_of(held, runs)] = True
     return painted(_kept(runs, inside))
 
 
@@ -400,6 +431,7 @@ class Postprocess(Settings, section="postprocess"):
         *,
         sampling: Sequence[float] | None = None,
         measure: Callable[[Labels], ArrayLike] | None = None,
+        held: Held | None = None,
     ) -> Labels:
         """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel.
 
@@ -413,6 +445,9 @@ class Postprocess(Settings, section="postprocess"):
             Distance of neighboring pixels along each axis, see `merge_thin`.
         measure : callable, optional
             Gives the confidences of labels, for `remove_uncertain`, where `needs_confidence`.
+        held : Held, optional
+            Objects that a user has marked. They are never removed, and join no other object because they are small or
+            thin; other objects may join them. Those that are apart never become one.
 
         Raises
         ------
@@ -422,21 +457,21 @@ class Postprocess(Settings, section="postprocess"):
         self._check_embedding(embedding, measure)
         result = labels
         if self.merge_similarity is not None and embedding is not None:
-            result = merge_alike(result, embedding, self.merge_similarity)
-        result = merge_fragments(result, self.merge_sizes)
+            result = merge_alike(result, embedding, self.merge_similarity, held=held)
+        result = merge_fragments(result, self.merge_sizes, held=held)
         if self.merge_radii:
             alike = embedding if self._radii_by_similarity else None
-            result = merge_thin(result, self.merge_radii, alike, sampling=sampling)
+            result = merge_thin(result, self.merge_radii, alike, sampling=sampling, held=held)
         if self.min_size:
-            result = remove_small(result, self.min_size)
+            result = remove_small(result, self.min_size, held=held)
         if self.fill_holes:
             result = fill_holes(result)
         if self.clear_border:
-            result = clear_border(result)
+            result = clear_border(result, held=held)
         if self.needs_confidence and measure is not None:
             found = measure(relabel(result))
             result = remove_uncertain(
-                relabel(result), found, self.min_confidence, noise_floor=self.noise_floor
+                relabel(result), found, self.min_confidence, noise_floor=self.noise_floor, held=held
             )
         return result
 
@@ -487,8 +522,14 @@ def _summed_embeddings(ordered: Labels, embedding: NDArray[Any], count: int) -> 
     return sums
 
 
-def _joined_alike(sums: _Floats, first: list[int], second: list[int], least: float) -> _Integers:
-    """For each object, the first of the objects that it becomes one with."""
+def _joined_alike(
+    sums: _Floats, first: list[int], second: list[int], least: float, apart: list[list[int]]
+) -> _Integers:
+    """For each object, the first of the objects that it becomes one with; objects that are apart stay so."""
+    excluded: list[set[int]] = [set() for _ in sums]
+    for one, other in apart:
+        excluded[one].add(other)
+        excluded[other].add(one)
     neighbors: list[set[int]] = [set() for _ in sums]
     for one, other in zip(first, second):
         neighbors[one].add(other)
@@ -500,6 +541,11 @@ def _joined_alike(sums: _Floats, first: list[int], second: list[int], least: flo
         _, one, other, *versions = heapq.heappop(queue)
         if versions != [version[one], version[other]]:
             continue  # one of the two has changed since
+        if other in excluded[one]:
+            continue
+        excluded[one] |= excluded[other]
+        for enemy in excluded[other]:
+            excluded[enemy].add(one)
         sums[one] += sums[other]
         version[one], version[other] = version[one] + 1, -1
         target[target == other] = one
@@ -517,6 +563,11 @@ def _unlike(sums: _Floats, one: int, other: int) -> tuple[float, int, int]:
     low, high = min(one, other), max(one, other)
     lengths = np.linalg.norm(sums[low]) * np.linalg.norm(sums[high])
     return -float(sums[low] @ sums[high] / lengths) if lengths else 0.0, low, high
+
+
+def _objects_of(held: Held | None, runs: Runs) -> _Integers:
+    """The objects that stay, in the numbers of the runs."""
+    return np.zeros(0, np.intp) if held is None else held.objects(painted(runs))
 
 
 def _areas(runs: Runs) -> _Integers:
@@ -569,11 +620,6 @@ def _summed_borders(first: _Integers, second: _Integers, length: _Integers, coun
 def _moved_borders(borders: _Borders, target: _Integers) -> _Borders:
     """Borders after each object has become part of its target."""
     return _summed_borders(target[borders.first], target[borders.second], borders.length, len(target))
-
-
-def _merge_pass(areas: _Integers, borders: _Borders, size: int) -> _Integers:
-    """For each object, the object that it becomes part of in a pass over objects smaller than a size."""
-    return _targets(borders, areas < size, borders.length)
 
 
 def _targets(borders: _Borders, fragment: Mask, nearness: NDArray[Any]) -> _Integers:

@@ -23,6 +23,7 @@ from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, as_foreground
+from pixel_embedded_affinity.links import read_links
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
@@ -483,17 +484,28 @@ class Segmenter:
         self,
         embedding: Embedding,
         *,
+        same: Sequence[Any] | None = None,
+        different: Sequence[Any] | None = None,
         foreground: Any = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
         min_size: int | None = None,
     ) -> Labels:
-        """Cluster an embedding without running the network.
+        """Cluster an embedding without running the network, and within the corrections of a user.
 
         Parameters
         ----------
         embedding : Embedding
             From `embed`.
+        same : sequence of array-like of int, optional
+            Strokes. A stroke is an array ``(N, 2)`` or ``(N, 3)`` with a row for each pixel of the image, ``(y, x)`` or
+            ``(z, y, x)``; a single pixel is a stroke, too. The objects that a stroke goes through become one, whether
+            or not they touch. Its pixels belong to this object, also where the model or `foreground` say background.
+            Strokes that share a pixel are one.
+        different : sequence of pairs of array-like of int, optional
+            Pairs of such strokes, ``(one, other)``. Each is one object, and the two are different objects: an object
+            that both go through is cut. Objects without a stroke stay as they are. Postprocessing neither removes an
+            object with a stroke nor merges it into another because it is small or thin.
         foreground, neighborhood, clusterer, min_size
             As for `segment`; the foreground has the spatial shape of the image, axes in the order ``YX``.
 
@@ -505,7 +517,8 @@ class Segmenter:
         Raises
         ------
         InputError
-            If a setting cannot be used, or `embedding` is not an `Embedding`.
+            If a setting cannot be used, or `embedding` is not an `Embedding`; if a stroke leaves the image, or strokes
+            contradict each other; or if an object is to be cut, and the neighborhood has no attractive offset.
         """
         if not isinstance(embedding, Embedding):
             raise InputError(
@@ -514,7 +527,7 @@ class Segmenter:
         labeler = self._labeler(neighborhood, clusterer, min_size)
         shape = embedding.image_shape or embedding.seen_shape
         given = None if foreground is None else as_foreground(foreground, shape)
-        return pipeline.cluster(embedding, given, labeler)
+        return pipeline.cluster(embedding, given, labeler, read_links(same, different, shape))
 
     def segment_many(
         self,

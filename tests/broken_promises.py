@@ -374,6 +374,47 @@ def _(right: Any) -> Any:
     return lambda *given, identity, **options: right(*given, identity={}, **options)
 
 
+# --- corrections -------------------------------------------------------------------------------------------
+
+
+@fault(
+    "Corrections hold",
+    "the pixels of a stroke over background stay background",
+    "links:painted_over",
+    "tests/property/test_links_properties.py::test_a_link_always_holds",
+)
+def _(right: Any) -> Any:
+    from pixel_embedded_affinity.labels import relabel
+
+    return lambda labels, found, links, seeds: relabel(labels)
+
+
+@fault(
+    "Corrections hold",
+    "an object that different strokes share is not cut",
+    "links:Parties.apart",
+    "tests/property/test_links_properties.py::test_a_link_always_holds",
+)
+def _(right: Any) -> Any:
+    return lambda self, one, other: False
+
+
+@fault(
+    "Corrections hold",
+    "a stroke removes the object with the largest number",
+    "clustering.corrections:corrected",
+    "tests/property/test_links_properties.py::test_what_holds_already_changes_nothing",
+)
+def _(right: Any) -> Any:
+    import numpy as np
+
+    def corrected(labels: Any, *others: Any) -> Any:
+        found = right(labels, *others)
+        return np.where(found == found.max(), 0, found)
+
+    return corrected
+
+
 # --- threads, processes and pickles ------------------------------------------------------------------------
 
 

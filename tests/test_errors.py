@@ -2,13 +2,22 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_embedded_affinity import errors
-from pixel_embedded_affinity.errors import DownloadError, InputError, PixelEmbeddedAffinityError, readable
+from pixel_embedded_affinity import Neighborhood, affinities, errors
+from pixel_embedded_affinity.clustering import get_clusterer
+from pixel_embedded_affinity.errors import (
+    DownloadError,
+    InputError,
+    MissingDependencyError,
+    PixelEmbeddedAffinityError,
+    readable,
+)
 
 CLASSES = [
     kind
@@ -50,3 +59,18 @@ def test_long_messages_keep_their_beginning_and_end() -> None:
 @given(st.text())
 def test_any_text_becomes_printable(text: str) -> None:
     assert readable(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    "clusterer", ["mutex_watershed", "agglomeration", "multicut", "lifted_multicut", "connected_components"]
+)
+def test_where_the_compiled_library_has_no_build_the_error_says_what_works(
+    clusterer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bioimage_cpp"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "bioimage_cpp", None)
+    embedding = np.random.default_rng(0).standard_normal((4, 12, 12)).astype(np.float32)
+    pairs = affinities(embedding, Neighborhood.from_ranges([1, 3], directions=4))
+    with pytest.raises(MissingDependencyError, match=r"not installed; .*pip install mwatershed.*engine"):
+        get_clusterer(clusterer)(pairs)

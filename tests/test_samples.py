@@ -1,4 +1,4 @@
-"""Plants that come with the package, photographed by others: the model of leaves tells their leaves apart."""
+"""The images that come with the package: the model of leaves tells the leaves of plants from elsewhere apart."""
 
 from __future__ import annotations
 
@@ -70,3 +70,11 @@ def test_samples_are_photographs_in_color() -> None:
     for image, shape in ((samples.rosette(), (400, 400, 3)), (samples.tray(), (300, 400, 3))):
         assert image.shape == shape
         assert image.dtype == np.uint8
+
+
+def test_the_volume_says_its_voxels_and_brings_the_truth() -> None:
+    sample = samples.neurons()
+    assert sample.image.shape == sample.labels.shape == (16, 200, 200)
+    assert sample.image.dtype == np.uint8
+    assert np.array_equal(np.unique(sample.labels[sample.labels > 0]), np.arange(1, sample.labels.max() + 1))
+    assert sample.pixel_size == (0.03, 0.01, 0.01)

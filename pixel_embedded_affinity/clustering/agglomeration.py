@@ -15,6 +15,7 @@ from pixel_embedded_affinity.clustering.region_graph import (
     regions_field,
     smoothing_field,
 )
+from pixel_embedded_affinity.errors import compiled_library
 from pixel_embedded_affinity.fields import Settings, number, setting
 from pixel_embedded_affinity.labels import Labels
 
@@ -74,7 +75,8 @@ class Agglomeration(Settings, section="agglomeration"):
         )
 
     def _merge(self, graph: RegionGraph) -> NDArray[Any]:
-        from bioimage_cpp.graph.agglomeration import GaspClusterPolicy
+        with compiled_library():
+            from bioimage_cpp.graph.agglomeration import GaspClusterPolicy
 
         # The library merges while the mean weight is positive.
         return GaspClusterPolicy(linkage="mean").optimize(  # type: ignore[no-any-return]

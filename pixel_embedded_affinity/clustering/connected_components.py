@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
+from pixel_embedded_affinity.errors import compiled_library
 from pixel_embedded_affinity.fields import Settings, number, setting
 from pixel_embedded_affinity.labels import Labels, as_foreground, relabel
 
@@ -46,7 +47,8 @@ class ConnectedComponents(Settings, section="connected_components"):
             If the affinities are not finite similarities that fit their neighborhood, the neighborhood has no
             attractive offset, or `foreground` has another shape.
         """
-        from bioimage_cpp.utils import UnionFind
+        with compiled_library():
+            from bioimage_cpp.utils import UnionFind
 
         given = usable(affinities)
         refuse_no_attraction(given)

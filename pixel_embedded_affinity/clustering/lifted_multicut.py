@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering.multicut import SOLVERS, CutSettings, cut_costs
 from pixel_embedded_affinity.clustering.region_graph import RegionGraph, region_graph
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, compiled_library
 from pixel_embedded_affinity.labels import Labels
 
 
@@ -55,7 +55,8 @@ class LiftedMulticut(CutSettings, section="lifted_multicut"):
         return graph.clustered(self._cut)
 
     def _cut(self, graph: RegionGraph) -> NDArray[Any]:
-        from bioimage_cpp.graph import lifted_multicut
+        with compiled_library():
+            from bioimage_cpp.graph import lifted_multicut
 
         problem = lifted_multicut.LiftedMulticutObjective(
             graph.adjacency(),

@@ -16,6 +16,7 @@ from pixel_embedded_affinity.clustering.region_graph import (
     regions_field,
     smoothing_field,
 )
+from pixel_embedded_affinity.errors import compiled_library
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.labels import Labels
 
@@ -93,7 +94,8 @@ class Multicut(CutSettings, section="multicut"):
         return region_graph(affinities, foreground, self.smoothing, regions=self.regions).clustered(self._cut)
 
     def _cut(self, graph: RegionGraph) -> NDArray[Any]:
-        from bioimage_cpp.graph import multicut
+        with compiled_library():
+            from bioimage_cpp.graph import multicut
 
         problem = multicut.MulticutObjective(graph.adjacency(), cut_costs(graph.borders, self.beta))
         return getattr(multicut, SOLVERS[self.solver])().optimize(problem)  # type: ignore[no-any-return]

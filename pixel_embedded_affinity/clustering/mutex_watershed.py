@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities, Box
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
-from pixel_embedded_affinity.errors import InputError, optional_module
+from pixel_embedded_affinity.errors import InputError, compiled_library, optional_module
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
@@ -73,6 +73,7 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         *,
         foreground: NDArray[Any] | None = None,
         seeds: NDArray[Any] | None = None,
+        apart: NDArray[Any] | None = None,
     ) -> Labels:
         """Cluster pixels; see `Clusterer` for parameters and result.
 
@@ -81,11 +82,13 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         affinities, foreground
             See `Clusterer`.
         seeds : ndarray of int, shape (*spatial), optional
-            Pixels that are known to belong together, or apart; 0 = unknown. Before the first edge is taken, all
-            pixels of a number become one cluster, even if they do not touch, and clusters of different numbers
-            exclude each other. All pixels of a seed end up in one object, and no object holds two seeds. Labels
-            are numbered as without seeds: look up the label at a seed's pixel. The work grows with the square of
-            the number of seeds.
+            Pixels that are known to belong together; 0 = unknown. Before the first edge is taken, all pixels of a
+            number become one cluster, even if they do not touch. So all pixels of a seed end up in one object.
+            Labels are numbered as without seeds: look up the label at a seed's pixel.
+        apart : ndarray of int, shape (M, 2), optional
+            Pairs of numbers of seeds. Before the first edge is taken, the clusters of each pair exclude each other,
+            so that no object holds both. Default: all pairs of seeds; the work then grows with the square of their
+            number.
 
         Returns
         -------
@@ -96,8 +99,9 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         ------
         InputError
             If the affinities are not finite similarities that fit their neighborhood, the neighborhood lacks
-            an attractive or a repulsive offset, `foreground` or `seeds` has another shape, or a seed lies in
-            the background.
+            an attractive or a repulsive offset, `foreground` or `seeds` has another shape, a seed lies in the
+            background, or `apart` holds anything but pairs of different seeds; or if `apart` names only some pairs
+            for the engine "mwatershed", which keeps all seeds apart.
         MissingDependencyError
             If the engine is not installed.
         """
@@ -105,14 +109,14 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         refuse_no_attraction(given)
         _refuse_no_repulsion(given.neighborhood)
         inside = None if foreground is None else as_foreground(foreground, given.spatial_shape)
-        known = None if seeds is None else _checked_seeds(seeds, inside, given.spatial_shape)
+        known = None if seeds is None else _checked_seeds(seeds, apart, inside, given.spatial_shape)
         if inside is not None and not inside.any():
             return np.zeros(inside.shape, np.int32)
         if self.engine == "mwatershed":
             return _by_mwatershed(given, self.repulsion, inside, known)
         if known is None:
             return _by_pixels(given, self.repulsion, inside)
-        return _by_edges(given, self.repulsion, inside, known)
+        return by_edges(given, self.repulsion, inside, *known)
 
 
 def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
@@ -123,8 +127,23 @@ def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
         )
 
 
-def _checked_seeds(seeds: NDArray[Any], inside: _Inside | None, shape: tuple[int, ...]) -> _Integers | None:
-    """Seeds numbered from 1, or None if there are none."""
+class _Seeds(NamedTuple):
+    """Seeds numbered from 1, 0 elsewhere, and the pairs of them that exclude each other."""
+
+    numbers: _Integers
+    apart: _Integers
+
+    @property
+    def all_apart(self) -> bool:
+        """Whether each two of them exclude each other."""
+        count = int(self.numbers.max())
+        return len(np.unique(np.sort(self.apart, axis=1), axis=0)) == count * (count - 1) // 2
+
+
+def _checked_seeds(
+    seeds: NDArray[Any], apart: NDArray[Any] | None, inside: _Inside | None, shape: tuple[int, ...]
+) -> _Seeds | None:
+    """Seeds and the pairs that exclude each other, or None if there are none."""
     known = as_labels(seeds, shape)
     outside = 0 if inside is None else np.count_nonzero(known[~inside])
     if outside:
@@ -132,7 +151,24 @@ def _checked_seeds(seeds: NDArray[Any], inside: _Inside | None, shape: tuple[int
             f"{outside} pixels of seeds lie in the background; remove them, or add them to the foreground"
         )
     numbers = np.unique(known[known > 0])
-    return np.where(known > 0, np.searchsorted(numbers, known) + 1, 0) if len(numbers) else None
+    pairs = _checked_pairs(apart, numbers)
+    if not len(numbers):
+        return None
+    return _Seeds(np.where(known > 0, np.searchsorted(numbers, known) + 1, 0), pairs)
+
+
+def _checked_pairs(apart: NDArray[Any] | None, numbers: NDArray[Any]) -> _Integers:
+    """Pairs of seeds, numbered from 1 in ascending order of their numbers."""
+    if apart is None:
+        return np.stack(np.triu_indices(len(numbers), 1), axis=1) + 1
+    pairs = np.asarray(apart)
+    fits = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind in "iu"
+    if not fits or not np.isin(pairs, numbers).all() or (pairs[:, 0] == pairs[:, 1]).any():
+        raise InputError(
+            f"apart must be integers (M, 2), pairs of different numbers of seeds, got {pairs.dtype} of shape "
+            f"{pairs.shape}; the seeds are {numbers.tolist()}"
+        )
+    return np.searchsorted(numbers, pairs) + 1
 
 
 def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> Labels:
@@ -140,7 +176,7 @@ def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> L
     box = tuple(slice(0, n) for n in given.spatial_shape)
     if inside is None:
         return relabel(_clusters(given, repulsion, None, box))
-    box = _box_around(inside, given.neighborhood.strides)
+    box = box_around(inside, given.neighborhood.strides)
     labels = np.zeros(given.spatial_shape, np.int32)
     found = np.zeros(given.spatial_shape, np.uint64)
     used = np.uint64(0)
@@ -156,7 +192,7 @@ def _each_part(given: Affinities, repulsion: float, inside: _Inside) -> Iterator
     """Each part of the foreground with its clusters, found on as many threads as torch has."""
     strides = given.neighborhood.strides
     groups = _groups(inside, given.neighborhood, _threads())
-    boxes = [_box_around(group, strides) for group in groups]
+    boxes = [box_around(group, strides) for group in groups]
     first, *others = [(box, group[box]) for box, group in zip(boxes, groups, strict=True)]
     given.channel(0, (slice(0, 0),) * inside.ndim)  # prepares at the first call what all threads share
     with ThreadPoolExecutor(max(1, len(others))) as pool:
@@ -208,7 +244,8 @@ def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
 
 def _clusters(given: Affinities, repulsion: float, inside: _Inside | None, box: Box) -> _Clusters:
     """The library's clusters in a part of the image; background is 0."""
-    from bioimage_cpp.segmentation import mutex_watershed
+    with compiled_library():
+        from bioimage_cpp.segmentation import mutex_watershed
 
     neighborhood = given.neighborhood
     # The library takes the number of attractive channels, so these must come first.
@@ -223,7 +260,7 @@ def _clusters(given: Affinities, repulsion: float, inside: _Inside | None, box: 
     return clusters
 
 
-def _box_around(inside: _Inside, strides: tuple[int, ...]) -> Box:
+def box_around(inside: _Inside, strides: tuple[int, ...]) -> Box:
     """Smallest box around the foreground that starts on the grid of the strides, as the image does."""
     box: list[slice] = []
     for axis, stride in enumerate(strides):
@@ -273,21 +310,34 @@ def _edges(given: Affinities, repulsion: float, inside: _Inside | None, *, attra
     return _Edges(np.concatenate(ends), np.concatenate(weights))
 
 
-def _by_edges(given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Integers) -> Labels:
-    """The library's way for graphs, in which each seed is one node."""
-    from bioimage_cpp.graph import UndirectedGraph
-    from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
+def by_edges(
+    given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Integers, apart: _Integers
+) -> Labels:
+    """Cluster in the library's way for graphs, in which each seed is one node.
+
+    Parameters
+    ----------
+    given : Affinities
+        Checked affinities in NumPy arrays, with at least one attractive offset.
+    repulsion, inside
+        Factor of the repulsive weights, and the foreground, bool ``(*spatial)``; None for everywhere.
+    seeds : ndarray of int, shape (*spatial)
+        Numbers from 1, inside the foreground; 0 elsewhere. There is at least one.
+    apart : ndarray of int, shape (M, 2)
+        Seeds that exclude each other.
+    """
+    with compiled_library():
+        from bioimage_cpp.graph import UndirectedGraph
+        from bioimage_cpp.graph.mutex_watershed import mutex_watershed_clustering
 
     attracting, repelling = (_edges(given, repulsion, inside, attractive=role) for role in (True, False))
     # Ranks instead of weights, since the library chooses its own order of equal weights.
     order = np.argsort(-np.concatenate((attracting.weight, repelling.weight)), kind="stable")
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order), 0, -1)
-    node = _nodes(seeds)
+    node, first = _nodes(seeds)
     near, near_ranks = _strongest(node[attracting.ends], ranks[: len(attracting.ends)])
-    seeded = np.unique(node[seeds.ravel() > 0])
-    apart = np.stack(np.triu_indices(len(seeded), 1), axis=1)
-    far = np.concatenate((node[repelling.ends], seeded[apart]))
+    far = np.concatenate((node[repelling.ends], first[apart]))
     far_ranks = np.concatenate((ranks[len(attracting.ends) :], np.full(len(apart), len(order) + 1.0)))
     different = far[:, 0] != far[:, 1]
     graph = UndirectedGraph.from_unique_edges(node.size, near)
@@ -296,14 +346,15 @@ def _by_edges(given: Affinities, repulsion: float, inside: _Inside | None, seeds
     return relabel(labels if inside is None else np.where(inside, labels, 0))
 
 
-def _nodes(seeds: _Integers) -> _Integers:
-    """Node of each pixel: its own number, or, in a seed, the number of the seed's first pixel."""
+def _nodes(seeds: _Integers) -> tuple[_Integers, _Integers]:
+    """Node of each pixel: its own number, or that of the first pixel of its seed; and the node of each seed from 1."""
     flat = seeds.ravel()
-    numbers, first = np.unique(flat, return_index=True)
-    node = first[np.searchsorted(numbers, flat)]
-    free = flat == 0
-    node[free] = np.flatnonzero(free)
-    return node
+    known = np.flatnonzero(flat)
+    first = np.zeros(int(flat.max()) + 1, np.intp)
+    first[flat[known[::-1]]] = known[::-1]
+    node = np.arange(flat.size)
+    node[known] = first[flat[known]]
+    return node, first
 
 
 def _strongest(ends: _Integers, ranks: NDArray[np.float64]) -> tuple[_Integers, NDArray[np.float64]]:
@@ -317,9 +368,13 @@ def _strongest(ends: _Integers, ranks: NDArray[np.float64]) -> tuple[_Integers, 
 
 
 def _by_mwatershed(
-    given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Integers | None
+    given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Seeds | None
 ) -> Labels:
     """The other library's way: attraction above 0, repulsion below."""
+    if seeds is not None and not seeds.all_apart:
+        raise InputError(
+            "engine 'mwatershed' keeps all seeds apart, but `apart` names only some pairs; use engine='bioimage_cpp'"
+        )
     mwatershed = optional_module(
         "mwatershed",
         "engine 'mwatershed' needs the package mwatershed, which is not installed; "
@@ -328,7 +383,7 @@ def _by_mwatershed(
     size = math.prod(given.spatial_shape)
     weights, offsets = _signed_weights(given, repulsion, inside)
     # Clusters have the numbers of their pixels, so seeds need higher numbers.
-    known = None if seeds is None else np.where(seeds, seeds + size, 0).astype(np.uint64)
+    known = None if seeds is None else np.where(seeds.numbers, seeds.numbers + size, 0).astype(np.uint64)
     clusters = mwatershed.agglom(weights, offsets, seeds=known).astype(np.intp)
     # Pixels without edges come without a number.
     alone = clusters == 0 if inside is None else (clusters == 0) & inside

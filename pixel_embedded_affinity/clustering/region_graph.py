@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
 from pixel_embedded_affinity.clustering.sections import Sums, edge_sums, section_regions
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, compiled_library
 from pixel_embedded_affinity.fields import choice, number, per_axis, setting
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, relabel
 
@@ -87,7 +87,8 @@ class RegionGraph:
 
     def adjacency(self) -> Any:
         """Return the borders as a graph of bioimage-cpp, edges in the order of `borders`."""
-        from bioimage_cpp.graph import UndirectedGraph
+        with compiled_library():
+            from bioimage_cpp.graph import UndirectedGraph
 
         return UndirectedGraph.from_unique_edges(self.count, self.borders.regions)
 
@@ -259,7 +260,8 @@ def _flooded(pairs: _Pairs, minima: Mask) -> _Integers:
     used = pairs.affinity > 0
     if not used.any():
         return np.arange(len(minima))
-    from bioimage_cpp import graph as library
+    with compiled_library():
+        from bioimage_cpp import graph as library
 
     ends = np.sort(np.stack((pairs.first[used], pairs.second[used]), axis=1), axis=1)
     order = np.lexsort((ends[:, 1], ends[:, 0]))

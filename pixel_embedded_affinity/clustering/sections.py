@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities, Box, numpy_of, pair_boxes
+from pixel_embedded_affinity.errors import compiled_library
 from pixel_embedded_affinity.labels import Mask
 
 _Floats = NDArray[np.float32]
@@ -155,7 +156,8 @@ def _smoothed(heights: _Floats, inside: Mask, smoothing: Sequence[float]) -> _Fl
 
 def _basins(heights: _Floats, inside: Mask) -> tuple[_Integers, int]:
     """Regions of one section, from 0, that grow from the local minima of its foreground."""
-    from bioimage_cpp.segmentation import watershed
+    with compiled_library():
+        from bioimage_cpp.segmentation import watershed
     from scipy import ndimage
     from skimage.morphology import local_minima
 

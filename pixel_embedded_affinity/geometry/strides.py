@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.errors import compiled_library
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import Labels, Mask
 
@@ -138,7 +139,8 @@ def borders_flooded(
 
 
 def _flooded(labels: Labels, heights: FloatArray, reach: int) -> Labels:
-    from bioimage_cpp.segmentation import watershed
+    with compiled_library():
+        from bioimage_cpp.segmentation import watershed
 
     seeds = np.where(_near_border(labels, reach), 0, labels)
     # A thin object has no pixel far from its border, and keeps all of them.

@@ -1,4 +1,4 @@
-"""Real images that ship with the package, to try things out: nuclei with true labels, a plant, and a tray of plants."""
+"""Real images that ship with the package, to try things out: nuclei and neurons with true labels, plants without."""
 
 from __future__ import annotations
 
@@ -10,23 +10,36 @@ import numpy.typing as npt
 
 
 class Sample(NamedTuple):
-    """An image and its true labels.
+    """An image or volume and its true labels.
 
     Attributes
     ----------
     image : numpy.ndarray
-        uint16 (H, W).
+        uint16 (H, W), or uint8 (sections, H, W).
     labels : numpy.ndarray
-        int32 (H, W), 0 = background.
+        int32 of the same shape, 0 = background.
+    pixel_size : tuple of float or None
+        Size of a voxel in micrometers, per axis; None if it is not known.
     """
 
-    image: npt.NDArray[np.uint16]
+    image: npt.NDArray[np.uint16] | npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int32]
+    pixel_size: tuple[float, ...] | None = None
 
 
 def nuclei() -> Sample:
     """Return a field of 146 nuclei, 520 x 696 pixels, from the validation part of BBBC039 (public domain, CC0 1.0)."""
     return Sample(_read("nuclei.tif").astype(np.uint16), _read("nuclei_labels.tif").astype(np.int32))
+
+
+def neurons() -> Sample:
+    """Return 16 sections through the brain of a fly, 200 x 200 pixels, with true labels; a voxel has 30 x 10 x 10 nm.
+
+    They are every third section of a part of FIB-25, electron microscopy of the medulla of *Drosophila* (Takemura et
+    al., PNAS 112:13711, 2015; Creative Commons Attribution).
+    """
+    labels = _read("neurons_labels.tif").astype(np.int32)
+    return Sample(_read("neurons.tif").astype(np.uint8), labels, (0.03, 0.01, 0.01))
 
 
 def rosette() -> npt.NDArray[np.uint8]:

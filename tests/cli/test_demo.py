@@ -13,7 +13,7 @@ from PIL import Image
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.metrics import evaluate
-from pixel_embedded_affinity.samples import Sample, nuclei
+from pixel_embedded_affinity.samples import Sample, neurons, nuclei
 
 
 def check_demo(folder: Path, said: str, sample: Sample) -> dict[str, float]:
@@ -86,3 +86,47 @@ def test_the_demo_of_the_bundled_model_is_good(tmp_path: Path, capsys: pytest.Ca
     scores = check_demo(output, capsys.readouterr().out, nuclei())
     assert scores["aggregated_jaccard_index"] > 0.8
     assert abs(scores["difference_in_count"]) <= 10
+
+
+def test_the_demo_of_leaves_shows_a_plant_without_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--leaves", "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    labels = tifffile.imread(tmp_path / "leaves_labels.tif")
+    assert labels.shape == (400, 400)
+    assert said.startswith(f"found {labels.max()} leaves\n")
+    assert "truth" not in said
+    assert 15 <= labels.max() <= 20
+    with Image.open(tmp_path / "leaves_overlay.png") as overlay:
+        assert overlay.size == (800, 800)
+
+
+def test_the_demo_of_a_volume_says_how_its_neurons_agree_with_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = neurons()
+    part = (slice(0, 6), slice(0, 96), slice(0, 80))
+    small = Sample(whole.image[part], relabel(whole.labels[part]), whole.pixel_size)
+    monkeypatch.setattr("pixel_embedded_affinity.samples.neurons", lambda: small)
+    assert main(["demo", "--volume", "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    labels = tifffile.imread(tmp_path / "neurons_labels.tif")
+    assert labels.shape == (6, 96, 80)
+    assert f"found {labels.max()} neurons, the truth has {small.labels.max()}" in said
+    scores = evaluate(small.labels, labels)
+    for name, key in {
+        "VOI split": "voi_split",
+        "VOI merge": "voi_merge",
+        "ARAND": "adapted_rand_error",
+    }.items():
+        assert f"{name} {scores[key]:.3f}" in said
+    with Image.open(tmp_path / "neurons_overlay.png") as overlay:
+        assert overlay.size == (240, 288)
+
+
+def test_only_one_demo_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--leaves", "--volume", "--output", str(tmp_path / "out")])
+    assert "not allowed with argument" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

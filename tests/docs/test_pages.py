@@ -119,7 +119,7 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the pages suppose it: images and a model file; the bundled field is cut, to save time."""
     field = samples.nuclei()
-    quarter = samples.Sample(field.image[260:, 348:], field.labels[260:, 348:])
+    quarter = samples.Sample(field.image[250:, 330:], field.labels[250:, 330:])
     monkeypatch.setattr(samples, "nuclei", lambda: quarter)
     (tmp_path / "images").mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", field.image[:160, :200])

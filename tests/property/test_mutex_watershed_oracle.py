@@ -32,7 +32,7 @@ def edges_of(values, neighborhood, foreground, repulsion):
             yield weight, attractive, channel, pixel, partner
 
 
-def brute_force(values, neighborhood, foreground, seeds=None, repulsion=1.0):
+def brute_force(values, neighborhood, foreground, seeds=None, repulsion=1.0, apart=None):
     """Labels by mutex watershed, as slowly and plainly as can be."""
     seeds = np.zeros(foreground.shape, int) if seeds is None else seeds
     edges = list(edges_of(values, neighborhood, foreground, repulsion))
@@ -43,7 +43,12 @@ def brute_force(values, neighborhood, foreground, seeds=None, repulsion=1.0):
     for pixel in seeded:
         members = {other for other in seeded if seeds[other] == seeds[pixel]}
         cluster_of |= dict.fromkeys(members, members)
-    exclusive = [(a, b) for a in seeded for b in seeded if seeds[a] != seeds[b]]
+    exclusive = [
+        (a, b)
+        for a in seeded
+        for b in seeded
+        if seeds[a] != seeds[b] and (apart is None or {seeds[a], seeds[b]} in apart)
+    ]
     for _, attractive, _, pixel, partner in edges:
         one, other = cluster_of[pixel], cluster_of[partner]
         if one is other:
@@ -184,6 +189,32 @@ def test_seeds_equal_the_brute_force(draw_values, neighborhood, share, seeded, r
     for number in np.unique(known[known > 0]):
         assert len(np.unique(labels[known == number])) == 1
     assert len(np.unique(labels[known > 0])) == len(np.unique(known[known > 0]))
+
+
+@pytest.mark.parametrize("draw_values", [distinct_values, tied_values])
+@settings(max_examples=60, deadline=None)
+@given(
+    neighborhood=st.one_of(neighborhoods(ndim=2), neighborhoods(ndim=3, max_range=2)),
+    share=shares,
+    seeded=st.sampled_from([0.1, 0.4]),
+    pairs=st.lists(st.sampled_from([(3, 7), (8, 3), (100, 7), (8, 100)]), max_size=3),
+    seed=seeds,
+)
+def test_seeds_of_which_only_some_are_apart_equal_the_brute_force(
+    draw_values, neighborhood, share, seeded, pairs, seed
+):
+    generator = np.random.default_rng(seed)
+    shape = tuple(generator.integers(1, 9 - 2 * (neighborhood.ndim - 2) * 2, neighborhood.ndim).tolist())
+    values = draw_values((len(neighborhood), *shape), generator)
+    foreground = random_foreground(shape, share, generator)
+    known = random_seeds(foreground, seeded, generator)
+    pairs = [pair for pair in pairs if np.isin(pair, known).all()]
+    apart = np.array(pairs, np.intp).reshape(-1, 2)
+    labels = MutexWatershed()(
+        Affinities(values, neighborhood), foreground=foreground, seeds=known, apart=apart
+    )
+    expected = brute_force(values, neighborhood, foreground, known, apart=[set(pair) for pair in pairs])
+    np.testing.assert_array_equal(labels, expected)
 
 
 @settings(max_examples=80, deadline=None)

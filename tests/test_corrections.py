@@ -1,0 +1,192 @@
+"""Corrections by `Segmenter.cluster`: what strokes do to known scenes, and what is refused."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from pixel_embedded_affinity.clustering import MutexWatershed, list_clusterers
+from pixel_embedded_affinity.embedding import Embedding
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.links import Held
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.postprocess import (
+    Postprocess,
+    clear_border,
+    merge_alike,
+    merge_fragments,
+    merge_thin,
+    remove_small,
+    remove_uncertain,
+)
+from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.testing import synthetic_embedding
+
+
+def scene() -> tuple[Embedding, np.ndarray]:
+    """Two objects that look like one, and one that looks like two, on background."""
+    truth = np.zeros((24, 40), np.int32)
+    truth[2:10, 2:20] = 1
+    truth[14:22, 2:12] = 2
+    truth[14:22, 12:22] = 3
+    vectors = torch.from_numpy(synthetic_embedding(truth, noise=0.05))
+    return Embedding(vectors, torch.from_numpy((truth > 0).astype(np.float32))), truth
+
+
+@pytest.fixture
+def plain(segmenter: Segmenter) -> Segmenter:
+    neighborhood = Neighborhood.from_ranges([1, 3, 9], 4)
+    return segmenter.with_settings(neighborhood=neighborhood, postprocess=Postprocess())
+
+
+def test_a_stroke_through_two_objects_makes_them_one(plain: Segmenter) -> None:
+    embedding, truth = scene()
+    np.testing.assert_array_equal(plain.cluster(embedding), truth)
+    labels = plain.cluster(embedding, same=[[(18, 5), (18, 17)]])
+    np.testing.assert_array_equal(labels, np.where(truth == 3, 2, truth))
+
+
+def test_two_strokes_cut_an_object_in_two(plain: Segmenter) -> None:
+    embedding, truth = scene()
+    left, right = [(row, 4) for row in range(2, 10)], [(row, 17) for row in range(2, 10)]
+    labels = plain.cluster(embedding, different=[(left, right)])
+    assert labels.max() == 4
+    assert labels[5, 4] != labels[5, 17]
+    np.testing.assert_array_equal(labels > 0, truth > 0)
+    assert len(np.unique(labels[truth == 1])) == 2
+    assert len(np.unique(labels[truth == 2])) == len(np.unique(labels[truth == 3])) == 1
+
+
+def test_pixels_of_a_stroke_over_background_become_foreground_and_no_others(plain: Segmenter) -> None:
+    embedding, truth = scene()
+    labels = plain.cluster(embedding, same=[[(12, 30), (12, 31)]])
+    assert np.argwhere((labels > 0) & (truth == 0)).tolist() == [[12, 30], [12, 31]]
+    labels = plain.cluster(embedding, same=[[(5, 5), (12, 30)]], foreground=np.zeros(truth.shape, bool))
+    assert np.argwhere(labels).tolist() == [[5, 5], [12, 30]]
+
+
+def test_without_a_foreground_objects_are_everywhere(plain: Segmenter) -> None:
+    embedding, _ = scene()
+    everywhere = Embedding(embedding.values)
+    labels = plain.cluster(everywhere, same=[[(5, 5), (18, 5)]])
+    assert labels[5, 5] == labels[18, 5] != labels[0, 0]
+
+
+def test_a_marked_object_is_neither_removed_nor_merged_into_another(plain: Segmenter) -> None:
+    embedding, truth = scene()
+    strict = Postprocess(min_size=100, merge_sizes=(90,), merge_radii=(20,), clear_border=True)
+    changed = plain.with_settings(postprocess=strict)
+    assert changed.cluster(embedding).max() == 2  # the second and the third are one
+    labels = changed.cluster(embedding, different=[((18, 5), (18, 17))])
+    np.testing.assert_array_equal(labels, truth)
+
+
+def test_an_object_may_be_cut_into_any_number_of_pieces(plain: Segmenter) -> None:
+    embedding, _ = scene()
+    ends = [[(row, column) for row in range(2, 10)] for column in (3, 11, 18)]
+    labels = plain.cluster(embedding, different=[(ends[0], ends[1]), (ends[1], ends[2])])
+    assert labels[5, 3] != labels[5, 11] != labels[5, 18]
+    # Nothing says that the first and the last are different, but they do not touch.
+    assert labels[5, 3] != labels[5, 18]
+    labels = plain.cluster(embedding, same=[[(5, 3), (5, 18)]], different=[(ends[0], ends[1])])
+    assert labels[5, 3] == labels[5, 18] != labels[5, 11]
+
+
+def test_strokes_that_one_object_joins_are_one_in_each_object(plain: Segmenter) -> None:
+    embedding, _ = scene()
+    labels = plain.cluster(embedding, same=[[(5, 5), (12, 30)], [(18, 5), (5, 10)]])
+    assert labels[5, 5] == labels[12, 30] == labels[18, 5]
+    assert labels.max() == 2
+
+
+def test_an_object_that_strokes_claim_against_each_other_is_cut_in_every_place(plain: Segmenter) -> None:
+    embedding, _ = scene()
+    # The two go through the first object and through the second.
+    one, other = [(5, 4), (18, 4)], [(5, 17), (18, 9)]
+    labels = plain.cluster(embedding, different=[(one, other)])
+    assert labels[5, 4] == labels[18, 4] != labels[5, 17] == labels[18, 9]
+
+
+@pytest.mark.parametrize("name", list_clusterers())
+def test_corrections_change_the_objects_of_any_clusterer(plain: Segmenter, name: str) -> None:
+    embedding, _ = scene()
+    before = plain.cluster(embedding, clusterer=name)
+    left, right = [(row, 4) for row in range(2, 10)], [(row, 17) for row in range(2, 10)]
+    labels = plain.cluster(embedding, clusterer=name, same=[[(18, 5), (18, 17)]], different=[(left, right)])
+    assert labels[18, 5] == labels[18, 17]
+    assert labels[5, 4] != labels[5, 17]
+    np.testing.assert_array_equal(labels > 0, before > 0)
+
+
+def test_a_clusterer_without_repulsion_cuts_too(plain: Segmenter) -> None:
+    embedding, _ = scene()
+    settings = {"neighborhood": Neighborhood.nearest(8), "clusterer": "connected_components"}
+    labels = plain.cluster(embedding, different=[((5, 3), (5, 18))], **settings)
+    assert labels[5, 3] != labels[5, 18]
+    assert labels.max() == 4
+
+
+def test_to_cut_an_object_takes_attraction(plain: Segmenter) -> None:
+    embedding, _ = scene()
+    far = Neighborhood([(0, -5), (-5, 0)])
+    one_object = lambda given, *, foreground=None: foreground.astype(np.int32)  # noqa: E731
+    with pytest.raises(InputError, match="no attractive offset"):
+        plain.cluster(embedding, different=[((5, 3), (5, 18))], neighborhood=far, clusterer=one_object)
+
+
+def test_a_stroke_outside_the_image_is_refused_in_pixels_of_the_image(plain: Segmenter) -> None:
+    embedding, _ = scene()
+    with pytest.raises(
+        InputError, match=re.escape("same[0] has pixel (24, 0) outside the image of shape (24, 40)")
+    ):
+        plain.cluster(embedding, same=[[(24, 0)]])
+
+
+@pytest.mark.parametrize("apart", [[[3, 4]], [[3, 3]], [[3, 0]], [3, 7], [[3.0, 7.0]]])
+def test_pairs_that_are_no_pairs_of_seeds_are_refused(apart) -> None:
+    embedding, truth = scene()
+    from pixel_embedded_affinity.affinity import affinities
+
+    seeds = np.zeros(truth.shape, int)
+    seeds[5, 5], seeds[18, 5] = 3, 7
+    given = affinities(embedding, Neighborhood.from_ranges([1, 3], 4))
+    with pytest.raises(InputError, match=r"apart must be integers \(M, 2\).*the seeds are \[3, 7\]"):
+        MutexWatershed()(given, seeds=seeds, apart=np.array(apart))
+
+
+# --- postprocessing -------------------------------------------------------------------------------------------
+
+LABELS = np.array([[1, 1, 1, 2, 3, 3, 3, 3]] * 2 + [[0, 0, 0, 0, 0, 0, 4, 0]], np.int32)
+SMALL = Held(np.array([3, 22]), np.array([[0, 1]]))  # objects 2 and 4
+
+
+def test_held_objects_stay_in_each_step() -> None:
+    assert merge_fragments(LABELS, [3]).max() == 2
+    np.testing.assert_array_equal(merge_fragments(LABELS, [5], held=SMALL), LABELS)
+    assert merge_thin(LABELS, [1.5]).max() < 4
+    assert np.isin([2, 4], merge_thin(LABELS, [1.5], held=SMALL)).all()
+    assert remove_small(LABELS, 7).max() == 1
+    assert remove_small(LABELS, 7, held=SMALL).max() == 3
+    assert clear_border(LABELS).max() == 0
+    assert clear_border(LABELS, held=SMALL).max() == 2
+    assert remove_uncertain(LABELS, [0.9, 0.1, 0.9, 0.1], 0.5).max() == 2
+    assert remove_uncertain(LABELS, [0.9, 0.1, 0.9, 0.1], 0.5, held=SMALL).max() == 4
+
+
+def test_others_may_join_a_held_object() -> None:
+    labels = np.array([[1, 1, 2, 3, 3]], np.int32)
+    merged = merge_fragments(labels, [3], held=Held(np.array([2]), np.zeros((0, 2), np.intp)))
+    assert merged.tolist() == [[1, 1, 1, 1, 1]]
+
+
+def test_alike_objects_that_are_apart_stay_so_also_through_others() -> None:
+    labels = np.array([[1, 2, 3, 4]], np.int32)
+    embedding = np.ones((1, 1, 4), np.float32)
+    apart = Held(np.array([0, 3]), np.array([[0, 1]]))
+    assert merge_alike(labels, embedding, 0.5).max() == 1
+    merged = merge_alike(labels, embedding, 0.5, held=apart)
+    assert merged[0, 0] != merged[0, 3]
+    assert merged.max() == 2
