@@ -6,6 +6,8 @@ The network gives each pixel a vector. Two pixels with similar vectors lie in th
 pixels are compared is decided afterwards, so you can try many choices, and the network runs only once.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # The network runs once
 # ---------------------

@@ -6,6 +6,8 @@ A model finds your objects, but cuts or joins too many? Label a few small images
 settings that do better. Nothing is trained.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # Settings that do not fit
 # ------------------------

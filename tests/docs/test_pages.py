@@ -14,14 +14,12 @@ from typing import NamedTuple
 
 import pytest
 import tifffile
-from PIL import Image
 from scripts import loaded
 
 from pixel_embedded_affinity import list_models, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import ModelEntry, read_registry
-from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -117,16 +115,16 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as the pages suppose it: images and a model file; the bundled field is cut, to save time."""
+    """A folder as the pages suppose it: images and a model file; the bundled samples are cut, to save time."""
     field = samples.nuclei()
     quarter = samples.Sample(field.image[250:, 330:], field.labels[250:, 330:])
     monkeypatch.setattr(samples, "nuclei", lambda: quarter)
+    stack = samples.neurons()
+    few = stack._replace(image=stack.image[:8, :96, :96], labels=stack.labels[:8, :96, :96])
+    monkeypatch.setattr(samples, "neurons", lambda: few)
     (tmp_path / "images").mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", field.image[:160, :200])
     tifffile.imwrite(tmp_path / "images" / "b.tif", field.image[160:320, :200])
-    (tmp_path / "plants").mkdir()
-    Image.fromarray(samples.rosette()).save(tmp_path / "plants" / "rosette.png")
-    tifffile.imwrite(tmp_path / "volume.tif", synthetic_volume((8, 64, 64))[0])
     shutil.copy(resolve("bbbc039", offline=True), tmp_path / "my_model.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PWD", str(tmp_path))

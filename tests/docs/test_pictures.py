@@ -15,10 +15,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGES = REPOSITORY / "docs" / "images"
 DRAWN = {
     "make_blocks_drawing.py": {"blocks_light.svg", "blocks_dark.svg"},
-    "make_door_pictures.py": {"door_nuclei.jpg", "door_leaves.jpg"},
+    "make_door_pictures.py": {"door_nuclei.jpg", "door_leaves.jpg", "door_neurons.jpg"},
     "make_leaf_card_pictures.py": {"card_rosette.jpg", "card_tray.jpg", "card_leaves_bad.jpg"},
     "make_mutex_animation.py": {"mutex_watershed.gif"},
-    "make_stack_drawing.py": {"stack.svg"},
     "make_symptom_pictures.py": {
         f"symptom_{name}.png" for name in ("cut", "foreground", "merged", "scale", "specks")
     },
