@@ -38,6 +38,8 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "within_subsection_order": "FileNameSortKey",
     "show_signature": False,
+    "min_reported_time": 1e6,
+    "capture_repr": (),
     "remove_config_comments": True,
 }
 

@@ -67,7 +67,8 @@ def main() -> None:
 
 def drawing(theme: Theme) -> str:
     """The whole image on the left, the window of one block on the right."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="sans-serif">'
+    space = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
+    head = f'<svg {space} role="img" font-family="sans-serif">'
     title = "<title>An image cut into blocks, and the window of one block cut into tiles</title>"
     return "\n".join([head, title, *whole(theme), *enlarged(theme), "</svg>\n"])
 
@@ -95,7 +96,9 @@ def whole(theme: Theme) -> Iterator[str]:
 def enlarged(theme: Theme) -> Iterator[str]:
     """The window of the chosen block, its two by two tiles, and the halo of one of them."""
     image = Box(*IMAGE, BLOCKS[0] * BLOCK, BLOCKS[1] * BLOCK)
-    source = Box(IMAGE[0] + CHOSEN[0] * BLOCK, IMAGE[1] + CHOSEN[1] * BLOCK, BLOCK, BLOCK).grown(OVERLAP, image)
+    source = Box(IMAGE[0] + CHOSEN[0] * BLOCK, IMAGE[1] + CHOSEN[1] * BLOCK, BLOCK, BLOCK).grown(
+        OVERLAP, image
+    )
     window = Box(*WINDOW, source.width * ZOOM, source.height * ZOOM)
     tile = Box(window.x, window.y, window.width / 2, window.height / 2)
     seen = tile.grown(HALO, window)
@@ -109,7 +112,9 @@ def enlarged(theme: Theme) -> Iterator[str]:
     yield rectangle(seen, theme.tile, "none", opacity=0.16)
     yield rectangle(seen, "none", theme.tile, dash=True)
     yield rectangle(tile, "none", theme.tile, width=2.5)
-    yield text(tile.x + tile.width / 2, tile.y + tile.height / 2 + 5, "tile", theme.tile, anchor="middle", bold=True)
+    yield text(
+        tile.x + tile.width / 2, tile.y + tile.height / 2 + 5, "tile", theme.tile, anchor="middle", bold=True
+    )
     yield text(tile.x + tile.width / 2, seen.y + seen.height - 6, "halo", theme.tile, anchor="middle")
     bottom = window.y + window.height
     yield text(WINDOW[0], bottom + 22, "The network sees the halo, too, but only", theme.ink)
@@ -133,7 +138,13 @@ def magnified(
 ) -> tuple[float, float, float, float, float]:
     """A nucleus as it lies in the enlarged window."""
     x, y, long, short, turn = nucleus
-    return WINDOW[0] + (x - source.x) * ZOOM, WINDOW[1] + (y - source.y) * ZOOM, long * ZOOM, short * ZOOM, turn
+    return (
+        WINDOW[0] + (x - source.x) * ZOOM,
+        WINDOW[1] + (y - source.y) * ZOOM,
+        long * ZOOM,
+        short * ZOOM,
+        turn,
+    )
 
 
 def borders(image: Box) -> Iterator[tuple[float, float, float, float]]:

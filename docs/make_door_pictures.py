@@ -1,7 +1,7 @@
 """Draw the pictures of the first page: nuclei, leaves and neurons.
 
-Nuclei and leaves are shown as the models find them. The neurons have the colors of the true labels: the picture says what is
-looked for, and not how well it is found. Run it from any folder, whenever a model has changed::
+Nuclei and leaves are shown as the models find them. The neurons have the colors of the true labels: the picture says
+what is looked for, and not how well it is found. Run it from any folder, whenever a model has changed::
 
     python docs/make_door_pictures.py [FOLDER]
 """

@@ -33,12 +33,18 @@ def main() -> None:
         ("card_tray.jpg", pots, of_tray, POTS),
     ):
         found = render_overlay(image[window], labels[window], scale=3)
-        save(row({"photograph": resized(plain(image[window]), WIDTH), "found": resized(found, WIDTH)}), folder / name)
+        save(
+            row({"photograph": resized(plain(image[window]), WIDTH), "found": resized(found, WIDTH)}),
+            folder / name,
+        )
     merged = render_overlay(plant[MIDDLE], leaves[MIDDLE], scale=4)
     missed = render_overlay(pots[SEEDLING], of_tray[SEEDLING], scale=5)
     height = min(resized(panel, WIDTH).shape[0] for panel in (merged, missed))
     bad = {"young leaves, merged": merged, "a seedling, missed": missed}
-    save(row({name: resized(panel, WIDTH)[:height] for name, panel in bad.items()}), folder / "card_leaves_bad.jpg")
+    save(
+        row({name: resized(panel, WIDTH)[:height] for name, panel in bad.items()}),
+        folder / "card_leaves_bad.jpg",
+    )
 
 
 if __name__ == "__main__":

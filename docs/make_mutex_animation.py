@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 from pictures import output_folder
+from PIL import Image, ImageDraw, ImageFont
 
 from pixel_embedded_affinity import Neighborhood, affinities
 from pixel_embedded_affinity.io.atomic import atomic_path
@@ -66,7 +66,9 @@ def main() -> None:
     palette = strip(frames[:: len(frames) // 12]).quantize(48)
     images = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     with atomic_path(path, (".gif",)) as temporary:
-        images[0].save(temporary, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=True)
+        images[0].save(
+            temporary, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=True
+        )
     print(f"{path.name}: {len(frames)} frames, {path.stat().st_size / 1000:.0f} kB")
 
 
@@ -186,7 +188,9 @@ def draw_bridge(
     """Fill the gap between two pixels of one cluster."""
     half = CELL / 2 - 8
     across = (0, half) if one[1] == other[1] else (half, 0)
-    draw.rectangle((one[0] - across[0], one[1] - across[1], other[0] + across[0], other[1] + across[1]), fill=color)
+    draw.rectangle(
+        (one[0] - across[0], one[1] - across[1], other[0] + across[0], other[1] + across[1]), fill=color
+    )
 
 
 def middle(pixel: int) -> tuple[float, float]:

@@ -4,8 +4,9 @@ Run it from any folder, whenever a model has changed; DATA holds BBBC039 (``imag
 
     python docs/make_nuclei_card_pictures.py FOLDER DATA
 
-A part of 200 x 260 pixels is cut from the middle of each of the 50 validation fields, and segmented. Of the parts with at least ten
-nuclei, those in the middle of each quarter of the better half by AJI are the good ones, and the two worst are the bad ones.
+A part of 200 x 260 pixels is cut from the middle of each of the 50 validation fields, and segmented. Of the parts with
+at least ten nuclei, those in the middle of each quarter of the better half by AJI are the good ones, and the two worst
+are the bad ones.
 """
 
 from __future__ import annotations
@@ -51,7 +52,12 @@ def main() -> None:
         pairs = [dict(zip(captions[i : i + 2], good[i : i + 2], strict=True)) for i in (0, 2)]
         save(below_each_other([row(pair) for pair in pairs]), folder / f"card_{model}_good.jpg")
         bad = [
-            row({f"found, AJI {result.score:.2f}": drawn(result.labels, result), "truth": drawn(result.truth, result)})
+            row(
+                {
+                    f"found, AJI {result.score:.2f}": drawn(result.labels, result),
+                    "truth": drawn(result.truth, result),
+                }
+            )
             for result in results[:2]
         ]
         save(below_each_other(bad), folder / f"card_{model}_bad.jpg")

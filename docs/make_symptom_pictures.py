@@ -51,7 +51,12 @@ def symptoms() -> list[tuple[str, tuple[str, str], Window, dict[str, object]]]:
     cut = {"clusterer": "agglomeration", "clusterer_settings": {"threshold": 0.95}}
     return [
         ("merged", ("ranges 1, 3", "ranges 1 to 21"), part(245, 40), {"neighborhood": near}),
-        ("cut", ("threshold 0.95", "the model's clusterer"), part(80, 450), {**cut, "postprocess": Postprocess()}),
+        (
+            "cut",
+            ("threshold 0.95", "the model's clusterer"),
+            part(80, 450),
+            {**cut, "postprocess": Postprocess()},
+        ),
         ("specks", ("no smallest size", "min_size=30"), part(230, 210), {"postprocess": Postprocess()}),
         ("foreground", ("threshold 0.99", "threshold 0.53"), part(230, 210), {"foreground_threshold": 0.99}),
     ]

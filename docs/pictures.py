@@ -1,4 +1,4 @@
-"""What the scripts that draw the documentation's pictures share: panels side by side, captions, files that appear whole."""
+"""What the scripts that draw the documentation's pictures share: panels side by side, captions, whole files."""
 
 from __future__ import annotations
 

@@ -62,6 +62,8 @@ for name in ("f1_score", "aggregated_jaccard_index", "dice"):
 result = segmenter.analyze(image)
 table = result.table(intensity=image)
 for row in range(5):
-    print(f"nucleus {table['label'][row]}: {table['area'][row]} pixels, confidence {table['confidence'][row]:.2f}")
+    print(
+        f"nucleus {table['label'][row]}: {table['area'][row]} pixels, confidence {table['confidence'][row]:.2f}"
+    )
 
 plt.show()

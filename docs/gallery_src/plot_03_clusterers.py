@@ -11,17 +11,22 @@ work on the same output of the network.
 # ----------------------------
 # A plant from above. (Photograph: documentation of PlantCV, Mozilla Public License 2.0.)
 
-import time
-
 import matplotlib.pyplot as plt
+from skimage.color import label2rgb
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.export import render_overlay
 from pixel_embedded_affinity.samples import rosette
 
 image = rosette()
 segmenter = Segmenter.pretrained("leaves", device="cpu")
 embedding = segmenter.embed(image)
+
+
+def colored(image, labels):
+    """Gray ground, and a color for each leaf."""
+    colors = plt.colormaps["tab20"].colors
+    return label2rgb(labels, image, colors=colors, alpha=0.5, bg_label=0)
+
 
 clusterers = {
     "mutex_watershed": "joins and separates, the surest pair first",
@@ -36,7 +41,7 @@ axes[0].imshow(image[40:360, 60:400])
 axes[0].set_title("the image")
 for ax, (name, idea) in zip(axes[1:], clusterers.items(), strict=True):
     labels = segmenter.cluster(embedding, clusterer=name)
-    ax.imshow(render_overlay(image, labels)[40:360, 60:400])
+    ax.imshow(colored(image, labels)[40:360, 60:400])
     ax.set_title(f"{name}: {labels.max()} leaves\n{idea}", fontsize=10)
 for ax in axes:
     ax.axis("off")
@@ -52,7 +57,7 @@ for ax, threshold in zip(axes, (0.2, 0.5, 0.95), strict=True):
         clusterer="connected_components", clusterer_settings={"threshold": threshold}
     )
     labels = other.cluster(embedding)
-    ax.imshow(render_overlay(image, labels)[40:360, 60:400])
+    ax.imshow(colored(image, labels)[40:360, 60:400])
     ax.set_title(f"threshold {threshold}: {labels.max()} leaves")
     ax.axis("off")
 

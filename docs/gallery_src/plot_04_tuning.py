@@ -6,14 +6,13 @@ A model finds your objects, but cuts or joins too many? Label a few small images
 settings that do better. Nothing is trained.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Settings that do not fit
 # ------------------------
 # Three parts of the bundled field, with their true labels. We begin with bad settings on purpose: only pairs of near
 # pixels, few of them, and a foreground that leaves much out.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 
 from pixel_embedded_affinity import Neighborhood, Segmenter
@@ -23,7 +22,10 @@ from pixel_embedded_affinity.tune import Search
 
 field = nuclei()
 parts = [(slice(280, 440), slice(left, left + 160)) for left in (176, 356, 536)]
-images, truths = [field.image[part] for part in parts], [field.labels[part] for part in parts]
+images, truths = (
+    [field.image[part] for part in parts],
+    [field.labels[part] for part in parts],
+)
 
 model = Segmenter.pretrained("bbbc039-fast", device="cpu").with_settings(scale=1)
 bad = model.with_settings(

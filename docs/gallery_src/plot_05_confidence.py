@@ -43,16 +43,22 @@ def around(row: int, half: int = 32) -> tuple[slice, slice]:
         int(np.clip(middle - half, 0, length - 2 * half))
         for middle, length in zip(place, field.image.shape, strict=True)
     ]
-    return slice(starts[0], starts[0] + 2 * half), slice(starts[1], starts[1] + 2 * half)
+    return slice(starts[0], starts[0] + 2 * half), slice(
+        starts[1], starts[1] + 2 * half
+    )
 
 
 doubtful = np.argsort(table["confidence"])[:8]
 _, axes = plt.subplots(2, 8, figsize=(12, 3.6), layout="constrained")
 for column, row in enumerate(doubtful):
     window = around(row)
-    axes[0, column].imshow(render_overlay(field.image[window], result.labels[window], scale=3))
+    axes[0, column].imshow(
+        render_overlay(field.image[window], result.labels[window], scale=3)
+    )
     axes[0, column].set_title(f"{table['confidence'][row]:.2f}")
-    axes[1, column].imshow(render_overlay(field.image[window], field.labels[window], scale=3))
+    axes[1, column].imshow(
+        render_overlay(field.image[window], field.labels[window], scale=3)
+    )
 for ax in axes.ravel():
     ax.axis("off")
 

@@ -26,7 +26,9 @@ folder = Path(temporary.name)
 field = nuclei().image
 for index in range(12):
     row, column = divmod(index, 4)
-    tifffile.imwrite(folder / f"part_{index:02}.tif", field[row * 173 :, column * 174 :][:173, :174])
+    tifffile.imwrite(
+        folder / f"part_{index:02}.tif", field[row * 173 :, column * 174 :][:173, :174]
+    )
 
 # %%
 # One after the other

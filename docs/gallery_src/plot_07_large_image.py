@@ -37,7 +37,9 @@ tifffile.imwrite(slide, np.concatenate([part, part[:, ::-1]], axis=1))
 
 BLOCK, OVERLAP = 200, 60
 segmenter = Segmenter.pretrained("bbbc039-fast", device="cpu").with_settings(scale=1)
-count = segmenter.segment_large(slide, slide.with_name("labels.tif"), block=BLOCK, overlap=OVERLAP)
+count = segmenter.segment_large(
+    slide, slide.with_name("labels.tif"), block=BLOCK, overlap=OVERLAP
+)
 print(count, "nuclei")
 
 # %%
@@ -63,7 +65,11 @@ seen = Rectangle(
     linewidth=2,
 )
 ax.add_patch(seen)
-ax.set(xticks=[], yticks=[], title=f"{count} nuclei in {-(-image.shape[0] // BLOCK) * 4} blocks")
+ax.set(
+    xticks=[],
+    yticks=[],
+    title=f"{count} nuclei in {-(-image.shape[0] // BLOCK) * 4} blocks",
+)
 
 # %%
 # The same as without blocks

@@ -3,8 +3,8 @@ The leaves of a plant, and of a tray
 ====================================
 
 The model ``leaves`` knows rosettes seen from above. It finds out by itself how large the plant is.
-(Photographs: documentation of `PlantCV <https://github.com/danforthcenter/plantcv>`_, Mozilla Public License 2.0. No model was trained on
-them.)
+(Photographs: documentation of `PlantCV <https://github.com/danforthcenter/plantcv>`_, Mozilla Public
+License 2.0. No model was trained on them.)
 """
 
 # %%
@@ -12,10 +12,17 @@ them.)
 # ---------
 
 import matplotlib.pyplot as plt
+from skimage.color import label2rgb
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.export import render_overlay
 from pixel_embedded_affinity.samples import rosette, tray
+
+
+def colored(image, labels):
+    """Gray ground, and a color for each leaf."""
+    colors = plt.colormaps["tab20"].colors
+    return label2rgb(labels, image, colors=colors, alpha=0.5, bg_label=0)
+
 
 plant = rosette()
 segmenter = Segmenter.pretrained("leaves", device="cpu")
@@ -24,7 +31,7 @@ result = segmenter.analyze(plant)
 _, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
 axes[0].imshow(plant)
 axes[0].set_title("the photograph")
-axes[1].imshow(render_overlay(plant, result.labels, scale=2))
+axes[1].imshow(colored(plant, result.labels))
 axes[1].set_title(f"{result.labels.max()} leaves")
 for ax in axes:
     ax.axis("off")
@@ -37,7 +44,11 @@ for ax in axes:
 
 table = result.table()
 _, ax = plt.subplots(figsize=(8, 3), layout="constrained")
-ax.bar(range(1, len(table["area"]) + 1), sorted(table["area"], reverse=True), color="olivedrab")
+ax.bar(
+    range(1, len(table["area"]) + 1),
+    sorted(table["area"], reverse=True),
+    color="olivedrab",
+)
 ax.set(xlabel="leaf, the largest first", ylabel="area in pixels")
 
 # %%
@@ -47,12 +58,14 @@ ax.set(xlabel="leaf, the largest first", ylabel="area in pixels")
 
 pots = tray()[:, :220]
 tray_result = segmenter.with_settings(regions="components").analyze(pots)
-print(f"{tray_result.labels.max()} leaves; the image was enlarged {tray_result.scale:g} times")
+print(
+    f"{tray_result.labels.max()} leaves; the image was enlarged {tray_result.scale:g} times"
+)
 
 _, axes = plt.subplots(1, 2, figsize=(11, 7.2), layout="constrained")
 axes[0].imshow(pots)
 axes[0].set_title("a part of the tray")
-axes[1].imshow(render_overlay(pots, tray_result.labels, scale=2))
+axes[1].imshow(colored(pots, tray_result.labels))
 axes[1].set_title(f"{tray_result.labels.max()} leaves")
 for ax in axes:
     ax.axis("off")

@@ -23,7 +23,10 @@ import tifffile
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.export import render_overlay
 from pixel_embedded_affinity.metrics import evaluate
-from pixel_embedded_affinity.training.data.synthetic import synthetic_example, write_synthetic_data
+from pixel_embedded_affinity.training.data.synthetic import (
+    synthetic_example,
+    write_synthetic_data,
+)
 from pixel_embedded_affinity.training.recipe import Recipe, recipe_path
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.train import train
@@ -32,9 +35,12 @@ temporary = tempfile.TemporaryDirectory()
 folder = Path(temporary.name)
 write_synthetic_data(folder / "data")
 _, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
-for ax, name in zip(axes, ("synthetic_00", "synthetic_01", "synthetic_02", "synthetic_03"), strict=True):
+for ax, name in zip(
+    axes, ("synthetic_00", "synthetic_01", "synthetic_02", "synthetic_03"), strict=True
+):
     image, labels = (
-        tifffile.imread(folder / "data" / kind / f"{name}.tif") for kind in ("images", "labels")
+        tifffile.imread(folder / "data" / kind / f"{name}.tif")
+        for kind in ("images", "labels")
     )
     ax.imshow(render_overlay(image, labels, scale=2))
     ax.set_title(f"{labels.max()} objects")
@@ -47,7 +53,9 @@ for ax, name in zip(axes, ("synthetic_00", "synthetic_01", "synthetic_02", "synt
 # time. From a shell the whole training is ``pea train quick --data data --output run``.
 
 recipe = Recipe.from_file(recipe_path("quick"))
-short = replace(recipe, schedule=replace(recipe.schedule, steps=150, batch=2, validate_every=0))
+short = replace(
+    recipe, schedule=replace(recipe.schedule, steps=150, batch=2, validate_every=0)
+)
 model = train(short, folder / "data", folder / "run")
 
 # %%

@@ -56,14 +56,21 @@ for scale in scales:
 _, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
 ax.plot(scales, confidence, "o-")
 ax.axvline(found.scale, color="gray", linestyle="--", label="found")
-ax.set(xscale="log", xlabel="scale", ylabel="mean confidence", ylim=(0, 1), xticks=scales, xticklabels=scales)
+ax.set(
+    xscale="log",
+    xlabel="scale",
+    ylabel="mean confidence",
+    ylim=(0, 1),
+    xticks=scales,
+    xticklabels=scales,
+)
 ax.minorticks_off()
 ax.legend()
 
 # %%
 # If you know it, say it
 # ----------------------
-# ``segmenter.segment(image, diameter=85)`` says how large your objects are, in pixels. :doc:`/howto/objects_of_another_size` has
-# more.
+# ``segmenter.segment(image, diameter=85)`` says how large your objects are, in pixels.
+# :doc:`/howto/objects_of_another_size` has more.
 
 plt.show()
