@@ -16,6 +16,6 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY constraints.txt /constraints.txt
 COPY --from=wheel /wheel /wheel
 RUN python -m pip install --no-cache-dir --constraint /constraints.txt --extra-index-url "$TORCH_INDEX" \
-    "$(echo /wheel/*.whl)[imagej,zarr]"
+    "$(echo /wheel/*.whl)[imagej,torch,zarr]"
 WORKDIR /data
 ENTRYPOINT ["pea"]

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+from sphinx.util import logging
+
 import pixel_embedded_affinity
+
+sys.path.insert(0, str(Path(__file__).parent / "browser"))
+import make_page as browser_page
 
 project = "pixel_embedded_affinity"
 author = "The pixel_embedded_affinity developers"
@@ -18,7 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 root_doc = "index"
-exclude_patterns = ["_build", "_static", "_templates", "gallery_src"]
+exclude_patterns = ["_build", "_browser", "_static", "_templates", "browser", "gallery_src"]
 templates_path = ["_templates"]
 # In docstrings, a name in single backquotes is an object of the library wherever there is one of that name.
 default_role = "py:obj"
@@ -49,3 +57,10 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_copy_source = False
+
+# The page that segments in a browser lies beside the first page. Pages that link to it ask for the tag.
+try:
+    html_extra_path = [str(browser_page.build())]
+    tags.add("browser_page")  # noqa: F821 - Sphinx defines it
+except browser_page.PageError as error:
+    logging.getLogger(__name__).info("the documentation is built without the page for the browser: %s", error)

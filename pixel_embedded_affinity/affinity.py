@@ -5,24 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import integer
+from pixel_embedded_affinity.inference.base import Array as Array
+from pixel_embedded_affinity.inference.base import numpy_of as numpy_of
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import Mask
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.runtime.device import survive_fork
+from pixel_embedded_affinity.runtime.device import loaded_torch, survive_fork, thread_count
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pixel_embedded_affinity.embedding import Embedding
 
-Array: TypeAlias = "npt.NDArray[Any] | Tensor"
 Box = tuple[slice, ...]
 Numbers = npt.NDArray[np.intp]
 
@@ -285,8 +286,6 @@ def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affi
     W. Huang, S. Deng, C. Chen, X. Fu, Z. Xiong, "Learning to Model Pixel-Embedded Affinity for Homogeneous
     Instance Segmentation", AAAI 2022, equation 1.
     """
-    import torch
-
     from pixel_embedded_affinity.embedding import Embedding
 
     survive_fork()
@@ -297,30 +296,40 @@ def affinities(embedding: Embedding | Array, neighborhood: Neighborhood) -> Affi
         )
     if isinstance(embedding, Embedding):
         return Affinities(None, neighborhood, embedding.values)
-    if not isinstance(embedding, (np.ndarray, torch.Tensor)):
+    if not isinstance(embedding, np.ndarray) and not _is_tensor(embedding):
         raise InputError(
             f"embedding must be an Embedding, a NumPy array or a torch tensor, got {type(embedding).__name__}"
         )
     if isinstance(embedding, np.ndarray):
-        return Affinities(None, neighborhood, _unit_of(_tensor_of(embedding), neighborhood).numpy())
+        return Affinities(None, neighborhood, _unit_array_of(embedding, neighborhood))
     return Affinities(None, neighborhood, _unit_of(embedding, neighborhood))
 
 
-def _tensor_of(array: npt.NDArray[Any]) -> Tensor:
-    """Copy a NumPy array: torch takes no foreign byte orders, negative strides or read-only memory."""
-    import torch
+def _is_tensor(values: Any) -> bool:
+    torch = loaded_torch()
+    return torch is not None and isinstance(values, torch.Tensor)
 
+
+def _unit_array_of(array: npt.NDArray[Any], neighborhood: Neighborhood) -> FloatArray:
+    """A copy of an array, each vector divided by its length; what overflows becomes NaN, and is refused as such."""
     if np.ma.is_masked(array):
         raise InputError("embedding is a masked array with masked values; expected a vector at every pixel")
     if array.dtype.kind != "f":
         raise InputError(f"embedding has dtype {array.dtype}; expected a floating-point type")
+    _check_dimensions(array.shape, neighborhood)
     dtype = np.float32 if array.dtype.itemsize <= 4 else np.float64
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
-        return torch.from_numpy(np.array(array, dtype=dtype, order="C"))
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = np.array(array, dtype=dtype, order="C")
+        largest = np.abs(wide).max(axis=0, keepdims=True)
+        # Without this, squares could leave the range of float32.
+        unit: FloatArray = (wide / np.where(largest > 0, largest, 1)).astype(np.float32, copy=False)
+        lengths = np.sqrt(np.einsum("d...,d...->...", unit, unit))
+        unit /= np.where(lengths > 0, lengths, 1)
+    return unit
 
 
 def _unit_of(embedding: Tensor, neighborhood: Neighborhood) -> Tensor:
-    from pixel_embedded_affinity.embedding import unit_length
+    from pixel_embedded_affinity.inference.torch_runtime import unit_length
 
     _check_dimensions(tuple(embedding.shape), neighborhood)
     if not embedding.is_floating_point():
@@ -490,10 +499,10 @@ def _picked(unit: _Unit, numbers: Numbers) -> FloatArray:
 
 
 def _all_products(unit: _Unit | Tensor, neighborhood: Neighborhood) -> Array:
-    """All offsets at all pixels; in main memory, torch's threads take one offset each."""
-    import torch
-
+    """All offsets at all pixels; in main memory, each thread takes one offset at a time."""
     if not isinstance(unit, _Unit):
+        import torch
+
         everywhere = _checked_box(None, tuple(unit.shape[1:]))
         channels = [_products(unit, offset, everywhere) for offset in neighborhood.offsets]
         return torch.stack(cast("list[Tensor]", channels))
@@ -506,7 +515,7 @@ def _all_products(unit: _Unit | Tensor, neighborhood: Neighborhood) -> Array:
         ends = (slice(None), *here), (slice(None), *there)
         _multiply(_Unit(vectors[ends[0]], unit.channels_last), vectors[ends[1]], channel[here])
 
-    tasks, workers = zip(values, neighborhood.offsets), min(torch.get_num_threads(), len(values))
+    tasks, workers = zip(values, neighborhood.offsets), min(thread_count(), len(values))
     if workers < 2:  # starting a thread would take longer than a small channel does
         for task in tasks:
             fill(task)
@@ -518,11 +527,3 @@ def _all_products(unit: _Unit | Tensor, neighborhood: Neighborhood) -> Array:
 
 def _in_main_memory(values: Array) -> bool:
     return isinstance(values, np.ndarray) or values.device.type == "cpu"
-
-
-def numpy_of(values: Array) -> npt.NDArray[Any]:
-    """Return an array or a tensor on any device as a NumPy array in main memory."""
-    if isinstance(values, np.ndarray):
-        return values
-    plain = values.detach().cpu()
-    return plain.float().numpy() if plain.element_size() < 4 else plain.numpy()

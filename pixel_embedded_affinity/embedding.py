@@ -7,12 +7,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import listed, per_axis
@@ -27,11 +25,15 @@ from pixel_embedded_affinity.geometry.tiling import (
     tiles,
 )
 from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries, pixel_sizes
+from pixel_embedded_affinity.inference.base import Array, Runtime, numpy_of
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import SPATIAL
-from pixel_embedded_affinity.network.base import channels_last
-from pixel_embedded_affinity.runtime.device import autocast, survive_fork
+from pixel_embedded_affinity.runtime.device import Device
 from pixel_embedded_affinity.runtime.memory import free_memory, is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +53,10 @@ class Embedding:
 
     Attributes
     ----------
-    values : torch.Tensor
-        float32 ``(D, *spatial)``, of unit length at each position, on the network's device.
-    foreground : torch.Tensor or None
+    values : torch.Tensor or numpy.ndarray
+        float32 ``(D, *spatial)``, of unit length at each position: a tensor on the network's device, or an array where
+        no torch runs the network.
+    foreground : torch.Tensor or numpy.ndarray or None
         float32, of the shape `seen_shape`: probability that a pixel belongs to an object; None for a network
         without a foreground head.
     image_shape : tuple of int or None
@@ -67,8 +70,8 @@ class Embedding:
         Value of `seen_shape` where neither the foreground nor the embedding tells it.
     """
 
-    values: torch.Tensor
-    foreground: torch.Tensor | None = None
+    values: Array
+    foreground: Array | None = None
     image_shape: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
     seen: tuple[int, ...] | None = None
@@ -131,29 +134,13 @@ class Embedding:
 
     def numpy(self) -> FloatArray:
         """Return the embedding values as a NumPy array ``(D, *spatial)`` in main memory."""
-        array: FloatArray = self.values.cpu().numpy()
-        return array
-
-
-def unit_length(embedding: torch.Tensor) -> torch.Tensor:
-    """Scale an embedding ``(D, *spatial)`` to unit length at each pixel, in float32; zero vectors stay zero."""
-    vectors = embedding.float()
-    return _over_lengths(vectors, _lengths(vectors))
-
-
-def _lengths(embedding: torch.Tensor) -> torch.Tensor:
-    lengths: torch.Tensor = torch.linalg.vector_norm(embedding, dim=0)
-    return lengths
-
-
-def _over_lengths(embedding: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    return embedding / lengths.clamp_min(1e-12)
+        return numpy_of(self.values)
 
 
 def embed(
-    network: nn.Module,
+    network: nn.Module | Runtime,
     image: FloatArray,
-    device: torch.device,
+    device: torch.device | Device,
     precision: str = "auto",
     *,
     tiling: Tiling = WHOLE,
@@ -169,16 +156,17 @@ def embed(
 
     Parameters
     ----------
-    network : torch.nn.Module
-        In evaluation mode, on `device`. Its attribute ``ndim`` is the number of spatial axes (default 2), ``stride``
-        the stride of its embedding (default 1). Tiles need its ``grid``, ``receptive_radius()`` and
-        ``memory_per_pixel()``; see `ResidualUNet`.
+    network : torch.nn.Module or Runtime
+        A module in evaluation mode, on `device`; or what runs a network without torch, on the CPU. Its attribute
+        ``ndim`` is the number of spatial axes (default 2), ``stride`` the stride of its embedding (default 1). Tiles
+        need its ``grid``, ``receptive_radius()`` and ``memory_per_pixel()``; see `ResidualUNet`.
     image : numpy.ndarray
         float32 ``(C, *spatial)``, normalized.
     device : torch.device
         Where to compute.
     precision : str
-        ``"auto"``, ``"float32"`` or ``"bfloat16"``, see `pixel_embedded_affinity.runtime.device`.
+        ``"auto"``, ``"float32"`` or ``"bfloat16"``, see `pixel_embedded_affinity.runtime.device`; without torch always
+        float32.
     tiling : Tiling
         How the image is cut. Where a tile does not fit into memory, tiles of half its size are tried, down to one
         step of the network's grid; the log says so. With ``Tiling(None)`` the image is never cut.
@@ -200,7 +188,7 @@ def embed(
         has another number of axes than the network; tiles or several views are asked for, and the network has no
         ``grid``; or `views` is not a valid number of views.
     """
-    ndim, run = ndim_of(network), _Run(network, device, precision, tiling)
+    ndim, run = ndim_of(network), _Run(runtime_of(network, device, precision), tiling)
     _check_axes(network, image, ndim)
     if checked_views(views, ndim, pixel_size) == 1:
         return _one_view(run, image)
@@ -208,15 +196,30 @@ def embed(
 
 
 class _Run(NamedTuple):
-    """A network, where and in what it computes, and how images are cut for it."""
+    """What runs a network, and how images are cut for it."""
 
-    network: nn.Module
-    device: torch.device
-    precision: str
+    runtime: Runtime
     tiling: Tiling
 
+    @property
+    def network(self) -> Any:
+        return self.runtime.network
 
-def _check_axes(network: nn.Module, image: FloatArray, ndim: int) -> None:
+    @property
+    def device(self) -> torch.device | Device:
+        return self.runtime.device
+
+
+def runtime_of(network: nn.Module | Runtime, device: Any, precision: str = "auto") -> Runtime:
+    """Return what runs a network; parameters as for `embed`."""
+    if isinstance(network, Runtime):
+        return network
+    from pixel_embedded_affinity.inference.torch_runtime import TorchRuntime
+
+    return TorchRuntime(network, device, precision)
+
+
+def _check_axes(network: Any, image: FloatArray, ndim: int) -> None:
     if image.ndim != ndim + 1:
         raise InputError(
             f"network {type(network).__name__} takes an image (C, {', '.join(SPATIAL[ndim])}), got one of shape "
@@ -224,7 +227,7 @@ def _check_axes(network: nn.Module, image: FloatArray, ndim: int) -> None:
         )
 
 
-def _alike(network: nn.Module, ndim: int, pixel_size: Sequence[float] | None) -> list[tuple[Any, ...]]:
+def _alike(network: Any, ndim: int, pixel_size: Sequence[float] | None) -> list[tuple[Any, ...]]:
     """What two axes must share to be swapped: the size of a pixel, the network's grid and its stride."""
     return list(zip(pixel_sizes(ndim, pixel_size), grid_of(network), stride_of(network)))
 
@@ -248,6 +251,8 @@ def _one_view(run: _Run, image: FloatArray) -> Embedding:
             )
             size = smaller
         if run.device.type == "cuda":
+            import torch
+
             torch.cuda.empty_cache()
 
 
@@ -261,12 +266,12 @@ def _several_views(run: _Run, image: FloatArray, views: Sequence[Geometry]) -> E
     extended = _padded(image, tuple(slice(0, end) for end in map(rounded_up, shape, grid_of(run.network))))
     whole = tuple(slice(0, length) for length in shape)
     for number, geometry in enumerate(views):
-        seen = np.ascontiguousarray(geometry.apply(torch.from_numpy(extended)).numpy())
-        found = _one_view(run, seen)
+        found = _one_view(run, np.ascontiguousarray(geometry.apply(extended)))
         mapped = _mapped_back(found, geometry, extended.shape[1:]).crop(whole)
-        if number == 0:
-            result = _empty_views(mapped, len(views))
-        _add_view(result, mapped, number, len(views))
+        with run.runtime.writing():
+            if number == 0:
+                result = _empty_views(mapped, len(views))
+            _add_view(result, mapped, number, len(views))
     return result
 
 
@@ -278,20 +283,30 @@ def _mapped_back(found: Embedding, geometry: Geometry, shape: tuple[int, ...]) -
 
 def _empty_views(found: Embedding, views: int) -> Embedding:
     """Memory for the embeddings of all views, and zeros to which their foregrounds are added."""
-    with torch.inference_mode():
-        # Channels last in memory, as the network gives them: pairs of pixels are compared fastest so.
-        values = found.values.new_empty((*found.spatial_shape, len(found.values) * views)).movedim(-1, 0)
-        foreground = None if found.foreground is None else torch.zeros_like(found.foreground)
-        return replace(found, values=values, foreground=foreground)
+    # Channels last in memory, as torch gives them: pairs of pixels are compared fastest so.
+    values = _empty(found.values, (*found.spatial_shape, len(found.values) * views))
+    axes = len(found.spatial_shape), *range(len(found.spatial_shape))
+    turned = values.transpose(axes) if isinstance(values, np.ndarray) else values.permute(axes)
+    foreground = None if found.foreground is None else found.foreground * 0
+    return replace(found, values=turned, foreground=foreground)
+
+
+def _empty(like: Array, shape: Sequence[int]) -> Array:
+    """Memory for an array of the kind and on the device of another one."""
+    return np.empty(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_empty(shape)
 
 
 def _add_view(result: Embedding, found: Embedding, number: int, views: int) -> None:
-    channels = len(found.values)
-    with torch.inference_mode():
-        place = result.values[number * channels : (number + 1) * channels]
-        torch.div(found.values, math.sqrt(views), out=place)
-        if result.foreground is not None and found.foreground is not None:
-            result.foreground.add_(found.foreground, alpha=1 / views)
+    channels, share = len(found.values), 1 / views
+    values, foreground = _writable(result)
+    values[number * channels : (number + 1) * channels] = found.values / math.sqrt(views)
+    if foreground is not None and found.foreground is not None:
+        foreground += found.foreground * share
+
+
+def _writable(result: Embedding) -> tuple[Any, Any]:
+    """The values and the foreground of an embedding, arrays or tensors, which both take values at an index."""
+    return result.values, result.foreground
 
 
 def _size(run: _Run, shape: Sequence[int]) -> tuple[int, ...] | None:
@@ -317,11 +332,11 @@ def _fitting(run: _Run, shape: Sequence[int]) -> tuple[int, ...]:
 
 def _affordable(run: _Run) -> int:
     """Pixels that may go through the network at once."""
-    per_pixel: int = run.network.memory_per_pixel()  # type: ignore[operator]
+    per_pixel: int = run.network.memory_per_pixel()
     return int(_SHARE * free_memory(run.device)) // per_pixel
 
 
-def ndim_of(network: nn.Module) -> int:
+def ndim_of(network: Any) -> int:
     """Number of spatial axes of the images that a network takes; 2 if it does not say.
 
     Raises
@@ -337,7 +352,7 @@ def ndim_of(network: nn.Module) -> int:
     return int(ndim)
 
 
-def grid_of(network: nn.Module) -> tuple[int, ...]:
+def grid_of(network: Any) -> tuple[int, ...]:
     """The network's grid in pixels along each axis: tiles must start at its multiples.
 
     Raises
@@ -354,7 +369,7 @@ def grid_of(network: nn.Module) -> tuple[int, ...]:
     return per_axis(grid, ndim_of(network), f"grid of network {type(network).__name__}")
 
 
-def stride_of(network: nn.Module) -> tuple[int, ...]:
+def stride_of(network: Any) -> tuple[int, ...]:
     """Pixels of the image between two embedding vectors of a network, along each axis; 1 if it does not say.
 
     Raises
@@ -366,7 +381,7 @@ def stride_of(network: nn.Module) -> tuple[int, ...]:
     return per_axis(stride, ndim_of(network), f"stride of network {type(network).__name__}")
 
 
-def halo_of(network: nn.Module, tiling: Tiling) -> tuple[int, ...]:
+def halo_of(network: Any, tiling: Tiling) -> tuple[int, ...]:
     """Halo of a network's tiles along each axis, in pixels: the tiling's, or else the network's own.
 
     Raises
@@ -391,19 +406,10 @@ def _whole(run: _Run, image: FloatArray) -> Embedding:
 
 def _of_batch(run: _Run, images: FloatArray) -> list[Embedding]:
     """The network's output on images (N, C, *spatial), scaled."""
-    survive_fork()
-    with torch.inference_mode(), autocast(run.device, run.precision):
-        output = run.network(channels_last(torch.from_numpy(images).to(run.device)))
-        vectors = [vectors.float() for vectors in output.embedding]
-        lengths = [_lengths(embedding) for embedding in vectors]
-        values = [_over_lengths(embedding, length) for embedding, length in zip(vectors, lengths)]
-        logits = [None] * len(values) if output.foreground is None else output.foreground[:, 0]
-        foregrounds = [None if logit is None else logit.float().sigmoid() for logit in logits]
-    _refuse_overflow(images, *lengths, *foregrounds)
     stride = stride_of(run.network)
     return [
         Embedding(one, inside, stride=stride if max(stride) > 1 else None, seen=images.shape[2:])
-        for one, inside in zip(values, foregrounds)
+        for one, inside in run.runtime.outputs(images)
     ]
 
 
@@ -417,9 +423,11 @@ def _tiled(run: _Run, image: FloatArray, size: Sequence[int]) -> Embedding:
         return _whole(run, image)
     found = _of_tiles(run, image, parts)
     first = next(found)
-    result = _empty_like(first[1], shape)
+    with run.runtime.writing():
+        result = _empty_like(first[1], shape)
     for tile, part in chain([first], found):
-        _put(result, tile, part)
+        with run.runtime.writing():
+            _put(result, tile, part)
     return result
 
 
@@ -460,25 +468,15 @@ def _padded(image: FloatArray, box: Box) -> FloatArray:
 def _empty_like(found: Embedding, shape: tuple[int, ...]) -> Embedding:
     """An embedding of an image of another shape, its values still unset."""
     whole = tuple(slice(0, length) for length in shape)
-    with torch.inference_mode():
-        values = found.values.new_empty((len(found.values), *shape_of(_strided(whole, found.stride))))
-        foreground = None if found.foreground is None else found.foreground.new_empty(shape)
+    values = _empty(found.values, (len(found.values), *shape_of(_strided(whole, found.stride))))
+    foreground = None if found.foreground is None else _empty(found.foreground, shape)
     return replace(found, values=values, foreground=foreground, seen=shape)
 
 
 def _put(result: Embedding, tile: Tile, found: Embedding) -> None:
     """Write a tile's core to its place."""
     part = found.crop(tile.inner)
-    with torch.inference_mode():
-        result.values[_channels_of(_strided(tile.core, result.stride))] = part.values
-        if result.foreground is not None and part.foreground is not None:
-            result.foreground[tile.core] = part.foreground
-
-
-def _refuse_overflow(image: FloatArray, *outputs: torch.Tensor | None) -> None:
-    """Refuse output that is not finite: it would silently become background, or similar to nothing."""
-    if not all(bool(output.sum().isfinite()) for output in outputs if output is not None):
-        raise InputError(
-            f"the network overflows on this image, whose normalized values go from {image.min():g} to "
-            f"{image.max():g}; expected values around 0 to 1; clip outliers, or rescale the image"
-        )
+    values, foreground = _writable(result)
+    values[_channels_of(_strided(tile.core, result.stride))] = part.values
+    if foreground is not None and part.foreground is not None:
+        foreground[tile.core] = part.foreground

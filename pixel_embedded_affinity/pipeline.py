@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities, Array, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
@@ -31,7 +29,7 @@ from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.clustering.corrections import corrected
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
-from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of
+from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of, runtime_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.export.overlay import render_overlay
@@ -40,6 +38,7 @@ from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_ima
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling
 from pixel_embedded_affinity.image import Image, Picture, as_channels, as_image, in_usual_order
+from pixel_embedded_affinity.inference.base import Runtime
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
@@ -87,9 +86,9 @@ class Embedder:
 
     Attributes
     ----------
-    network : torch.nn.Module
-        Ready for inference, on `device`.
-    device : torch.device
+    network : torch.nn.Module or Runtime
+        A module ready for inference, on `device`; or what runs a network without torch.
+    device : torch.device or Device
         Where the network computes.
     precision : str
         ``"auto"``, ``"float32"`` or ``"bfloat16"``.
@@ -97,8 +96,8 @@ class Embedder:
         CPU threads; None leaves torch's own number.
     """
 
-    network: nn.Module
-    device: torch.device
+    network: Any
+    device: Any
     precision: str = "auto"
     threads: int | None = None
 
@@ -106,6 +105,11 @@ class Embedder:
     def ndim(self) -> int:
         """Spatial axes of the images that the network takes, 2 or 3."""
         return ndim_of(self.network)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the network."""
+        return runtime_of(self.network, self.device, self.precision)
 
     def __call__(self, values: FloatArray, config: ModelConfig, tiling: Tiling = WHOLE) -> Embedding:
         """Embed normalized, scaled values ``(C, *spatial)``."""
@@ -116,13 +120,18 @@ class Embedder:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        network = self.network if self.device.type == "cpu" else copy.deepcopy(self.network).cpu()
+        network: Any = self.network
+        if self.device.type != "cpu":
+            network = copy.deepcopy(network).cpu()
         return {**self.__dict__, "device": str(self.device), "network": network}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.device = resolve_device(state["device"])
-        self.network = state["network"].to(self.device)
+        if isinstance(self.network, Runtime):
+            self.device = self.network.device
+        else:
+            self.device = resolve_device(state["device"])
+            self.network = state["network"].to(self.device)
 
 
 class Seen(NamedTuple):
@@ -607,7 +616,7 @@ def _to_the_pixel(seen: Labels, labels: Labels, embedding: Embedding, stride: tu
     # The mean vector of a neuron, which runs through many ranges, says nothing about its border.
     if embedding.foreground is None:
         return seen
-    return borders_flooded(seen, embedding.foreground.cpu().numpy(), stride)
+    return borders_flooded(seen, numpy_of(embedding.foreground), stride)
 
 
 def postprocessed(
@@ -630,7 +639,7 @@ def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfi
         return resize_labels(embedding.part(given), embedding.seen_shape)
     if embedding.foreground is None:
         return None
-    inside: Mask = (embedding.foreground > config.foreground_threshold).cpu().numpy()
+    inside: Mask = numpy_of(embedding.foreground) > config.foreground_threshold
     return inside
 
 

@@ -10,9 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from pixel_embedded_affinity import pipeline
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
@@ -21,6 +18,14 @@ from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import CheckpointError, InputError, one_line
 from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
+from pixel_embedded_affinity.inference.base import (
+    AUTO,
+    ONNX,
+    TORCH,
+    Runtime,
+    check_onnx_device,
+    chosen_runtime,
+)
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, as_foreground
 from pixel_embedded_affinity.links import read_links
@@ -28,17 +33,19 @@ from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoin
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.network.base import check_ndim, ready
-from pixel_embedded_affinity.network.build import read_model
 from pixel_embedded_affinity.pipeline import Segmentation
-from pixel_embedded_affinity.runtime.device import checked_threads, resolve_device, resolve_precision
+from pixel_embedded_affinity.runtime.device import Device, checked_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.progress import Progress
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from pixel_embedded_affinity.training.finetune import FineTuning
     from pixel_embedded_affinity.tune import Tuning
 
 PathLike = str | os.PathLike[str]
+_EXPORTED = ".onnx"
 TileSize = str | int | tuple[int, ...] | Tiling | None
 
 
@@ -49,15 +56,16 @@ class Segmenter:
 
     Parameters
     ----------
-    network : torch.nn.Module
+    network : torch.nn.Module or Runtime
         A network of `pixel_embedded_affinity.network` with its weights. It is changed: moved to the device,
-        put into evaluation mode, its batch norms folded into the convolutions.
+        put into evaluation mode, its batch norms folded into the convolutions. Or what runs a network without torch.
     config : ModelConfig
         The model's configuration.
     device : str
         ``"auto"`` (CUDA if there is one, else CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     precision : {"auto", "float32", "bfloat16"}
-        What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively.
+        What the network computes in; ``"auto"`` takes bfloat16 where the device computes in it natively. Without torch
+        always float32.
     threads : int, optional
         CPU threads on which this segmenter computes; the labels do not depend on it. Torch has one number per
         process: other threads that use torch during a call may get this number, too. After each call torch has its
@@ -75,7 +83,7 @@ class Segmenter:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | Runtime,
         config: ModelConfig,
         *,
         device: str = "auto",
@@ -83,12 +91,12 @@ class Segmenter:
         threads: int | None = None,
         origin: Callable[[], Checkpoint] | None = None,
     ) -> None:
-        place = resolve_device(device)
-        resolve_precision(precision, place)
-        count = checked_threads(threads)
-        self.config, self._origin = config, origin
-        check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
-        self._embedder = pipeline.Embedder(ready(network).to(place), place, precision, count)
+        self.config, self._origin, count = config, origin, checked_threads(threads)
+        if isinstance(network, Runtime):
+            check_onnx_device(device, precision)
+            self._embedder = pipeline.Embedder(network, network.device, precision, count)
+        else:
+            self._embedder = _in_torch(network, config, device, precision, count)
 
     @property
     def embedder(self) -> pipeline.Embedder:
@@ -96,9 +104,15 @@ class Segmenter:
         return self._embedder
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device | Device:
         """Where the network computes."""
-        return self._embedder.device
+        place: torch.device | Device = self._embedder.device
+        return place
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, ``"torch"`` or ``"onnx"``."""
+        return ONNX if isinstance(self._embedder.network, Runtime) else TORCH
 
     @property
     def precision(self) -> str:
@@ -116,7 +130,7 @@ class Segmenter:
         return self._origin
 
     @property
-    def _network(self) -> nn.Module:
+    def _network(self) -> Any:
         return self._embedder.network
 
     @classmethod
@@ -124,6 +138,7 @@ class Segmenter:
         cls,
         name: str,
         *,
+        runtime: str = AUTO,
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
@@ -135,6 +150,9 @@ class Segmenter:
         ----------
         name : str
             One of `list_models`.
+        runtime : {"auto", "torch", "onnx"}
+            What runs the network. ``"onnx"``, which is onnxruntime, needs no torch, and computes on the CPU in float32;
+            the labels are the same. ``"auto"`` takes torch if it is installed, else onnxruntime.
         device, precision, threads
             See the class.
         offline : bool, optional
@@ -154,7 +172,7 @@ class Segmenter:
         # The very bytes that become weights are checked against the hash.
         entry = get_entry(name)
         path = resolve(name, offline=offline)
-        network, config = read_model(path, sha256=entry.sha256)
+        network, config = _read_model(path, runtime, device, precision, sha256=entry.sha256)
         return cls(
             network,
             config.with_values(entry.settings),
@@ -166,14 +184,24 @@ class Segmenter:
 
     @classmethod
     def from_file(
-        cls, path: PathLike, *, device: str = "auto", precision: str = "auto", threads: int | None = None
+        cls,
+        path: PathLike,
+        *,
+        runtime: str = AUTO,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
     ) -> Segmenter:
         """Load a model file, such as ``pea train`` writes.
 
         Parameters
         ----------
         path : str or os.PathLike
-            A ``.safetensors`` checkpoint of this library.
+            A ``.safetensors`` checkpoint of this library; or, for runtime ``"onnx"``, an ``.onnx`` file that
+            ``pea export`` wrote.
+        runtime : {"auto", "torch", "onnx"}
+            See `pretrained`. A checkpoint needs the network of a shipped model to run without torch; an ``.onnx`` file
+            may hold any network, and is always run by onnxruntime.
         device, precision, threads
             See the class.
 
@@ -186,13 +214,17 @@ class Segmenter:
         InputError
             If `threads` is not a number of threads.
         """
-        network, config = read_model(path)
+        if Path(path).suffix.lower() == _EXPORTED:
+            network, config = _read_exported(path, runtime, device, precision)
+            return cls(network, config, device=device, precision=precision, threads=threads)
+        network, config = _read_model(path, runtime, device, precision)
         origin = partial(read_checkpoint, Path(path).absolute(), sha256=_digest(path))
         return cls(network, config, device=device, precision=precision, threads=threads, origin=origin)
 
     def __repr__(self) -> str:
         name, version, device = self.config.name, self.config.version, str(self.device)
-        return f"Segmenter({name!r}, version={version!r}, device={device!r})"
+        runtime = f", runtime={self.runtime!r}" if self.runtime != TORCH else ""
+        return f"Segmenter({name!r}, version={version!r}, device={device!r}{runtime})"
 
     def with_settings(self, **settings: Any) -> Segmenter:
         """Return a segmenter with the same weights and other inference settings; this one stays as it is.
@@ -701,6 +733,41 @@ class Segmenter:
         """Return the clusterer and the checked settings of a call."""
         config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale, diameter)
         return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)
+
+
+def _in_torch(
+    network: nn.Module, config: ModelConfig, device: str, precision: str, threads: int | None
+) -> pipeline.Embedder:
+    from pixel_embedded_affinity.network.base import check_ndim, ready
+
+    place = resolve_device(device)
+    resolve_precision(precision, place)
+    check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
+    return pipeline.Embedder(ready(network).to(place), place, precision, threads)
+
+
+def _read_model(
+    path: PathLike, runtime: str, device: str, precision: str, *, sha256: str | None = None
+) -> tuple[Any, ModelConfig]:
+    """Read a checkpoint for a runtime."""
+    if chosen_runtime(runtime) == TORCH:
+        from pixel_embedded_affinity.network.build import read_model
+
+        return read_model(path, sha256=sha256)
+    from pixel_embedded_affinity.inference.onnx_runtime import read_onnx_model
+
+    check_onnx_device(device, precision)
+    return read_onnx_model(path, sha256=sha256)
+
+
+def _read_exported(path: PathLike, runtime: str, device: str, precision: str) -> tuple[Any, ModelConfig]:
+    """Read what ``pea export`` wrote, which torch does not run."""
+    if runtime == TORCH:
+        raise InputError(
+            f"'{os.fspath(path)}' is run by onnxruntime, got runtime 'torch'; expected 'auto' or 'onnx'; for torch "
+            "give the .safetensors file of the model"
+        )
+    return _read_model(path, ONNX if runtime == AUTO else runtime, device, precision)
 
 
 def _digest(path: PathLike) -> str:

@@ -104,6 +104,23 @@ def strided_segmenter(make_network: MakeNetwork) -> Segmenter:
 
 
 @pytest.fixture(scope="session")
+def onnx_file(strided_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The strided model as ``pea export`` writes it."""
+    pytest.importorskip("onnxscript", reason="needs the package onnxscript")
+    from pixel_embedded_affinity.exchange import ExportedModel
+
+    path = tmp_path_factory.mktemp("onnx") / "strided.onnx"
+    ExportedModel(strided_segmenter).write_onnx(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnx_segmenter(onnx_file: Path) -> Segmenter:
+    """The strided model, run by onnxruntime."""
+    return Segmenter.from_file(onnx_file, runtime="onnx")
+
+
+@pytest.fixture(scope="session")
 def volume_segmenter() -> Segmenter:
     """A model of anisotropic volumes."""
     return Segmenter(tiny_network_3d(), tiny_config_3d(), device="cpu", precision="float32")

@@ -12,8 +12,9 @@ import torch
 
 from pixel_embedded_affinity import affinity
 from pixel_embedded_affinity.affinity import Affinities, affinities, pair_boxes
-from pixel_embedded_affinity.embedding import Embedding, unit_length
+from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.inference.torch_runtime import unit_length
 from pixel_embedded_affinity.neighborhood import Neighborhood
 
 PLANE = Neighborhood.from_ranges([1, 3])

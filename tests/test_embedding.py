@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
-from pixel_embedded_affinity.embedding import Embedding, embed, halo_of, unit_length
+from pixel_embedded_affinity.embedding import Embedding, embed, halo_of
 from pixel_embedded_affinity.errors import DeviceError, InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.inference.torch_runtime import unit_length
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.runtime.device import PRECISIONS
 

@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         with log_to_stderr(logging.INFO if arguments.verbose else logging.WARNING):
             return _run(arguments)
+    except PixelEmbeddedAffinityError as error:  # a command's own arguments need what is not installed
+        complain(f"pea: error: {error}")
+        return REFUSED
     except KeyboardInterrupt:
         complain("pea: interrupted; files that were finished stay")
         return INTERRUPTED

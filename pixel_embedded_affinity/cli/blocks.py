@@ -21,6 +21,7 @@ from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.read import list_series
 from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.runtime.device import CPU
 from pixel_embedded_affinity.runtime.memory import free_memory
 
 if TYPE_CHECKING:
@@ -103,7 +104,6 @@ def _folder(job: Job, source: records.Source) -> Path:
 def _result(segmenter: Segmenter, job: Job, labels: Path, selection: Selection) -> Result:
     """Read image and labels for the other results, if they fit into memory."""
     import tifffile
-    import torch
 
     from pixel_embedded_affinity.export.table import object_table
     from pixel_embedded_affinity.image import open_picture
@@ -112,7 +112,7 @@ def _result(segmenter: Segmenter, job: Job, labels: Path, selection: Selection) 
     picture = open_picture(
         job.image, selection, channels=config.network.in_channels, ndim=config.ndim, lazily=True
     )
-    needed, free = _MEASURED * math.prod(picture.label_shape), free_memory(torch.device("cpu"))
+    needed, free = _MEASURED * math.prod(picture.label_shape), free_memory(CPU)
     if needed > free:
         raise InputError(
             f"'{job.image}' needs {needed / 1e9:.1f} GB for its table and pictures, and {free / 1e9:.1f} GB are free; "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixel_embedded_affinity.cli.batch import check_output_folder
-from pixel_embedded_affinity.cli.loading import add_device_argument
+from pixel_embedded_affinity.cli.loading import add_device_argument, add_runtime_argument
 from pixel_embedded_affinity.cli.messages import say
 from pixel_embedded_affinity.samples import Sample
 
@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         which.add_argument(flag, dest="demo", action="store_const", const=demo, default=NUCLEI, help=what)
     models = f"default: {NUCLEI.model}, or {LEAVES.model} for leaves, {VOLUME.model} for a volume"
     parser.add_argument("--model", metavar="NAME", help=models)
+    add_runtime_argument(parser)
     add_device_argument(parser)
 
 
@@ -70,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     demo: Demo = arguments.demo
     check_output_folder(arguments.output)
-    segmenter = Segmenter.pretrained(arguments.model or demo.model, device=arguments.device)
+    name = arguments.model or demo.model
+    segmenter = Segmenter.pretrained(name, runtime=arguments.runtime, device=arguments.device)
     bundled: Callable[[], Any] = getattr(samples, demo.sample)
     sample = bundled()
     truth = sample if isinstance(sample, Sample) else None
@@ -84,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     if truth:
         say(_agreement(demo, truth, labels))
     model = f"{segmenter.config.name} {segmenter.config.version}"
-    say(f"{seconds:.1f} seconds on {segmenter.device}, model {model}")
+    say(f"{seconds:.1f} seconds on {segmenter.device} by {segmenter.runtime}, model {model}")
     _write(demo, arguments.output, image, labels)
     return 0
 

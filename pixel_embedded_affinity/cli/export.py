@@ -16,18 +16,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("model", metavar="MODEL", nargs="?", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
     parser.add_argument("--offline", action="store_true", help="never use the network to get the model")
-    onnx = "write the model as ONNX (.onnx); needs the extra onnx"
+    onnx = "write the model as ONNX (.onnx); needs the extra export"
     parser.add_argument("--onnx", metavar="FILE", type=Path, help=onnx)
     torch_export = "write the model for torch.export.load (.pt2)"
     parser.add_argument("--torch-export", metavar="FILE", type=Path, help=torch_export)
-    package = "write a package of bioimage.io; needs the extras onnx and bioimageio"
+    package = "write a package of bioimage.io; needs the extra bioimageio"
     parser.add_argument("--bioimageio", metavar="FOLDER", type=Path, help=package)
     sample = "image for the test of the package (default: a part of the bundled image)"
     parser.add_argument("--sample", metavar="IMAGE", help=sample)
     author = "who made the model, for the package; may be given several times"
     parser.add_argument("--author", metavar="NAME", action="append", help=author)
     # What the file computes in is float32, on whatever device its reader chooses.
-    parser.set_defaults(device="cpu", precision="float32", threads=None)
+    parser.set_defaults(runtime="torch", device="cpu", precision="float32", threads=None)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import aligned, say
 from pixel_embedded_affinity.errors import readable
+from pixel_embedded_affinity.inference.base import TORCH, is_installed
 from pixel_embedded_affinity.io.read import Source, list_series
 from pixel_embedded_affinity.io.readers.base import Series
 from pixel_embedded_affinity.io.selection import listed_channels
 from pixel_embedded_affinity.models.fetch import cache_folder, plan
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, get_entry, list_models
-from pixel_embedded_affinity.runtime.device import has_fast_bfloat16
+from pixel_embedded_affinity.runtime.device import has_fast_bfloat16, thread_count
 
 if TYPE_CHECKING:
     import torch
 
-_PACKAGES = ("torch", "numpy", "bioimage-cpp")
+_PACKAGES = ("torch", "onnxruntime", "numpy", "bioimage-cpp")
 
 Row = tuple[str, str]
 
@@ -92,6 +93,8 @@ def _version(package: str) -> str:
 
 
 def _devices() -> list[Row]:
+    if not is_installed(TORCH):
+        return [("device cpu", f"{thread_count()} threads, float32")]
     import torch
 
     rows = [("device cpu", _described(torch.device("cpu"), f"{torch.get_num_threads()} threads"))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pixel_embedded_affinity.cli.records import Maker, fingerprint
 from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.inference.base import RUNTIMES
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.runtime.device import PRECISIONS
 
@@ -21,6 +22,12 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     names = "auto (CUDA if there is one, else CPU), cpu, cuda, cuda:1, mps; a missing one is an error"
     parser.add_argument("--device", default="auto", help=names)
+
+
+def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--runtime``."""
+    text = "what runs the network: torch, onnx (onnxruntime, on the CPU), or auto (torch if it is installed, else onnx)"
+    parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help=text)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, output: str) -> None:
@@ -51,6 +58,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", metavar="NAME", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
+    add_runtime_argument(parser)
     add_device_argument(parser)
     precision = "what the network computes in; auto: bfloat16 where it is native, else float32"
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=precision)
@@ -130,7 +138,9 @@ def load_model(arguments: argparse.Namespace) -> Segmenter:
     """
     from pixel_embedded_affinity.segmenter import Segmenter
 
-    where: dict[str, Any] = {name: getattr(arguments, name) for name in ("device", "precision", "threads")}
+    where: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("runtime", "device", "precision", "threads")
+    }
     if arguments.weights is not None:
         return Segmenter.from_file(arguments.weights, **where)
     return Segmenter.pretrained(arguments.model, **where, offline=True if arguments.offline else None)

@@ -17,6 +17,7 @@ from pixel_embedded_affinity.errors import InputError, compiled_library, optiona
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.runtime.device import thread_count
 
 ENGINES = ("bioimage_cpp", "mwatershed")
 """Libraries that do the work; the second comes with the extra ``mwatershed``."""
@@ -189,9 +190,9 @@ def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> L
 
 
 def _each_part(given: Affinities, repulsion: float, inside: _Inside) -> Iterator[tuple[_Part, _Clusters]]:
-    """Each part of the foreground with its clusters, found on as many threads as torch has."""
+    """Each part of the foreground with its clusters, found on several threads."""
     strides = given.neighborhood.strides
-    groups = _groups(inside, given.neighborhood, _threads())
+    groups = _groups(inside, given.neighborhood, thread_count())
     boxes = [box_around(group, strides) for group in groups]
     first, *others = [(box, group[box]) for box, group in zip(boxes, groups, strict=True)]
     given.channel(0, (slice(0, 0),) * inside.ndim)  # prepares at the first call what all threads share
@@ -200,12 +201,6 @@ def _each_part(given: Affinities, repulsion: float, inside: _Inside) -> Iterator
         yield first, _clusters(given, repulsion, first[1], first[0])
         for part, found in zip(others, started, strict=True):
             yield part, found.result()
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _groups(inside: _Inside, neighborhood: Neighborhood, count: int) -> list[_Inside]:

@@ -13,8 +13,10 @@ from torch import nn
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.config.model import ModelConfig
-from pixel_embedded_affinity.embedding import grid_of, stride_of
+from pixel_embedded_affinity.embedding import grid_of, ndim_of, stride_of
 from pixel_embedded_affinity.errors import MissingDependencyError
+from pixel_embedded_affinity.geometry.per_axis import per_axis
+from pixel_embedded_affinity.inference.graphs import Facts
 from pixel_embedded_affinity.network.base import cropped
 
 if TYPE_CHECKING:
@@ -58,14 +60,17 @@ class EmbeddingGraph(nn.Module):
         Returns
         -------
         tuple of torch.Tensor
-            The embedding, float32 ``(N, D, *positions)``, of unit length at each position; and, from a network with a
+            The embedding, float32 ``(N, D, *positions)``, of unit length at each position, NaN where the network
+            overflows; and, from a network with a
             foreground head, the probability of the foreground, float32 ``(N, 1, *spatial)``.
         """
         shape = image.shape[2:]
         output = self.network(extended(image, self.grid))
         positions = [steps(length, step) for length, step in zip(shape, self.stride)]
         lengths = torch.linalg.vector_norm(output.embedding, dim=1, keepdim=True)
-        embedding = cropped(output.embedding / lengths.clamp_min(_LEAST), positions)
+        # Divided by an infinite length, a vector would silently become similar to nothing.
+        divisors = torch.where(torch.isinf(lengths), torch.nan, lengths.clamp_min(_LEAST))
+        embedding = cropped(output.embedding / divisors, positions)
         if output.foreground is None:
             return (embedding,)
         return embedding, cropped(output.foreground.sigmoid(), shape)
@@ -138,11 +143,28 @@ def _forget_sources(program: ExportedProgram) -> None:
             node.meta.pop("stack_trace", None)
 
 
+def facts_of(network: nn.Module) -> Facts:
+    """Return how a network reads images."""
+    radius = getattr(network, "receptive_radius", None)
+    memory = getattr(network, "memory_per_pixel", None)
+    own = getattr(network, "halo", None)
+    ndim = ndim_of(network)
+    return Facts(
+        ndim,
+        grid_of(network),
+        stride_of(network),
+        None if own is None else per_axis(own, ndim, "halo", least=0),
+        None if radius is None else per_axis(radius(), ndim, "receptive_radius()", least=0),
+        None if memory is None else int(memory()),
+    )
+
+
 def metadata_of(config: ModelConfig, graph: EmbeddingGraph) -> dict[str, str]:
     """Return what the file of an exported model says about the model, each entry as text.
 
-    ``config`` is the configuration of the model as JSON, which `ModelConfig.from_json` reads: it says how an image
-    becomes the input, and the embedding labels.
+    ``network`` says how the network reads images, see `pixel_embedded_affinity.inference.graphs.Facts`. ``config`` is
+    the configuration of the model as JSON, which `ModelConfig.from_json` reads: it says how an image becomes the input,
+    and the embedding labels.
     """
     return {
         "format": FORMAT,
@@ -154,5 +176,6 @@ def metadata_of(config: ModelConfig, graph: EmbeddingGraph) -> dict[str, str]:
         "description": config.description,
         "axes": config.axes,
         "stride": json.dumps(graph.stride),
+        "network": facts_of(graph.network).as_text(),
         "config": config.to_json(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.exchange.graph import (
@@ -80,7 +81,7 @@ class ExportedModel:
         Raises
         ------
         MissingDependencyError
-            If onnx or onnxscript is not installed; the extra ``onnx`` brings them.
+            If onnx or onnxscript is not installed; the extra ``export`` brings them.
         """
         return onnx_of(self.program, self._dimensions(), self.metadata)
 
@@ -97,12 +98,33 @@ class ExportedModel:
         InputError
             If the path does not fit.
         MissingDependencyError
-            If onnx or onnxscript is not installed; the extra ``onnx`` brings them.
+            If onnx or onnxscript is not installed; the extra ``export`` brings them.
         OSError
             If the file cannot be written.
         """
         with atomic_path(path, (".onnx",)) as part:
             part.write_bytes(self.onnx.SerializeToString(deterministic=True))
+
+    def write_graph(self, folder: str | os.PathLike[str], name: str) -> None:
+        """Write the graph of the runtime ``"onnx"``, without weights, as the library ships it for its own models.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            Where ``NAME.onnx`` and ``NAME.json`` are written; files there are replaced.
+        name : str
+            Start of their names.
+
+        Raises
+        ------
+        MissingDependencyError
+            If onnx or onnxscript is not installed.
+        OSError
+            If a file cannot be written.
+        """
+        from pixel_embedded_affinity.exchange.graph_files import write_graph
+
+        write_graph(self, Path(folder), name)
 
     def write_torch_export(self, path: str | os.PathLike[str]) -> None:
         """Write the model for ``torch.export.load``, with the metadata as its extra files.

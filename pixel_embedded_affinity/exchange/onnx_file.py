@@ -20,7 +20,7 @@ OPSET = 18
 
 _COMPLAINT = (
     "ONNX needs the packages onnx and onnxscript; expected them to be installed; "
-    "run: pip install 'pixel_embedded_affinity[onnx]'"
+    "run: pip install 'pixel_embedded_affinity[export]'"
 )
 _LOUD = logging.getLogger("torch.onnx._internal.exporter._registration")
 
@@ -34,7 +34,7 @@ def onnx_of(program: ExportedProgram, dimensions: Dimensions, metadata: Mapping[
     Raises
     ------
     MissingDependencyError
-        If onnx or onnxscript is not installed; the extra ``onnx`` brings them.
+        If onnx or onnxscript is not installed; the extra ``export`` brings them.
     """
     onnx = optional_module("onnx", _COMPLAINT)
     optional_module("onnxscript", _COMPLAINT)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import integer
 
-if TYPE_CHECKING:
-    import torch
+Images = TypeVar("Images")
+"""Arrays of NumPy or tensors of torch: what comes is what is given back."""
 
 _MEANINGS = {
     1: "1 shows the network the image as it is",
@@ -35,17 +37,21 @@ class Geometry:
     flips: tuple[bool, ...]
     order: tuple[int, ...]
 
-    def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Transform the last axes of a tensor, as many as there are flips."""
-        return _permuted(self._flipped(images), self.order)
+    def apply(self, images: Images) -> Images:
+        """Transform the last axes of an array or a tensor, as many as there are flips."""
+        seen: Images = _permuted(self._flipped(images), self.order)
+        return seen
 
-    def invert(self, images: torch.Tensor) -> torch.Tensor:
+    def invert(self, images: Images) -> Images:
         """Undo `apply` exactly."""
         axes = range(len(self.order))
-        return self._flipped(_permuted(images, sorted(axes, key=self.order.__getitem__)))
+        upright: Images = self._flipped(_permuted(images, sorted(axes, key=self.order.__getitem__)))
+        return upright
 
-    def _flipped(self, images: torch.Tensor) -> torch.Tensor:
-        axes = [axis - len(self.flips) for axis, flip in enumerate(self.flips) if flip]
+    def _flipped(self, images: Any) -> Any:
+        axes = tuple(axis - len(self.flips) for axis, flip in enumerate(self.flips) if flip)
+        if isinstance(images, np.ndarray):
+            return np.flip(images, axes)
         return images.flip(axes) if axes else images
 
 
@@ -118,9 +124,10 @@ def _explained(valid: list[int], ndim: int) -> str:
     return ", ".join(flips + swapped)
 
 
-def _permuted(images: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
-    """A tensor with another order of its last axes."""
+def _permuted(images: Any, order: Sequence[int]) -> Any:
+    """An array or a tensor with another order of its last axes."""
     if list(order) == sorted(order):
         return images
     first = images.ndim - len(order)
-    return images.permute(*range(first), *(first + axis for axis in order))
+    axes = (*range(first), *(first + axis for axis in order))
+    return images.transpose(axes) if isinstance(images, np.ndarray) else images.permute(axes)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import stride_of
 from pixel_embedded_affinity.io.readers.base import Source
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.pipeline import Embedder
+from pixel_embedded_affinity.runtime.device import CPU
 from pixel_embedded_affinity.runtime.memory import free_memory
 
 _FLOAT = 4
@@ -67,6 +66,6 @@ def _stated(config: ModelConfig) -> float:
 def is_too_large(embedder: Embedder, config: ModelConfig, shape: Sequence[int]) -> bool:
     """Tell whether an image needs more memory than is free, so that it must be segmented block by block."""
     total, embedding = bytes_needed(embedder, config, shape)
-    if total > free_memory(torch.device("cpu")):
+    if total > free_memory(CPU):
         return True
     return embedder.device.type != "cpu" and embedding > free_memory(embedder.device)

@@ -14,7 +14,6 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.clustering import Clusterer
@@ -29,7 +28,6 @@ from pixel_embedded_affinity.large.store import block_folder, check_output
 from pixel_embedded_affinity.large.window import WindowLabeler, clustering_strides
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.pipeline import Embedder, Labeler, scale_of, stated_scale
-from pixel_embedded_affinity.runtime.device import resolve_precision
 from pixel_embedded_affinity.runtime.progress import Progress
 from pixel_embedded_affinity.scale import FoundScale
 
@@ -123,8 +121,7 @@ def _identity(windows: WindowLabeler, labeler: Labeler) -> dict[str, Any]:
         "part": str(windows.image.index),
         "config": labeler.config.to_dict(),
         "clusterer": clusterer_identity(labeler.clusterer),
-        "weights": _digest(embedder.network),
-        "precision": str(resolve_precision(embedder.precision, embedder.device)),
+        **embedder.runtime.identity(),
         "halo": halo_of(embedder.network, windows.tiling),
         "scale": windows.scale,
         "normalization": windows.normalization.to_dict(),
@@ -166,12 +163,3 @@ def _state(value: Any) -> str:
     if isinstance(value, partial):
         return _state([value.func, value.args, value.keywords])
     return _state(vars(value))
-
-
-def _digest(network: nn.Module) -> str:
-    """Hash of the weights."""
-    found = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import grid_of, halo_of, stride_of
@@ -100,7 +99,7 @@ class WindowLabeler:
         return as_foreground(self.foreground[box], shape_of(box))
 
 
-def clustering_strides(network: nn.Module, config: ModelConfig) -> tuple[int, ...]:
+def clustering_strides(network: Any, config: ModelConfig) -> tuple[int, ...]:
     """Return the pixels, along each axis, between two positions at which repulsive pairs start."""
     return tuple(map(operator.mul, config.neighborhood.strides, stride_of(network)))
 

@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pixel_embedded_affinity.errors import CheckpointError, one_line
+from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.atomic import atomic_file
 
 if TYPE_CHECKING:
@@ -104,12 +107,67 @@ def read_checkpoint(path: str | os.PathLike[str], *, sha256: str | None = None) 
         format version, holds no configuration, NaN or infinite weights, or has another SHA-256.
     """
     source = Path(path)
-    config_json, data = _read(source)
-    if sha256 is not None:
-        _check_digest(source, data, sha256)
+    config_json, data = _checked(source, sha256)
     tensors = _decode(source, data)
     _check_finite(source, tensors)
     return Checkpoint(config_json=config_json, tensors=tensors)
+
+
+def read_arrays(
+    path: str | os.PathLike[str], *, sha256: str | None = None
+) -> tuple[str, dict[str, FloatArray]]:
+    """Read and check a weights file without torch. Nothing in the file is ever executed.
+
+    Parameters
+    ----------
+    path, sha256
+        As for `read_checkpoint`.
+
+    Returns
+    -------
+    config_json : str
+        Configuration of the model as JSON text.
+    arrays : dict of str to numpy.ndarray
+        The weights by name, as float32. What is stored as integers is left out: it counts batches of the training.
+
+    Raises
+    ------
+    CheckpointError
+        As for `read_checkpoint`.
+    """
+    source = Path(path)
+    config_json, data = _checked(source, sha256)
+    arrays = _decode_arrays(source, data)
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise _not_finite(source, name)
+    return config_json, arrays
+
+
+def check_fit(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights that do not fit a network in name and shape.
+
+    Parameters
+    ----------
+    expected, given : mapping of str to tuple of int
+        Shapes of the weights by name: of the network, and of the file.
+
+    Raises
+    ------
+    CheckpointError
+        If they differ.
+    """
+    missing, surplus = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
+    if missing or surplus:
+        raise CheckpointError(
+            f"the weights do not fit the network: missing {missing[:3]} ({len(missing)} in all), "
+            f"not expected {surplus[:3]} ({len(surplus)} in all); the file is of another architecture"
+        )
+    for name, shape in given.items():
+        if shape != expected[name]:
+            raise CheckpointError(
+                f"weight {name!r} has shape {shape}, expected {expected[name]}; the file is of another architecture"
+            )
 
 
 def _encode(path: Path, checkpoint: Checkpoint) -> bytes:
@@ -165,6 +223,14 @@ def _read(path: Path) -> tuple[str, bytes]:
             return header["__metadata__"]["config"], start + text + file.read()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({one_line(error)})") from error
+
+
+def _checked(path: Path, sha256: str | None) -> tuple[str, bytes]:
+    """Read the configuration and all bytes of a file, and check its hash."""
+    config_json, data = _read(path)
+    if sha256 is not None:
+        _check_digest(path, data, sha256)
+    return config_json, data
 
 
 def _check_digest(path: Path, data: bytes, expected: str) -> None:
@@ -243,12 +309,33 @@ def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: no safetensors file, or damaged ({one_line(error)})") from error
 
 
+def _decode_arrays(path: Path, data: bytes) -> dict[str, FloatArray]:
+    import safetensors
+
+    try:
+        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+    except (safetensors.SafetensorError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{path}: no safetensors file, or damaged ({one_line(error)})") from error
+    return {name: _array(entry) for name, entry in found if "F" in entry["dtype"]}
+
+
+def _array(entry: Mapping[str, Any]) -> FloatArray:
+    """Stored numbers as float32."""
+    if entry["dtype"] == "BF16":  # the upper half of a float32
+        values = (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+    else:
+        values = np.frombuffer(entry["data"], f"<f{int(entry['dtype'][1:]) // 8}").astype(np.float32)
+    return values.reshape(entry["shape"])
+
+
 def _check_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise CheckpointError(
-                f"{path}: tensor {_short(name)} has NaN or infinite values, expected finite ones"
-            )
+            raise _not_finite(path, name)
+
+
+def _not_finite(path: Path, name: str) -> CheckpointError:
+    return CheckpointError(f"{path}: tensor {_short(name)} has NaN or infinite values, expected finite ones")
 
 
 def _short(value: object) -> str:

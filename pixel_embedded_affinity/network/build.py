@@ -11,7 +11,7 @@ import torch
 
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError
-from pixel_embedded_affinity.models.checkpoint import read_checkpoint
+from pixel_embedded_affinity.models.checkpoint import check_fit, read_checkpoint
 from pixel_embedded_affinity.network.base import NETWORKS, Network
 
 
@@ -77,22 +77,11 @@ def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> 
     except InputError as error:
         raise CheckpointError(f"the weights' configuration is not valid: {error}") from error
     expected = network.state_dict()
-    _check_fit(expected, weights)
+    check_fit(_shapes(expected), _shapes(weights))
     own = {name: tensor.to("cpu", expected[name].dtype, copy=True) for name, tensor in weights.items()}
     network.load_state_dict(own, strict=True, assign=True)
     return network
 
 
-def _check_fit(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> None:
-    missing, surplus = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
-    if missing or surplus:
-        raise CheckpointError(
-            f"the weights do not fit the network: missing {missing[:3]} ({len(missing)} in all), "
-            f"not expected {surplus[:3]} ({len(surplus)} in all); the file is of another architecture"
-        )
-    for name, tensor in given.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"weight {name!r} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}; "
-                "the file is of another architecture"
-            )
+def _shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(values.shape) for name, values in weights.items()}

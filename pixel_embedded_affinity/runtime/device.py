@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.errors import DeviceError
+from pixel_embedded_affinity.errors import DeviceError, MissingDependencyError
 from pixel_embedded_affinity.fields import integer
 
 if TYPE_CHECKING:
@@ -26,6 +29,47 @@ _computed_in: int | None = None
 
 _one_thread_in: int | None = None
 """This process, if it was forked after torch had computed."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that needs no torch, named as torch names it."""
+
+    type: str = "cpu"
+
+    def __str__(self) -> str:
+        return self.type
+
+
+CPU = Device()
+
+
+INSTALL_TORCH = "pip install 'pixel_embedded_affinity[torch]'"
+
+
+def require_torch(purpose: str) -> None:
+    """Refuse to go on without torch.
+
+    Parameters
+    ----------
+    purpose : str
+        What needs it, as the subject of a sentence.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise MissingDependencyError(
+            f"{purpose} needs torch; expected it to be installed; run: {INSTALL_TORCH}"
+        )
+
+
+def loaded_torch() -> Any:
+    """Return torch if this process has loaded it, else None: nothing can have been computed by it then."""
+    module = sys.modules.get("torch")
+    return module if hasattr(module, "set_num_threads") else None
 
 
 def resolve_device(name: str) -> torch.device:
@@ -125,10 +169,10 @@ def survive_fork() -> None:
     wait for them forever. To compute on several threads, start a process by "spawn".
     """
     global _computed_in, _one_thread_in
-    process = os.getpid()
+    process, torch = os.getpid(), loaded_torch()
+    if torch is None:
+        return
     if _computed_in not in (None, process):
-        import torch
-
         logger.info("this process was forked after torch had computed: torch now uses one thread in it")
         torch.set_num_threads(1)
         _one_thread_in = process
@@ -147,9 +191,30 @@ def checked_threads(threads: Any) -> int | None:
     return None if threads is None else int(check(threads, "threads"))
 
 
+def thread_count() -> int:
+    """Return the number of CPU threads on which to compute now.
+
+    It is torch's number, which `cpu_threads` sets. In a process that has not loaded torch, it is the number that
+    `cpu_threads` was given, else ``OMP_NUM_THREADS``, else the CPUs that the process may use.
+    """
+    torch = loaded_torch()
+    if torch is not None:
+        return int(torch.get_num_threads())
+    return _number.wanted or _usual_threads()
+
+
+def _usual_threads() -> int:
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if told.isdecimal() and int(told) > 0:
+        return min(int(told), _MOST_THREADS)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
-    """Context in which torch computes on `count` CPU threads; None leaves torch's number alone.
+    """Context in which the library computes on `count` CPU threads; None leaves the number alone.
 
     Torch has one number per process, which a thread takes over when it first computes. Several contexts may be
     open at once: as each of them ends, it restores the number from before the first of them. A process that was
@@ -175,28 +240,32 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 class _Number:
-    """Torch's number of threads, which several contexts may replace at the same time."""
+    """The number of threads, which several contexts may replace at the same time; torch is told if it is loaded."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._before = 0
+        self._before: int | None = None
+        self.wanted: int | None = None
 
     def replace(self, count: int) -> None:
-        import torch
-
+        torch = loaded_torch()
         with self._lock:
             if self._users == 0:
-                self._before = torch.get_num_threads()
+                self._before = None if torch is None else torch.get_num_threads()
             self._users += 1
-            torch.set_num_threads(count)
+            self.wanted = count
+            if torch is not None:
+                torch.set_num_threads(count)
 
     def restore(self) -> None:
-        import torch
-
+        torch = loaded_torch()
         with self._lock:
             self._users -= 1
-            torch.set_num_threads(self._before)
+            if self._users == 0:
+                self.wanted = None
+            if torch is not None and self._before is not None:
+                torch.set_num_threads(self._before)
 
 
 _number = _Number()

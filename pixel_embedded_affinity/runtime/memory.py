@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from pixel_embedded_affinity.runtime.device import Device, loaded_torch
 
 if TYPE_CHECKING:
     import torch
@@ -25,26 +27,29 @@ _MAPPED, _USUALLY_MAPPED = 2**29, 2**25  # bytes; larger arrays go back to the s
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
 
 
-def free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device | Device) -> int:
     """Free bytes on a device; on the CPU, what the machine and the limits of a container or job leave.
 
     If neither the system nor the device says what is free, this is half of the main memory.
     """
-    import torch
-
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(free + cached)
+        return _free_on(cast("torch.device", device))
     left = _left_in_groups()
     return _free_in_machine() if left is None else min(left, _free_in_machine())
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on the CPU or on a device."""
+def _free_on(device: torch.device) -> int:
     import torch
 
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + cached)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out, on the CPU or on a device."""
+    torch = loaded_torch()
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 

@@ -204,3 +204,25 @@ def test_measurements_are_compared_and_much_faster(load: Any, capsys: pytest.Cap
     assert float(ratio) >= 5
     (difference,) = re.findall(r"^largest difference (\S+)$", text, re.MULTILINE)
     assert float(difference) < 1e-6
+
+
+def test_runtimes_are_compared_and_give_the_same_labels(
+    load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load("runtimes")
+    field = module.nuclei()
+    monkeypatch.setattr(module, "nuclei", lambda: field._replace(image=field.image[:96, :128]))
+    module.main(["--models", "nuclei", "--runs", "1", "--precision", "float32"])
+    text = capsys.readouterr().out
+    added = re.findall(
+        r"^(torch|onnx) +\w+ [\w.+]+: (\d+) MB more, import (\d+\.\d\d) s$", text, re.MULTILINE
+    )
+    assert [runtime for runtime, *_ in added] == ["torch", "onnx"]
+    assert int(added[0][1]) > int(added[1][1]) > 20
+    rows = re.findall(r"^nuclei +(\w+) +torch +(.*) s +onnx +(.*) s +(.*)x +(\d+) pixels", text, re.MULTILINE)
+    assert [step for step, *_ in rows] == ["network", "segment"]
+    for _, torch_seconds, onnx_seconds, ratio, different in rows:
+        assert float(torch_seconds) > 0
+        assert float(onnx_seconds) > 0
+        assert float(ratio) > 0
+        assert different == "0"

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
-from pixel_embedded_affinity.clustering import MeanShift, get_clusterer, mean_shift
+from pixel_embedded_affinity.clustering import MeanShift, density, get_clusterer
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.metrics import adapted_rand_error
@@ -144,7 +144,7 @@ def test_embeddings_outside_the_foreground_have_no_influence():
 def test_small_blocks_of_memory_give_the_same_labels(monkeypatch):
     given = holding(synthetic_embedding(stripes(20, 30, 5), noise=0.15))
     expected = MeanShift()(given)
-    monkeypatch.setattr(mean_shift, "_BLOCK", 700)
+    monkeypatch.setattr(density, "_BLOCK", 700)
     np.testing.assert_array_equal(MeanShift()(given), expected)
 
 

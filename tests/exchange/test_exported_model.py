@@ -17,6 +17,7 @@ from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import embed
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.exchange import ExportedModel
+from pixel_embedded_affinity.inference.graphs import FOLDER
 from pixel_embedded_affinity.segmenter import Segmenter
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
@@ -93,6 +94,14 @@ def seen_by(segmenter: Segmenter, image: np.ndarray) -> tuple[Embedding, np.ndar
     return embedding, seen[-1].contiguous().numpy()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_graph_that_ships_is_what_an_export_gives(name: str, exported: Exported, tmp_path: Path) -> None:
+    """Else run ``python tests/inference/make_graphs.py``."""
+    exported(name).write_graph(tmp_path, name)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (FOLDER / path.name).read_bytes(), path.name
+
+
 @pytest.mark.parametrize("name", ["bbbc039-fast", "nuclei"])
 def test_labels_of_the_bundled_field_are_identical(name: str, exported: Exported) -> None:
     model = exported(name)
@@ -148,7 +157,7 @@ def test_a_missing_package_is_named_with_its_extra(
     model = ExportedModel(segmenter)
     model.__dict__["program"] = None
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingDependencyError, match=r"\[onnx\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[export\]"):
         model.write_onnx(tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 

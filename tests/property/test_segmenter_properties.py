@@ -1,6 +1,7 @@
 """The whole pipeline, with tiny random networks: what holds for every image and every volume.
 
-*plane* embeds each pixel of an image, *strided* every second one, *volume* each voxel of an anisotropic volume.
+*plane* embeds each pixel of an image, *strided* every second one, *volume* each voxel of an anisotropic volume; *onnx*
+is *strided*, run by onnxruntime.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ modest = settings(max_examples=40, deadline=None)
 few = settings(max_examples=20, deadline=None)
 
 DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8", ">u2", ">i4", ">f4", ">f8"]
-KINDS = ("plane", "strided", "volume")
-LONGEST = {"plane": (40, 40), "strided": (40, 40), "volume": (6, 18, 18)}
+KINDS = ("plane", "strided", "onnx", "volume")
+LONGEST = {"plane": (40, 40), "strided": (40, 40), "onnx": (40, 40), "volume": (6, 18, 18)}
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 """The same property for images and for volumes."""
@@ -38,9 +39,17 @@ each_pixel = pytest.mark.parametrize("kind", ["plane", "volume"])
 
 @pytest.fixture(scope="module")
 def models(
-    segmenter: Segmenter, strided_segmenter: Segmenter, volume_segmenter: Segmenter
+    segmenter: Segmenter,
+    strided_segmenter: Segmenter,
+    onnx_segmenter: Segmenter,
+    volume_segmenter: Segmenter,
 ) -> dict[str, Segmenter]:
-    return {"plane": segmenter, "strided": strided_segmenter, "volume": volume_segmenter}
+    return {
+        "plane": segmenter,
+        "strided": strided_segmenter,
+        "onnx": onnx_segmenter,
+        "volume": volume_segmenter,
+    }
 
 
 def shapes(kind: str) -> st.SearchStrategy[tuple[int, ...]]:

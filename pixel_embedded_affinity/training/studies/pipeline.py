@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -87,14 +87,14 @@ class Pipeline:
 
     def _of_baseline(self, image: FloatArray, config: ModelConfig, given: Mask | None) -> Labels:
         output = self._seen(image, config)
-        inside = positions_inside(output, given, config)
+        inside, vectors = positions_inside(output, given, config), cast("torch.Tensor", output.values)
         if self.recipe.loss.kind == "direct_affinity":
-            values = predicted_affinities(output.values, config.neighborhood.offsets)
+            values = predicted_affinities(vectors, config.neighborhood.offsets)
             pairs = Affinities(values, config.neighborhood)
             config = config.changed(postprocess=config.postprocess.without_embedding())
         else:
-            scaled, scale = _within_unit_length(output.values, inside)
-            values = distance_affinities(output.values, config.neighborhood.offsets)
+            scaled, scale = _within_unit_length(vectors, inside)
+            values = distance_affinities(vectors, config.neighborhood.offsets)
             pairs = Affinities(values, config.neighborhood, scaled)
             if config.clusterer == "mean_shift":
                 config = config.changed(clusterer_settings={"bandwidth": DISTANCE_MARGIN * scale})
