@@ -61,9 +61,7 @@ for name in ("f1_score", "aggregated_jaccard_index", "dice"):
 
 result = segmenter.analyze(image)
 table = result.table(intensity=image)
-for row in range(5):
-    print(
-        f"nucleus {table['label'][row]}: {table['area'][row]} pixels, confidence {table['confidence'][row]:.2f}"
-    )
+for name in ("label", "area", "confidence"):
+    print(f"{name:12}", table[name][:8].round(2))
 
 plt.show()
