@@ -56,6 +56,8 @@ html_title = f"{project} {version}"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
+# The prompt of a shell is not copied.
+copybutton_prompt_text = "$ "
 html_copy_source = False
 
 # The page that segments in a browser lies beside the first page. Pages that link to it ask for the tag.
