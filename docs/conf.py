@@ -21,10 +21,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 root_doc = "index"
-exclude_patterns = ["_build", "_browser", "_templates", "browser", "gallery_src"]
+exclude_patterns = ["_build", "_browser", "_static", "_templates", "browser", "gallery_src"]
 templates_path = ["_templates"]
 # In docstrings, a name in single backquotes is an object of the library wherever there is one of that name.
 default_role = "py:obj"
@@ -42,12 +44,20 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "write_computation_times": False,
+    "within_subsection_order": "FileNameSortKey",
+    "show_signature": False,
+    "min_reported_time": 1e6,
+    "capture_repr": (),
     "remove_config_comments": True,
 }
 
 html_theme = "furo"
 html_title = f"{project} {version}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_show_sourcelink = False
+# The prompt of a shell is not copied.
+copybutton_prompt_text = "$ "
 html_copy_source = False
 
 # The page that segments in a browser lies beside the first page. Pages that link to it ask for the tag.

@@ -29,6 +29,8 @@ PAGES = [README, *(path for path in sorted(DOCS.rglob("*.rst")) if not set(MADE)
 # A training takes hours (test_training_page.py runs a page's trainings for a step), an evaluation needs its result, and
 # tuning or fine-tuning a folder of labeled images.
 NOT_RUN = ("pea train ", "pea evaluate ", "pea tune ", "pea finetune ", "pea compare ")
+# What fits into the column of text.
+LONGEST_LINE = 92
 VENV = ["python3 -m venv .venv", ". .venv/bin/activate"]
 
 has_model = "bbbc039" in list_models()
@@ -47,8 +49,30 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     if page.suffix == ".md":
         return [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)]
-    found = re.findall(r"^\.\. code-block:: (\w+)\n\n((?:(?: {3}.*)?\n)+)", text, re.M)
-    return [Block(language, textwrap.dedent(body).strip() + "\n") for language, body in found]
+    # Blocks in a card are indented.
+    found = re.findall(r"^( *)\.\. code-block:: (\w+)\n\n((?:(?:\1 {3}.*)?\n)+)", text, re.M)
+    return [
+        Block(language, joined(language, textwrap.dedent(body).strip() + "\n")) for _, language, body in found
+    ]
+
+
+def joined(language: str, text: str) -> str:
+    """The text of a block; a command that goes on in the next line is one line."""
+    return re.sub(r"\\\n *", "", text) if language == "bash" else text
+
+
+def literal_lines(page: Path) -> list[str]:
+    """Return the lines of code of a page, also of what follows a paragraph that ends in two colons."""
+    found, margin = [], None
+    for line in page.read_text(encoding="utf-8").splitlines():
+        indent = len(line) - len(line.lstrip())
+        if margin is not None and line.strip() and indent <= margin:
+            margin = None
+        if margin is None and re.search(r"code-block:: \w+$|^ *(?!\.\. )\S.*::$", line):
+            margin = indent
+        elif margin is not None and line.strip():
+            found.append(line[margin + 3 :])
+    return found
 
 
 def commands(page: Path) -> list[str]:
@@ -114,10 +138,13 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as the pages suppose it: images and a model file; the bundled field is cut, to save time."""
+    """A folder as the pages suppose it: images and a model file; the bundled samples are cut, to save time."""
     field = samples.nuclei()
     quarter = samples.Sample(field.image[250:, 330:], field.labels[250:, 330:])
     monkeypatch.setattr(samples, "nuclei", lambda: quarter)
+    stack = samples.neurons()
+    few = stack._replace(image=stack.image[:8, :96, :96], labels=stack.labels[:8, :96, :96])
+    monkeypatch.setattr(samples, "neurons", lambda: few)
     (tmp_path / "images").mkdir()
     tifffile.imwrite(tmp_path / "images" / "a.tif", field.image[:160, :200])
     tifffile.imwrite(tmp_path / "images" / "b.tif", field.image[160:320, :200])
@@ -157,6 +184,19 @@ def test_code_of_a_page_is_python_and_commands_have_the_options_they_use(
             check_options(command, capsys)
         elif command.startswith("pip "):
             check_pip(command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_no_line_of_code_is_cut_off_on_a_desktop(page: Path) -> None:
+    if page.suffix == ".rst":
+        assert [line for line in literal_lines(page) if len(line) > LONGEST_LINE] == []
+
+
+@pytest.mark.parametrize("script", sorted((DOCS / "gallery_src").glob("*.py")), ids=lambda path: path.stem)
+def test_no_line_of_code_of_the_gallery_is_cut_off(script: Path) -> None:
+    code = [line for line in script.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    body = code[code.index('"""', 1) + 1 :]
+    assert [line for line in body if len(line) > LONGEST_LINE] == []
 
 
 def test_the_recipe_of_the_documentation_is_valid() -> None:

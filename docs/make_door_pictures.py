@@ -1,0 +1,70 @@
+"""Draw the pictures of the first page: nuclei, leaves and neurons.
+
+Nuclei and leaves are shown as the models find them. The neurons have the colors of the true labels: the picture says
+what is looked for, and not how well it is found. Run it from any folder, whenever a model has changed::
+
+    python docs/make_door_pictures.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import colorsys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pictures import Picture, output_folder, resized, save
+
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.export import render_overlay
+from pixel_embedded_affinity.samples import neurons, nuclei, rosette
+
+WIDTH, HEIGHT = 640, 480
+# A part of the field in which many nuclei touch, and the plant without the rim of its pot; both four to three.
+NUCLEI = (slice(260, 440), slice(456, 696))
+PLANT = (slice(45, 345), slice(0, 400))
+# The sections that are shown, where each lies in the picture, and how large.
+SECTIONS, STEP, SIDE, FRAME = (0, 7, 14), (142, 68), 304, 3
+GROUND = (32, 36, 44)
+COLORFUL = 0.45
+
+
+def main() -> None:
+    """Write the three pictures."""
+    folder = output_folder()
+    image, plant = nuclei().image, rosette()
+    found, leaves = segmented("bbbc039-fast", image)[NUCLEI], segmented("leaves", plant)[PLANT]
+    save(resized(render_overlay(image[NUCLEI], found, scale=3), WIDTH), folder / "door_nuclei.jpg")
+    save(resized(colored(plant[PLANT], leaves), WIDTH), folder / "door_leaves.jpg")
+    save(stack_of_sections(), folder / "door_neurons.jpg")
+
+
+def segmented(model: str, image: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """What a model finds."""
+    return Segmenter.pretrained(model, device="cpu").segment(image)
+
+
+def stack_of_sections() -> Picture:
+    """Some sections of the volume, one before the other; each neuron has one color in all of them."""
+    sample = neurons()
+    canvas = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8)
+    for place, section in enumerate(SECTIONS):
+        sheet = resized(colored(sample.image[section], sample.labels[section]), SIDE)
+        top, left = 18 + place * STEP[1], 26 + place * STEP[0]
+        canvas[top - FRAME : top + SIDE + FRAME, left - FRAME : left + SIDE + FRAME] = 235
+        canvas[top : top + SIDE, left : left + SIDE] = sheet
+    return canvas
+
+
+def colored(image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> Picture:
+    """An image with a color for each object, which depends on its number alone."""
+    golden = (np.sqrt(5) - 1) / 2
+    hues = [colorsys.hsv_to_rgb(number * golden % 1, 0.75, 1.0) for number in range(labels.max() + 1)]
+    colors = np.array(hues)[labels] * 255
+    ground = image if image.ndim == 3 else image[..., None]
+    share = COLORFUL * (labels > 0)[..., None]
+    return np.rint((1 - share) * ground + share * colors).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()
