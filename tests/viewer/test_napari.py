@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 COMMAND = (
-    'run: bash .ci/viewer (pip install "pixel-embedded-affinity[napari]" PySide6, and Xvfb without a screen)'
+    'run: bash .ci/viewer (pip install "pixel-embedded-affinity[napari]" PyQt6, and Xvfb without a screen)'
 )
 
 
