@@ -12,6 +12,6 @@ const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] }
 const tab = await browser.newPage({ viewport: { width: 1180, height: 860 }, colorScheme: "light" });
 await tab.goto(page);
 await tab.click("#sample");
-await tab.waitForSelector("main[aria-busy=false]", { timeout: 120000 });
+await tab.waitForSelector("main[aria-busy=false]", { timeout: 300000 });
 await tab.screenshot({ path, type: "jpeg", quality: 82, fullPage: true });
 await browser.close();
