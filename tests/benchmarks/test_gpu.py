@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,12 @@ import torch
 from PIL import Image
 from tiny3d import tiny_config_3d
 
-from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity import Segmenter, list_models
 from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.training.data.batches import BatchSource
-from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.recipe import Recipe, list_recipes
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.loop import LOG_FILE, STATE_FILE, _identity
 from pixel_embedded_affinity.training.run.train import _load, train
@@ -163,22 +164,32 @@ def test_runs_share_the_time_and_go_on(
     for file in files:
         assert gpu.main(["pack", str(recipe_file), str(data), file]) == 0
     assert "2 training, 1 validation images" in capsys.readouterr().out
-    command = ["train", *files, "--output", str(tmp_path / "runs"), "--device", "cpu", "--minutes"]
+    command = [
+        "train",
+        *files,
+        "--output",
+        str(tmp_path / "runs"),
+        "--device",
+        "cpu",
+        "--steps",
+        "3",
+        "--minutes",
+    ]
     assert gpu.main([*command, "0.0001"]) == 0  # one step of each
-    assert re.search(r"^one +1 +6 +1 ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^one +1 +3 +1 ", capsys.readouterr().out, re.MULTILINE)
     assert gpu.main([*command, "5"]) == 0
     text = capsys.readouterr().out
     for name in ("one", "two"):
-        assert re.search(rf"^{name} +6 +6 +5 ", text, re.MULTILINE)
-        assert re.search(rf"^{name}, validation at step 6: .*aggregated_jaccard_index=", text, re.MULTILINE)
-    train(Recipe.from_file(recipe_file), data, tmp_path / "whole", device="cpu")
+        assert re.search(rf"^{name} +3 +3 +2 ", text, re.MULTILINE)
+        assert re.search(rf"^{name}, validation at step 3: .*aggregated_jaccard_index=", text, re.MULTILINE)
+    train(Recipe.from_file(recipe_file), data, tmp_path / "whole", steps=3, device="cpu")
     whole, shared = (
         [row["total"] for row in read_rows(folder / LOG_FILE)]
         for folder in (tmp_path / "whole", tmp_path / "runs" / "one")
     )
     assert whole == shared
     assert gpu.main([*command, "5"]) == 0  # nothing is left to do
-    assert re.search(r"^one +6 +6 +0 ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^one +3 +3 +0 ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_recipe_that_fails_does_not_stop_the_others(
@@ -230,6 +241,18 @@ def test_on_the_cpu_in_float32_the_labels_are_the_ones_of_the_cpu(
         assert match
         assert 0 < float(match[1]) < 100
     assert [row.split()[1] for row in rows] == ["float32,", "float32,", "bfloat16,", "bfloat16,"]
+
+
+def test_the_commands_of_the_page_are_understood(gpu: Any) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "howto" / "gpu.rst"
+    commands = re.findall(
+        r"^   \$ python benchmarks/gpu\.py (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    parsed = [gpu.parsed(shlex.split(command)) for command in commands]
+    assert {options.run for options in parsed} == {gpu.run_pack, gpu.run_train, gpu.run_measure}
+    recipes = [options.recipe for options in parsed if options.run is gpu.run_pack]
+    assert set(recipes) <= set(list_recipes())
+    assert {options.init for options in parsed if options.run is gpu.run_pack} - {None} <= set(list_models())
 
 
 def test_images_for_validation_come_first_and_colors_last(
