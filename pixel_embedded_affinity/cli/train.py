@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = "steps of the whole run, in place of the recipe's"
     parser.add_argument("--steps", type=int, metavar="N", help=steps)
     add_device_argument(parser)
+    compiled = "let torch compile the network: minutes at the first step, for faster steps; needs a C++ compiler"
+    parser.add_argument("--compile", action="store_true", dest="compiled", help=compiled)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
     name = "model of 'pea models list' whose weights the run starts from; its network must be the recipe's"
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.run.train.train`.
     """
-    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device")
+    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "compiled")
     starts = ("warm_start", "init", "encoder_weights")
     given = {name: getattr(arguments, name) for name in (*names, *starts)}
     model = train(**given, progress=bar_wanted(arguments))

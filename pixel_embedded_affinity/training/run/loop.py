@@ -27,6 +27,7 @@ from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.training.data.batches import Batch, BatchSource, view_generator
 from pixel_embedded_affinity.training.losses.objective import Losses, Objective
 from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.run.compiling import compile_in_place, compiler_explained
 from pixel_embedded_affinity.training.run.encoder_weights import load_encoder
 from pixel_embedded_affinity.training.run.logs import Log, open_logs
 from pixel_embedded_affinity.training.run.state import restore_state, save_state
@@ -73,6 +74,9 @@ class Trainer:
     encoder_weights : Path, optional
         A file of torchvision's weights for the encoder, see `encoder_weights.load_encoder`. All other weights are
         random.
+    compiled : bool
+        Whether torch compiles the network at the first step, which takes minutes. Results differ by rounding; a run may
+        be resumed with or without.
 
     Raises
     ------
@@ -93,6 +97,7 @@ class Trainer:
         device: str = "auto",
         warm_start: Path | None = None,
         encoder_weights: Path | None = None,
+        compiled: bool = False,
     ) -> None:
         require_objects(examples)
         self.recipe, self.output = recipe, output
@@ -101,6 +106,8 @@ class Trainer:
         if recipe.schedule.frozen_statistics:
             _freeze_statistics(self.network)
         weights_channels_last(self.network)
+        if compiled:
+            compile_in_place(self.network)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         schedule = recipe.schedule
         self.optimizer = torch.optim.AdamW(
@@ -151,7 +158,7 @@ class Trainer:
         Raises
         ------
         PixelEmbeddedAffinityError
-            If the loss is no longer finite; the state on disk is from before.
+            If the loss is no longer finite, or torch cannot compile the network; the state on disk is from before.
         """
         if self.finished:
             return
@@ -166,7 +173,8 @@ class Trainer:
             stack.enter_context(closing(batches))
             self.save()
             for batch in batches:
-                losses = self._train_step(batch.to(self.device)).named()
+                with compiler_explained():
+                    losses = self._train_step(batch.to(self.device)).named()
                 self.seconds += deadline.round_so_far()
                 self._log(logs, losses)
                 last = self.finished or deadline.is_near()

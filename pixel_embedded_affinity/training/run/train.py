@@ -33,6 +33,7 @@ def train(
     warm_start: str | Path | None = None,
     init: str | None = None,
     encoder_weights: str | Path | None = None,
+    compiled: bool = False,
     progress: Progress = False,
 ) -> Path:
     """Train a model, or go on with an interrupted training.
@@ -69,6 +70,9 @@ def train(
     encoder_weights : str or Path, optional
         A ``.safetensors`` or ``.pth`` file of torchvision's weights, from which the encoder of a ``resnet50_unet`` or
         ``resnet101_unet`` starts, see `encoder_weights.load_encoder`. All other weights start at random.
+    compiled : bool
+        Whether torch compiles the network at the first step. This takes minutes, and needs a C++ compiler; on a GPU
+        also the package triton. Results differ by rounding. A run may be resumed with or without.
     progress : bool or callable
         True shows a bar with the losses; a callable is used as ``tqdm`` is.
 
@@ -88,6 +92,8 @@ def train(
         If there is no model of the name `init`, or no place provides its weights.
     DeviceError
         If the device is missing.
+    PixelEmbeddedAffinityError
+        If the loss is no longer finite, or torch cannot compile the network.
     """
     plan = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe)
     plan = plan if steps is None else plan.scheduled(steps=steps)
@@ -98,7 +104,15 @@ def train(
     start = _start(warm_start, init)
     encoder = None if encoder_weights is None else Path(encoder_weights)
     examples, validated = _load(plan, data)
-    trainer = Trainer(plan, examples, folder, device=device, warm_start=start, encoder_weights=encoder)
+    trainer = Trainer(
+        plan,
+        examples,
+        folder,
+        device=device,
+        warm_start=start,
+        encoder_weights=encoder,
+        compiled=compiled,
+    )
     if resume:
         trainer.resume()
     _run(trainer, Validation(trainer, validated) if validated else None, minutes, progress)
