@@ -35,11 +35,12 @@ def recipe_of(tmp_path: Path) -> Callable[[str], Recipe]:
 
 
 @pytest.mark.parametrize(
-    "name", ["ac3ac4", "bbbc039", "bbbc039-fast", "cvppp", "cvppp-finetune", "leaves", "nuclei", "quick"]
+    "name",
+    ["ac3ac4", "bbbc039", "bbbc039-fast", "cvppp", "cvppp-half", "leaves", "neurons", "nuclei", "quick"],
 )
 def test_each_shipped_recipe_is_valid_named_as_its_model_and_survives_the_way_to_dict_and_back(name):
     recipe = Recipe.from_file(name)
-    assert recipe.model.name == name.removesuffix("-finetune")
+    assert recipe.model.name == name.removesuffix("-half")
     assert recipe.model.license
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
@@ -50,8 +51,9 @@ def test_the_shipped_recipes_are_listed():
         "bbbc039",
         "bbbc039-fast",
         "cvppp",
-        "cvppp-finetune",
+        "cvppp-half",
         "leaves",
+        "neurons",
         "nuclei",
         "quick",
     ]
@@ -63,9 +65,10 @@ def test_the_leaves_recipe_never_trains_on_the_validation_plants_of_the_paper_or
     assert sorted(held_out) == sorted([f"plant{number}" for number in PLANTS.split()] + every_fifth)
 
 
-def test_the_cvppp_recipe_never_trains_on_the_validation_plants_of_the_paper():
-    recipe = Recipe.from_file("cvppp")
-    assert sorted(recipe.data.validation) == [f"plant{number}" for number in PLANTS.split()]
+@pytest.mark.parametrize(("name", "part"), [("cvppp", "validation"), ("cvppp-half", "held_out")])
+def test_the_cvppp_recipes_never_train_on_the_validation_plants_of_the_paper(name, part):
+    data = Recipe.from_file(name).data
+    assert sorted(getattr(data, part)) == [f"plant{number}" for number in PLANTS.split()]
 
 
 def test_the_defaults_are_those_of_the_classes(recipe_of):
@@ -186,7 +189,7 @@ def test_a_recipe_file_is_named_in_its_errors(tmp_path: Path):
 @pytest.mark.parametrize("name", ["none_such", "missing.toml", "../recipes/quick", ""])
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones(name):
     with pytest.raises(
-        InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-finetune, leaves, nuclei, quick"
+        InputError, match=r"bbbc039, bbbc039-fast, cvppp, cvppp-half, leaves, neurons, nuclei, quick"
     ):
         recipe_path(name)
 
