@@ -8,12 +8,11 @@ what is looked for, and not how well it is found. Run it from any folder, whenev
 
 from __future__ import annotations
 
-import colorsys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pictures import Picture, output_folder, resized, save
+from pictures import Picture, colored, output_folder, resized, save
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.export import render_overlay
@@ -26,7 +25,6 @@ PLANT = (slice(45, 345), slice(0, 400))
 # The sections that are shown, where each lies in the picture, and how large.
 SECTIONS, STEP, SIDE, FRAME = (0, 7, 14), (142, 68), 304, 3
 GROUND = (32, 36, 44)
-COLORFUL = 0.45
 
 
 def main() -> None:
@@ -54,16 +52,6 @@ def stack_of_sections() -> Picture:
         canvas[top - FRAME : top + SIDE + FRAME, left - FRAME : left + SIDE + FRAME] = 235
         canvas[top : top + SIDE, left : left + SIDE] = sheet
     return canvas
-
-
-def colored(image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> Picture:
-    """An image with a color for each object, which depends on its number alone."""
-    golden = (np.sqrt(5) - 1) / 2
-    hues = [colorsys.hsv_to_rgb(number * golden % 1, 0.75, 1.0) for number in range(labels.max() + 1)]
-    colors = np.array(hues)[labels] * 255
-    ground = image if image.ndim == 3 else image[..., None]
-    share = COLORFUL * (labels > 0)[..., None]
-    return np.rint((1 - share) * ground + share * colors).astype(np.uint8)
 
 
 if __name__ == "__main__":

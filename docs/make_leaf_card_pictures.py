@@ -7,10 +7,9 @@ Run it from any folder, whenever the model has changed::
 
 from __future__ import annotations
 
-from pictures import output_folder, plain, resized, row, save
+from pictures import colored, output_folder, plain, resized, row, save
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.export import render_overlay
 from pixel_embedded_affinity.samples import rosette, tray
 
 WIDTH = 400
@@ -32,13 +31,13 @@ def main() -> None:
         ("card_rosette.jpg", plant, leaves, PLANT),
         ("card_tray.jpg", pots, of_tray, POTS),
     ):
-        found = render_overlay(image[window], labels[window], scale=3)
+        found = colored(image[window], labels[window])
         save(
             row({"photograph": resized(plain(image[window]), WIDTH), "found": resized(found, WIDTH)}),
             folder / name,
         )
-    merged = render_overlay(plant[MIDDLE], leaves[MIDDLE], scale=4)
-    missed = render_overlay(pots[SEEDLING], of_tray[SEEDLING], scale=5)
+    merged = colored(plant[MIDDLE], leaves[MIDDLE])
+    missed = colored(pots[SEEDLING], of_tray[SEEDLING])
     height = min(resized(panel, WIDTH).shape[0] for panel in (merged, missed))
     bad = {"young leaves, merged": merged, "a seedling, missed": missed}
     save(

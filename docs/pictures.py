@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ IMAGES = Path(__file__).resolve().parent / "images"
 GAP = 10
 CAPTION_HEIGHT = 30
 PHOTOGRAPH_QUALITY = 85
+COLORFUL = 0.45
 
 Picture = npt.NDArray[np.uint8]
 
@@ -32,6 +34,16 @@ def plain(image: npt.ArrayLike, scale: int = 1) -> Picture:
     """An image as it looks in an overlay, without labels."""
     pixels = np.asarray(image)
     return render_overlay(pixels, np.zeros(pixels.shape[:2], np.int32), scale=scale)
+
+
+def colored(image: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> Picture:
+    """An image with a color for each object, which depends on its number alone."""
+    golden = (np.sqrt(5) - 1) / 2
+    hues = [colorsys.hsv_to_rgb(number * golden % 1, 0.75, 1.0) for number in range(labels.max() + 1)]
+    colors = np.array(hues)[labels] * 255
+    ground = image if image.ndim == 3 else image[..., None]
+    share = COLORFUL * (labels > 0)[..., None]
+    return np.rint((1 - share) * ground + share * colors).astype(np.uint8)
 
 
 def resized(picture: Picture, width: int) -> Picture:

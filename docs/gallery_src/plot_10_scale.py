@@ -44,8 +44,9 @@ for ax in axes:
 # %%
 # How it is found
 # ---------------
-# At the right scale, objects are sure of themselves: their *confidence* is high. The search looks for objects that are
-# confident, and of the size that the model knows.
+# Where objects are too large for the model, they are doubtful: their *confidence* is low. Over a wide range of smaller
+# scales it is nearly the same. So the search looks for objects that are confident, and also of the size that the model
+# knows.
 
 scales = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18)
 confidence = []
