@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = "steps of the whole run, in place of the recipe's"
     parser.add_argument("--steps", type=int, metavar="N", help=steps)
     add_device_argument(parser)
-    compiled = "let torch compile the network: minutes at the first step, for faster steps; needs a C++ compiler"
+    compiled = (
+        "let torch compile the network: minutes at the first step, for faster steps; needs a C++ compiler"
+    )
     parser.add_argument("--compile", action="store_true", dest="compiled", help=compiled)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--warm-start", metavar="FILE", help="model file whose weights the run starts from")
