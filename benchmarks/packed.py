@@ -140,16 +140,16 @@ def smallest(values: Values) -> Values:
 def _tiff(values: Values) -> bytes:
     """A compressed TIFF of values ``(C, *spatial)``; tifffile alone can read it."""
     shown = values[0] if len(values) == 1 else values
-    axes = "CZYX"[-values.ndim :] if values.ndim > 3 else "CYX"
-    settings: dict[str, Any] = {
-        "photometric": "minisblack",
-        "compression": "zlib",
-        "compressionargs": {"level": 9},
-    }
-    settings["predictor"] = 2 if values.dtype.kind == "u" else None
+    axes = ("CZYX" if values.ndim > 3 else "CYX")[-shown.ndim :]
     target = BytesIO()
-    # A page is one strip: a strip is compressed on its own.
     tifffile.imwrite(
-        target, shown, metadata={"axes": axes[-shown.ndim :]}, rowsperstrip=shown.shape[-2], **settings
+        target,
+        shown,
+        photometric="minisblack",
+        metadata={"axes": axes},
+        compression="zlib",
+        # tifffile stores differences of floating-point values only with the package imagecodecs.
+        predictor=2 if values.dtype.kind == "u" else None,
+        rowsperstrip=shown.shape[-2],
     )
     return target.getvalue()
