@@ -1,7 +1,6 @@
 """Draw the pictures of the first page: nuclei, leaves and neurons.
 
-Nuclei and leaves are shown as the models find them. The neurons have the colors of the true labels: the picture says
-what is looked for, and not how well it is found. Run it from any folder, whenever a model has changed::
+All are shown as the models find them. Run it from any folder, whenever a model has changed::
 
     python docs/make_door_pictures.py [FOLDER]
 """
@@ -45,9 +44,11 @@ def segmented(model: str, image: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 def stack_of_sections() -> Picture:
     """Some sections of the volume, one before the other; each neuron has one color in all of them."""
     sample = neurons()
+    segmenter = Segmenter.pretrained("neurons", device="cpu")
+    found = segmenter.segment(sample.image, scale="auto", pixel_size=sample.pixel_size)
     canvas = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8)
     for place, section in enumerate(SECTIONS):
-        sheet = resized(colored(sample.image[section], sample.labels[section]), SIDE)
+        sheet = resized(colored(sample.image[section], found[section]), SIDE)
         top, left = 18 + place * STEP[1], 26 + place * STEP[0]
         canvas[top - FRAME : top + SIDE + FRAME, left - FRAME : left + SIDE + FRAME] = 235
         canvas[top : top + SIDE, left : left + SIDE] = sheet

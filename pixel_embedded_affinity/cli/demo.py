@@ -45,7 +45,7 @@ _OF_VOLUMES = {"voi_split": "VOI split", "voi_merge": "VOI merge", "adapted_rand
 
 NUCLEI = Demo("nuclei", "bbbc039", "nuclei", 2, _OF_IMAGES)
 LEAVES = Demo("rosette", "leaves", "leaves", 2, {})
-VOLUME = Demo("neurons", "ac3ac4", "neurons", 3, _OF_VOLUMES)
+VOLUME = Demo("neurons", "neurons", "neurons", 3, _OF_VOLUMES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
