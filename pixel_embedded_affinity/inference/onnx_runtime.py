@@ -32,7 +32,7 @@ SUFFIX = ".onnx"
 class OnnxNetwork(Runtime):
     """A network as a graph of ONNX, which onnxruntime runs.
 
-    It can be pickled and copied. In a forked process it works, too: sessions are made anew there.
+    It can be copied and sent to another process. In a forked process it works, too: sessions are made anew there.
 
     Parameters
     ----------
