@@ -35,7 +35,7 @@ def sample(segmenter: Segmenter) -> np.ndarray:
         return nuclei().image
     if segmenter.config.name == "ac3ac4":  # knows no fly's brain
         return synthetic_volume((8, 128, 160))[0]
-    return neurons().image[:8, :128, :160]
+    return neurons().image[8:]
 
 
 def main() -> None:
