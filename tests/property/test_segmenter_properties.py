@@ -168,7 +168,7 @@ def test_labels_are_only_in_the_given_foreground_which_stays_as_it_is(
     np.testing.assert_array_equal(foreground, before)
     assert_labels(labels, image.shape)
     assert not labels[~foreground].any()
-    if scale is None and kind != "strided":
+    if scale is None and kind not in ("strided", "onnx"):  # the network of "onnx" is strided, too
         assert labels[foreground].all()
 
 
@@ -198,7 +198,7 @@ def test_clustering_an_embedding_in_any_way_is_segmenting_in_that_way(
     settings: dict[str, Any] = {"neighborhood": neighborhood, "clusterer": clusterer, "min_size": min_size}
     labels = segmenter.cluster(segmenter.embed(image), **settings)
     assert_labels(labels, image.shape)
-    if kind != "strided":  # there, a size counts embedding vectors
+    if kind not in ("strided", "onnx"):  # there, a size counts embedding vectors
         assert np.bincount(labels.ravel())[1:].min(initial=10**6) >= min_size
     np.testing.assert_array_equal(labels, segmenter.segment(image, **settings))
 
