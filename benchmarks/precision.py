@@ -1,7 +1,7 @@
 """Scores and speed of float32 against bfloat16 in the network: ``python benchmarks/precision.py [--data BBBC039]``.
 
 On the bundled sample, or on the validation fields of a BBBC039 folder. This measurement is the reason for the default
-precision (``"auto"``), see docs/explanation/precision.rst.
+precision (``"auto"``), see docs/details/precision.rst.
 """
 
 from __future__ import annotations
