@@ -12,6 +12,7 @@ from napari.layers import Image
 from napari.qt.threading import create_worker
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.inference.base import AUTO, TORCH, chosen_runtime
 from pixel_embedded_affinity.models.registry import list_models
 from pixel_embedded_affinity.viewer.desk import desk_of
 from pixel_embedded_affinity.viewer.parts import message
@@ -194,7 +195,9 @@ class SegmentPanel(Container):
 
 
 def devices() -> list[str]:
-    """Return the devices of this machine, ``"auto"`` first."""
+    """Return the devices of this machine, ``"auto"`` first; without torch, the CPU is the only one."""
+    if chosen_runtime(AUTO) != TORCH:
+        return ["auto", "cpu"]
     import torch
 
     cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import write_labels
+from pixel_embedded_affinity.inference.base import Runtime
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.neighborhood import Neighborhood
@@ -254,14 +255,15 @@ class Stopped(Exception):
 
 
 @contextmanager
-def stoppable(network: nn.Module, stop: threading.Event) -> Iterator[None]:
-    """Context in which a network raises `Stopped` before its next layer, once `stop` is set."""
+def stoppable(network: nn.Module | Runtime, stop: threading.Event) -> Iterator[None]:
+    """Context in which a network raises `Stopped` before its next layer, once `stop` is set; only torch has layers."""
 
     def check(*_: Any) -> None:
         if stop.is_set():
             raise Stopped
 
-    handles = [module.register_forward_pre_hook(check) for module in network.modules()]
+    layers = () if isinstance(network, Runtime) else network.modules()
+    handles = [layer.register_forward_pre_hook(check) for layer in layers]
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as arrays
 from pixel_embedded_affinity import Neighborhood, Segmenter
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.samples import nuclei
 from pixel_embedded_affinity.viewer import sample_data
 from pixel_embedded_affinity.viewer.workbench import (
     Choice,
@@ -214,3 +215,11 @@ def test_the_package_does_not_import_a_viewer() -> None:
     viewers = "{'napari', 'qtpy', 'magicgui', 'pixel_embedded_affinity.viewer'}"
     program = f"import sys, pixel_embedded_affinity.segmenter; assert not {viewers} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_network_that_onnxruntime_runs_can_be_explored_too() -> None:
+    segmenter = Segmenter.pretrained("bbbc039-fast", runtime="onnx")
+    field = nuclei().image[:120, :120]
+    with stoppable(segmenter.embedder.network, threading.Event()):
+        embedding = segmenter.embed(field, scale=1)
+    np.testing.assert_array_equal(Workbench(segmenter, embedding).labels(), segmenter.segment(field, scale=1))
