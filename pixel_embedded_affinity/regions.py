@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.labels import Labels, Mask, extent_of
-from pixel_embedded_affinity.scale import KEPT, LARGEST, SMALLEST, KnownObjects
+from pixel_embedded_affinity.scale import KEPT, KnownObjects, is_kept, searched
 
 Floats = npt.NDArray[np.float64]
 
@@ -93,7 +93,7 @@ def by_components(
         if _fits(mask, areas[objects], scale, known):
             continue
         part = again(box, mask)
-        changed = not 1 / KEPT < part.scale / scale < KEPT
+        changed = not is_kept(part.scale / scale)
         if changed and len(part.confidence) and part.confidence.mean() > sure + _BETTER:
             found = _replaced(found, box, mask, part)
     return found
@@ -125,8 +125,7 @@ def _components(inside: Mask, margin: int) -> Iterator[tuple[Box, Mask]]:
 
 def _fits(mask: Mask, areas: npt.NDArray[np.intp], scale: float, known: KnownObjects) -> bool:
     if known.extent is not None:
-        wanted = float(np.clip(known.extent / extent_of(mask), SMALLEST, LARGEST))
-        return 1 / KEPT < wanted / scale < KEPT
+        return is_kept(searched(known.extent / extent_of(mask)) / scale)
     if not len(areas):
         return False
     seen = math.sqrt(4 * float(np.median(areas)) / math.pi) * scale

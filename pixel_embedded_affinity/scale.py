@@ -315,7 +315,7 @@ def _enlarged(part: Box, pixels: Sequence[float], box: Box) -> Box:
 def _fitted(thing: _Thing, extent: float, shape: Sequence[int], part: Box | None) -> FoundScale:
     """The scale that gives the largest thing the extent, and the part with a margin around it."""
     longest = max(side.stop - side.start for side in thing.largest)
-    scale = float(f"{np.clip(extent / longest, SMALLEST, LARGEST):.3g}")
+    scale = float(f"{searched(extent / longest):.3g}")
     if part is None:
         return FoundScale(scale)
     margin = math.ceil(_MARGIN * longest)
@@ -401,8 +401,22 @@ def _decided(looks: tuple[Look, ...], known: KnownObjects) -> FoundScale:
     best = FoundScale(1.0, looks).best
     if best is None or best.confidence < _UNSURE * known.confidence:
         return FoundScale(1.0, looks)
-    scale = float(np.clip(best.scale * known.diameter / best.diameter, SMALLEST, LARGEST))
-    return FoundScale(1.0 if 1 / KEPT < scale < KEPT else float(f"{scale:.2g}"), looks)
+    return FoundScale(settled(searched(best.scale * known.diameter / best.diameter)), looks)
+
+
+def searched(scale: float) -> float:
+    """Bring a scale between those of the search."""
+    return float(np.clip(scale, SMALLEST, LARGEST))
+
+
+def is_kept(factor: float) -> bool:
+    """Tell whether objects that differ by a factor from those that the model knows stay as they are."""
+    return 1 / KEPT < factor < KEPT
+
+
+def settled(scale: float) -> float:
+    """Round a scale to two digits; 1 if it is about 1."""
+    return 1.0 if is_kept(scale) else float(f"{scale:.2g}")
 
 
 def diameter_in_pixels(diameter: float | str, pixel_size: Sequence[float] | None) -> float:

@@ -20,6 +20,7 @@ from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
 from pixel_embedded_affinity.inference.base import (
     AUTO,
+    EXPORTED,
     ONNX,
     TORCH,
     Runtime,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from pixel_embedded_affinity.tune import Tuning
 
 PathLike = str | os.PathLike[str]
-_EXPORTED = ".onnx"
 TileSize = str | int | tuple[int, ...] | Tiling | None
 
 
@@ -214,7 +214,7 @@ class Segmenter:
         InputError
             If `threads` is not a number of threads.
         """
-        if Path(path).suffix.lower() == _EXPORTED:
+        if Path(path).suffix.lower() == EXPORTED:
             network, config = _read_exported(path, runtime, device, precision)
             return cls(network, config, device=device, precision=precision, threads=threads)
         network, config = _read_model(path, runtime, device, precision)

@@ -109,10 +109,8 @@ def _write(demo: Demo, folder: Path, image: Any, labels: Any) -> None:
     from pixel_embedded_affinity.export import write_labels, write_overlay
 
     folder.mkdir(parents=True, exist_ok=True)
-    labels_path, overlay_path = (
-        folder / f"{demo.objects}_labels.tif",
-        folder / f"{demo.objects}_overlay.png",
-    )
+    labels_path = folder / f"{demo.objects}_labels.tif"
+    overlay_path = folder / f"{demo.objects}_overlay.png"
     write_labels(labels_path, labels)
     middle = len(labels) // 2
     shown = (image[middle], labels[middle]) if labels.ndim == 3 else (image, labels)

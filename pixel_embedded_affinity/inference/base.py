@@ -26,6 +26,9 @@ AUTO, TORCH, ONNX = "auto", "torch", "onnx"
 RUNTIMES = (AUTO, TORCH, ONNX)
 """What a caller may ask for."""
 
+EXPORTED = ".onnx"
+"""How the name of a file that ``pea export`` wrote for onnxruntime ends."""
+
 NEEDS = {
     TORCH: ("torch", INSTALL_TORCH),
     ONNX: ("onnxruntime", "pip install 'pixel_embedded_affinity[onnx]'"),

@@ -15,7 +15,7 @@ import numpy as np
 
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError, one_line, optional_module
-from pixel_embedded_affinity.inference.base import NEEDS, ONNX, Output, Runtime, refuse_overflow
+from pixel_embedded_affinity.inference.base import EXPORTED, NEEDS, ONNX, Output, Runtime, refuse_overflow
 from pixel_embedded_affinity.inference.graphs import Facts, graph_for
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.models.checkpoint import read_arrays
@@ -25,8 +25,6 @@ from pixel_embedded_affinity.runtime.memory import is_out_of_memory
 _COMPLAINT = f"onnxruntime is not installed; expected it for runtime 'onnx'; run: {NEEDS[ONNX][1]}"
 _ERRORS_ONLY = 3
 """The level of onnxruntime's log: it warns of what callers cannot change."""
-
-SUFFIX = ".onnx"
 
 
 class OnnxNetwork(Runtime):
@@ -128,7 +126,7 @@ def read_onnx_model(
     MissingDependencyError
         If onnxruntime is not installed.
     """
-    if Path(path).suffix.lower() == SUFFIX:
+    if Path(path).suffix.lower() == EXPORTED:
         return _read_export(path)
     config_json, weights = read_arrays(path, sha256=sha256)
     try:

@@ -33,7 +33,7 @@ from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoi
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.progress import Progress, track
-from pixel_embedded_affinity.scale import KEPT, LARGEST, SMALLEST
+from pixel_embedded_affinity.scale import searched, settled
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.recipe import (
     LossSettings,
@@ -532,12 +532,8 @@ def scales_to_try(config: ModelConfig, examples: Sequence[Example]) -> list[floa
     if (config.object_diameter is None and config.object_extent is None) or not found:
         return []
     median = float(np.median(found))
-    scales: list[float | str] = [_rounded(median), _rounded(math.sqrt(median)), AUTO]
+    scales: list[float | str] = [settled(median), settled(math.sqrt(median)), AUTO]
     return [scale for scale in dict.fromkeys(scales) if config.diameter is not None or scale != config.scale]
-
-
-def _rounded(scale: float) -> float:
-    return 1.0 if 1 / KEPT < scale < KEPT else float(f"{scale:.2g}")
 
 
 def _own_scale(config: ModelConfig, example: Example) -> float:
@@ -547,7 +543,7 @@ def _own_scale(config: ModelConfig, example: Example) -> float:
     else:
         found = median_diameter(example.labels)
         wanted = config.object_diameter or found
-    return float(np.clip(wanted / found, SMALLEST, LARGEST))
+    return searched(wanted / found)
 
 
 def as_seen(examples: Sequence[Example], config: ModelConfig) -> list[Example]:
