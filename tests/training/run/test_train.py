@@ -316,7 +316,7 @@ def test_the_module_is_the_same_command():
     ):
         assert option in result.stdout
     shown = " ".join(result.stdout.split()).replace("- ", "-")  # a line may end within a name
-    assert "bbbc039, bbbc039-fast, cvppp, cvppp-half, leaves, neurons, nuclei, quick" in shown
+    assert "bbbc039, bbbc039-fast, cvppp, cvppp-half, leaves, leaves-further, neurons, nuclei, quick" in shown
 
 
 def test_the_quick_recipe_runs_on_the_synthetic_images(tmp_path):
