@@ -16,7 +16,10 @@ IMAGES = REPOSITORY / "docs" / "images"
 DRAWN = {
     "make_blocks_drawing.py": {"blocks_light.svg", "blocks_dark.svg"},
     "make_door_pictures.py": {"door_nuclei.jpg", "door_leaves.jpg", "door_neurons.jpg"},
-    "make_leaf_card_pictures.py": {"card_rosette.jpg", "card_tray.jpg", "card_leaves_bad.jpg"},
+    "make_leaf_card_pictures.py": {
+        f"card_{model}_{kind}.jpg" for model in ("leaves", "cvppp") for kind in ("good", "bad")
+    },
+    "make_neuron_card_pictures.py": {"card_neurons_good.jpg", "card_neurons_bad.jpg", "card_ac3ac4_bad.jpg"},
     "make_mutex_animation.py": {"mutex_watershed.gif"},
     "make_symptom_pictures.py": {
         f"symptom_{name}.png" for name in ("cut", "foreground", "merged", "scale", "specks")
