@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -470,10 +472,27 @@ def _published_names(folder: Path, split: str) -> list[str]:
 def _cvppp(folder: Path, settings: DataSettings, split: str) -> list[Files]:
     """Find plants, NAME_rgb.png beside NAME_label.png, in any folder below; label PNGs are palette images."""
     files = []
-    for image in sorted(folder.rglob("*_rgb.png")):
+    for image in _below(folder, "*_rgb.png"):
         name = image.name.removesuffix("_rgb.png")
         files.append(Files(name, image, image.with_name(f"{name}_label.png"), read_labels))
-    return _split_by_name(files, settings, split) if files else []
+    if not files:
+        raise InputError(
+            f"no file NAME_rgb.png in {str(folder)!r} or a folder below; expected plants of CVPPP or Ara2013, "
+            "NAME_rgb.png beside NAME_label.png"
+        )
+    return _split_by_name(files, settings, split)
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    """The files of a name in any folder below, in order; folders that are links are entered, each once."""
+    entered = {os.path.realpath(folder)}
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = {os.path.realpath(os.path.join(place, name)): name for name in sorted(folders)}
+        folders[:] = [name for path, name in real.items() if path not in entered]
+        entered |= set(real)
+        found += (Path(place) / name for name in fnmatch.filter(names, pattern))
+    return sorted(found)
 
 
 _SECTIONS = {
@@ -507,7 +526,7 @@ def _sections(folder: Path, prefix: str, first: int, end: int) -> Stack:
 def _numbered(folder: Path, stem: str, first: int, end: int) -> tuple[Path, ...]:
     """The files ``stem_0000.tif``, ... of some numbers, each once, in any folder below."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob(f"{stem}_[0-9][0-9][0-9][0-9].tif")):
+    for path in _below(folder, f"{stem}_[0-9][0-9][0-9][0-9].tif"):
         if path.name in found:
             raise InputError(
                 f"{str(path)!r} and {str(found[path.name])!r} are the same section; expected one file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import math
 import os
@@ -228,7 +227,7 @@ def finetune_examples(
         contest.enter("scale", scaled, start.tensors)
     with TemporaryDirectory() as folder:
         write_checkpoint(Path(folder) / _START, start)
-        recipe = _plan(segmenter.config, Path(folder) / _START, budget, seed)
+        recipe = _plan(segmenter.config, budget, seed)
         trainer = Trainer(
             recipe,
             as_seen(learned, scaled.config),
@@ -576,15 +575,10 @@ def _score(held_out: Sequence[Example], measure: Metric, segmenter: Segmenter) -
     return score
 
 
-def _plan(config: ModelConfig, start: Path, budget: Budget, seed: int) -> Recipe:
+def _plan(config: ModelConfig, budget: Budget, seed: int) -> Recipe:
     """The recipe of the fine-tuning: the model's own losses and pairs, small crops, a low rate, fixed statistics."""
-    origin = {
-        "name": config.name,
-        "version": config.version,
-        "sha256": hashlib.sha256(start.read_bytes()).hexdigest(),
-    }
     name = f"{config.name.removesuffix(_SUFFIX)}{_SUFFIX}"
-    model = config.changed(name=name, scale=1.0, diameter=None, provenance={"start": origin})
+    model = config.changed(name=name, scale=1.0, diameter=None, provenance={})
     own = _own_recipe(config, model)
     steps = _MOST_STEPS if budget.steps is None else budget.steps
     focus = max(own.augmentation.focus, _FOCUS)

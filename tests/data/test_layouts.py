@@ -335,6 +335,15 @@ def test_plants_of_several_folders_are_found_and_must_have_names_that_differ(cvp
         find_files(cvppp, settings, "all")
 
 
+def test_folders_that_are_links_are_entered_each_once(cvppp, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("A1", "again"):
+        (linked / name).symlink_to(cvppp, target_is_directory=True)
+    (cvppp / "back").symlink_to(linked, target_is_directory=True)
+    assert names(linked, DataSettings(layout="cvppp"), "all") == ["plant001", "plant002", "plant003"]
+
+
 def test_cvppp_without_a_partner_a_named_plant_or_any_plant_is_refused(cvppp, tmp_path):
     with pytest.raises(InputError, match="plant009"):
         find_files(cvppp, DataSettings(layout="cvppp", validation=("plant009",)), "training")
@@ -342,7 +351,7 @@ def test_cvppp_without_a_partner_a_named_plant_or_any_plant_is_refused(cvppp, tm
     with pytest.raises(InputError, match=r"no file.*plant001_label\.png"):
         find_files(cvppp, DataSettings(layout="cvppp"), "training")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no training images"):
+    with pytest.raises(InputError, match=r"no file NAME_rgb\.png in .*empty"):
         find_files(tmp_path / "empty", DataSettings(layout="cvppp"), "training")
 
 

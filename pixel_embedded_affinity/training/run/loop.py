@@ -31,7 +31,7 @@ from pixel_embedded_affinity.training.run.compiling import compile_in_place, com
 from pixel_embedded_affinity.training.run.encoder_weights import load_encoder
 from pixel_embedded_affinity.training.run.logs import Log, open_logs
 from pixel_embedded_affinity.training.run.state import restore_state, save_state
-from pixel_embedded_affinity.training.run.warm_start import read_start
+from pixel_embedded_affinity.training.run.warm_start import origin_of, read_start
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +116,7 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self._objective, self._batches = Objective(recipe), BatchSource(recipe, examples)
         self._identity, self._images = _identity(recipe, examples), len(examples)
+        self._origin = origin_of(warm_start, encoder_weights)
 
     @property
     def finished(self) -> bool:
@@ -138,6 +139,7 @@ class Trainer:
         progress = restore_state(path, self.network, self.average, self.optimizer)
         self._check_identity(progress)
         self.step, self.seconds = int(progress["step"]), float(progress["seconds"])
+        self._origin = progress.get("origin", {})  # older runs do not have it
 
     def steps(self, minutes: float | None = None) -> Generator[StepResult, None, None]:
         """Train until the schedule ends or the time is nearly up, and give the losses after every step.
@@ -191,7 +193,12 @@ class Trainer:
 
         A baseline gets no model file: a `Segmenter` would mistake its output for embeddings.
         """
-        progress = {"step": self.step, "seconds": self.seconds, "identity": self._identity}
+        progress = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "identity": self._identity,
+            "origin": self._origin,
+        }
         save_state(self.output / STATE_FILE, self.network, self.average, self.optimizer, progress)
         if self.recipe.loss.kind == "affinity":
             self.export(self.output / MODEL_FILE)
@@ -210,6 +217,7 @@ class Trainer:
             "minutes": round(self.seconds / 60, 1),
             "device": str(self.device),
             "library": __version__,
+            **self._origin,
         }
         return self.recipe.model.changed(provenance={**self.recipe.model.provenance, **made})
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,6 +55,31 @@ def read_start(path: Path, network: NetworkConfig) -> Tensors:
     )
     logger.info(text, path, channels, network.in_channels)
     return spread_channels(checkpoint.tensors, network)
+
+
+def origin_of(model: Path | None, encoder: Path | None) -> dict[str, Any]:
+    """What a model's provenance says of the file of weights that its training started from, if there was one.
+
+    Parameters
+    ----------
+    model : Path or None
+        A model file: its name, version and SHA-256.
+    encoder : Path or None
+        A file of an encoder's weights: the name of the file and its SHA-256.
+
+    Raises
+    ------
+    CheckpointError, InputError
+        If the model file cannot be read.
+    """
+    if model is not None:
+        config = ModelConfig.from_json(read_checkpoint(model).config_json)
+        return {"start": {"name": config.name, "version": config.version, **_digest(model)}}
+    return {} if encoder is None else {"start": {"encoder": encoder.name, **_digest(encoder)}}
+
+
+def _digest(path: Path) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def spread_channels(weights: Tensors, network: NetworkConfig) -> Tensors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -67,6 +68,22 @@ def test_the_model_says_how_it_was_made(recipe, examples, tmp_path):
     assert config.changed(provenance={}) == recipe.model
     assert (made["steps"], made["images"], made["device"]) == (6, 2, "cpu")
     assert made["recipe"] == {name: value for name, value in recipe.to_dict().items() if name != "model"}
+    assert "start" not in made
+
+
+def test_the_model_names_the_weights_that_it_started_from_also_after_it_was_resumed(
+    recipe, examples, tmp_path
+):
+    trained(recipe, examples, tmp_path / "first")
+    first = tmp_path / "first" / MODEL_FILE
+    trained(recipe, examples, tmp_path / "second", until=2, warm_start=first)
+    resumed = trained(recipe, examples, tmp_path / "second", resume=True)
+    start = {
+        "name": recipe.model.name,
+        "version": recipe.model.version,
+        "sha256": hashlib.sha256(first.read_bytes()).hexdigest(),
+    }
+    assert resumed.config().provenance["start"] == start
 
 
 @pytest.mark.parametrize("until", [1, 4, 5])
