@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.export.labels import write_labels
-from pixel_embedded_affinity.io.atomic import replacing
+from pixel_embedded_affinity.io.atomic import new_folder, replaced_folder
 from pixel_embedded_affinity.labels import SPATIAL, as_labels
 
 _MOST_FRAMES = 10_000
@@ -38,10 +36,8 @@ class CellTracking:
     def write(self, path: Path, result: Result) -> None:
         """Write the folder; it replaces one that is there."""
         self.check_axes(result.axes or SPATIAL[result.labels.ndim])
-        with replacing(path, f".{path.name}.{secrets.token_hex(4)}.part") as part:
+        with replaced_folder(path) as part:
             write_cell_tracking(part, result.labels)
-            if path.is_dir():
-                shutil.rmtree(path)
 
 
 def write_cell_tracking(folder: str | os.PathLike[str], frames: Iterable[Any]) -> None:
@@ -65,13 +61,7 @@ def write_cell_tracking(folder: str | os.PathLike[str], frames: Iterable[Any]) -
         If there is no frame, or more than 10,000, the frames cannot be used or differ in shape, a label is beyond
         65,535, or the folder exists.
     """
-    target = Path(os.path.realpath(folder))
-    if target.exists() or not target.parent.is_dir():
-        raise InputError(
-            f"'{target}' exists, or the folder around it does not; expected a new name; choose another"
-        )
-    with replacing(target, f".{target.name}.{secrets.token_hex(4)}.part") as part:
-        part.mkdir()
+    with new_folder(folder) as part:
         _number(part, _written(part, frames))
 
 

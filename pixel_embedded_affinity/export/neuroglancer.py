@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.export.base import Result
-from pixel_embedded_affinity.io.atomic import replacing
+from pixel_embedded_affinity.io.atomic import new_folder, replaced_folder
 from pixel_embedded_affinity.labels import as_labels
 
 _CHUNK = 64
@@ -42,10 +40,8 @@ class Neuroglancer:
         size = result.pixel_size
         order = [(result.axes or "ZYX").index(letter) for letter in "ZYX"]
         ordered = None if size is None else [size[place] for place in order]
-        with replacing(path, f".{path.name}.{secrets.token_hex(4)}.part") as part:
+        with replaced_folder(path) as part:
             write_neuroglancer(part, result.labels, pixel_size=ordered, table=result.table)
-            if path.is_dir():
-                shutil.rmtree(path)
 
 
 def write_neuroglancer(
@@ -84,13 +80,7 @@ def write_neuroglancer(
         raise InputError(f"labels of shape {array.shape}; expected those of a volume, (Z, Y, X)")
     sizes = _checked_sizes(pixel_size)
     properties = None if table is None else _properties(table)
-    target = Path(os.path.realpath(folder))
-    if target.exists() or not target.parent.is_dir():
-        raise InputError(
-            f"'{target}' exists, or the folder around it does not; expected a new name; choose another"
-        )
-    with replacing(target, f".{target.name}.{secrets.token_hex(4)}.part") as part:
-        part.mkdir()
+    with new_folder(folder) as part:
         _write_voxels(module, part, array.astype(np.uint32), sizes)
         if properties is not None:
             _add_properties(part, properties)

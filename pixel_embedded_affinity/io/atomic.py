@@ -98,6 +98,34 @@ def replacing(target: Path, name: str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty temporary folder; when the block ends without an error, move it to `path`, where nothing may be.
+
+    Raises
+    ------
+    InputError
+        If something is at `path`, or the folder around it does not exist.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() or not target.parent.is_dir():
+        raise InputError(
+            f"'{target}' exists, or the folder around it does not; expected a new name; choose another"
+        )
+    with replacing(target, f".{target.name}.{secrets.token_hex(4)}.part") as part:
+        part.mkdir()
+        yield part
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary path for a folder, which takes the place of a folder at `path` when the block ends."""
+    with replacing(path, f".{path.name}.{secrets.token_hex(4)}.part") as part:
+        yield part
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
 def _check_target(path: Path, target: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
         raise InputError(
