@@ -16,31 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pictures import IMAGES, below_each_other, row, save
 from PIL import Image, ImageDraw
 
 from pixel_embedded_affinity.export import render_overlay
-from pixel_embedded_affinity.io.atomic import atomic_path
 
 DOCS = Path(__file__).parent
 CORNERS = ((228, 312), (0, 270))
 SIZE = (50, 80)
 ENLARGED = 5
-GAP = 8
 COLORS = {"same": (80, 255, 80), "different": (255, 60, 60)}
 
 
 def main() -> None:
     """Write the picture."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS / "images" / "correction.png"
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES / "correction.png"
     page = (DOCS / "howto" / "correct.rst").read_text(encoding="utf-8")
     found: dict[str, Any] = {}
     exec(textwrap.dedent(re.findall(r"code-block:: python\n\n((?: {3}.*\n|\n)+)", page)[0]), found)
-    columns = [
-        stacked([panel(found, name, corner) for corner in CORNERS], axis=0) for name in ("before", "after")
-    ]
-    with atomic_path(target, (".png",)) as temporary:
-        Image.fromarray(stacked(columns, axis=1)).save(temporary, optimize=True)
-    print(f"{target}: {found['before'].max()} objects before, {found['after'].max()} after")
+    rows = [{name: panel(found, name, corner) for name in ("before", "after")} for corner in CORNERS]
+    save(below_each_other([row(panels) for panels in rows]), target)
 
 
 def panel(found: dict[str, Any], name: str, corner: tuple[int, int]) -> np.ndarray:
@@ -59,14 +54,6 @@ def draw_stroke(draw: ImageDraw.ImageDraw, pixels: np.ndarray, color: tuple[int,
     draw.line(ends, fill=color, width=4)
     for x, y in ends:
         draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=color)
-
-
-def stacked(pictures: list[np.ndarray], axis: int) -> np.ndarray:
-    """Put pictures next to each other, with a white gap between."""
-    shape = list(pictures[0].shape)
-    shape[axis] = GAP
-    gap = np.full(shape, 255, np.uint8)
-    return np.concatenate([part for picture in pictures for part in (gap, picture)][1:], axis=axis)
 
 
 if __name__ == "__main__":

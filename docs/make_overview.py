@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from pictures import IMAGES, row, save
 
 from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
 from pixel_embedded_affinity.export import render_overlay
-from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.samples import nuclei
 
 MODEL = "bbbc039"
@@ -23,18 +22,13 @@ MODEL = "bbbc039"
 WINDOW = (slice(267, 467), slice(496, 696))
 RANGE = 3
 ENLARGEMENT = 2
-GAP = 12
-CAPTION_HEIGHT = 34
 
 
 def main() -> None:
     """Write the figure to the path given as the first argument, or into the documentation."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images" / "overview.png"
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES / "overview.png"
     target.parent.mkdir(parents=True, exist_ok=True)
-    picture = compose(panels())
-    with atomic_path(target, (".png",)) as temporary:
-        picture.save(temporary, format="PNG", optimize=True)
-    print(f"{target}: {picture.width} x {picture.height}")
+    save(row(panels(), font_size=22), target)
 
 
 def panels() -> dict[str, np.ndarray]:
@@ -80,19 +74,6 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 def enlarged(picture: np.ndarray) -> np.ndarray:
     """Repeat each pixel along both axes."""
     return picture.repeat(ENLARGEMENT, axis=0).repeat(ENLARGEMENT, axis=1)
-
-
-def compose(pictures: dict[str, np.ndarray]) -> Image.Image:
-    """Put the panels side by side on white, each under its caption."""
-    height, width = next(iter(pictures.values())).shape[:2]
-    size = (len(pictures) * (width + GAP) - GAP, height + CAPTION_HEIGHT)
-    canvas = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=22)
-    for index, (caption, picture) in enumerate(pictures.items()):
-        left = index * (width + GAP)
-        canvas.paste(Image.fromarray(picture), (left, CAPTION_HEIGHT))
-        draw.text((left + width / 2, CAPTION_HEIGHT / 2), caption, fill="black", font=font, anchor="mm")
-    return canvas
 
 
 if __name__ == "__main__":

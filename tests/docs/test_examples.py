@@ -111,8 +111,8 @@ def test_the_overview_has_four_different_panels(tmp_path: Path) -> None:
     run(REPOSITORY / "docs" / "make_overview.py", tmp_path, tmp_path / "overview.png")
     with Image.open(tmp_path / "overview.png") as picture:
         pixels = np.asarray(picture.convert("RGB"), dtype=float)
-    assert pixels.shape == (434, 1636, 3)
-    panels = [pixels[34:, start : start + 400] for start in range(0, 1636, 412)]
+    assert pixels.shape == (430, 1630, 3)
+    panels = [pixels[30:, start : start + 400] for start in range(0, 1630, 410)]
     gray = [np.ptp(panel, axis=2).max() == 0 for panel in panels]
     assert gray == [True, False, True, False]
     assert all(panel.std() > 10 for panel in panels)
