@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from filelock import FileLock
 from hypothesis import settings
 from tiny3d import tiny_config_3d, tiny_network_3d
 from torch import nn
@@ -105,12 +107,15 @@ def strided_segmenter(make_network: MakeNetwork) -> Segmenter:
 
 @pytest.fixture(scope="session")
 def onnx_file(strided_segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The strided model as ``pea export`` writes it."""
+    """The strided model as ``pea export`` writes it; the processes of pytest-xdist make it once, for it takes long."""
     pytest.importorskip("onnxscript", reason="needs the package onnxscript")
     from pixel_embedded_affinity.exchange import ExportedModel
 
-    path = tmp_path_factory.mktemp("onnx") / "strided.onnx"
-    ExportedModel(strided_segmenter).write_onnx(path)
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "strided.onnx"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            ExportedModel(strided_segmenter).write_onnx(path)
     return path
 
 

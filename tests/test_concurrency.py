@@ -317,35 +317,37 @@ from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
 from pixel_embedded_affinity.clustering import get_clusterer
 
 def computed(way):
-    if way.startswith("segment"):
-        return segmenter.segment(image)
+    if way in segmenters:
+        return segmenters[way].segment(image)
     if way == "affinities":
         return affinities(embedding, neighborhood).values
     return get_clusterer("mean_shift", bandwidth=0.5)(pairs, foreground=None)
 
 torch.set_num_threads(3)
-threads = {"segment on two threads": 2}.get(sys.argv[2])
-segmenter = Segmenter.from_file(sys.argv[1], device="cpu", precision="float32", threads=threads)
+segmenters = {
+    way: Segmenter.from_file(sys.argv[1], device="cpu", precision="float32", threads=threads)
+    for way, threads in (("segment", None), ("segment on two threads", 2))
+}
 image = np.random.default_rng(0).integers(0, 4000, (200, 200))
-embedding = segmenter.embed(image).numpy()
+embedding = segmenters["segment"].embed(image).numpy()
 neighborhood = Neighborhood.from_ranges([1, 3])
 pairs = affinities(embedding[:, :60, :60], neighborhood)
-expected = computed(sys.argv[2])
-process = os.fork()
-if process == 0:
-    same = all(np.array_equal(computed(sys.argv[2]), expected) for _ in range(2))
-    os._exit(0 if same and torch.get_num_threads() == 1 else 3)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+for way in ("segment", "segment on two threads", "affinities", "mean_shift"):
+    expected = computed(way)
+    process = os.fork()
+    if process == 0:
+        same = all(np.array_equal(computed(way), expected) for _ in range(2))
+        os._exit(0 if same and torch.get_num_threads() == 1 else 3)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code:
+        sys.exit(f"{way}: {code}")
 """
 
 
 @can_fork
-@pytest.mark.parametrize("way", ["segment", "segment on two threads", "affinities", "mean_shift"])
-def test_a_forked_process_computes_the_same_and_does_not_hang(checkpoint_file: Path, way: str) -> None:
+def test_a_forked_process_computes_the_same_and_does_not_hang(checkpoint_file: Path) -> None:
     """Without care it waits forever for the threads of its parent."""
-    with subprocess.Popen(
-        [sys.executable, "-c", FORK, checkpoint_file, way], start_new_session=True
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", FORK, checkpoint_file], start_new_session=True) as parent:
         try:
             assert parent.wait(timeout=240) == 0
         finally:

@@ -56,6 +56,12 @@ def part(image: Array) -> Array:
     return image[200:328, 300:460] if image.ndim == 2 else image[:4]
 
 
+@pytest.fixture(scope="module")
+def expected(shipped: Segmenter, part: Array) -> Array:
+    """The labels of the part."""
+    return shipped.segment(part)
+
+
 def agree(labels: Array, golden: Array) -> bool:
     same = labels.shape == golden.shape and labels.max() == golden.max()
     return bool(same and adapted_rand_error(golden, labels) <= MOST_ERROR)
@@ -65,13 +71,20 @@ def test_the_bundled_field_has_the_stored_labels(shipped: Segmenter, golden: Arr
     assert agree(shipped.segment(image), golden)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.35])
-def test_tiles_of_any_size_give_the_stored_labels(
-    shipped: Segmenter, golden: Array, image: Array, share: float
-) -> None:
+def tile_of(shipped: Segmenter, shape: tuple[int, ...], share: float) -> tuple[int, ...]:
     grid = shipped.embedder.network.grid
-    tile = tuple(max(step, round(share * n / step) * step) for n, step in zip(image.shape, grid))
-    assert agree(shipped.segment(image, tile=tile), golden)
+    return tuple(max(step, round(share * n / step) * step) for n, step in zip(shape, grid))
+
+
+def test_tiles_of_any_size_give_the_stored_labels(shipped: Segmenter, golden: Array, image: Array) -> None:
+    assert agree(shipped.segment(image, tile=tile_of(shipped, image.shape, 0.35)), golden)
+
+
+@pytest.mark.parametrize("share", [0.8, 0.5])
+def test_tiles_of_other_sizes_give_the_labels_of_one_piece(
+    shipped: Segmenter, part: Array, expected: Array, share: float
+) -> None:
+    assert agree(shipped.segment(part, tile=tile_of(shipped, part.shape, share)), expected)
 
 
 def test_a_lost_a_merged_or_a_shifted_object_is_noticed(golden: Array) -> None:
@@ -83,8 +96,8 @@ def test_a_lost_a_merged_or_a_shifted_object_is_noticed(golden: Array) -> None:
     assert not any(agree(changed, golden) for changed in (lost, merged, shifted))
 
 
-def test_runs_and_threads_do_not_change_a_pixel(shipped: Segmenter, part: Array) -> None:
-    before, expected = torch.get_num_threads(), shipped.segment(part)
+def test_runs_and_threads_do_not_change_a_pixel(shipped: Segmenter, part: Array, expected: Array) -> None:
+    before = torch.get_num_threads()
     assert expected.max() > 3
     try:
         for threads in (1, 2, 3):

@@ -155,9 +155,13 @@ def counted(**environment: str) -> dict[str, float]:
     return found
 
 
+@pytest.fixture(scope="module")
+def found() -> dict[str, float]:
+    return counted()
+
+
 @needs_glibc
-def test_memory_is_used_again_inside_and_as_by_default_outside() -> None:
-    found = counted()
+def test_memory_is_used_again_inside_and_as_by_default_outside(found: dict[str, float]) -> None:
     assert found["outside"] == pytest.approx(8, abs=0.2)
     assert found["first"] <= 1.2
     assert found["nested"] <= 0.2
@@ -166,8 +170,7 @@ def test_memory_is_used_again_inside_and_as_by_default_outside() -> None:
 
 
 @needs_glibc
-def test_what_was_used_stays_for_the_next_image_unless_it_is_too_much() -> None:
-    found = counted()
+def test_what_was_used_stays_for_the_next_image_unless_it_is_too_much(found: dict[str, float]) -> None:
     assert found["inside"] - found["before"] == pytest.approx(1, abs=0.2)
     assert found["after"] - found["before"] == pytest.approx(1, abs=0.2)
     assert found["after, too much"] - found["before"] == pytest.approx(0, abs=0.2)
