@@ -26,7 +26,8 @@ def with_network(recipe: Recipe, architecture: str, **options: Any) -> Recipe:
     """Return a recipe that trains another network on the same pairs of pixels.
 
     Ranges, strides and sizes count positions of the embedding. Where the other network has more or fewer pixels in a
-    position, they are converted, and distances that become equal are taken once. A crop that is no multiple of the
+    position, they are converted, and distances that become equal are taken once; direct neighbors stay direct
+    neighbors. A crop that is no multiple of the
     network's grid becomes the next smaller multiple.
 
     Parameters
@@ -72,9 +73,9 @@ def _ratios(old: Network, new: Network) -> tuple[float, ...]:
 
 
 def _rounded(values: Sequence[int], ratios: Sequence[float]) -> tuple[int, ...]:
-    """Distances in the new network's positions, at least 1 where they were; halves go up."""
+    """Distances in the new network's positions; halves go up, and direct neighbors stay direct neighbors."""
     return tuple(
-        max(int(abs(value) / ratio + 0.5), 1) * (-1 if value < 0 else 1) if value else 0
+        value if abs(value) <= 1 else max(int(abs(value) / ratio + 0.5), 1) * (-1 if value < 0 else 1)
         for value, ratio in zip(values, ratios)
     )
 
@@ -91,10 +92,12 @@ def _fewer(pairs: TrainingNeighborhood, ratio: float) -> TrainingNeighborhood:
 def _converted(model: ModelConfig, ratios: tuple[float, ...]) -> ModelConfig:
     """The settings of a model in the new network's positions."""
     pairs = model.neighborhood
-    offsets = dict.fromkeys(_rounded(offset, ratios) for offset in pairs.offsets)
+    roles: dict[tuple[int, ...], bool] = {}
+    for offset, attractive in zip(pairs.offsets, pairs.attractive):
+        roles.setdefault(_rounded(offset, ratios), attractive)
     strides = _rounded(pairs.strides, ratios)
     return model.changed(
-        neighborhood=Neighborhood(tuple(offsets), strides=strides),
+        neighborhood=Neighborhood(tuple(roles), tuple(roles.values()), strides),
         postprocess=_resized(model.postprocess, ratios),
     )
 

@@ -51,10 +51,15 @@ def test_at_half_resolution_distances_are_halved_and_sizes_quartered() -> None:
 def test_from_half_resolution_they_are_doubled_and_sections_are_still_sections() -> None:
     recipe = Recipe.from_file("ac3ac4")
     fine = with_network(recipe, "anisotropic_unet")
-    assert fine.neighborhood.ranges == (2, 4, 10, 18, 28)
+    assert fine.neighborhood.ranges == (1, 4, 10, 18, 28)
     assert fine.neighborhood.across[:4] == ((1, 0), (2, 0), (3, 0), (1, 6))
     assert fine.neighborhood.drawn == recipe.neighborhood.drawn
     assert fine.model.neighborhood.strides == (1, 8, 8)
+    assert fine.model.neighborhood.offsets == (
+        *((-1, 0, 0), (0, -1, 0), (0, 0, -1)),
+        *((0, -6, 0), (0, 0, -6), (-2, 0, 0), (0, -18, 0), (0, 0, -18)),
+    )
+    assert fine.model.neighborhood.attractive == recipe.model.neighborhood.attractive
     assert fine.crop == recipe.crop
     assert with_network(recipe, "mala_unet").crop == (16, 216, 216)
 
