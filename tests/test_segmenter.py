@@ -720,7 +720,7 @@ def test_weights_in_half_precision_load_and_give_nearly_the_same(
         ("not JSON", "the model configuration is not JSON"),
         (
             '{"network": {"architecture": "vit"}}',
-            "unknown architecture 'vit'; the valid ones are anisotropic_unet, half_unet, residual_unet",
+            "unknown architecture 'vit'; the valid ones are anisotropic_unet, half_unet, mala_unet, residual_unet",
         ),
         ('{"network": {"in_channels": 1}}', "the file is of another architecture"),
         (

@@ -37,7 +37,7 @@ class NetworkConfig:
     ----------
     architecture : str
         Name of the architecture: ``"residual_unet"``, ``"half_unet"``, ``"resnet50_unet"``, ``"resnet101_unet"``,
-        ``"sections_unet"``, ``"anisotropic_unet"``, or a name from another package.
+        ``"sections_unet"``, ``"anisotropic_unet"``, ``"mala_unet"``, or a name from another package.
     in_channels : int
         Channels of the image.
     embedding_channels : int

@@ -49,11 +49,15 @@ SELECTION_METRICS = (
 _UNDEFINED = {
     "direct_affinity": ("cross_correlation",),
     "discriminative": ("cross_correlation", "pyramid", "border_weight", "small_weight"),
+    "malis": ("cross_correlation", "pyramid", "border_weight", "small_weight"),
 }
 """Parts of the loss that a baseline lacks, since it has no two embeddings to correlate, or no pairs to weigh."""
 
-LOSS_KINDS = ("affinity", "direct_affinity", "discriminative")
-"""What the network learns: the library's method, and the two baselines of ``pea compare``."""
+LOSS_KINDS = ("affinity", "direct_affinity", "discriminative", "malis")
+"""What the network learns: the library's method, and the baselines of ``pea compare``."""
+
+PREDICTING = ("direct_affinity", "malis")
+"""Kinds of loss whose network predicts the affinities of fixed pairs instead of embeddings."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,12 @@ class LossSettings(Settings, section="loss"):
 
     Parameters
     ----------
-    kind : {"affinity", "direct_affinity", "discriminative"}
+    kind : {"affinity", "direct_affinity", "discriminative", "malis"}
         ``"affinity"``: embeddings whose cosines are affinities, the method of this library (PEA). The others
-        are baselines, which only ``pea compare`` trains: ``"direct_affinity"`` (AL) predicts the affinities of
-        the training's pairs, ``"discriminative"`` (ML-De) learns embeddings around the means of objects.
+        are baselines, which only ``pea compare`` trains: ``"direct_affinity"`` (AL, SuperHuman) predicts the
+        affinities of the training's pairs, each on its own, ``"malis"`` (MALA) predicts them so that the weakest
+        one on the best path between two pixels is right, ``"discriminative"`` (ML-De) learns embeddings around the
+        means of objects.
     self_correlation : bool
         The self-correlation module (SCM): the pairs of the first view. It can be off only if the cross-correlation
         is on; else, and in a baseline, the network would learn nothing at full resolution.
@@ -255,6 +261,15 @@ class TrainingNeighborhood(Settings, section="neighborhood"):
         between = [offset for sections, aside in steps for offset in _sections_on(sections, aside)]
         return (*between, *((0, *offset) for offset in within))
 
+    def along_axes(self) -> TrainingNeighborhood:
+        """The pairs that lie straight along the axes, all of them in each step."""
+        straight = tuple(step for step in self.across if step[1] == 0)
+        return TrainingNeighborhood(self.ranges, 4, straight)
+
+    def nearest(self) -> TrainingNeighborhood:
+        """The pairs of direct neighbors."""
+        return TrainingNeighborhood((1,), 4, ((1, 0),) if self.across else ())
+
     def drawn_offsets(self, generator: Generator) -> tuple[Offset, ...]:
         """Offsets of one step: all, or the unit steps and as many others as are drawn."""
         offsets = self.offsets()
@@ -291,7 +306,7 @@ class Recipe(Settings, section="", title="the recipe"):
     ------
     InputError
         If the network cannot be built, crops are no multiples of its grid or not square, the loss needs a foreground
-        head that the network lacks, ``loss.kind`` is ``"direct_affinity"`` and the network does not have one output per
+        head that the network lacks, ``loss.kind`` is one of `PREDICTING` and the network does not have one output per
         pair, or a part is not for as many axes as the model.
     """
 
@@ -310,17 +325,7 @@ class Recipe(Settings, section="", title="the recipe"):
                 f"loss.foreground is {self.loss.foreground}, but model.network.foreground_head is false; "
                 "set loss.foreground to 0, or give the network its head"
             )
-        outputs, pairs = self.model.network.embedding_channels, len(self.neighborhood.offsets())
-        if self.loss.kind == "direct_affinity" and outputs != pairs:
-            raise InputError(
-                f"loss.kind 'direct_affinity' predicts {pairs} affinities, but model.network.embedding_channels "
-                f"is {outputs}; set it to {pairs}"
-            )
-        if self.loss.kind == "direct_affinity" and self.neighborhood.drawn:
-            raise InputError(
-                f"loss.kind 'direct_affinity' predicts the same pairs in every step, but neighborhood.drawn is "
-                f"{self.neighborhood.drawn}; set it to 0"
-            )
+        self._check_predicted()
         if self.model.scale == AUTO or self.model.diameter is not None:
             raise InputError(
                 "model.scale 'auto' and model.diameter are for images to segment; data.diameter or data.extent resizes "
@@ -328,6 +333,21 @@ class Recipe(Settings, section="", title="the recipe"):
             )
         self._check_axes()
         self._check_crop()
+
+    def _check_predicted(self) -> None:
+        """Refuse a network that does not predict one affinity for each pair, where the loss wants that."""
+        kind, outputs = self.loss.kind, self.model.network.embedding_channels
+        pairs = len(self.neighborhood.offsets())
+        if kind in PREDICTING and outputs != pairs:
+            raise InputError(
+                f"loss.kind {kind!r} predicts {pairs} affinities, but model.network.embedding_channels "
+                f"is {outputs}; set it to {pairs}"
+            )
+        if kind in PREDICTING and self.neighborhood.drawn:
+            raise InputError(
+                f"loss.kind {kind!r} predicts the same pairs in every step, but neighborhood.drawn is "
+                f"{self.neighborhood.drawn}; set it to 0"
+            )
 
     @property
     def crop(self) -> tuple[int, ...]:
@@ -346,10 +366,9 @@ class Recipe(Settings, section="", title="the recipe"):
                 f"data.diameter is {self.data.diameter} and data.extent {self.data.extent}, but volumes are not "
                 "resized; set both to 0"
             )
-        if self.model.ndim == 3 and (self.loss.cross_correlation or self.loss.kind != "affinity"):
+        if self.model.ndim == 3 and self.loss.cross_correlation:
             raise InputError(
-                "volumes are trained with loss.kind 'affinity' and without loss.cross_correlation; set "
-                "loss.cross_correlation to false"
+                "volumes are trained without loss.cross_correlation; set loss.cross_correlation to false"
             )
 
     def _check_crop(self) -> None:

@@ -55,7 +55,7 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
         build_network(replace(TINY, architecture="resnet"))
     text = str(caught.value)
     assert text.startswith(
-        "unknown architecture 'resnet'; the valid ones are anisotropic_unet, half_unet, resid"
+        "unknown architecture 'resnet'; the valid ones are anisotropic_unet, half_unet, mala_unet"
     )
 
 

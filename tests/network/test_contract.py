@@ -25,7 +25,8 @@ NARROW = (4, 4, 4, 4, 4)
 @pytest.mark.parametrize("name", NETWORKS.built_in)
 def test_every_built_in_architecture_keeps_the_contract(name: str) -> None:
     width = {"width": 2} if name.startswith("resnet") else {}
-    check_network(partial(NETWORKS.get(name), filters=NARROW, **width))
+    filters = NARROW[1:] if name == "mala_unet" else NARROW
+    check_network(partial(NETWORKS.get(name), filters=filters, **width))
 
 
 def test_the_sharper_residual_unet_does_so_too() -> None:
@@ -40,6 +41,7 @@ def test_an_architecture_is_found_by_the_name_of_its_file() -> None:
     assert NETWORKS.built_in == (
         "anisotropic_unet",
         "half_unet",
+        "mala_unet",
         "residual_unet",
         "resnet101_unet",
         "resnet50_unet",
@@ -48,6 +50,7 @@ def test_an_architecture_is_found_by_the_name_of_its_file() -> None:
     assert [NETWORKS.get(name).__name__ for name in NETWORKS.built_in] == [
         "AnisotropicUNet",
         "HalfUNet",
+        "MalaUNet",
         "ResidualUNet",
         "ResNet101UNet",
         "ResNet50UNet",

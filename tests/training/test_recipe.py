@@ -125,7 +125,7 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
         ("[loss]\nborder_weight = -1\n", "loss.border_weight"),
         (
             '[loss]\nkind = "margin"\n',
-            "loss.kind must be one of 'affinity', 'direct_affinity', 'discriminative'",
+            "loss.kind must be one of 'affinity', 'direct_affinity', 'discriminative', 'malis', got",
         ),
         (
             "[loss]\nself_correlation = false\ncross_correlation = false\n",
@@ -136,6 +136,11 @@ def test_integers_pass_for_floats_and_lists_for_tuples(recipe_of):
         (
             '[loss]\nkind = "discriminative"\ncross_correlation = false\npyramid = false\nsmall_weight = 1\n',
             "loss.small_weight is 1.0",
+        ),
+        ('[loss]\nkind = "malis"\ncross_correlation = false\n', "loss.pyramid is True"),
+        (
+            '[loss]\nkind = "malis"\ncross_correlation = false\npyramid = false\n',
+            "'malis' predicts 10 affinities, but model.network.embedding_channels is 16; set it to 10",
         ),
         (
             '[loss]\nkind = "direct_affinity"\ncross_correlation = false\n',

@@ -130,11 +130,13 @@ def test_a_run_on_sections_that_was_cut_and_resumed_is_one_that_was_not(
     assert (whole / "validation" / "ac4_080-099.png").is_file()
 
 
-@pytest.mark.parametrize("architecture", ["sections_unet", "anisotropic_unet"])
+@pytest.mark.parametrize("architecture", ["sections_unet", "anisotropic_unet", "mala_unet"])
 def test_volumes_in_folders_are_trained_validated_and_evaluated(tmp_path: Path, architecture: str) -> None:
     data = write_synthetic_volumes(tmp_path / "data", volumes=3, shape=(5, 40, 44))
     path = tmp_path / "tubes.toml"
     folders = RECIPE.replace('"ac3ac4"', '"folders"\nvalidation = ["synthetic_02"]')
+    if architecture == "mala_unet":
+        folders = folders.replace("[4, 4, 4, 4, 4]", "[4, 4, 4, 4]").replace("[4, 32, 32]", "[4, 27, 27]")
     path.write_text(folders.replace("sections_unet", architecture), encoding="utf-8")
     model = train(path, data, tmp_path / "run", device="cpu", steps=2)
     files = find_files(data, Recipe.from_file(path).data, "validation")

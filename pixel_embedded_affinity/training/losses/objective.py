@@ -19,6 +19,7 @@ from pixel_embedded_affinity.training.losses import affinity
 from pixel_embedded_affinity.training.losses.affinity import fused_affinity_loss
 from pixel_embedded_affinity.training.losses.direct_affinity import direct_affinity_loss
 from pixel_embedded_affinity.training.losses.discriminative import discriminative_loss
+from pixel_embedded_affinity.training.losses.malis import malis_loss
 from pixel_embedded_affinity.training.recipe import Recipe
 
 Parts = tuple[Tensor, Tensor]
@@ -116,6 +117,8 @@ class Objective:
             return self._affinity(affinity.unit(output).contiguous(), geometries, batch, offsets)
         if kind == "direct_affinity":
             loss = direct_affinity_loss(output, offsets, _targets(batch, offsets))
+        elif kind == "malis":
+            loss = malis_loss(output, batch.labels, offsets)
         else:
             loss = discriminative_loss(output, batch.labels)
         return loss, (loss.detach(), torch.zeros_like(loss))

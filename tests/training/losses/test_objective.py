@@ -20,6 +20,7 @@ from pixel_embedded_affinity.training.losses.affinity import (
 )
 from pixel_embedded_affinity.training.losses.direct_affinity import direct_affinity_loss
 from pixel_embedded_affinity.training.losses.discriminative import discriminative_loss
+from pixel_embedded_affinity.training.losses.malis import malis_loss
 from pixel_embedded_affinity.training.losses.objective import Objective
 from pixel_embedded_affinity.training.studies.variants import variants_of
 
@@ -205,9 +206,27 @@ def test_a_baseline_of_embeddings_around_means_has_its_loss_and_the_foreground(r
     assert (losses["cross_correlation"], losses["pyramid"]) == (0, 0)
 
 
-@pytest.mark.parametrize("index", [0, 1])
-def test_a_baseline_learns(recipe, batch, index):
-    baseline = variants_of("baselines", recipe)[index].recipe
+def of_neighbors(recipe):
+    """The recipe with a network that predicts the affinities of direct neighbors, trained by MALIS."""
+    model = recipe.model.changed(network=replace(recipe.model.network, embedding_channels=2))
+    paired = replace(recipe, model=model, neighborhood=recipe.neighborhood.nearest())
+    return changed(paired, kind="malis", cross_correlation=False, pyramid=False)
+
+
+def test_malis_is_the_loss_of_predicted_neighbors(recipe, batch):
+    plan = of_neighbors(recipe)
+    network = build_network(plan.model.network).eval()
+    losses = losses_of(plan, network, batch, precision="float32")
+    expected = malis_loss(network(batch.images).embedding, batch.labels, ((-1, 0), (0, -1)))
+    assert losses["self_correlation"] == pytest.approx(float(expected.detach()), rel=1e-4)
+    assert losses["total"] == pytest.approx(losses["self_correlation"] + losses["foreground"])
+
+
+@pytest.mark.parametrize("kind", ["discriminative", "direct_affinity", "malis"])
+def test_a_baseline_learns(recipe, batch, kind):
+    made = {variant.recipe.loss.kind: variant.recipe for variant in variants_of("baselines", recipe)}
+    baseline = made.get(kind) or of_neighbors(recipe)
+    assert baseline.loss.kind == kind
     torch.manual_seed(0)
     network = build_network(baseline.model.network).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2)

@@ -14,6 +14,7 @@ from pixel_embedded_affinity.network.base import NetworkOutput
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.studies.pipeline import (
     CLUSTERINGS,
+    THRESHOLDS,
     Pipeline,
     clusterings_of,
     settings_of,
@@ -60,6 +61,53 @@ def test_every_clustering_of_every_kind_finds_the_objects_of_a_perfect_output(va
         labels = pipeline.segment(image, clustering, foreground)
         assert labels.dtype == np.int32
         assert np.array_equal(labels, expected), clustering
+
+
+@pytest.mark.parametrize("kind", ["affinity", "direct_affinity", "discriminative"])
+def test_the_best_threshold_is_the_first_of_those_that_find_the_objects(variants, kind):
+    pipeline = Pipeline(variants[kind], Known(kind), CPU)
+    image = np.zeros((1, *LABELS.shape), np.float32)
+    best = pipeline.best_threshold(image, LABELS)
+    assert best == THRESHOLDS[0]
+    assert np.array_equal(pipeline.segment(image, "agglomeration", threshold=best), LABELS)
+
+
+def test_a_threshold_that_merges_all_is_not_the_best(variants):
+    class Vague(Known):
+        """Affinities of 0.45 across borders, as after a short training."""
+
+        def forward(self, images, pyramid=False):
+            output = super().forward(images, pyramid)
+            return output._replace(embedding=output.embedding.clamp(min=-0.2))
+
+    pipeline = Pipeline(variants["direct_affinity"], Vague("direct_affinity"), CPU)
+    assert pipeline.best_threshold(np.zeros((1, *LABELS.shape), np.float32), LABELS) == 0.5
+
+
+@pytest.mark.parametrize("kind", ["direct_affinity", "discriminative"])
+def test_baselines_with_an_embedding_at_every_second_pixel_are_spread_over_the_pixels(variants, kind):
+    class Strided(Known):
+        """What it knows, two pixels to a position."""
+
+        stride = (2, 2)
+
+        def forward(self, images, pyramid=False):
+            output = super().forward(images, pyramid)
+            large = torch.nn.functional.interpolate(output.foreground, scale_factor=2)
+            return output._replace(foreground=large)
+
+    pipeline = Pipeline(variants[kind], Strided(kind), CPU)
+    labels = pipeline.segment(np.zeros((1, 48, 52), np.float32), "mutex")
+    assert np.array_equal(labels, LABELS.repeat(2, 0).repeat(2, 1))
+
+
+def test_agglomeration_takes_over_how_regions_grow(variants):
+    other = {"beta": 0.3, "smoothing": 2.0, "regions": "watershed_cut"}
+    model = variants["affinity"].model.changed(clusterer="multicut", clusterer_settings=other)
+    recipe = replace(variants["affinity"], model=model)
+    found = settings_of(recipe, "agglomeration", threshold=0.2).clusterer_settings
+    assert found == {"smoothing": 2.0, "regions": "watershed_cut", "threshold": 0.2}
+    assert settings_of(recipe, "mutex").clusterer_settings == {}
 
 
 def test_the_network_sees_the_image_at_the_model_s_scale_and_labels_come_back(recipe):
@@ -133,7 +181,7 @@ def test_clusterings_that_a_kind_does_not_have_are_refused(variants):
     pipeline = Pipeline(variants["direct_affinity"], Known("direct_affinity"), CPU)
     image = np.zeros((1, *LABELS.shape), np.float32)
     for clustering in ("mean-shift", "adaptive mutex", "none"):
-        with pytest.raises(InputError, match="clustering must be one of 'mutex', got"):
+        with pytest.raises(InputError, match="must be one of 'mutex', 'agglomeration', got"):
             pipeline.segment(image, clustering)
     assert clusterings_of(variants["affinity"]) == clusterings_of(variants["discriminative"]) == CLUSTERINGS
 

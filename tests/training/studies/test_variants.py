@@ -21,7 +21,12 @@ def shipped(request):
 def test_variants_share_data_schedule_augmentation_pairs_and_inference_settings(shipped, study):
     for variant in variants_of(study, shipped):
         recipe = variant.recipe
-        for part in ("data", "schedule", "augmentation", "neighborhood"):
+        for part in ("data", "augmentation"):
+            assert getattr(recipe, part) == getattr(shipped, part)
+        assert recipe.loss.foreground == shipped.loss.foreground
+        if study == "networks":  # what they share is in test_networks.py
+            continue
+        for part in ("schedule", "neighborhood"):
             assert getattr(recipe, part) == getattr(shipped, part)
         widened = replace(recipe.model.network, embedding_channels=16)
         assert recipe.model.changed(network=widened) == shipped.model
@@ -70,7 +75,75 @@ def test_the_modules_are_switched_one_by_one(shipped):
         "SCM + EPM": (False, True),
         "SCM + CCM": (True, False),
         "SCM + CCM + EPM": (True, True),
+        "all without flips and transposition": (True, True),
+        "all without intensity": (True, True),
+        "all without cutout": (True, True),
     }
+
+
+def test_the_last_rows_of_the_modules_lack_one_kind_of_transformation(shipped):
+    found = {}
+    for variant in variants_of("modules", shipped):
+        view = variant.recipe.view
+        found[variant.name] = (view.flips, view.transposition, view.intensity, view.cutout)
+    assert found["all without flips and transposition"] == (False, False, True, True)
+    assert found["all without intensity"] == (True, True, False, True)
+    assert found["all without cutout"] == (True, True, True, False)
+    assert found["SCM + CCM + EPM"] == (True, True, True, True)
+
+
+def test_the_dimensions_are_lengths_of_the_embedding(shipped):
+    found = {v.name: v.recipe.model.network.embedding_channels for v in variants_of("dimensions", shipped)}
+    assert found == {f"dimension {count}": count for count in (4, 8, 16, 32, 64)}
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def volumes():
+    return Recipe.from_file("ac3ac4")
+
+
+def test_the_baselines_of_volumes_are_those_of_the_paper_on_the_pairs_that_they_can_have(volumes):
+    direct, malis, metric, own = variants_of("baselines", volumes)
+    assert [variant.name for variant in (direct, malis, metric, own)] == [
+        "SuperHuman",
+        "MALA",
+        "ML-De",
+        "PEA",
+    ]
+    assert own.recipe == volumes
+    assert own.clusterings == ("mutex", "agglomeration", "adaptive mutex")
+    straight = {(-1, 0, 0), (-2, 0, 0), (-3, 0, 0)}
+    straight |= {(0, -reach, 0) for reach in (1, 2, 5, 9, 14)} | {
+        (0, 0, -reach) for reach in (1, 2, 5, 9, 14)
+    }
+    assert set(direct.recipe.neighborhood.offsets()) == straight
+    assert set(training_pairs(own.recipe).offsets) == set(training_pairs(metric.recipe).offsets) == straight
+    assert direct.recipe.model.network.architecture == "sections_unet"
+    assert direct.recipe.model.network.embedding_channels == 13
+    assert (direct.recipe.loss.kind, direct.recipe.loss.pyramid) == ("direct_affinity", False)
+    assert (metric.recipe.loss.kind, metric.clusterings) == ("discriminative", ("mutex", "agglomeration"))
+    assert malis.recipe.loss.kind == "malis"
+    assert malis.recipe.model.network.architecture == "mala_unet"
+    assert malis.recipe.neighborhood.offsets() == ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
+    assert malis.recipe.crop == (16, 216, 216)
+    assert malis.clusterings == ("agglomeration",)
+
+
+def test_volumes_have_no_second_view_to_compare(volumes):
+    assert [variant.name for variant in variants_of("modules", volumes)] == ["SCM", "SCM + EPM"]
+    with pytest.raises(InputError, match="study 'views' compares second views"):
+        variants_of("views", volumes)
+
+
+def test_where_pairs_are_drawn_affinities_are_predicted_along_the_axes():
+    direct = variants_of("baselines", Recipe.from_file("cvppp-half"))[1].recipe
+    assert direct.neighborhood.offsets() == tuple(
+        offset for reach in (1, 2, 3, 5, 8, 14, 21) for offset in ((-reach, 0), (0, -reach))
+    )
+    assert direct.model.network.embedding_channels == 14
 
 
 def test_the_transformations_of_the_view_are_switched_one_by_one(recipe):
@@ -90,7 +163,7 @@ def test_the_transformations_of_the_view_are_switched_one_by_one(recipe):
 
 
 def test_an_unknown_study_or_a_recipe_of_a_baseline_is_refused(recipe):
-    with pytest.raises(InputError, match="study must be one of 'baselines', 'modules', 'views', got 'all'"):
+    with pytest.raises(InputError, match=r"study must be one of 'baselines', .*'dimensions', got 'all'"):
         variants_of("all", recipe)
     baseline = variants_of("baselines", recipe)[0].recipe
     with pytest.raises(InputError, match=r"loss\.kind is 'discriminative'"):
