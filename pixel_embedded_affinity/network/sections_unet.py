@@ -48,9 +48,10 @@ class Neighbors(nn.Module):
 
     def _mixed_in_place(self, features: torch.Tensor, depth: int) -> torch.Tensor:
         """Mix by products of matrices: on one thread, torch has no fast convolution across sections."""
-        rows = features.permute(0, 2, 3, 1).flatten(1, 2)
+        last = features.permute(0, 2, 3, 1)
+        rows = last.flatten(1, 2)
         before, own, after = self.map.weight[..., 0, 0].permute(2, 1, 0)
-        own = own + torch.eye(len(own))
+        own = own + torch.eye(len(own), dtype=own.dtype)
         previous = rows[0]
         for number, section in enumerate(rows):
             mixed = torch.addmm(self.map.bias, section, own)
@@ -60,7 +61,7 @@ class Neighbors(nn.Module):
                 mixed.addmm_(rows[number + 1], after)
             previous = section.clone()
             section.copy_(mixed)
-        return features
+        return rows.view_as(last).permute(0, 3, 1, 2)
 
 
 class SectionsUNet(base.Network):
