@@ -54,7 +54,7 @@ class Neighbors(nn.Module):
         own = own + torch.eye(len(own), dtype=own.dtype)
         previous = rows[0]
         for number, section in enumerate(rows):
-            mixed = torch.addmm(self.map.bias, section, own)
+            mixed = functional.linear(section, own.T, self.map.bias)
             if number % depth:
                 mixed.addmm_(previous, before)
             if (number + 1) % depth:
@@ -194,7 +194,7 @@ def _by_sections(
     if not _section_by_section(features):
         return function(features, *others)
     count = max(1, _AT_ONCE // math.prod(features.shape[2:]))
-    parts = zip(*(values.split(count) for values in (features, *others)))
+    parts = zip(*(torch.split(values, count) for values in (features, *others)))
     first = function(*next(parts))
     shape = (len(features), *first.shape[1:])
     found = torch.empty(shape, dtype=first.dtype, memory_format=torch.channels_last)
