@@ -30,6 +30,8 @@ from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.device import autocast, resolve_precision
 
+Clock = Callable[[], float]
+
 FIELD = Path(samples.__file__).with_name("nuclei.tif")
 
 
@@ -39,17 +41,19 @@ def finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds_of(call: Callable[[], Any], device: torch.device) -> float:
+def seconds_of(call: Callable[[], Any], device: torch.device, clock: Clock = time.perf_counter) -> float:
     """Time of a call, including the device's work."""
-    start = time.perf_counter()
+    start = clock()
     call()
     finish(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def median_seconds(call: Callable[[], Any], runs: int, device: torch.device) -> float:
+def median_seconds(
+    call: Callable[[], Any], runs: int, device: torch.device, clock: Clock = time.perf_counter
+) -> float:
     """Median time of a call, without the first one."""
-    return statistics.median([seconds_of(call, device) for _ in range(runs + 1)][1:])
+    return statistics.median([seconds_of(call, device, clock) for _ in range(runs + 1)][1:])
 
 
 @contextmanager
@@ -139,10 +143,12 @@ def flops(network: torch.nn.Module, batch: torch.Tensor) -> int:
     return int(counter.get_total_flops())
 
 
-def product_rate(size: int, dtype: torch.dtype, device: torch.device, runs: int) -> float:
+def product_rate(
+    size: int, dtype: torch.dtype, device: torch.device, runs: int, clock: Clock = time.perf_counter
+) -> float:
     """Operations per second of a product of two square matrices."""
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / median_seconds(lambda: one @ other, runs, device)
+    return 2 * size**3 / median_seconds(lambda: one @ other, runs, device, clock)
 
 
 def copy_rate(size: int, runs: int) -> float:

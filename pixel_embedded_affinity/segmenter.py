@@ -671,10 +671,11 @@ class Segmenter:
             As for `segment`.
         block : int or sequence of int, optional
             Length in pixels of the blocks, which are labeled one by one: one number or one per axis. The memory
-            grows with the pixels of a block. Default: 2048 for images, 160 for volumes.
+            grows with the pixels of a block. Default: 2048 for images; for volumes, blocks with which the network
+            sees few voxels twice, and at most 50 million at once.
         overlap : int or sequence of int, optional
-            Pixels around a block that are labeled with it, at most `block`. Default: 128 for images, 32 for
-            volumes.
+            Pixels around a block that are labeled with it, at most `block`. Default: 128 for images, 32 for volumes;
+            along axes on which the model's voxels are longer, as many as are equally long together, but at least 8.
         folder : path, optional
             Where finished blocks are kept until all is done. Then they are removed, and the folder with them if
             nothing else lies in it. Default: `out` with ``.blocks`` at its end; for an array a temporary folder,

@@ -18,6 +18,9 @@ from pixel_embedded_affinity.export import write_labels
 from pixel_embedded_affinity.geometry.strides import borders_flooded
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.labels import relabel
+from pixel_embedded_affinity.large import segment
+from pixel_embedded_affinity.large.blockwise import label_blockwise
+from pixel_embedded_affinity.large.plan import Plan
 from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.tune import Search
@@ -107,6 +110,27 @@ def test_blocks_of_a_volume_go_to_a_file(
     path = tmp_path / out
     found = tifffile.imread(path) if path.suffix == ".tif" else zarr.open_array(str(path), mode="r")[:]
     np.testing.assert_array_equal(found, memory)
+
+
+def test_blocks_of_a_volume_suit_network_and_voxels(
+    volume_segmenter: Segmenter, volume: Array, expected: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(volume_segmenter.config, pixel_size=(0.03, 0.006, 0.006))
+    segmenter = Segmenter(volume_segmenter.embedder.network, config)
+    plans: list[Plan] = []
+
+    def label(plan: Plan, *rest: Any, **options: Any) -> int:
+        plans.append(plan)
+        return label_blockwise(plan, *rest, **options)
+
+    monkeypatch.setattr(segment, "label_blockwise", label)
+    out = np.zeros(volume.shape, np.int32)
+    segmenter.segment_large(volume, out)
+    assert plans[0].overlap == (8, 32, 32)
+    assert plans[0].block == tuple(map(max, volume.shape, (8, 32, 32)))
+    np.testing.assert_array_equal(out, expected)
+    segmenter.segment_large(volume, out, block=40, overlap=20)
+    assert (plans[1].block, plans[1].overlap) == ((40,) * 3, (20,) * 3)
 
 
 def test_settings_are_tuned_on_volumes(volume_segmenter: Segmenter, volume: Array, expected: Array) -> None:

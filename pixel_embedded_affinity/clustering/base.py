@@ -54,7 +54,7 @@ ClustererFactory = Callable[..., Clusterer]
 CLUSTERERS: Registry[Clusterer] = Registry(
     "clusterer",
     "pixel_embedded_affinity.clustering",
-    helpers=("base", "corrections", "density", "region_graph", "sections"),
+    helpers=("base", "blocks", "corrections", "density", "region_graph", "sections"),
     group="pixel_embedded_affinity.clusterers",
     unknown=UnknownClustererError,
 )

@@ -8,7 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
-from pixel_embedded_affinity.clustering.multicut import SOLVERS, CutSettings, cut_costs
+from pixel_embedded_affinity.clustering.blocks import Problem
+from pixel_embedded_affinity.clustering.multicut import SOLVERS, CutSettings
 from pixel_embedded_affinity.clustering.region_graph import RegionGraph, region_graph
 from pixel_embedded_affinity.errors import InputError, compiled_library
 from pixel_embedded_affinity.labels import Labels
@@ -25,7 +26,7 @@ class LiftedMulticut(CutSettings, section="lifted_multicut"):
 
     Parameters
     ----------
-    beta, smoothing, solver, regions
+    beta, smoothing, solver, regions, blocks
         As for `Multicut`.
 
     Raises
@@ -55,14 +56,18 @@ class LiftedMulticut(CutSettings, section="lifted_multicut"):
         return graph.clustered(self._cut)
 
     def _cut(self, graph: RegionGraph) -> NDArray[Any]:
-        with compiled_library():
-            from bioimage_cpp.graph import lifted_multicut
+        return self._cut_by(graph, self._solve)
 
-        problem = lifted_multicut.LiftedMulticutObjective(
-            graph.adjacency(),
-            cut_costs(graph.borders, self.beta),
-            lifted_uvs=graph.lifted.regions,
-            lifted_costs=cut_costs(graph.lifted, self.beta),
+    def _solve(self, problem: Problem) -> NDArray[Any]:
+        with compiled_library():
+            from bioimage_cpp.graph import UndirectedGraph, lifted_multicut
+
+        borders, lifted = problem.borders, problem.lifted
+        objective = lifted_multicut.LiftedMulticutObjective(
+            UndirectedGraph.from_unique_edges(problem.size, borders.nodes),
+            borders.cost,
+            lifted_uvs=lifted.nodes,
+            lifted_costs=lifted.cost,
         )
         solver = getattr(lifted_multicut, f"Lifted{SOLVERS[self.solver]}")
-        return solver().optimize(problem)  # type: ignore[no-any-return]
+        return solver().optimize(objective)  # type: ignore[no-any-return]

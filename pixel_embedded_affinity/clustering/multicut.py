@@ -9,6 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
+from pixel_embedded_affinity.clustering.blocks import (
+    Costs,
+    Problem,
+    Solver,
+    block_of_regions,
+    blocks_field,
+    solved_in_blocks,
+)
 from pixel_embedded_affinity.clustering.region_graph import (
     Edges,
     RegionGraph,
@@ -42,6 +50,13 @@ class CutSettings(Settings):
         "kernighan_lin", choice(*SOLVERS), "Heuristic; the second is faster, at higher costs."
     )
     regions: str = regions_field()
+    blocks: int | tuple[int, ...] | None = blocks_field()
+
+    def _cut_by(self, graph: RegionGraph, solve: Solver) -> NDArray[Any]:
+        """Return the cluster of each region."""
+        block = block_of_regions(graph, self.blocks)
+        costs = (Costs(edges.regions, cut_costs(edges, self.beta)) for edges in (graph.borders, graph.lifted))
+        return solved_in_blocks(Problem(graph.count, *costs), block, solve)
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,11 @@ class Multicut(CutSettings, section="multicut"):
     regions : {"watershed_cut", "sections"}
         How the small regions form: ``"sections"`` grows them in each section of a volume, which takes a tenth of
         the time and little memory. A flipped volume may then give another result.
+    blocks : int, sequence of int or None
+        Length of blocks in pixels of the affinities, for all axes or one per axis. The regions whose middles lie in
+        one block are solved on their own first; the groups that they form are the regions of a last solve. For very
+        many regions that takes less time, at slightly higher costs. A flipped image may then give another result.
+        None solves all regions at once.
 
     Raises
     ------
@@ -79,7 +99,8 @@ class Multicut(CutSettings, section="multicut"):
     ----------
     B. Andres et al., "Globally Optimal Closed-surface Segmentation for Connectomics", ECCV 2012, for the
     costs. M. Keuper et al., "Efficient Decomposition of Image and Mesh Graphs by Lifted Multicuts", ICCV
-    2015, for both solvers.
+    2015, for both solvers. C. Pape et al., "Solving Large Multicut Problems for Connectomics via Domain
+    Decomposition", ICCV Workshops 2017, for the blocks.
     """
 
     def __call__(self, affinities: Affinities, *, foreground: NDArray[Any] | None = None) -> Labels:
@@ -91,14 +112,20 @@ class Multicut(CutSettings, section="multicut"):
             If the affinities are not finite similarities that fit their neighborhood, the neighborhood has no
             attractive offset, `foreground` has another shape, or `smoothing` another number of axes.
         """
-        return region_graph(affinities, foreground, self.smoothing, regions=self.regions).clustered(self._cut)
+        graph = region_graph(affinities, foreground, self.smoothing, regions=self.regions)
+        return graph.clustered(self._cut)
 
     def _cut(self, graph: RegionGraph) -> NDArray[Any]:
-        with compiled_library():
-            from bioimage_cpp.graph import multicut
+        return self._cut_by(graph, self._solve)
 
-        problem = multicut.MulticutObjective(graph.adjacency(), cut_costs(graph.borders, self.beta))
-        return getattr(multicut, SOLVERS[self.solver])().optimize(problem)  # type: ignore[no-any-return]
+    def _solve(self, problem: Problem) -> NDArray[Any]:
+        with compiled_library():
+            from bioimage_cpp.graph import UndirectedGraph, multicut
+
+        borders = problem.borders
+        graph = UndirectedGraph.from_unique_edges(problem.size, borders.nodes)
+        objective = multicut.MulticutObjective(graph, borders.cost)
+        return getattr(multicut, SOLVERS[self.solver])().optimize(objective)  # type: ignore[no-any-return]
 
 
 def cut_costs(edges: Edges, beta: float) -> NDArray[np.float64]:

@@ -17,13 +17,15 @@ import numpy as np
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.clustering import Clusterer
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import halo_of
+from pixel_embedded_affinity.geometry.per_axis import per_axis
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling, shape_of
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import as_foreground
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.lazy import fingerprint, fixed_normalization, open_image
-from pixel_embedded_affinity.large.plan import Plan, Sizes
+from pixel_embedded_affinity.large.plan import Plan, Sizes, default_block, default_overlap
 from pixel_embedded_affinity.large.store import block_folder, check_output
 from pixel_embedded_affinity.large.window import WindowLabeler, clustering_strides
 from pixel_embedded_affinity.normalize import normalize
@@ -56,7 +58,7 @@ def segment_large(
     config = labeler.config
     channels = config.network.in_channels
     picture = open_image(image, channels=channels, ndim=embedder.ndim, selection=selection)
-    plan = Plan(picture.spatial_shape, block, overlap, clustering_strides(embedder.network, config))
+    plan = _plan(embedder, config, picture.spatial_shape, tiling, block, overlap)
     check_output(out, plan.shape)
     # What is decided on the whole image is not decided on a part of it.
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False, noise_floor=0.0))
@@ -78,6 +80,24 @@ def segment_large(
             client=client,
             progress=progress,
         )
+
+
+def _plan(
+    embedder: Embedder,
+    config: ModelConfig,
+    shape: tuple[int, ...],
+    tiling: Tiling,
+    block: Sizes | None,
+    overlap: Sizes | None,
+) -> Plan:
+    """Cut the image into blocks: the caller's, or those that suit the network."""
+    network, ndim = embedder.network, len(shape)
+    if overlap is None:
+        overlap = default_overlap(ndim, config.pixel_size)
+    if block is None:
+        halo = halo_of(network, tiling) if ndim == 3 else ()
+        block = default_block(shape, per_axis(overlap, ndim, "overlap"), halo)
+    return Plan(shape, block, overlap, clustering_strides(network, config))
 
 
 def _scale(windows: WindowLabeler) -> FoundScale:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain, pairwise, starmap
 
 import torch
 from torch import nn
@@ -16,6 +18,9 @@ STRIDE = 2
 """Pixels of a section between two embedding vectors, along y and x."""
 
 LEVELS = 5
+
+_AT_ONCE = 2**17
+"""Positions that go through a block at once on a CPU: what fits into its caches."""
 
 
 class Neighbors(nn.Module):
@@ -32,9 +37,31 @@ class Neighbors(nn.Module):
         self.map = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
 
     def forward(self, features: torch.Tensor, depth: int) -> torch.Tensor:
-        """Map (N * depth, channels, H, W) to the same shape; channels that lie last in memory are not copied."""
+        """Map (N * depth, channels, H, W) to the same shape.
+
+        Inference on a CPU changes the features in place. Else, channels that lie last in memory are not copied.
+        """
+        if _section_by_section(features) and features.dtype == self.map.weight.dtype:
+            return self._mixed_in_place(features, depth)
         mixed: torch.Tensor = self.map(_stacked(features, depth))
         return mixed.transpose(1, 2).flatten(0, 1).add_(features)
+
+    def _mixed_in_place(self, features: torch.Tensor, depth: int) -> torch.Tensor:
+        """Mix by products of matrices: on one thread, torch has no fast convolution across sections."""
+        last = features.permute(0, 2, 3, 1)
+        rows = last.flatten(1, 2)
+        before, own, after = self.map.weight[..., 0, 0].permute(2, 1, 0)
+        own = own + torch.eye(len(own), dtype=own.dtype)
+        previous = rows[0]
+        for number, section in enumerate(rows):
+            mixed = functional.linear(section, own.T, self.map.bias)
+            if number % depth:
+                mixed.addmm_(previous, before)
+            if (number + 1) % depth:
+                mixed.addmm_(rows[number + 1], after)
+            previous = section.clone()
+            section.copy_(mixed)
+        return rows.view_as(last).permute(0, 3, 1, 2)
 
 
 class SectionsUNet(base.Network):
@@ -113,19 +140,20 @@ class SectionsUNet(base.Network):
         self, pixels: torch.Tensor, depth: int, pyramid: bool
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features of the finest level and the coarse embeddings."""
-        features = torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels))))
+        features = _by_sections(self._stemmed, pixels)
         skips = []
         for block, mix in zip(self.encoder, self.encoder_mix):
             skips.append(features)
-            features = mix(block(functional.max_pool2d(features, 2)), depth)
+            features = mix(_by_sections(partial(_lowered, block), features), depth)
         coarse = []
         for level, (lift, block, mix) in enumerate(zip(self.lift, self.decoder, self.decoder_mix)):
-            lifted = lift(features)
-            raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
-            features = mix(block(raised.add_(skips[-1 - level])), depth)
+            features = mix(_by_sections(partial(_raised, lift, block), features, skips.pop()), depth)
             if pyramid and level < len(self.pyramid_heads):
                 coarse.append(self.pyramid_heads[level](features))
         return features, coarse
+
+    def _stemmed(self, pixels: torch.Tensor) -> torch.Tensor:
+        return torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels))))
 
     def receptive_radius(self) -> tuple[int, ...]:
         """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
@@ -138,6 +166,41 @@ class SectionsUNet(base.Network):
         """Bytes that a forward pass takes at its peak, per pixel of the volume, in float32."""
         widest = int(self.embedding_head.in_channels)
         return widest * 4 * 6 // STRIDE**2
+
+
+def _lowered(block: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """The features of the next coarser level."""
+    lowered: torch.Tensor = block(functional.max_pool2d(features, 2))
+    return lowered
+
+
+def _raised(lift: nn.Module, block: nn.Module, features: torch.Tensor, skipped: torch.Tensor) -> torch.Tensor:
+    """The features of the next finer level."""
+    raised = functional.interpolate(lift(features), scale_factor=2, mode="bilinear", align_corners=False)
+    found: torch.Tensor = block(raised.add_(skipped))
+    return found
+
+
+def _section_by_section(features: torch.Tensor) -> bool:
+    """Whether to save memory: in inference on a CPU, where small pieces are as fast as large ones."""
+    last = features.is_contiguous(memory_format=torch.channels_last)
+    return torch.is_inference_mode_enabled() and features.device.type == "cpu" and last
+
+
+def _by_sections(
+    function: Callable[..., torch.Tensor], features: torch.Tensor, *others: torch.Tensor
+) -> torch.Tensor:
+    """Call a function of sections (N, C, H, W), in inference on a CPU for a few sections at a time."""
+    if not _section_by_section(features):
+        return function(features, *others)
+    count = max(1, _AT_ONCE // math.prod(features.shape[2:]))
+    parts = zip(*(torch.split(values, count) for values in (features, *others)))
+    first = function(*next(parts))
+    shape = (len(features), *first.shape[1:])
+    found = torch.empty(shape, dtype=first.dtype, memory_format=torch.channels_last)
+    for number, part in enumerate(chain([first], starmap(function, parts))):
+        found[number * count : (number + 1) * count] = part
+    return found
 
 
 def _stacked(values: torch.Tensor, depth: int) -> torch.Tensor:

@@ -80,6 +80,27 @@ def test_shares_of_the_steps_and_of_the_hardware_are_printed(
     assert len(re.findall(r"GB/s, share \d+%$", text, re.MULTILINE)) == 2
 
 
+def test_steps_and_clusterers_of_a_volume_are_printed(
+    load: Any,
+    volume_segmenter: Segmenter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Segmenter, "pretrained", lambda *_, **__: volume_segmenter)
+    stack = tmp_path / "stack.tif"
+    tifffile.imwrite(stack, np.random.default_rng(0).integers(0, 4000, (9, 40, 48)).astype(np.uint16))
+    options = ["--shape", "6", "36", "40", "--runs", "1", "--matrix", "64"]
+    for more in ([], ["--image", str(stack), "--clock", "wall"]):
+        load("volumes").main([*options, *more])
+        printed = capsys.readouterr().out
+        assert "6 x 36 x 40 voxels, cpu, 1 thread(s)" in printed
+        assert len(re.findall(r"^.+ [\d.]+ s +[\d.]+ +[\d.]+%$", printed, re.MULTILINE)) == 5
+        assert len(re.findall(r"^(?:lifted )?multicut, .+ [\d.]+ s +[\d.]+$", printed, re.MULTILINE)) == 8
+        assert re.search(r"GFLOP/s; share \d+%", printed)
+        assert re.search(r"^peak memory of segment: \d+ MB, \d+ bytes per voxel$", printed, re.MULTILINE)
+
+
 def test_operations_are_two_for_each_weight_at_each_place(load: Any, tiny_network: nn.Module) -> None:
     count = 0
 

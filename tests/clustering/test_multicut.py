@@ -398,3 +398,54 @@ def test_they_are_found_by_name(smoothing):
     assert hash(get_clusterer("lifted_multicut", smoothing=smoothing)) == hash(
         LiftedMulticut(smoothing=(1, 2))
     )
+
+
+def false_gap(height, offsets, attractive, strides):
+    """Two neurites that a gap in their membrane joins: local pairs through it look alike, long ones do not.
+
+    The membrane is background except for the gap, three pixels of each section.
+    """
+    neighborhood = Neighborhood(offsets, attractive, strides)
+    shape = (*((4,) if len(offsets[0]) == 3 else ()), 20, 31)
+    side = np.broadcast_to(np.sign(np.arange(31) - 15), shape)
+    foreground = side != 0
+    foreground[..., 9:12, 15] = True
+    values = np.ones((len(neighborhood), *shape), np.float32)
+    for channel, offset in enumerate(offsets):
+        if attractive[channel]:
+            near = side == 0
+            values[channel][near | np.roll(near, [-step for step in offset], range(near.ndim))] = height
+        else:
+            there = np.roll(side, [-step for step in offset], range(side.ndim))
+            values[channel][side * there < 0] = 0.1
+    # Each neurite is many regions: the boundary map is uneven.
+    values -= np.random.default_rng(0).random(values.shape, np.float32) * np.float32(0.08)
+    return Affinities(values, neighborhood), foreground
+
+
+GAPS = {
+    "image": ([(-1, 0), (0, -1), (-5, 0), (0, -5)], [True, True, False, False]),
+    "volume": (
+        [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, -5, 0), (0, 0, -5), (-2, 0, 0)],
+        [True, True, True, False, False, False],
+    ),
+}
+
+
+@pytest.mark.parametrize("solver", ["kernighan_lin", "greedy_additive"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "regions"), [("image", "watershed_cut"), ("volume", "watershed_cut"), ("volume", "sections")]
+)
+def test_long_ranges_close_a_false_gap_in_a_membrane(kind, regions, stride, solver):
+    offsets, attractive = GAPS[kind]
+    strides = (stride,) * 2 if kind == "image" else (1, stride, stride)
+    given, foreground = false_gap(0.9, offsets, attractive, strides)
+    options = {"smoothing": 0.5, "regions": regions, "solver": solver}
+    graph = region_graph(given, foreground, 0.5, regions=regions)
+    assert graph.count > 20
+    assert Multicut(**options)(given, foreground=foreground).max() == 1
+    labels = LiftedMulticut(**options)(given, foreground=foreground)
+    assert labels.max() == 2
+    assert set(np.unique(labels[..., :15])) == {1}
+    assert set(np.unique(labels[..., 16:])) == {2}

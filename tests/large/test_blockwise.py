@@ -18,7 +18,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.large.blockwise import label_blockwise
-from pixel_embedded_affinity.large.plan import Plan
+from pixel_embedded_affinity.large.plan import Plan, default_block, default_overlap
 from pixel_embedded_affinity.large.store import Store, block_folder, check_output, opened_output
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -289,18 +289,68 @@ def test_blocks_run_on_dask_with_the_same_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, components(truth))
 
 
-def test_lengths_are_one_for_all_axes_or_one_per_axis_with_defaults_of_four_million_pixels() -> None:
+def test_lengths_are_one_for_all_axes_or_one_per_axis() -> None:
     assert Plan((50, 50), 20, 9, 3) == Plan((50, 50), (20, 20), (9, 9), (3, 3))
     plan = Plan((9, 50, 50), (4, 20, 20), (2, 9, 9), 1)
     assert plan.windows[0] == (slice(0, 6), slice(0, 29), slice(0, 29))
     assert (len(plan.cores), len(plan.neighbors())) == (27, 158)
-    assert (Plan((9, 9), None, None, 1).block, Plan((9, 9), None, None, 1).overlap) == (
-        (2048,) * 2,
-        (128,) * 2,
-    )
-    volume = Plan((9, 9, 9), None, None, 1)
-    assert 3.9e6 < np.prod(volume.block) < 2**22
-    assert volume.overlap == (32,) * 3
+
+
+def test_blocks_of_images_have_2048_pixels() -> None:
+    plan = Plan((9, 9), None, None, 1)
+    assert (plan.block, plan.overlap) == ((2048,) * 2, (128,) * 2)
+    assert default_block((9, 9), (128, 128), (64, 64)) == (2048,) * 2
+
+
+def test_an_overlap_is_as_long_along_thick_axes_but_has_eight_sections() -> None:
+    assert default_overlap(2, (0.5, 0.1)) == (128, 128)
+    assert default_overlap(3) == Plan((9, 9, 9), None, None, 1).overlap == (32,) * 3
+    assert default_overlap(3, (0.02, 0.01, 0.01)) == (16, 32, 32)
+    assert default_overlap(3, (0.03, 0.006, 0.006)) == (8, 32, 32)
+
+
+def seen_voxels(
+    shape: tuple[int, ...], block: tuple[int, ...], overlap: tuple[int, ...], halo: tuple[int, ...]
+) -> list[int]:
+    """An oracle: voxels that the network sees of each block."""
+    cores = Plan(shape, block, overlap, 1).cores
+    margin = np.add(overlap, halo)
+    return [
+        int(np.prod([min(s.stop + m, n) - max(s.start - m, 0) for s, m, n in zip(core, margin, shape)]))
+        for core in cores
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "overlap", "halo", "most"),
+    [
+        ((100, 1024, 1024), (8, 32, 32), (6, 96, 96), 1.6),
+        ((1000, 4096, 4096), (8, 32, 32), (6, 96, 96), 3.2),
+        ((600, 600, 600), (32, 32, 32), (0, 0, 0), 1.4),
+        ((600, 600, 600), (32, 32, 32), (64, 64, 64), 4.1),
+        ((1, 20000, 300), (8, 32, 32), (6, 96, 96), 1.3),
+    ],
+)
+def test_blocks_of_volumes_keep_what_the_network_sees_small(
+    shape: tuple[int, ...], overlap: tuple[int, ...], halo: tuple[int, ...], most: float
+) -> None:
+    block = default_block(shape, overlap, halo)
+    assert all(length >= least for length, least in zip(block, overlap))
+    seen = seen_voxels(shape, block, overlap, halo)
+    assert max(seen) <= 48 * 2**20
+    assert sum(seen) <= most * np.prod(shape)
+    usual = min(160, max(shape))
+    assert sum(seen) <= sum(seen_voxels(shape, (usual,) * 3, overlap, halo))
+
+
+def test_a_volume_that_can_be_seen_at_once_is_one_block() -> None:
+    assert default_block((20, 1024, 1024), (8, 32, 32), (6, 96, 96)) == (20, 1024, 1024)
+    assert default_block((3, 5, 7), (8, 32, 32), (6, 96, 96)) == (8, 32, 32)
+
+
+def test_an_overlap_too_large_for_the_memory_gets_the_smallest_blocks() -> None:
+    block = default_block((2000, 2000, 2000), (200, 200, 200), (96, 96, 96))
+    assert all(200 <= length <= 232 for length in block)
 
 
 @pytest.mark.parametrize(

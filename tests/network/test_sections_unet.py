@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from pixel_embedded_affinity.config.model import NetworkConfig
+from pixel_embedded_affinity.network import sections_unet
+from pixel_embedded_affinity.network.base import channels_last, weights_channels_last
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.network.sections_unet import Neighbors, SectionsUNet
 
@@ -53,6 +55,51 @@ def test_a_stack_may_have_any_number_of_sections(depth: int) -> None:
     assert [tuple(coarse.shape[2:]) for coarse in output.pyramid] == [
         (depth, 64 // step, 64 // step) for _, step, _ in SectionsUNet.pyramid_strides
     ]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 32, 32), (2, 1, 5, 33, 62), (1, 1, 4, 1, 40), (3, 1, 2, 64, 2)])
+@pytest.mark.parametrize("at_once", [1, 700, 2**17])
+def test_section_by_section_gives_what_all_at_once_gives(
+    shape: tuple[int, ...], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections_unet, "_AT_ONCE", at_once)
+    network = weights_channels_last(build_network(NARROW)).eval()
+    network.apply(_with_random_statistics)
+    images = channels_last(torch.randn(shape))
+    with torch.no_grad():
+        expected = network(images, pyramid=True)
+    with torch.inference_mode():
+        found = network(images, pyramid=True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_goes_section_by_section_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections_unet, "_AT_ONCE", 1)
+    network, images = build_network(NARROW).eval(), channels_last(torch.randn(1, 1, 3, 64, 64))
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            expected = network(images)
+        with torch.inference_mode():
+            found = network(images)
+    assert found.embedding.dtype == torch.bfloat16
+    torch.testing.assert_close(found.embedding, expected.embedding)
+
+
+def test_blocks_see_few_sections_at_a_time_in_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections_unet, "_AT_ONCE", 2 * 32 * 32)
+    network, seen = build_network(NARROW).eval(), []
+    network.stem.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    with torch.inference_mode():
+        network(channels_last(torch.randn(1, 1, 5, 64, 64)))
+    with torch.no_grad():
+        network(channels_last(torch.randn(1, 1, 5, 64, 64)))
+    assert seen == [2, 2, 1, 5]
+
+
+def _with_random_statistics(module: torch.nn.Module) -> None:
+    if isinstance(module, torch.nn.BatchNorm2d):
+        torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+        torch.nn.init.uniform_(module.bias, -0.5, 0.5)
 
 
 def test_a_section_reads_eight_sections_to_either_side() -> None:
