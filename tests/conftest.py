@@ -28,6 +28,17 @@ MakeNetwork = Callable[..., nn.Module]
 # A run that decides on a change tries the same examples each time; everyone's own runs try others.
 settings.register_profile("ci", derandomize=True, database=None, deadline=None, print_blob=True)
 
+# Tracing takes twice the time, and a line counts once. What these folders call, other tests call for fewer inputs.
+UNTRACED = ("benchmarks", "docs", "golden", "hostile", "property")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure no coverage in the folders above, nor in what tries many examples."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in UNTRACED or getattr(getattr(item, "function", None), "is_hypothesis_test", False):
+            item.add_marker("no_cover")
+
 
 @pytest.fixture(scope="session")
 def make_network() -> MakeNetwork:

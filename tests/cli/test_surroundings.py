@@ -16,6 +16,8 @@ import tifffile
 
 from pixel_embedded_affinity.cli.records import RECORDS
 
+pytestmark = pytest.mark.no_cover
+
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")
 
 MANY = 300

@@ -52,6 +52,7 @@ def of_library(model: ExportedModel, image: np.ndarray) -> list[np.ndarray]:
     return [found.numpy(), found.foreground.numpy()[None]]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", GRAPHS)
 def test_onnx_gives_what_the_library_gives(name: str, exported: Exported) -> None:
     model = exported(name)
@@ -62,6 +63,7 @@ def test_onnx_gives_what_the_library_gives(name: str, exported: Exported) -> Non
             assert np.abs(found[0] - expected).max() < CLOSE
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", GRAPHS)
 def test_torch_export_gives_what_the_library_gives(name: str, exported: Exported, tmp_path: Path) -> None:
     model = exported(name)
