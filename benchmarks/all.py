@@ -30,6 +30,7 @@ BENCHMARKS = (
     "memory_reuse.py",
     "affinities.py --runs 3",
     "clusterers.py --runs 3",
+    "volumes.py",
     "halo.py",
     "many.py --model bbbc039-fast --runs 2 --count 8",
     "measurements.py",

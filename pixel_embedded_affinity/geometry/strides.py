@@ -142,12 +142,15 @@ def _flooded(labels: Labels, heights: FloatArray, reach: int) -> Labels:
     with compiled_library():
         from bioimage_cpp.segmentation import watershed
 
-    seeds = np.where(_near_border(labels, reach), 0, labels)
+    near = _near_border(labels, reach)
+    seeds = np.where(near, 0, labels)
     # A thin object has no pixel far from its border, and keeps all of them.
     counts = (np.bincount(values.ravel(), minlength=int(labels.max()) + 1) for values in (seeds, labels))
     kept = np.equal(*(count > 0 for count in counts))
     seeds = np.where(kept[labels], seeds, labels).astype(np.int32)
-    grown: Labels = watershed(heights.astype(np.float32), seeds, mask=labels > 0)
+    # Pixels that touch no free one have nowhere to grow to.
+    flooded = (labels > 0) & _grown(near)
+    grown: Labels = watershed(heights.astype(np.float32), np.where(flooded, seeds, 0), mask=flooded)
     return np.where(grown > 0, grown, labels)
 
 
@@ -159,12 +162,17 @@ def _near_border(labels: Labels, reach: int) -> Mask:
         marks[1:] |= differs
         marks[:-1] |= differs
     for _ in range(reach - 1):
-        grown = near.copy()
-        for before, after in ((near, grown), (near.T, grown.T)):
-            after[1:] |= before[:-1]
-            after[:-1] |= before[1:]
-        near = grown
+        near = _grown(near)
     return near
+
+
+def _grown(mask: Mask) -> Mask:
+    """The pixels of a mask and their neighbors along rows and columns."""
+    grown = mask.copy()
+    for before, after in ((mask, grown), (mask.T, grown.T)):
+        after[1:] |= before[:-1]
+        after[:-1] |= before[1:]
+    return grown
 
 
 def _beside_others(positions: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bioimage_cpp.segmentation import watershed
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -197,4 +198,40 @@ def slow_near(section: Array, reach: int) -> Array:
                     two = section[row, column], section[place]
                     grown[row, column] |= (min(two) > 0 and two[0] != two[1]) if ring == 0 else near[place]
         near = grown
+    return near
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_flooding_around_the_borders_gives_what_flooding_everything_gives(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    shape = (60, 70)
+    middles = generator.random((9, 2)) * shape
+    places = np.indices(shape).reshape(2, -1).T
+    labels = 1 + ((places[:, None] - middles) ** 2).sum(axis=2).argmin(axis=1).reshape(shape)
+    labels[generator.random(shape) < 0.02 * seed] = 0
+    labels[30:32, 20:50] = 10  # a thin one
+    # Each pixel has a level of its own among those that the library knows.
+    levels = generator.permutation(labels.size).reshape(shape) / labels.size
+    foreground = (1 - levels).astype(np.float32)
+    labels = labels.astype(np.int32)
+    free = _borders(labels, 4)
+    thin = ~np.isin(labels, labels[~free])
+    seeds = np.where(free & ~thin, 0, labels)
+    grown = watershed((1 - foreground).astype(np.float32), seeds, mask=labels > 0)
+    expected = np.where(grown > 0, grown, labels)
+    np.testing.assert_array_equal(borders_flooded(labels[None], foreground[None], (1, 2, 2))[0], expected)
+
+
+def _borders(labels: Array, reach: int) -> Array:
+    """Pixels from which at most `reach` steps lead to another object, the background left out; one by one."""
+    border = np.zeros(labels.shape, bool)
+    for first, second in (((slice(1, None),), (slice(-1),)), ((..., slice(1, None)), (..., slice(-1)))):
+        differs = (labels[first] != labels[second]) & (labels[first] > 0) & (labels[second] > 0)
+        border[first] |= differs
+        border[second] |= differs
+    rows, columns = np.nonzero(border)
+    y, x = np.indices(labels.shape)
+    near = np.zeros(labels.shape, bool)
+    for row, column in zip(rows, columns):
+        near |= abs(y - row) + abs(x - column) < reach
     return near
