@@ -23,10 +23,9 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="needs signals and li
 MANY = 300
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    folder = tmp_path / "many"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
     for number in range(MANY):
         values = np.random.default_rng(number).integers(0, 4000, (64, 80), dtype=np.uint16)
         tifffile.imwrite(folder / f"{number:03}.tif", values)
