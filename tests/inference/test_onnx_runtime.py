@@ -88,8 +88,11 @@ def test_labels_of_the_bundled_field_are_those_of_torch_and_the_golden_ones(name
     one, other = pretrained(name, "torch"), pretrained(name, "onnx")
     image = golden.sample(one)
     found = other.segment(image)
-    np.testing.assert_array_equal(found, one.segment(image))
-    np.testing.assert_array_equal(found, tifffile.imread(golden.golden_file(name)))
+    # In a volume, single voxels on the border between two neurons follow the last bits of the embedding.
+    most = 0 if image.ndim == 2 else 1e-3
+    for expected in (one.segment(image), tifffile.imread(golden.golden_file(name))):
+        assert found.shape == expected.shape
+        assert np.mean(found != expected) <= most
 
 
 @pytest.mark.parametrize("name", ["cvppp", "leaves"])
