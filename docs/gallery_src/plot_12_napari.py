@@ -53,9 +53,8 @@ for ax, (name, values) in zip(axes, settings.items(), strict=True):
 table = segmenter.analyze(image).table()
 for row in np.argsort(table["confidence"])[:5]:
     y, x = table["centroid-y"][row], table["centroid-x"][row]
-    print(
-        f"object {table['label'][row]} at ({y:.0f}, {x:.0f}): {table['confidence'][row]:.2f}"
-    )
+    label, confidence = table["label"][row], table["confidence"][row]
+    print(f"object {label} at ({y:.0f}, {x:.0f}): {confidence:.2f}")
 
 # %%
 # Correct

@@ -140,6 +140,7 @@ def test_embeddings_go_to_another_pipeline_and_come_back(tmp_path: Path, run: Ru
 def test_the_overview_has_four_different_panels(
     tmp_path: Path, part: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
     script = loaded(REPOSITORY / "docs" / "make_overview.py")
     monkeypatch.setattr(script, "WINDOW", np.s_[17:217, 166:366])  # the same window, in the part
     monkeypatch.setattr(sys, "argv", ["make_overview.py", str(tmp_path / "overview.png")])

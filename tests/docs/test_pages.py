@@ -140,7 +140,7 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the pages suppose it: images and a model file; the bundled samples are cut, to save time."""
     field = samples.nuclei()
-    corner = samples.Sample(field.image[330:, 480:], field.labels[330:, 480:])
+    corner = samples.Sample(field.image[250:, 330:], field.labels[250:, 330:])
     monkeypatch.setattr(samples, "nuclei", lambda: corner)
     stack = samples.neurons()
     few = stack._replace(image=stack.image[:8, :96, :96], labels=stack.labels[:8, :96, :96])
