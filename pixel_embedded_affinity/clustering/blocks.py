@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixel_embedded_affinity.clustering.region_graph import RegionGraph
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, compiled_library
 from pixel_embedded_affinity.fields import integer, optional, per_axis, setting
 
 _Integers = NDArray[np.intp]
@@ -52,6 +52,13 @@ class Problem(NamedTuple):
     size: int
     borders: Costs
     lifted: Costs
+
+    def graph(self) -> Any:
+        """Return the borders as a graph of bioimage-cpp, edges in their order."""
+        with compiled_library():
+            from bioimage_cpp.graph import UndirectedGraph
+
+        return UndirectedGraph.from_unique_edges(self.size, self.borders.nodes)
 
 
 Solver = Callable[[Problem], NDArray[Any]]

@@ -60,14 +60,13 @@ class LiftedMulticut(CutSettings, section="lifted_multicut"):
 
     def _solve(self, problem: Problem) -> NDArray[Any]:
         with compiled_library():
-            from bioimage_cpp.graph import UndirectedGraph, lifted_multicut
+            from bioimage_cpp.graph import lifted_multicut
 
-        borders, lifted = problem.borders, problem.lifted
         objective = lifted_multicut.LiftedMulticutObjective(
-            UndirectedGraph.from_unique_edges(problem.size, borders.nodes),
-            borders.cost,
-            lifted_uvs=lifted.nodes,
-            lifted_costs=lifted.cost,
+            problem.graph(),
+            problem.borders.cost,
+            lifted_uvs=problem.lifted.nodes,
+            lifted_costs=problem.lifted.cost,
         )
         solver = getattr(lifted_multicut, f"Lifted{SOLVERS[self.solver]}")
         return solver().optimize(objective)  # type: ignore[no-any-return]

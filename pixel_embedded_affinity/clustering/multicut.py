@@ -112,19 +112,16 @@ class Multicut(CutSettings, section="multicut"):
             If the affinities are not finite similarities that fit their neighborhood, the neighborhood has no
             attractive offset, `foreground` has another shape, or `smoothing` another number of axes.
         """
-        graph = region_graph(affinities, foreground, self.smoothing, regions=self.regions)
-        return graph.clustered(self._cut)
+        return region_graph(affinities, foreground, self.smoothing, regions=self.regions).clustered(self._cut)
 
     def _cut(self, graph: RegionGraph) -> NDArray[Any]:
         return self._cut_by(graph, self._solve)
 
     def _solve(self, problem: Problem) -> NDArray[Any]:
         with compiled_library():
-            from bioimage_cpp.graph import UndirectedGraph, multicut
+            from bioimage_cpp.graph import multicut
 
-        borders = problem.borders
-        graph = UndirectedGraph.from_unique_edges(problem.size, borders.nodes)
-        objective = multicut.MulticutObjective(graph, borders.cost)
+        objective = multicut.MulticutObjective(problem.graph(), problem.borders.cost)
         return getattr(multicut, SOLVERS[self.solver])().optimize(objective)  # type: ignore[no-any-return]
 
 

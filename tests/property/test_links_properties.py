@@ -20,7 +20,7 @@ from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.segmenter import Segmenter
 
 Array = np.ndarray[Any, np.dtype[Any]]
-modest = settings(max_examples=30, deadline=None)
+modest = settings(max_examples=60, deadline=None)
 
 KINDS = ("plane", "strided", "volume")
 LONGEST = {"plane": (30, 30), "strided": (30, 30), "volume": (5, 14, 14)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,8 +28,7 @@ def with_network(recipe: Recipe, architecture: str, **options: Any) -> Recipe:
 
     Ranges, strides and sizes count positions of the embedding. Where the other network has more or fewer pixels in a
     position, they are converted, and distances that become equal are taken once; direct neighbors stay direct
-    neighbors. A crop that is no multiple of the
-    network's grid becomes the next smaller multiple.
+    neighbors. A crop that is no multiple of the network's grid becomes the next smaller multiple.
 
     Parameters
     ----------
@@ -104,10 +104,7 @@ def _converted(model: ModelConfig, ratios: tuple[float, ...]) -> ModelConfig:
 
 def _resized(postprocess: Postprocess, ratios: tuple[float, ...]) -> Postprocess:
     """Sizes and radii of a postprocessing in the new network's positions."""
-    width = ratios[-1]
-    share = 1.0
-    for ratio in ratios:
-        share *= ratio
+    width, share = ratios[-1], math.prod(ratios)
     return replace(
         postprocess,
         merge_sizes=tuple(round(size / share) for size in postprocess.merge_sizes),
