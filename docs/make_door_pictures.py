@@ -38,13 +38,13 @@ def main() -> None:
 
 def segmented(model: str, image: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """What a model finds."""
-    return Segmenter.pretrained(model, device="cpu").segment(image)
+    return Segmenter.pretrained(model, device="cpu", precision="float32").segment(image)
 
 
 def stack_of_sections() -> Picture:
     """Some sections of the volume, one before the other; each neuron has one color in all of them."""
     sample = neurons()
-    segmenter = Segmenter.pretrained("neurons", device="cpu")
+    segmenter = Segmenter.pretrained("neurons", device="cpu", precision="float32")
     found = segmenter.segment(sample.image, scale="auto", pixel_size=sample.pixel_size)
     canvas = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8)
     for place, section in enumerate(SECTIONS):

@@ -60,7 +60,7 @@ def main() -> None:
     folder = output_folder()
     photographs = {"plant": rosette(), "tray": tray()}
     for model, errors in BAD.items():
-        labels = found(Segmenter.pretrained(model, device="cpu"), photographs)
+        labels = found(Segmenter.pretrained(model, device="cpu", precision="float32"), photographs)
         good = {caption: with_photograph(part, photographs, labels) for caption, part in GOOD.items()}
         save(row(good), folder / f"card_{model}_good.jpg")
         bad = {caption: drawn(part, photographs, labels, BAD_SIDE) for caption, part in errors.items()}

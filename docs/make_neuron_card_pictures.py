@@ -55,7 +55,7 @@ def main() -> None:
 def sections(model: str) -> list[Section]:
     """All sections, the worst first."""
     sample = neurons()
-    segmenter = Segmenter.pretrained(model, device="cpu")
+    segmenter = Segmenter.pretrained(model, device="cpu", precision="float32")
     labels = segmenter.segment(sample.image, scale="auto", pixel_size=sample.pixel_size)
     parts = zip(sample.image, sample.labels, labels, strict=True)
     return sorted((Section(number, *part) for number, part in enumerate(parts)), key=lambda one: -one.error)

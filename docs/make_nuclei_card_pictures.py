@@ -46,7 +46,7 @@ def main() -> None:
     """Write ``card_MODEL_good.jpg`` and ``card_MODEL_bad.jpg`` for each model."""
     folder = output_folder()
     for model in MODELS:
-        results = scored(Segmenter.pretrained(model, device="cpu"), Path(sys.argv[2]))
+        results = scored(Segmenter.pretrained(model, device="cpu", precision="float32"), Path(sys.argv[2]))
         good = [drawn(results[place].labels, results[place]) for place in quarters(len(results))]
         captions = [f"AJI {results[place].score:.2f}" for place in quarters(len(results))]
         pairs = [dict(zip(captions[i : i + 2], good[i : i + 2], strict=True)) for i in (0, 2)]

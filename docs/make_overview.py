@@ -34,7 +34,7 @@ def main() -> None:
 def panels() -> dict[str, np.ndarray]:
     """Return the captions and the uint8 pictures (Y, X, 3) of the window, enlarged."""
     image = nuclei().image
-    result = Segmenter.pretrained(MODEL).analyze(image)
+    result = Segmenter.pretrained(MODEL, precision="float32").analyze(image)
     part, labels = image[WINDOW], result.labels[WINDOW]
     embedding = result.embedding.numpy()
     return {

@@ -31,7 +31,7 @@ GAP = 8
 def main() -> None:
     """Write the picture, and print the table."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images" / "scale.png"
-    segmenter = Segmenter.pretrained(MODEL)
+    segmenter = Segmenter.pretrained(MODEL, precision="float32")
     image = resize_image(nuclei().image[WINDOW][np.newaxis].astype(np.float32), ENLARGED)[0]
     found = segmenter.analyze(image, scale="auto")
     panels = [

@@ -28,7 +28,7 @@ Window = tuple[slice, slice]
 def main() -> None:
     """Write ``symptom_NAME.png`` for each symptom."""
     folder = output_folder()
-    segmenter = Segmenter.pretrained(MODEL, device="cpu").with_settings(scale=1)
+    segmenter = Segmenter.pretrained(MODEL, device="cpu", precision="float32").with_settings(scale=1)
     embedding = segmenter.embed(nuclei().image)
     for name, captions, panels in (*of_clustering(segmenter, embedding), of_scale(segmenter)):
         pictures = [resized(panel, WIDTH) for panel in panels]

@@ -116,7 +116,7 @@ def test_blocks_of_a_volume_suit_network_and_voxels(
     volume_segmenter: Segmenter, volume: Array, expected: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(volume_segmenter.config, pixel_size=(0.03, 0.006, 0.006))
-    segmenter = Segmenter(volume_segmenter.embedder.network, config)
+    segmenter = Segmenter(volume_segmenter.embedder.network, config, precision="float32")
     plans: list[Plan] = []
 
     def label(plan: Plan, *rest: Any, **options: Any) -> int:
