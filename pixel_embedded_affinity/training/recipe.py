@@ -366,6 +366,12 @@ class Recipe(Settings, section="", title="the recipe"):
                 f"data.diameter is {self.data.diameter} and data.extent {self.data.extent}, but volumes are not "
                 "resized; set both to 0"
             )
+        changed = self.augmentation
+        if self.model.ndim == 3 and (changed.object_contrast or changed.crowding):
+            raise InputError(
+                f"augmentation.object_contrast is {changed.object_contrast} and augmentation.crowding "
+                f"{changed.crowding}, which are for images; set both to 0"
+            )
         if self.model.ndim == 3 and self.loss.cross_correlation:
             raise InputError(
                 "volumes are trained without loss.cross_correlation; set loss.cross_correlation to false"

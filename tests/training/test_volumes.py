@@ -270,6 +270,11 @@ def _plain(values: torch.Tensor, labels: torch.Tensor, offsets: Any) -> float:
         ("cross_correlation = false", "cross_correlation = true", "without loss.cross_correlation"),
         ("membrane = 1", "membrane = -1", "loss.membrane must be an integer of at least 0"),
         ('architecture = "sections_unet"', 'architecture = "half_unet"', "is for 2 spatial axes"),
+        (
+            'layout = "ac3ac4"\n',
+            'layout = "ac3ac4"\n[augmentation]\ncrowding = 0.5\n',
+            "which are for images; set both to 0",
+        ),
         ('layout = "ac3ac4"', 'layout = "ac3ac4"\ndiameter = 20', "volumes are not resized"),
         ('layout = "ac3ac4"', 'layout = "ac3ac4"\nvalidation = ["a"]', "brings its own split"),
     ],

@@ -18,12 +18,20 @@ from pixel_embedded_affinity.fields import Settings, integer, list_of, number, s
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.int32]
 Coordinates = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 OUTSIDE = -1
 """Label of a crop's pixels outside the image: the network sees them, the loss ignores them."""
 
 MEMBRANE = -2
 """Label of a crop's pixels on a membrane: they belong to no object, and the loss ignores pairs of two of them."""
+
+
+_SOFTEST = 1.2
+"""Largest standard deviation, in pixels, of the Gaussian that softens the edge of an object laid over others."""
+
+_SHOWN = 0.35
+"""An object of which less than this share stays visible is not learned: a person would not draw it either."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,18 @@ class Augmentation(Settings, section="augmentation"):
     focus : float
         Share of the crops that are centered near a pixel of an object, where every object of the image is equally
         likely. The other crops lie anywhere: if background fills most of an image, they show little else.
+    object_contrast : float
+        Largest change of the logarithm of each object's brightness, by a factor of its own. For bright objects on a
+        dark ground; not for volumes.
+    crowding : float
+        Share of the crops over which objects of another crop are laid, so that they touch and hide others; not for
+        volumes.
 
     Raises
     ------
     InputError
-        If a value is negative, `focus` or `invert` is above 1, or the bounds of the scale are not positive and
-        ascending.
+        If a value is negative, `focus`, `invert` or `crowding` is above 1, or the bounds of the scale are not positive
+        and ascending.
     """
 
     scale: tuple[float, float] = setting((0.7, 1.3), list_of(number(above=0), 2))
@@ -82,6 +96,8 @@ class Augmentation(Settings, section="augmentation"):
     shading: float = setting(0.0, number(0))
     invert: float = setting(0.0, number(0, 1))
     focus: float = setting(0.0, number(0, 1))
+    object_contrast: float = setting(0.0, number(0))
+    crowding: float = setting(0.0, number(0, 1))
 
     def _check_together(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -94,7 +110,12 @@ class Augmentation(Settings, section="augmentation"):
 
 
 def random_crop(
-    image: FloatArray, labels: LabelArray, size: int, settings: Augmentation, generator: Generator
+    image: FloatArray,
+    labels: LabelArray,
+    size: int,
+    settings: Augmentation,
+    generator: Generator,
+    above: tuple[FloatArray, LabelArray] | None = None,
 ) -> tuple[FloatArray, LabelArray]:
     """Draw one augmented crop.
 
@@ -110,6 +131,9 @@ def random_crop(
         What may change.
     generator : numpy.random.Generator
         Source of all chance.
+    above : (numpy.ndarray, numpy.ndarray), optional
+        Another image and its labels, which must differ from those of the first one. Objects of a crop of it are laid
+        over the crop.
 
     Returns
     -------
@@ -119,9 +143,53 @@ def random_crop(
         int32 (size, size), the nearest label of each pixel; `OUTSIDE` where the crop leaves the image, since an
         object and its mirror image are not the same object.
     """
+    crop, picked = _placed(image, labels, size, settings, generator)
+    if above is not None:
+        crop, picked = _laid_over(crop, picked, *_placed(*above, size, settings, generator), generator)
+    return changed_intensity(crop, settings, generator), picked
+
+
+def _placed(
+    image: FloatArray, labels: LabelArray, size: int, settings: Augmentation, generator: Generator
+) -> tuple[FloatArray, LabelArray]:
+    """Draw where a crop comes from, and the brightness of each of its objects."""
     coordinates = drawn_coordinates(labels, size, settings, generator)
-    crop = _sample(image, coordinates)
-    return changed_intensity(crop, settings, generator), _pick(labels, coordinates)
+    crop, picked = _sample(image, coordinates), _pick(labels, coordinates)
+    if settings.object_contrast:
+        crop = _changed_objects(crop, picked, settings.object_contrast, generator)
+    return crop, picked
+
+
+def _laid_over(
+    below: FloatArray,
+    below_labels: LabelArray,
+    above: FloatArray,
+    above_labels: LabelArray,
+    generator: Generator,
+) -> tuple[FloatArray, LabelArray]:
+    """Lay a random share of the objects of one crop over another crop, whose labels must be others.
+
+    Pixels of an object of the lower crop become `OUTSIDE` where hardly anything is left to be seen of it.
+    """
+    objects = np.unique(above_labels[above_labels > 0])
+    taken = objects[generator.random(objects.size) < generator.uniform()]
+    softness = generator.uniform(0, _SOFTEST)
+    mask = np.isin(above_labels, taken)
+    share = ndimage.gaussian_filter(mask.astype(np.float32), softness) if softness else mask
+    crop: FloatArray = (below + share * (above - below)).astype(np.float32)
+    seen = np.where(_hidden(below_labels, mask), OUTSIDE, below_labels)
+    return crop, np.where(mask, above_labels, seen).astype(np.int32)
+
+
+def _hidden(labels: LabelArray, mask: Mask) -> Mask:
+    """Pixels of objects of which too little stays visible beside the mask."""
+    inside = np.maximum(labels, 0)
+    before = np.bincount(inside.ravel())
+    after = np.bincount(inside[~mask], minlength=before.size)
+    lost = after < _SHOWN * before
+    lost[0] = False
+    hidden: Mask = lost[inside]
+    return hidden
 
 
 def _sample(image: FloatArray, coordinates: Coordinates) -> FloatArray:
@@ -226,6 +294,18 @@ def changed_intensity(image: FloatArray, settings: Augmentation, generator: Gene
     changed: FloatArray = (curved * contrast + brightness + noise).astype(np.float32)
     if settings.invert and generator.random() < settings.invert:
         changed = 1 - changed
+    return changed
+
+
+def _changed_objects(
+    crop: FloatArray, labels: LabelArray, strength: float, generator: Generator
+) -> FloatArray:
+    """Make each object brighter or darker by a factor of its own, up to ``exp(strength)``, with soft edges."""
+    objects, numbers = np.unique(labels, return_inverse=True)
+    factors = np.exp(generator.uniform(-strength, strength, objects.size))
+    factors[objects <= 0] = 1.0
+    field = ndimage.gaussian_filter(factors[numbers.reshape(labels.shape)].astype(np.float32), 1.0)
+    changed: FloatArray = crop * field
     return changed
 
 

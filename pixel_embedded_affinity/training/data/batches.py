@@ -48,6 +48,15 @@ class Batch:
         return Batch(self.images.to(device), self.labels.to(device), weights)
 
 
+@dataclass(frozen=True)
+class _Crop:
+    """A crop, its labels, and the area of each label in the whole image."""
+
+    image: FloatArray
+    labels: LabelArray
+    areas: npt.NDArray[np.int64]
+
+
 def view_generator(seed: int, step: int) -> np.random.Generator:
     """Return the random generator of a step's second view."""
     return np.random.default_rng((seed, step, _VIEWS))
@@ -75,10 +84,10 @@ class BatchSource:
         schedule = self._recipe.schedule
         generator = np.random.default_rng((schedule.seed, step, _CROPS))
         chosen = self._choose(schedule.batch, generator)
-        crops = [self._crop(self._examples[index], generator) for index in chosen]
-        labels = [crop_labels for _, crop_labels in crops]
-        weights = self._weigh(labels, [self._areas[index] for index in chosen])
-        images = np.stack([crop for crop, _ in crops])
+        crops = [self._crop(index, generator) for index in chosen]
+        labels = [crop.labels for crop in crops]
+        weights = self._weigh(labels, [crop.areas for crop in crops])
+        images = np.stack([crop.image for crop in crops])
         return Batch(torch.from_numpy(images), torch.from_numpy(np.stack(labels)), weights)
 
     def drawn_ahead(self, first: int, last: int) -> Generator[Batch, None, None]:
@@ -109,14 +118,28 @@ class BatchSource:
             return generator.integers(len(self._examples), size=count)
         return generator.choice(len(self._examples), size=count, p=self._chances)
 
-    def _crop(self, example: Example, generator: np.random.Generator) -> tuple[FloatArray, LabelArray]:
-        recipe, size = self._recipe, self._recipe.crop
-        if len(size) == 2:
-            crop, labels = random_crop(example.image, example.labels, size[0], self._augmentation, generator)
-        else:
-            drawn = (example.image, example.labels, size, self._augmentation, recipe.sections, generator)
-            crop, labels = random_stack(*drawn)
-        return crop, membranes_marked(labels, recipe.loss.membrane)
+    def _crop(self, index: int, generator: np.random.Generator) -> _Crop:
+        if self._recipe.model.ndim == 2:
+            return self._crop_of_image(index, generator)
+        recipe, example = self._recipe, self._examples[index]
+        drawn = (example.image, example.labels, recipe.crop, self._augmentation, recipe.sections, generator)
+        image, labels = random_stack(*drawn)
+        return _Crop(image, membranes_marked(labels, recipe.loss.membrane), self._areas[index])
+
+    def _crop_of_image(self, index: int, generator: np.random.Generator) -> _Crop:
+        example, areas, above = self._examples[index], self._areas[index], None
+        if self._augmentation.crowding and generator.random() < self._augmentation.crowding:
+            other = int(self._choose(1, generator)[0])
+            above = self._renumbered(other, len(areas) - 1)
+            areas = np.concatenate((areas, self._areas[other][1:]))
+        drawn = (example.image, example.labels, self._recipe.crop[0], self._augmentation, generator)
+        image, labels = random_crop(*drawn, above)
+        return _Crop(image, membranes_marked(labels, self._recipe.loss.membrane), areas)
+
+    def _renumbered(self, index: int, last: int) -> tuple[FloatArray, LabelArray]:
+        """An image, and its labels after those of another image."""
+        example = self._examples[index]
+        return example.image, np.where(example.labels > 0, example.labels + last, example.labels)
 
     def _weigh(self, labels: list[LabelArray], areas: list[npt.NDArray[np.int64]]) -> torch.Tensor | None:
         settings = self._recipe.loss

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.training.data.augment import OUTSIDE, Augmentation, random_crop
@@ -127,6 +128,8 @@ def test_scale_magnifies():
         {"elastic_spacing": 0},
         {"noise": np.nan},
         {"color": -0.1},
+        {"object_contrast": -0.1},
+        {"crowding": 1.1},
         {"focus": -0.1},
         {"focus": 1.01},
         {"focus": np.nan},
@@ -247,3 +250,60 @@ def test_shading_is_a_smooth_factor_that_all_channels_share():
         assert abs(np.diff(factor, axis=1)).max() < 0.2
         strongest = max(strongest, abs(factor - 1).max())
     assert 0.1 < strongest < 0.6
+
+
+def nuclei(first=1, size=60):
+    """Twelve bright squares of 8 x 8 pixels on a dark ground."""
+    labels = np.zeros((size, size), np.int32)
+    places = [(row, column) for row in (4, 20, 36, 52) for column in (6, 26, 46)]
+    for number, (row, column) in enumerate(places, start=first):
+        labels[row : row + 8, column : column + 8] = number
+    return (labels > 0)[None].astype(np.float32), labels
+
+
+def test_each_object_gets_a_brightness_of_its_own_and_the_background_keeps_its():
+    image, labels = nuclei()
+    settings_ = Augmentation(**{**STILL.__dict__, "object_contrast": 0.5})
+    shown, picked = random_crop(image + 1, labels, 60, settings_, np.random.default_rng(0))
+    assert np.array_equal(picked, labels)
+    centers = [shown[0, row + 4, column + 4] for row in (4, 20, 36) for column in (6, 26, 46)]
+    assert len(set(np.round(centers, 3))) == 9
+    assert 2 * np.exp(-0.5) <= min(centers) < 1.7
+    assert 2.3 < max(centers) <= 2 * np.exp(0.5)
+    far = np.zeros((60, 60), bool)
+    far[0, :] = far[14:17] = True
+    np.testing.assert_allclose(shown[0, far], 1, atol=0.02)
+
+
+def test_objects_of_another_image_are_laid_over_a_crop():
+    image, labels = nuclei()
+    turned = labels[::-1, ::-1].T
+    above = np.where(turned > 0, 3.0, 0.5)[None].astype(np.float32), np.where(turned > 0, turned + 12, 0)
+    counts = []
+    for seed in range(12):
+        shown, picked = random_crop(image, labels, 60, STILL, np.random.default_rng(seed), above)
+        laid = np.unique(picked[picked > 12])
+        counts.append(len(laid))
+        for label in laid:  # whole, bright inside, and over what was there
+            assert np.array_equal(picked == label, above[1] == label)
+            assert shown[0, picked == label].max() > 1.6
+        for label in range(1, 13):
+            seen, before = (picked == label).sum(), (labels == label).sum()
+            assert seen == 0 or seen >= 0.35 * before
+            covered = (picked > 12)[labels == label].sum()
+            assert seen in (0, before - covered)
+        untouched = ~ndimage.binary_dilation(picked > 12, iterations=6)
+        np.testing.assert_allclose(shown[0, untouched], image[0, untouched], atol=1e-3)
+    assert min(counts) < 4
+    assert max(counts) > 8
+
+
+def test_what_is_left_of_a_hidden_object_is_not_learned():
+    image, labels = nuclei()
+    cover = np.where(labels > 0, 20 + labels, 0).astype(np.int32)
+    shifted = np.roll(cover, 2, axis=0)  # a quarter of each object stays visible
+    picked = random_crop(image, labels, 60, STILL, np.random.default_rng(1), (image, shifted))[1]
+    assert (picked > 20).any()
+    for label in np.unique(picked[picked > 20]) - 20:
+        assert not (picked == label).any()
+        assert (picked[labels == label] == OUTSIDE).sum() == 16

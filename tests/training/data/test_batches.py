@@ -69,6 +69,32 @@ def test_weights_come_with_the_crops_where_the_recipe_asks(recipe, examples):
     assert same(batch, batch.to(torch.device("cpu")))
 
 
+def test_crowds_have_weights_and_labels_of_both_images_and_the_step_decides(recipe, examples):
+    settings = LossSettings(small_weight=4.0, small_area=100.0)
+    crowding = replace(recipe, loss=settings, augmentation=replace(recipe.augmentation, crowding=1.0))
+    source = BatchSource(crowding, examples[:1])
+    batches = [source.draw(step) for step in range(20)]
+    assert all(same(batch, source.draw(step)) for step, batch in enumerate(batches))
+    areas = object_areas(examples[0].labels)
+    both = np.concatenate((areas, areas[1:]))
+    added = 0
+    for batch in batches:
+        assert batch.labels.max() < both.size
+        expected = [pixel_weights(labels.numpy(), both, settings) for labels in batch.labels]
+        assert np.array_equal(batch.weights.numpy(), np.stack(expected))
+        added += int((batch.labels >= areas.size).any())
+    assert added > 10
+
+
+def test_crowding_comes_in_its_share_of_crops(recipe, examples):
+    half = replace(recipe, augmentation=replace(recipe.augmentation, crowding=0.5))
+    known = max(example.labels.max() for example in examples)
+    source = BatchSource(half, examples)
+    crops = [labels for step in range(40) for labels in source.draw(step).labels]
+    share = np.mean([bool((labels > known).any()) for labels in crops])
+    assert 0.2 < share < 0.6
+
+
 def test_crops_are_of_the_size_at_which_the_model_sees_images(recipe, examples):
     plain = replace(recipe, augmentation=replace(recipe.augmentation, scale=(0.6, 1.2)))
     model = recipe.model.changed(scale=1.5)
