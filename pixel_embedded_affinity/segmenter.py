@@ -149,7 +149,8 @@ class Segmenter:
         Parameters
         ----------
         name : str
-            One of `list_models`.
+            One of `list_models`. ``"nuclei@0.2.0"`` asks for a version: the newest one, if you want an error rather than
+            other labels after an update, or an earlier one that the library still has.
         runtime : {"auto", "torch", "onnx"}
             What runs the network. ``"onnx"``, which is onnxruntime, needs no torch, and computes on the CPU in float32;
             the labels are the same. ``"auto"`` takes torch if it is installed, else onnxruntime.
@@ -161,7 +162,7 @@ class Segmenter:
         Raises
         ------
         UnknownModelError
-            If there is no such model; the message lists the valid ones.
+            If there is no such model or version; the message lists the valid ones.
         DownloadError
             If no place provides the weights.
         DeviceError

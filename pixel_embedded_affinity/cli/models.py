@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pixel_embedded_affinity.cli.messages import aligned, say
-from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models
+from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models, list_versions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,7 @@ def _show(arguments: argparse.Namespace) -> None:
     rows = [
         ("name", entry.name),
         ("version", entry.version),
+        ("all versions", ", ".join(list_versions(entry.name))),
         ("description", entry.description),
         ("scores", _scores(entry)),
         ("data", entry.data),

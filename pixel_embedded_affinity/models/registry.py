@@ -18,6 +18,9 @@ from pixel_embedded_affinity.errors import InputError, UnknownModelError
 #: The registry that ships with the library; weights that ship too are in ``bundled`` next to it.
 REGISTRY_PATH = Path(__file__).with_name("registry.toml")
 
+_AT = "@"
+"""Between the name of a model and its version."""
+
 
 @dataclass(frozen=True)
 class ModelEntry:
@@ -71,7 +74,7 @@ class ModelEntry:
 
 
 def list_models(registry: Path | None = None) -> list[str]:
-    """Return the names of all models of a registry, sorted.
+    """Return the names of all models of a registry, sorted; earlier versions are not among them.
 
     Parameters
     ----------
@@ -87,7 +90,7 @@ def list_models(registry: Path | None = None) -> list[str]:
     InputError
         If the registry file cannot be read or has a wrong entry.
     """
-    return sorted(read_registry(registry))
+    return sorted(key for key in read_registry(registry) if _AT not in key)
 
 
 def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
@@ -96,7 +99,7 @@ def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
     Parameters
     ----------
     name : str
-        Name of the model, as in `list_models`.
+        Name of the model, as in `list_models`, or name and version, such as ``"nuclei@1.0"``.
     registry : Path, optional
         Registry file. Default: the one that ships with the library.
 
@@ -107,15 +110,39 @@ def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
     Raises
     ------
     UnknownModelError
-        If the registry does not hold the name; the message lists the valid names, and may suggest a similar one.
+        If the registry does not hold the name or the version; the message lists the valid ones, and may suggest a
+        similar name.
     InputError
         If the registry file cannot be read or has a wrong entry.
     """
     entries = read_registry(registry)
-    if not isinstance(name, str) or name not in entries:
-        valid = ", ".join(sorted(entries)) or "none (the registry is empty)"
-        raise UnknownModelError(f"unknown model {name!r}; valid models: {valid}{_advice(name, entries)}")
-    return entries[name]
+    if isinstance(name, str):
+        if name in entries:
+            return entries[name]
+        model, _, version = name.partition(_AT)
+        if model in entries and version:
+            return _of_version(entries, model, version)
+    names = sorted(key for key in entries if _AT not in key)
+    valid = ", ".join(names) or "none (the registry is empty)"
+    raise UnknownModelError(f"unknown model {name!r}; valid models: {valid}{_advice(name, names)}")
+
+
+def _of_version(entries: Mapping[str, ModelEntry], model: str, version: str) -> ModelEntry:
+    """The newest version of a model, if it is the one asked for; earlier ones have keys of their own."""
+    if entries[model].version == version:
+        return entries[model]
+    valid = ", ".join(_versions(entries, model))
+    raise UnknownModelError(f"model {model!r} has no version {version!r}; valid versions: {valid}")
+
+
+def list_versions(model: str, registry: Path | None = None) -> list[str]:
+    """Return the versions of a model that a registry holds, the newest one first."""
+    return _versions(read_registry(registry), model)
+
+
+def _versions(entries: Mapping[str, ModelEntry], model: str) -> list[str]:
+    earlier = (entry.version for key, entry in entries.items() if key.startswith(f"{model}{_AT}"))
+    return [entries[model].version, *sorted(earlier, reverse=True)]
 
 
 def _advice(name: object, names: Iterable[str]) -> str:
@@ -138,11 +165,13 @@ def read_registry(registry: Path | None = None) -> dict[str, ModelEntry]:
     Returns
     -------
     dict of str to ModelEntry
+        By the name, or, for earlier versions, by ``name@version``.
 
     Raises
     ------
     InputError
-        If the file is missing, is not UTF-8 TOML, or holds an unknown, missing or ill-formed field.
+        If the file is missing, is not UTF-8 TOML, holds an unknown, missing or ill-formed field, or an earlier version
+        whose key does not fit it.
     """
     path = REGISTRY_PATH if registry is None else Path(registry)
     document = read_toml(path)
@@ -151,7 +180,7 @@ def read_registry(registry: Path | None = None) -> dict[str, ModelEntry]:
         found = sorted(document) or models
         raise InputError(f"registry {path}: expected nothing but [models.NAME] tables, got {found!r}")
     try:
-        return {name: _parse_entry(name, table) for name, table in models.items()}
+        return {key: _parse_entry(key, table, models) for key, table in models.items()}
     except InputError as error:
         raise InputError(f"registry {path}: {error}") from None
 
@@ -182,14 +211,20 @@ def read_toml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _parse_entry(name: str, table: object) -> ModelEntry:
+def _parse_entry(key: str, table: object, models: Mapping[str, object]) -> ModelEntry:
     if not isinstance(table, dict):
-        raise InputError(f"model {name!r}: expected a table [models.{name}], got {table!r}")
+        raise InputError(f"model {key!r}: expected a table [models.{key}], got {table!r}")
     expected = {entry.name for entry in fields(ModelEntry)} - {"name"}
     unknown, missing = sorted(table.keys() - expected), sorted(expected - table.keys() - {"settings"})
     if unknown or missing:
-        raise InputError(f"model {name!r}: unknown fields {unknown}, missing fields {missing}")
+        raise InputError(f"model {key!r}: unknown fields {unknown}, missing fields {missing}")
     urls = table["urls"]
+    name, at, version = key.partition(_AT)
+    if at and (name not in models or version != table["version"]):
+        raise InputError(
+            f"model {key!r}: an earlier version is [models.\"NAME{_AT}VERSION\"], with the version "
+            f"{table['version']!r} that it states, beside [models.NAME]"
+        )
     return ModelEntry(name=name, **{**table, "urls": tuple(urls) if isinstance(urls, list) else urls})
 
 

@@ -17,6 +17,7 @@ from pixel_embedded_affinity.models.registry import (
     ModelEntry,
     get_entry,
     list_models,
+    list_versions,
     read_registry,
 )
 
@@ -64,6 +65,43 @@ def test_models_are_listed_by_name(tmp_path: Path) -> None:
     assert set(read_registry(registry)) == {"nuclei", "cells", "a_b-2"}
 
 
+def test_a_version_is_asked_for_behind_the_name(tmp_path: Path) -> None:
+    old = {**FIELDS, "version": "0.9", "file": "old.safetensors"}
+    registry = write_registry(tmp_path, {"nuclei": FIELDS, "nuclei@0.9": old, "cells": FIELDS})
+
+    assert list_models(registry) == ["cells", "nuclei"]
+    assert get_entry("nuclei", registry).version == FIELDS["version"]
+    assert get_entry(f"nuclei@{FIELDS['version']}", registry) == get_entry("nuclei", registry)
+    earlier = get_entry("nuclei@0.9", registry)
+    assert (earlier.name, earlier.version, earlier.file) == ("nuclei", "0.9", "old.safetensors")
+    assert list_versions("nuclei", registry) == [FIELDS["version"], "0.9"]
+    assert list_versions("cells", registry) == [FIELDS["version"]]
+
+
+@pytest.mark.parametrize("name", ["nuclei@3", "nuclei@0.9.0", "nuclei@ 0.9", "nuclei@0.9@0.9"])
+def test_an_unknown_version_is_refused_with_the_valid_ones(tmp_path: Path, name: str) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS, "nuclei@0.9": {**FIELDS, "version": "0.9"}})
+
+    with pytest.raises(UnknownModelError) as caught:
+        get_entry(name, registry)
+    version = name.partition("@")[2]
+    expected = f"model 'nuclei' has no version {version!r}; valid versions: {FIELDS['version']}, 0.9"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", ["yeast@1.0", "nuclei@", "@1.0"])
+def test_a_version_of_no_model_is_an_unknown_model(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnknownModelError, match=f"unknown model '{name}'; valid models: nuclei"):
+        get_entry(name, write_registry(tmp_path, {"nuclei": FIELDS}))
+
+
+@pytest.mark.parametrize("key", ["nuclei@0.8", "cells@0.9", "nuclei@"])
+def test_an_earlier_version_must_fit_its_key(tmp_path: Path, key: str) -> None:
+    registry = write_registry(tmp_path, {"nuclei": FIELDS, key: {**FIELDS, "version": "0.9"}})
+    with pytest.raises(InputError, match=r"an earlier version is .*beside \[models\.NAME\]"):
+        list_models(registry)
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "[models]\n"])
 def test_a_registry_without_models_is_valid(tmp_path: Path, text: str) -> None:
     registry = tmp_path / "registry.toml"
@@ -76,7 +114,7 @@ def test_a_registry_without_models_is_valid(tmp_path: Path, text: str) -> None:
 
 def test_the_registry_of_the_library_is_well_formed() -> None:
     assert REGISTRY_PATH.is_file()
-    assert list_models() == sorted(read_registry(REGISTRY_PATH))
+    assert set(list_models()) == {entry.name for entry in read_registry(REGISTRY_PATH).values()}
 
 
 def test_models_without_an_address_are_bundled_and_intact() -> None:
