@@ -149,8 +149,8 @@ class Segmenter:
         Parameters
         ----------
         name : str
-            One of `list_models`. ``"nuclei@0.2.0"`` asks for a version: the newest one, if you want an error rather than
-            other labels after an update, or an earlier one that the library still has.
+            One of `list_models`. ``"nuclei@0.2.0"`` asks for a version: after an update, you get the same labels, or
+            an error if the library no longer has this version.
         runtime : {"auto", "torch", "onnx"}
             What runs the network. ``"onnx"``, which is onnxruntime, needs no torch, and computes on the CPU in float32;
             the labels are the same. ``"auto"`` takes torch if it is installed, else onnxruntime.

@@ -222,7 +222,7 @@ def _parse_entry(key: str, table: object, models: Mapping[str, object]) -> Model
     name, at, version = key.partition(_AT)
     if at and (name not in models or version != table["version"]):
         raise InputError(
-            f"model {key!r}: an earlier version is [models.\"NAME{_AT}VERSION\"], with the version "
+            f'model {key!r}: an earlier version is [models."NAME{_AT}VERSION"], with the version '
             f"{table['version']!r} that it states, beside [models.NAME]"
         )
     return ModelEntry(name=name, **{**table, "urls": tuple(urls) if isinstance(urls, list) else urls})
