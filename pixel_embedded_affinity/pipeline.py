@@ -38,7 +38,7 @@ from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_ima
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling
 from pixel_embedded_affinity.image import Image, Picture, as_channels, as_image, in_usual_order
-from pixel_embedded_affinity.inference.base import Runtime
+from pixel_embedded_affinity.inference.base import Runtime, check_onnx_device
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
@@ -48,7 +48,7 @@ from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components
 from pixel_embedded_affinity.runtime.ahead import one_ahead
-from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device
+from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.scale import (
@@ -100,6 +100,27 @@ class Embedder:
     device: Any
     precision: str = "auto"
     threads: int | None = None
+
+    @classmethod
+    def of(
+        cls, network: Any, config: ModelConfig, device: str, precision: str, threads: int | None
+    ) -> Embedder:
+        """Bring a network to a device and make it ready for inference; what runs a network without torch stays.
+
+        Raises
+        ------
+        DeviceError, InputError
+            If the device is missing, the precision unknown, or the network has other axes than the configuration.
+        """
+        if isinstance(network, Runtime):
+            check_onnx_device(device, precision)
+            return cls(network, network.device, precision, threads)
+        from pixel_embedded_affinity.network.base import check_ndim, ready
+
+        place = resolve_device(device)
+        resolve_precision(precision, place)
+        check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
+        return cls(ready(network).to(place), place, precision, threads)
 
     @property
     def ndim(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -15,18 +14,12 @@ from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding
-from pixel_embedded_affinity.errors import CheckpointError, InputError, one_line
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
-from pixel_embedded_affinity.inference.base import (
-    AUTO,
-    EXPORTED,
-    ONNX,
-    TORCH,
-    Runtime,
-    check_onnx_device,
-    chosen_runtime,
-)
+from pixel_embedded_affinity.inference.base import AUTO, ONNX, TORCH, Runtime
+from pixel_embedded_affinity.inference.loading import is_exported, read_model_for
+from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import Labels, as_foreground
 from pixel_embedded_affinity.links import read_links
@@ -35,7 +28,7 @@ from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.pipeline import Segmentation
-from pixel_embedded_affinity.runtime.device import Device, checked_threads, resolve_device, resolve_precision
+from pixel_embedded_affinity.runtime.device import Device, checked_threads
 from pixel_embedded_affinity.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -91,12 +84,8 @@ class Segmenter:
         threads: int | None = None,
         origin: Callable[[], Checkpoint] | None = None,
     ) -> None:
-        self.config, self._origin, count = config, origin, checked_threads(threads)
-        if isinstance(network, Runtime):
-            check_onnx_device(device, precision)
-            self._embedder = pipeline.Embedder(network, network.device, precision, count)
-        else:
-            self._embedder = _in_torch(network, config, device, precision, count)
+        self.config, self._origin = config, origin
+        self._embedder = pipeline.Embedder.of(network, config, device, precision, checked_threads(threads))
 
     @property
     def embedder(self) -> pipeline.Embedder:
@@ -173,7 +162,7 @@ class Segmenter:
         # The very bytes that become weights are checked against the hash.
         entry = get_entry(name)
         path = resolve(name, offline=offline)
-        network, config = _read_model(path, runtime, device, precision, sha256=entry.sha256)
+        network, config = read_model_for(path, runtime, device, precision, sha256=entry.sha256)
         return cls(
             network,
             config.with_values(entry.settings),
@@ -215,11 +204,10 @@ class Segmenter:
         InputError
             If `threads` is not a number of threads.
         """
-        if Path(path).suffix.lower() == EXPORTED:
-            network, config = _read_exported(path, runtime, device, precision)
-            return cls(network, config, device=device, precision=precision, threads=threads)
-        network, config = _read_model(path, runtime, device, precision)
-        origin = partial(read_checkpoint, Path(path).absolute(), sha256=_digest(path))
+        network, config = read_model_for(path, runtime, device, precision)
+        origin = None
+        if not is_exported(path):
+            origin = partial(read_checkpoint, Path(path).absolute(), sha256=sha256_of(path))
         return cls(network, config, device=device, precision=precision, threads=threads, origin=origin)
 
     def __repr__(self) -> str:
@@ -423,21 +411,14 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
+        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
         picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
-
-        def labels(frame: Picture, given: Any) -> Labels:
-            return self.analyze(
-                frame,
-                foreground=given,
-                scale=scale,
-                diameter=diameter,
-                neighborhood=neighborhood,
-                clusterer=clusterer,
-                tile=tile,
-                min_size=min_size,
-            ).labels
-
-        return pipeline.labels_of_frames(picture, labels, foreground)
+        see = self._seeing(labeler, tile)
+        return pipeline.labels_of_frames(
+            picture,
+            lambda frame, given: pipeline.segmented(see(frame, foreground=given), labeler),
+            foreground,
+        )
 
     def analyze(
         self,
@@ -468,14 +449,7 @@ class Segmenter:
         """
         labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
         picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
-        seen = pipeline.see(
-            self._embedder,
-            picture,
-            labeler.config,
-            foreground=foreground,
-            tiling=as_tiling(tile),
-            clusterer=labeler.clusterer,
-        )
+        seen = self._seeing(labeler, tile)(picture, foreground=foreground)
         return pipeline.analyzed(seen, labeler)
 
     def embed(
@@ -608,14 +582,14 @@ class Segmenter:
         """
         labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
         selection = Selection(axes, channel, time, series, pixel_size, z)
-        prepare = partial(pipeline.see, self._embedder, config=labeler.config, tiling=as_tiling(tile))
+        see = self._seeing(labeler, tile)
 
         def prepared(image: Any) -> pipeline.Seen | Labels:
             picture = self._opened(image, selection)
             if not picture.frame_axis:
-                return prepare(picture)
+                return see(picture)
             return pipeline.labels_of_frames(
-                picture, lambda frame, _: pipeline.segmented(prepare(frame), labeler)
+                picture, lambda frame, _: pipeline.segmented(see(frame), labeler)
             )
 
         return pipeline.segmented_each(prepared, labeler, images, progress)
@@ -724,6 +698,16 @@ class Segmenter:
             image, selection, channels=self.config.network.in_channels, ndim=self._embedder.ndim
         )
 
+    def _seeing(self, labeler: pipeline.Labeler, tile: TileSize) -> Callable[..., pipeline.Seen]:
+        """Return what reads an image and embeds it, as a call asks."""
+        return partial(
+            pipeline.see,
+            self._embedder,
+            config=labeler.config,
+            tiling=as_tiling(tile),
+            clusterer=labeler.clusterer,
+        )
+
     def _labeler(
         self,
         neighborhood: Neighborhood | None,
@@ -735,47 +719,3 @@ class Segmenter:
         """Return the clusterer and the checked settings of a call."""
         config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale, diameter)
         return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)
-
-
-def _in_torch(
-    network: nn.Module, config: ModelConfig, device: str, precision: str, threads: int | None
-) -> pipeline.Embedder:
-    from pixel_embedded_affinity.network.base import check_ndim, ready
-
-    place = resolve_device(device)
-    resolve_precision(precision, place)
-    check_ndim(network, config.neighborhood.ndim, "the model's neighborhood")
-    return pipeline.Embedder(ready(network).to(place), place, precision, threads)
-
-
-def _read_model(
-    path: PathLike, runtime: str, device: str, precision: str, *, sha256: str | None = None
-) -> tuple[Any, ModelConfig]:
-    """Read a checkpoint for a runtime."""
-    if chosen_runtime(runtime) == TORCH:
-        from pixel_embedded_affinity.network.build import read_model
-
-        return read_model(path, sha256=sha256)
-    from pixel_embedded_affinity.inference.onnx_runtime import read_onnx_model
-
-    check_onnx_device(device, precision)
-    return read_onnx_model(path, sha256=sha256)
-
-
-def _read_exported(path: PathLike, runtime: str, device: str, precision: str) -> tuple[Any, ModelConfig]:
-    """Read what ``pea export`` wrote, which torch does not run."""
-    if runtime == TORCH:
-        raise InputError(
-            f"'{os.fspath(path)}' is run by onnxruntime, got runtime 'torch'; expected 'auto' or 'onnx'; for torch "
-            "give the .safetensors file of the model"
-        )
-    return _read_model(path, ONNX if runtime == AUTO else runtime, device, precision)
-
-
-def _digest(path: PathLike) -> str:
-    """SHA-256 of a model file."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{os.fspath(path)}: cannot be read ({one_line(error)})") from error

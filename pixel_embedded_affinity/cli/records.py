@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.io.atomic import atomic_file
+from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.io.read import read_image
 
 RECORDS = ".pea"
@@ -64,8 +65,7 @@ class Record(NamedTuple):
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a file's bytes; of a folder, from the names and the bytes of its files."""
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     total = hashlib.sha256()
     for inner in sorted(inner for inner in path.rglob("*") if inner.is_file()):
         total.update(f"{inner.relative_to(path).as_posix()}\0{fingerprint(inner)}\0".encode())

@@ -27,6 +27,7 @@ from urllib.request import url2pathname
 
 from pixel_embedded_affinity.errors import DownloadError, InputError, readable
 from pixel_embedded_affinity.io.atomic import atomic_file
+from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, ModelEntry, get_entry
 
 _logger = logging.getLogger(__name__)
@@ -243,17 +244,12 @@ def _fault(entry: ModelEntry, path: Path) -> str | None:
         size = path.stat().st_size
         if size != entry.size:
             return f"has {size} bytes, expected {entry.size}"
-        with path.open("rb") as file:
-            digest = _sha256(file)
+        digest = sha256_of(path)
     except (FileNotFoundError, NotADirectoryError):
         return _MISSING
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return None if digest == entry.sha256 else f"has SHA-256 {digest}, expected {entry.sha256}"
-
-
-def _sha256(file: BufferedReader) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _chunks(file: BufferedReader) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
 from pixel_embedded_affinity.network.build import build_network, completed
 
@@ -74,12 +74,8 @@ def origin_of(model: Path | None, encoder: Path | None) -> dict[str, Any]:
     """
     if model is not None:
         config = ModelConfig.from_json(read_checkpoint(model).config_json)
-        return {"start": {"name": config.name, "version": config.version, **_digest(model)}}
-    return {} if encoder is None else {"start": {"encoder": encoder.name, **_digest(encoder)}}
-
-
-def _digest(path: Path) -> dict[str, str]:
-    return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return {"start": {"name": config.name, "version": config.version, "sha256": sha256_of(model)}}
+    return {} if encoder is None else {"start": {"encoder": encoder.name, "sha256": sha256_of(encoder)}}
 
 
 def spread_channels(weights: Tensors, network: NetworkConfig) -> Tensors:
