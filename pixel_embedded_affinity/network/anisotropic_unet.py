@@ -10,39 +10,11 @@ from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.network import base
-from pixel_embedded_affinity.network.blocks import fold
+from pixel_embedded_affinity.network.blocks import ConvNorm
 
 LEVELS = 5
 _FLAT, _DEEP, _ENDS = (1, 3, 3), (3, 3, 3), (1, 5, 5)
 _POOLING = (1, 2, 2)
-
-
-class VolumeConvNorm(nn.Module):
-    """A convolution of a volume with batch norm, which inference folds into the convolution.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output; the spatial shape stays.
-    size : (int, int, int)
-        Depth, height and width of the kernel, all odd.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int, int]) -> None:
-        super().__init__()
-        depth, height, width = size
-        rim = depth // 2, height // 2, width // 2
-        self.convolution: nn.Module = nn.Conv3d(in_channels, out_channels, size, padding=rim, bias=False)
-        self.norm: nn.Module = nn.BatchNorm3d(out_channels)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map (N, in_channels, D, H, W) to (N, out_channels, D, H, W)."""
-        normed: torch.Tensor = self.norm(self.convolution(features))
-        return normed
-
-    def fold_batch_norm(self) -> None:
-        """Put the batch norm into the convolution; for evaluation only, and irreversible."""
-        self.convolution, self.norm = fold(self.convolution, self.norm)
 
 
 class AnisotropicBlock(nn.Module):
@@ -56,9 +28,9 @@ class AnisotropicBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.enter = VolumeConvNorm(in_channels, out_channels, _FLAT)
-        self.first = VolumeConvNorm(out_channels, out_channels, _DEEP)
-        self.second = VolumeConvNorm(out_channels, out_channels, _DEEP)
+        self.enter = ConvNorm(in_channels, out_channels, _FLAT)
+        self.first = ConvNorm(out_channels, out_channels, _DEEP)
+        self.second = ConvNorm(out_channels, out_channels, _DEEP)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (N, in_channels, D, H, W) to (N, out_channels, D, H, W)."""
@@ -107,14 +79,14 @@ class AnisotropicUNet(base.Network):
         super().__init__()
         filters = base.checked_filters(filters, LEVELS, "anisotropic_unet")
         finest = filters[0]
-        self.stem = VolumeConvNorm(in_channels, finest, _ENDS)
+        self.stem = ConvNorm(in_channels, finest, _ENDS)
         self.encoder = nn.ModuleList(
             AnisotropicBlock(*widths) for widths in ((finest, finest), *pairwise(filters))
         )
         upwards = list(zip(filters[:0:-1], filters[-2::-1]))
-        self.lift = nn.ModuleList(VolumeConvNorm(under, over, (1, 1, 1)) for under, over in upwards)
+        self.lift = nn.ModuleList(ConvNorm(under, over, (1, 1, 1)) for under, over in upwards)
         self.decoder = nn.ModuleList(AnisotropicBlock(over, over) for _, over in upwards)
-        self.last = VolumeConvNorm(finest, finest, _ENDS)
+        self.last = ConvNorm(finest, finest, _ENDS)
         self.pyramid_heads = nn.ModuleList(
             nn.Conv3d(width, embedding_channels, 1) for width in filters[:0:-1]
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -40,6 +43,58 @@ class ResidualBlock(nn.Module):
         """Put each batch norm into the convolution before it; for evaluation only, and irreversible."""
         self.enter, self.enter_norm = fold(self.enter, self.enter_norm)
         self.refine, self.refine_norm = fold(self.refine, self.refine_norm)
+
+
+class ConvNorm(nn.Module):
+    """A convolution with batch norm, which inference folds into the convolution.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output; the spatial shape stays.
+    size : sequence of int
+        Lengths of the kernel, all odd: two for images, three for volumes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, size: Sequence[int] = (3, 3)) -> None:
+        super().__init__()
+        convolution: Any = nn.Conv2d if len(size) == 2 else nn.Conv3d
+        norm: Any = nn.BatchNorm2d if len(size) == 2 else nn.BatchNorm3d
+        rim = tuple(length // 2 for length in size)
+        self.convolution: nn.Module = convolution(
+            in_channels, out_channels, tuple(size), padding=rim, bias=False
+        )
+        self.norm: nn.Module = norm(out_channels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (N, in_channels, *spatial) to (N, out_channels, *spatial)."""
+        normed: torch.Tensor = self.norm(self.convolution(features))
+        return normed
+
+    def fold_batch_norm(self) -> None:
+        """Put the batch norm into the convolution; for evaluation only, and irreversible."""
+        self.convolution, self.norm = fold(self.convolution, self.norm)
+
+
+class LeanBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, added to the input, then ReLU.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Where they differ, a 1x1 convolution fits the input to the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.enter = ConvNorm(in_channels, out_channels)
+        self.refine = ConvNorm(out_channels, out_channels)
+        self.fit = None if in_channels == out_channels else ConvNorm(in_channels, out_channels, (1, 1))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
+        refined: torch.Tensor = self.refine(torch.relu_(self.enter(features)))
+        return refined.add_(features if self.fit is None else self.fit(features)).relu_()
 
 
 def two_layer_head(channels: int) -> nn.Sequential:

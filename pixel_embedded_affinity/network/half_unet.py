@@ -10,60 +10,12 @@ from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.network import base
-from pixel_embedded_affinity.network.blocks import fold
+from pixel_embedded_affinity.network.blocks import ConvNorm, LeanBlock
 
 STRIDE = 2
 """Pixels of the image between two embedding vectors, along each axis."""
 
 LEVELS = 5
-
-
-class ConvNorm(nn.Module):
-    """A convolution with batch norm, which inference folds into the convolution.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output; height and width stay.
-    size : {1, 3}
-        Height and width of the kernel.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, size: int = 3) -> None:
-        super().__init__()
-        rim = size // 2
-        self.convolution: nn.Module = nn.Conv2d(in_channels, out_channels, size, padding=rim, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
-        normed: torch.Tensor = self.norm(self.convolution(features))
-        return normed
-
-    def fold_batch_norm(self) -> None:
-        """Put the batch norm into the convolution; for evaluation only, and irreversible."""
-        self.convolution, self.norm = fold(self.convolution, self.norm)
-
-
-class LeanBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm, added to the input, then ReLU.
-
-    Parameters
-    ----------
-    in_channels, out_channels : int
-        Where they differ, a 1x1 convolution fits the input to the output.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.enter = ConvNorm(in_channels, out_channels)
-        self.refine = ConvNorm(out_channels, out_channels)
-        self.fit = None if in_channels == out_channels else ConvNorm(in_channels, out_channels, 1)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
-        refined: torch.Tensor = self.refine(torch.relu_(self.enter(features)))
-        return refined.add_(features if self.fit is None else self.fit(features)).relu_()
 
 
 class HalfUNet(base.Network):

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.network import base
-from pixel_embedded_affinity.network.blocks import fold, two_layer_head
-from pixel_embedded_affinity.network.half_unet import LeanBlock
+from pixel_embedded_affinity.network.blocks import LeanBlock, fold, two_layer_head
 
 WIDTH = 64
 """Channels of the first convolution of ResNet-50 and ResNet-101."""

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.network import base
-from pixel_embedded_affinity.network.half_unet import ConvNorm, LeanBlock
+from pixel_embedded_affinity.network.blocks import ConvNorm, LeanBlock
 
 STRIDE = 2
 """Pixels of a section between two embedding vectors, along y and x."""
