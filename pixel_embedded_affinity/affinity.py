@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -224,6 +225,31 @@ class Affinities:
             return Pairs(first, second, numpy_of(self.channel(channel, here))[used])
         return Pairs(first, second, _products_of_pairs(self._unit, first, second))
 
+    def starting_at(self, channel: int, first: Numbers) -> FloatArray:
+        """Return the affinities of the pairs of an offset that start at some pixels.
+
+        Parameters
+        ----------
+        channel : int
+            Position of the offset, from 0.
+        first : ndarray of int
+            Numbers of the pixels in C order; their partners must lie in the image.
+
+        Returns
+        -------
+        ndarray
+            float32, one value per pixel.
+
+        Raises
+        ------
+        InputError
+            If there is no such channel.
+        """
+        offset, shape = self._offset(channel), self.spatial_shape
+        if self._given is not None or self._computed is not None:
+            return cast("FloatArray", np.ravel(numpy_of(self.channel(channel)))[first])
+        return _products_of_pairs(self._unit, first, first + number_step(shape, offset))
+
     def numpy(self) -> Affinities:
         """Return the same affinities as NumPy arrays in main memory, without computing any."""
         result = copy.copy(self)  # the constructor would check the values again
@@ -377,6 +403,11 @@ def _check_foreground(foreground: Mask, shape: tuple[int, ...]) -> None:
         raise InputError(
             f"foreground must be bool of shape {shape}, got {foreground.dtype} of shape {foreground.shape}"
         )
+
+
+def number_step(shape: Sequence[int], offset: Sequence[int]) -> int:
+    """Difference of the numbers, in C order, of two pixels that lie an offset apart."""
+    return int(np.dot(offset, [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]))
 
 
 def _checked_box(where: Box | None, shape: tuple[int, ...]) -> Box:

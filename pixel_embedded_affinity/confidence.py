@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.affinity import Array, affinities, numpy_of, pair_boxes
+from pixel_embedded_affinity.affinity import Array, affinities, number_step, pair_boxes
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_labels
@@ -71,24 +71,49 @@ def object_confidence(labels: Any, embedding: Embedding | Array, neighborhood: N
     objects = np.unique(array[array > 0])
     rows = np.searchsorted(objects, resize_labels(array, shape), side="right")
     inside, across = _Means(len(objects)), _Means(len(objects))
-    for pairs in _pairs(rows, embedding, neighborhood):
-        same = np.flatnonzero((pairs.first == pairs.second) & (pairs.first > 0))
-        inside.add(pairs.first[same], pairs.values[same])
-        if pairs.attractive:
-            other = np.flatnonzero(pairs.first != pairs.second)
-            positive = np.maximum(pairs.values[other], 0)
-            across.add(pairs.first[other], positive)
-            across.add(pairs.second[other], positive)
+    given = affinities(embedding, replace(neighborhood, strides=(1,) * rows.ndim)).numpy()
+    pixels = _Pixels.of(rows, neighborhood)
+    for channel, (offset, attractive) in enumerate(zip(neighborhood.offsets, neighborhood.attractive)):
+        if not attractive:  # only pairs inside objects count
+            first, owners = pixels.pairs_within(offset)
+            inside.add(owners, given.starting_at(channel, first))
+            continue
+        here, there = pair_boxes(rows.shape, offset)
+        first, second, values = (
+            rows[here].ravel(),
+            rows[there].ravel(),
+            np.ravel(given.channel(channel)[here]),
+        )
+        same = np.flatnonzero((first == second) & (first > 0))
+        inside.add(first[same], values[same])
+        other = np.flatnonzero(first != second)
+        positive = np.maximum(values[other], 0)
+        across.add(first[other], positive)
+        across.add(second[other], positive)
     return np.clip(inside.of_objects() - across.of_objects(), 0, 1)
 
 
-class _Pairs(NamedTuple):
-    """Pairs of one offset that may count: the rows of their ends (0 = background), their affinities, their role."""
+class _Pixels(NamedTuple):
+    """The pixels of objects: numbers and rows; all rows with a rim as wide as any offset, and the places there."""
 
-    first: Rows
-    second: Rows
-    values: npt.NDArray[np.float32]
-    attractive: bool
+    numbers: Rows
+    owners: Rows
+    padded: Rows
+    places: Rows
+
+    @classmethod
+    def of(cls, rows: Rows, neighborhood: Neighborhood) -> _Pixels:
+        """Number the pixels in C order, with and without the rim."""
+        reach = np.abs(neighborhood.offsets).max(axis=0)
+        padded = np.pad(rows, [(rim, rim) for rim in reach.tolist()])
+        numbers = np.flatnonzero(rows)
+        return cls(numbers, rows.ravel()[numbers], padded, np.flatnonzero(padded))
+
+    def pairs_within(self, offset: Sequence[int]) -> tuple[Rows, Rows]:
+        """Number of the first pixel of each pair within an object, and the object's row."""
+        step = number_step(self.padded.shape, offset)
+        same = self.padded.ravel()[self.places + step] == self.owners
+        return self.numbers[same], self.owners[same]
 
 
 class _Means:
@@ -104,19 +129,6 @@ class _Means:
     def of_objects(self) -> Confidences:
         """The means of all objects; 0 where there is no value."""
         return self._sums[1:] / np.maximum(self._counts[1:], 1)
-
-
-def _pairs(rows: Rows, embedding: Embedding | Array, neighborhood: Neighborhood) -> Iterator[_Pairs]:
-    given = affinities(embedding, replace(neighborhood, strides=(1,) * rows.ndim)).numpy()
-    objects, flat = rows > 0, rows.ravel()
-    for channel, (offset, attractive) in enumerate(zip(neighborhood.offsets, neighborhood.attractive)):
-        if not attractive:  # only those inside objects count
-            pairs = given.pairs(channel, objects)
-            yield _Pairs(flat[pairs.first], flat[pairs.second], pairs.affinity, False)
-            continue
-        values = numpy_of(given.channel(channel))
-        here, there = pair_boxes(rows.shape, offset)
-        yield _Pairs(rows[here].ravel(), rows[there].ravel(), np.ravel(values[here]), True)
 
 
 def _spatial_shape(embedding: Embedding | Array, neighborhood: Neighborhood) -> tuple[int, ...]:

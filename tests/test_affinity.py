@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pixel_embedded_affinity import affinity
-from pixel_embedded_affinity.affinity import Affinities, affinities, pair_boxes
+from pixel_embedded_affinity.affinity import Affinities, affinities, number_step, pair_boxes
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.inference.torch_runtime import unit_length
@@ -217,6 +217,27 @@ def test_a_part_of_a_channel_is_that_part_of_the_values_in_their_kind(kind: Any)
     np.testing.assert_array_equal(np.asarray(whole), np.asarray(found.values)[1])
     np.testing.assert_array_equal(np.asarray(found.channel(1, where)), np.asarray(part))
     assert isinstance(found.numpy().channel(np.int64(3)), np.ndarray)
+
+
+@pytest.mark.parametrize("form", ["computed", "kept", "given"])
+@pytest.mark.parametrize("neighborhood", [PLANE, VOLUME])
+def test_affinities_that_start_at_some_pixels_are_those_of_the_channel(
+    neighborhood: Neighborhood, form: str
+) -> None:
+    shape = (7, 9) if neighborhood.ndim == 2 else (4, 5, 6)
+    found = affinities(random_embedding(3, *shape), neighborhood)
+    if form == "given":
+        found = Affinities(found.values, neighborhood)
+    elif form == "kept":
+        assert found.values.shape == (len(neighborhood), *shape)
+    numbers = np.arange(np.prod(shape)).reshape(shape)
+    for channel, offset in enumerate(neighborhood.offsets):
+        here, there = pair_boxes(shape, offset)
+        first = numbers[here].ravel()[::3]
+        second = numbers[there].ravel()[::3]
+        assert (second - first == number_step(shape, offset)).all()
+        expected = np.ravel(found.channel(channel))[first]
+        np.testing.assert_array_equal(found.starting_at(channel, first), expected)
 
 
 def most_memory(function: Callable[[], object]) -> int:
