@@ -34,6 +34,9 @@ _ROUNDING = 0.01
 # Below this share of the pixels, picking the two ends of each pair is faster than comparing shifted slices.
 _FEW = 1 / 4
 
+_MANY = 0.5
+"""Share of all pixels above which picking vectors takes longer than comparing all pixels."""
+
 
 def pair_boxes(shape: Sequence[int], offset: Sequence[int]) -> tuple[Box, Box]:
     """Return the box of the pixels that have a partner along an offset, and the box of their partners.
@@ -246,7 +249,8 @@ class Affinities:
             If there is no such channel.
         """
         offset, shape = self._offset(channel), self.spatial_shape
-        if self._given is not None or self._computed is not None:
+        known = self._given is not None or self._computed is not None
+        if known or len(first) > _MANY * math.prod(shape):
             return cast("FloatArray", np.ravel(numpy_of(self.channel(channel)))[first])
         return _products_of_pairs(self._unit, first, first + number_step(shape, offset))
 
