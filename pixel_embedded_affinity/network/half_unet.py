@@ -85,7 +85,9 @@ class HalfUNet(base.Network):
         embedding = base.cropped(self.embedding_head(features), [-(-length // STRIDE) for length in shape])
         if self.foreground_enter is None or self.foreground_head is None:
             return base.NetworkOutput(embedding, None, tuple(coarse))
-        entered = torch.relu_(self.foreground_enter(torch.cat((features, pixels), dim=1)))
+        # Of features in half precision and pixels in single precision, `cat` would make single precision.
+        joined = torch.cat((features, pixels.to(features.dtype)), dim=1)
+        entered = torch.relu_(self.foreground_enter(joined))
         logits = functional.pixel_shuffle(self.foreground_head(entered), STRIDE)
         return base.NetworkOutput(embedding, base.cropped(logits, shape), tuple(coarse))
 
