@@ -66,6 +66,9 @@ _LEARNED_PARTS = ("loss", "augmentation", "neighborhood")
 _LOOKED_AT = 4
 """Images to learn from on which scales are tried before the training."""
 
+_CLEARLY = 0.02
+"""By this much a fixed scale must be better than those that are found in the images: of few images, no other is sure."""
+
 _CROP, _BATCH, _RATE, _AVERAGE, _WARM_UP = 128, 2, 2e-4, 0.98, 10
 _MAGNIFICATION, _FOCUS = (0.8, 1.25), 0.5
 
@@ -497,7 +500,10 @@ def _part(example: Example, axis: int, side: slice) -> Example:
 
 
 def _at_best_scale(segmenter: Segmenter, learned: Sequence[Example], measure: Metric) -> Segmenter:
-    """The segmenter at the scale that scores best on images to learn from; the same one if no other is better."""
+    """The segmenter at the scale that scores best on images to learn from; the same one if no other is better.
+
+    A model that finds the scale in each image goes on doing so, unless another scale is clearly better.
+    """
     filled = [example for example in learned if example.labels.any()]
     count = min(len(filled), _LOOKED_AT)
     looked_at = [filled[number * len(filled) // count] for number in range(count)]
@@ -506,7 +512,8 @@ def _at_best_scale(segmenter: Segmenter, learned: Sequence[Example], measure: Me
     scores = [_score(looked_at, measure, one) for one in tried] if others else [0.0]
     for one, score in zip(tried, scores, strict=True):
         logger.info("scale %s: %.4f on images to learn from, before training", one.config.scale, score)
-    return tried[scores.index(max(scores))]
+    least = scores[0] + _CLEARLY if segmenter.config.scale == AUTO else scores[0]
+    return tried[scores.index(max(scores))] if max(scores) > least else segmenter
 
 
 def scales_to_try(config: ModelConfig, examples: Sequence[Example]) -> list[float | str]:

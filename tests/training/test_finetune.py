@@ -249,6 +249,16 @@ def test_a_better_scale_is_taken_before_the_training(checkpoint_file: Path, pair
     assert (kept.segmenter.config.scale, kept.has_new_weights) == (2.0, False)
 
 
+@pytest.mark.parametrize(("score", "expected"), [(0.115, "auto"), (0.125, 2.0)])
+def test_a_fixed_scale_must_be_clearly_better_than_those_found_in_the_images(
+    checkpoint_file: Path, pairs: list[Pair], score: float, expected: float | str
+) -> None:
+    model = with_diameter(checkpoint_file, 2 * 10 * 2 / math.sqrt(math.pi)).with_settings(scale="auto")
+    # start; on two images to learn from: auto, 2, 1.4; perhaps the scale; two trained models, which are worse
+    found = tuned(model, pairs, metric=scores_of([0.2, *[0.1] * 2, *[score] * 2, *[0.05] * 2, *[0.1] * 3]))
+    assert [row["scale"] for row in found.table][-1] == expected
+
+
 @settings(deadline=None, max_examples=40)
 @given(sides=st.lists(st.integers(3, 30), min_size=1, max_size=5), diameter=st.floats(4, 60))
 def test_scales_are_those_of_the_labels(sides: list[int], diameter: float) -> None:
