@@ -67,7 +67,7 @@ _LOOKED_AT = 4
 """Images to learn from on which scales are tried before the training."""
 
 _CLEARLY = 0.02
-"""By this much a fixed scale must be better than those that are found in the images: of few images, no other is sure."""
+"""By this much a fixed scale must be better than those found in the images: of few images, no other one is sure."""
 
 _CROP, _BATCH, _RATE, _AVERAGE, _WARM_UP = 128, 2, 2e-4, 0.98, 10
 _MAGNIFICATION, _FOCUS = (0.8, 1.25), 0.5
