@@ -32,7 +32,7 @@ from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoi
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.progress import Progress, track
-from pixel_embedded_affinity.scale import searched, settled
+from pixel_embedded_affinity.scale import is_kept, searched, settled
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.recipe import (
     LossSettings,
@@ -502,18 +502,32 @@ def _part(example: Example, axis: int, side: slice) -> Example:
 def _at_best_scale(segmenter: Segmenter, learned: Sequence[Example], measure: Metric) -> Segmenter:
     """The segmenter at the scale that scores best on images to learn from; the same one if no other is better.
 
-    A model that finds the scale in each image goes on doing so, unless another scale is clearly better.
+    A model that finds the scale in each image goes on doing so, unless the objects of all images have about one size,
+    and a fixed scale is clearly better.
     """
     filled = [example for example in learned if example.labels.any()]
     count = min(len(filled), _LOOKED_AT)
     looked_at = [filled[number * len(filled) // count] for number in range(count)]
-    others = scales_to_try(segmenter.config, learned)
+    finds = segmenter.config.scale == AUTO
+    others = (
+        []
+        if finds and not _of_one_size(segmenter.config, filled)
+        else scales_to_try(segmenter.config, learned)
+    )
     tried = [segmenter, *(segmenter.with_settings(scale=scale) for scale in others)]
     scores = [_score(looked_at, measure, one) for one in tried] if others else [0.0]
     for one, score in zip(tried, scores, strict=True):
         logger.info("scale %s: %.4f on images to learn from, before training", one.config.scale, score)
-    least = scores[0] + _CLEARLY if segmenter.config.scale == AUTO else scores[0]
+    least = scores[0] + _CLEARLY if finds else scores[0]
     return tried[scores.index(max(scores))] if max(scores) > least else segmenter
+
+
+def _of_one_size(config: ModelConfig, examples: Sequence[Example]) -> bool:
+    """Whether one scale would serve all images."""
+    if config.object_diameter is None and config.object_extent is None:
+        return True
+    found = [_own_scale(config, example) for example in examples]
+    return all(is_kept(scale / float(np.median(found))) for scale in found)
 
 
 def scales_to_try(config: ModelConfig, examples: Sequence[Example]) -> list[float | str]:

@@ -259,6 +259,16 @@ def test_a_fixed_scale_must_be_clearly_better_than_those_found_in_the_images(
     assert [row["scale"] for row in found.table][-1] == expected
 
 
+def test_no_fixed_scale_is_tried_where_the_objects_of_images_differ_in_size(
+    checkpoint_file: Path, pairs: list[Pair]
+) -> None:
+    model = with_diameter(checkpoint_file, 2 * 10 * 2 / math.sqrt(math.pi)).with_settings(scale="auto")
+    twice = [np.kron(array, np.ones((2, 2), array.dtype)) for array in pairs[1]]
+    found = tuned(model, [pairs[0], (twice[0], twice[1]), pairs[2], pairs[0]], metric=scores_of([0.2]))
+    assert [row["scale"] for row in found.table] == ["auto"] * len(found.table)
+    assert "scale" not in [row["model"] for row in found.table]
+
+
 @settings(deadline=None, max_examples=40)
 @given(sides=st.lists(st.integers(3, 30), min_size=1, max_size=5), diameter=st.floats(4, 60))
 def test_scales_are_those_of_the_labels(sides: list[int], diameter: float) -> None:
