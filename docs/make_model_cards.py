@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pixel_embedded_affinity.models.registry import ModelEntry, read_registry
+from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models, list_versions
 
 CARDS = Path(__file__).resolve().parent / "models"
 BEGIN, END = ".. registry:begin", ".. registry:end"
@@ -25,7 +25,7 @@ ABBREVIATIONS = {"dic": "DiC"} | {
 
 def main() -> int:
     """Update or check the cards; return the exit code."""
-    entries = read_registry()
+    entries = {name: get_entry(name) for name in list_models()}
     differing = 0
     for path in card_files():
         text = path.read_text(encoding="utf-8")
@@ -60,8 +60,10 @@ def facts(entry: ModelEntry | None) -> str:
     """What the registry says, as a table of two columns."""
     if entry is None:
         return "The registry of this release does not list the model: there are no weights to download yet."
+    _, *earlier = list_versions(entry.name) if entry.name in list_models() else [entry.version]
     rows = {
         "version": entry.version,
+        **({"earlier versions": ", ".join(f"``{entry.name}@{one}``" for one in earlier)} if earlier else {}),
         "segments": entry.description,
         "trained on": entry.data,
         "license of the weights": entry.license,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pixel_embedded_affinity import Segmenter, list_models
+from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.export import write_labels
-from pixel_embedded_affinity.models.registry import get_entry
+from pixel_embedded_affinity.models.registry import get_entry, read_registry
 from pixel_embedded_affinity.samples import neurons, nuclei
 from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
@@ -25,8 +25,13 @@ WITHOUT_A_FIELD = {"cvppp", "leaves"}
 
 
 def golden_file(model: str) -> Path:
-    """Return where the labels of a model, in its current version, lie."""
+    """Return where the labels of a model, or of an earlier version ``NAME@VERSION``, lie."""
     return FOLDER / f"{Path(get_entry(model).file).stem}.tif"
+
+
+def models() -> list[str]:
+    """Return the models, and their earlier versions, that have golden labels."""
+    return sorted(key for key, entry in read_registry().items() if entry.name not in WITHOUT_A_FIELD)
 
 
 def sample(segmenter: Segmenter) -> np.ndarray:
@@ -40,7 +45,7 @@ def sample(segmenter: Segmenter) -> np.ndarray:
 
 def main() -> None:
     """Write what is not there yet."""
-    for model in sorted(set(list_models()) - WITHOUT_A_FIELD):
+    for model in models():
         path = golden_file(model)
         if not path.exists():
             segmenter = Segmenter.pretrained(model, device="cpu", precision="float32", offline=True)

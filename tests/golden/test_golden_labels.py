@@ -13,7 +13,7 @@ import tifffile
 import torch
 from scripts import loaded
 
-from pixel_embedded_affinity import Segmenter, list_models
+from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.metrics import adapted_rand_error
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,7 +28,7 @@ def golden_module() -> ModuleType:
     return loaded(Path(__file__).with_name("make_golden.py"))
 
 
-@pytest.fixture(scope="module", params=sorted(set(list_models()) - golden_module().WITHOUT_A_FIELD))
+@pytest.fixture(scope="module", params=golden_module().models())
 def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pixel_embedded_affinity import Segmenter, list_models
+from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.exchange import ExportedModel
 from pixel_embedded_affinity.inference.graphs import FOLDER
+from pixel_embedded_affinity.models.registry import read_registry
 
 
 def names() -> dict[str, Segmenter]:
     """Return the model after which each graph is named."""
     found: dict[str, Segmenter] = {}
-    for name in list_models():
+    for name in sorted(read_registry()):
         segmenter = Segmenter.pretrained(
             name, runtime="torch", device="cpu", precision="float32", offline=True
         )
         if not any(segmenter.config.network == other.config.network for other in found.values()):
-            found[name] = segmenter
+            found[name.replace("@", "-")] = segmenter
     return found
 
 

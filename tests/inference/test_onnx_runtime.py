@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripts import loaded
 
-from pixel_embedded_affinity import Embedding, Neighborhood, Segmenter, affinities, list_models
+from pixel_embedded_affinity import Embedding, Neighborhood, Segmenter, affinities
 from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError, DeviceError, InputError, MissingDependencyError
 from pixel_embedded_affinity.geometry.tiling import Tiling
@@ -35,6 +35,7 @@ from pixel_embedded_affinity.models.checkpoint import (
     write_checkpoint,
 )
 from pixel_embedded_affinity.models.fetch import resolve
+from pixel_embedded_affinity.models.registry import read_registry
 from pixel_embedded_affinity.samples import nuclei
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,7 +84,7 @@ def rosette(size: int = 160) -> Array:
 # --- the same labels --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(list_models()) - golden.WITHOUT_A_FIELD))
+@pytest.mark.parametrize("name", golden.models())
 def test_labels_of_the_bundled_field_are_those_of_torch_and_the_golden_ones(name: str) -> None:
     one, other = pretrained(name, "torch"), pretrained(name, "onnx")
     image = golden.sample(one)
@@ -441,7 +442,7 @@ def test_a_lack_of_memory_is_told_as_such() -> None:
     assert isinstance(onnx_runtime._as_usual(ValueError("no such input")), RuntimeError)
 
 
-@pytest.mark.parametrize("name", sorted(list_models()))
+@pytest.mark.parametrize("name", sorted(read_registry()))
 def test_weights_read_without_torch_are_those_read_with_it(name: str) -> None:
     expected = read_checkpoint(resolve(name))
     config_json, found = read_arrays(resolve(name))
