@@ -84,8 +84,8 @@ class KnownObjects(NamedTuple):
         if best.confidence >= _UNLIKE * self.confidence:
             return ""
         return (
-            f"this image is unlike those that the model knows: even at the best scale, {best.scale:.2g}, objects have "
-            f"a confidence of {best.confidence:.2f}, where {self.confidence:.2f} is usual; look at the result before "
+            f"this image is unlike those that the model knows: even at the best scale, {found.number:.2g}, objects "
+            f"have a confidence of {best.confidence:.2f}, where {self.confidence:.2f} is usual; look at the result before "
             "you use it"
         )
 
@@ -205,7 +205,8 @@ def find_scale(
     looks: list[Look] = []
     shape = values.shape[1:]
     whole = tuple(slice(0, length) for length in shape)
-    start = min(_FIRST, _SIDE / max(shape))
+    least = _least(shape)
+    start = max(least, min(_FIRST, _SIDE / max(shape)))
     box, scale = (whole, start) if first is None else (_window(_contrast(values), whole, first), first)
     while True:
         part = resize_image(values[(slice(None), *box)], scale)
@@ -220,7 +221,7 @@ def find_scale(
             continue
         scale = _next_scale(look, known)
         box = _window(_interest(sight, part), box, scale)
-    return _decided(tuple(looks), known)
+    return _decided(tuple(looks), known, least)
 
 
 def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: Observe) -> FoundScale:
@@ -249,7 +250,7 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
         thing = _largest_thing(given)
         return GIVEN if thing is None else _fitted(thing, extent, shape, thing.all)
     looks: list[Look] = []
-    found, scale = GIVEN, min(LARGEST, _OVERVIEW / max(shape))
+    found, scale = GIVEN, max(_least(shape), min(LARGEST, _OVERVIEW / max(shape)))
     while len(looks) < _LOOKS:
         sight = observe(resize_image(values[(slice(None), *box)], scale), None)
         looks.append(_look(sight, scale, box, shape))
@@ -315,15 +316,16 @@ def _enlarged(part: Box, pixels: Sequence[float], box: Box) -> Box:
 def _fitted(thing: _Thing, extent: float, shape: Sequence[int], part: Box | None) -> FoundScale:
     """The scale that gives the largest thing the extent, and the part with a margin around it."""
     longest = max(side.stop - side.start for side in thing.largest)
-    scale = float(f"{searched(extent / longest):.3g}")
-    if part is None:
-        return FoundScale(scale)
-    margin = math.ceil(_MARGIN * longest)
-    sides = (
-        slice(max(0, side.start - margin), min(length, side.stop + margin))
-        for side, length in zip(part, shape)
-    )
-    return FoundScale(scale, box=tuple(sides))
+    shown, box = tuple(shape), None
+    if part is not None:
+        margin = math.ceil(_MARGIN * longest)
+        box = tuple(
+            slice(max(0, side.start - margin), min(length, side.stop + margin))
+            for side, length in zip(part, shape)
+        )
+        shown = tuple(side.stop - side.start for side in box)
+    scale = max(_least(shown), float(f"{searched(extent / longest):.3g}"))
+    return FoundScale(scale, box=box)
 
 
 def _look(sight: Sight, scale: float, box: Box, shape: Sequence[int]) -> Look:
@@ -397,11 +399,16 @@ def _window(interest: npt.NDArray[np.float32], box: Box, scale: float) -> Box:
     )
 
 
-def _decided(looks: tuple[Look, ...], known: KnownObjects) -> FoundScale:
+def _least(shape: Sequence[int]) -> float:
+    """The scale at which an image has one pixel along its shortest axis."""
+    return 1 / min(shape)
+
+
+def _decided(looks: tuple[Look, ...], known: KnownObjects, least: float) -> FoundScale:
     best = FoundScale(1.0, looks).best
     if best is None or best.confidence < _UNSURE * known.confidence:
         return FoundScale(1.0, looks)
-    return FoundScale(settled(searched(best.scale * known.diameter / best.diameter)), looks)
+    return FoundScale(settled(max(least, searched(best.scale * known.diameter / best.diameter))), looks)
 
 
 def searched(scale: float) -> float:

@@ -28,7 +28,7 @@ from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.pipeline import Segmentation
-from pixel_embedded_affinity.runtime.device import Device, checked_threads
+from pixel_embedded_affinity.runtime.device import Device, checked_threads, require_torch
 from pixel_embedded_affinity.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -332,6 +332,7 @@ class Segmenter:
         FineTuning
             With the new segmenter; this one stays as it is.
         """
+        require_torch("Fine-tuning")
         from pixel_embedded_affinity.training.finetune import finetune
 
         return finetune(self, images, labels, minutes=minutes, **options)

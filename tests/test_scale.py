@@ -88,6 +88,22 @@ def test_an_image_without_objects_stays_as_it_is(shape: tuple[int, ...]) -> None
     assert all(look.objects == 0 for look in found.looks)
 
 
+@settings(max_examples=40, deadline=None)
+@given(short=st.integers(1, 40), long=st.integers(1, 9000), upright=st.booleans(), seed=st.integers(0, 9))
+def test_an_image_of_any_shape_keeps_a_pixel_along_each_axis(
+    short: int, long: int, upright: bool, seed: int
+) -> None:
+    shape = (long, short) if upright else (short, long)
+    values = np.random.default_rng(seed).random((1, *shape), dtype=np.float32)
+    for found in (
+        find_scale(values, None, KNOWN, Watcher()),
+        find_extent(values, None, 100.0, Watcher()),
+        find_extent(values, values[0] > 0.7, 100.0, Watcher()),
+    ):
+        part = values if found.box is None else values[(slice(None), *found.box)]
+        assert min(resize_image(part, found.scale).shape) >= 1
+
+
 def test_a_likely_scale_is_looked_at_first_and_ends_the_search_if_it_is_right() -> None:
     image = disks((600, 600), 56)
     watcher = Watcher()

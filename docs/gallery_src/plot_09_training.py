@@ -27,7 +27,8 @@ from pixel_embedded_affinity.training.data.synthetic import (
     synthetic_example,
     write_synthetic_data,
 )
-from pixel_embedded_affinity.training.recipe import Recipe, recipe_path
+from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.recipe_files import recipe_path
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.train import train
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.cli import loading
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, say
 from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.training.recipe import Recipe
-from pixel_embedded_affinity.training.studies.compare import Budget, compare
-from pixel_embedded_affinity.training.studies.scores import format_comparison
-from pixel_embedded_affinity.training.studies.variants import STUDIES
+from pixel_embedded_affinity.runtime.device import require_torch
+from pixel_embedded_affinity.training.studies import STUDY_NAMES
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.training.recipe import Recipe
 
 _GIVEN = ("data", "output", "study", "seeds", "foreground", "validation_crop", "device")
 
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "baselines: ML-De, AL and PEA, for volumes also MALA; modules: SCM, EPM, CCM; views: CCM's transformations; "
         "networks: those of the library; dimensions: lengths of an embedding vector"
     )
-    parser.add_argument("--study", choices=tuple(STUDIES), default="baselines", help=studies)
+    parser.add_argument("--study", choices=STUDY_NAMES, default="baselines", help=studies)
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--minutes", type=float, metavar="M", help="minutes of training for each variant")
     budget.add_argument("--steps", type=int, metavar="N", help="steps of training for each variant")
@@ -51,6 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.studies.compare.compare`.
     """
+    require_torch("Training")
+    from pixel_embedded_affinity.training.recipe import Recipe
+    from pixel_embedded_affinity.training.studies.compare import Budget, compare
+    from pixel_embedded_affinity.training.studies.scores import format_comparison
+
     recipe = _with_settings(Recipe.from_file(arguments.recipe), arguments)
     budget, bar = Budget(arguments.minutes, arguments.steps), bar_wanted(arguments)
     given = {name: getattr(arguments, name) for name in _GIVEN}

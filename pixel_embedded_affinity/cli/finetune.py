@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pixel_embedded_affinity.cli import loading
 from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
+from pixel_embedded_affinity.runtime.device import require_torch
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.training.finetune import FineTuning
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fine-tune a model on all images of a folder, write it, and print the scores."""
     loading.check_target("--output", arguments.output, ".safetensors")
 
+    require_torch("Fine-tuning")
     from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
     from pixel_embedded_affinity.training.finetune import finetune_examples
 

@@ -32,7 +32,7 @@ def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, output: str) -> None:
     """Add the recipe of a run, its data, and its output folder with this help."""
-    from pixel_embedded_affinity.training.recipe import list_recipes
+    from pixel_embedded_affinity.training.recipe_files import list_recipes
 
     shipped = ", ".join(list_recipes())
     parser.add_argument("recipe", help=f"a recipe file (TOML), or a shipped recipe: {shipped}")
@@ -168,7 +168,7 @@ def data_settings(arguments: argparse.Namespace) -> DataSettings:
         If none of them is given, or the recipe cannot be read.
     """
     from pixel_embedded_affinity.data.layouts import DataSettings
-    from pixel_embedded_affinity.training.recipe import Recipe
+    from pixel_embedded_affinity.training.recipe_files import data_of_recipe
 
     if arguments.layout is not None:
         return DataSettings(layout=arguments.layout)
@@ -177,4 +177,4 @@ def data_settings(arguments: argparse.Namespace) -> DataSettings:
         raise InputError(
             "nothing says how the data lie; give --recipe, or --layout folders, bbbc039, cvppp or ac3ac4"
         )
-    return Recipe.from_file(recipe).data
+    return data_of_recipe(recipe)

@@ -61,9 +61,7 @@ def require_torch(purpose: str) -> None:
         If it is not installed.
     """
     if importlib.util.find_spec("torch") is None:
-        raise MissingDependencyError(
-            f"{purpose} needs torch; expected it to be installed; run: {INSTALL_TORCH}"
-        )
+        raise MissingDependencyError(f"{purpose} needs torch, which is not installed; run: {INSTALL_TORCH}")
 
 
 def loaded_torch() -> Any:

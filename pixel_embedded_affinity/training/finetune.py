@@ -39,8 +39,8 @@ from pixel_embedded_affinity.training.recipe import (
     Recipe,
     Schedule,
     TrainingNeighborhood,
-    list_recipes,
 )
+from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.loop import StepResult, Trainer
 from pixel_embedded_affinity.tune import Metric, as_metric, listed
 

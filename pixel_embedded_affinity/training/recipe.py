@@ -33,6 +33,7 @@ from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation
 from pixel_embedded_affinity.training.data.second_view import ViewSettings
 from pixel_embedded_affinity.training.data.stack import SectionSettings
+from pixel_embedded_affinity.training.recipe_files import recipe_path
 
 Offset = tuple[int, ...]
 
@@ -413,28 +414,3 @@ class Recipe(Settings, section="", title="the recipe"):
     def scheduled(self, **changes: Any) -> Recipe:
         """Return a copy with some entries of the schedule changed."""
         return replace(self, schedule=replace(self.schedule, **changes))
-
-
-_RECIPES = Path(__file__).parent / "recipes"
-
-
-def list_recipes() -> list[str]:
-    """Names of the shipped recipes."""
-    return sorted(path.stem for path in _RECIPES.glob("*.toml"))
-
-
-def recipe_path(path: str | Path) -> Path:
-    """Return the path of a recipe file, or of a shipped recipe of that name.
-
-    Raises
-    ------
-    InputError
-        If there is neither.
-    """
-    if Path(path).is_file():
-        return Path(path)
-    if str(path) in list_recipes():
-        return _RECIPES / f"{path}.toml"
-    raise InputError(
-        f"no recipe file {str(path)!r}; give a TOML file, or a shipped recipe: {', '.join(list_recipes())}"
-    )

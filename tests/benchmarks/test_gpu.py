@@ -21,7 +21,8 @@ from pixel_embedded_affinity.data.layouts import DataSettings
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.training.data.batches import BatchSource
-from pixel_embedded_affinity.training.recipe import Recipe, list_recipes
+from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.loop import LOG_FILE, STATE_FILE, _identity
 from pixel_embedded_affinity.training.run.train import _load, train

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.training.recipe import Recipe, Schedule, list_recipes, recipe_path
+from pixel_embedded_affinity.training.recipe import Recipe, Schedule
+from pixel_embedded_affinity.training.recipe_files import list_recipes, recipe_path
 
 MODEL = '[model]\nname = "m"\n'
 SHIPPED = """
-    ac3ac4 bbbc039 bbbc039-fast cvppp cvppp-half leaves leaves-further neurons nuclei nuclei-further quick
+    ac3ac4 bbbc039 bbbc039-fast bbbc039-residual cvppp cvppp-half leaves leaves-further neurons nuclei
+    nuclei-further quick
 """.split()
 PLANTS = "002 016 029 037 045 046 055 061 072 080 088 099 104 108 115 127 130 142 148 159"
 

@@ -9,6 +9,7 @@ from typing import Any
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import choice
 from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.studies import STUDY_NAMES
 from pixel_embedded_affinity.training.studies.networks import ARCHITECTURES, with_network
 from pixel_embedded_affinity.training.studies.pipeline import training_pairs
 
@@ -200,11 +201,7 @@ def _dimensions(recipe: Recipe) -> list[Variant]:
 
 
 Study = Callable[[Recipe], list[Variant]]
-STUDIES: dict[str, Study] = {
-    "baselines": _baselines,
-    "modules": _modules,
-    "views": _views,
-    "networks": _networks,
-    "dimensions": _dimensions,
-}
+STUDIES: dict[str, Study] = dict(
+    zip(STUDY_NAMES, (_baselines, _modules, _views, _networks, _dimensions), strict=True)
+)
 """What can be compared, by name."""

@@ -21,7 +21,8 @@ from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, 
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.training.data.synthetic import write_synthetic_data
-from pixel_embedded_affinity.training.recipe import Recipe, list_recipes
+from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.train import train
 

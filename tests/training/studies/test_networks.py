@@ -19,7 +19,7 @@ def test_the_study_has_every_built_in_network() -> None:
         assert all(NETWORKS.get(name).ndim == ndim for name in names)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["cvppp", "bbbc039", "ac3ac4"])
+@pytest.mark.parametrize("name", ["cvppp", "bbbc039-residual", "ac3ac4"])
 def test_its_own_network_is_the_recipe_itself_and_others_have_their_defaults(name: str) -> None:
     recipe = Recipe.from_file(name)
     variants = {variant.name: variant.recipe for variant in variants_of("networks", recipe)}

@@ -12,7 +12,7 @@ from pixel_embedded_affinity.training.studies.pipeline import training_pairs
 from pixel_embedded_affinity.training.studies.variants import STUDIES, variants_of
 
 
-@pytest.fixture(params=["bbbc039", "cvppp", "quick"])
+@pytest.fixture(params=["bbbc039-residual", "cvppp", "quick"])
 def shipped(request):
     return Recipe.from_file(request.param)
 
@@ -58,7 +58,9 @@ def test_the_baselines_are_the_two_other_kinds_of_loss_and_the_recipe_itself(shi
 
 
 def test_the_adaptive_row_is_there_where_the_model_compares_other_pairs_than_the_training():
-    nuclei, leaves = (variants_of("baselines", Recipe.from_file(name))[2] for name in ("bbbc039", "cvppp"))
+    nuclei, leaves = (
+        variants_of("baselines", Recipe.from_file(name))[2] for name in ("bbbc039-residual", "cvppp")
+    )
     assert nuclei.clusterings == ("mean-shift", "mutex", "adaptive mutex")
     assert leaves.clusterings == ("mean-shift", "mutex")
     recipe = Recipe.from_file("cvppp")
