@@ -85,8 +85,8 @@ class KnownObjects(NamedTuple):
             return ""
         return (
             f"this image is unlike those that the model knows: even at the best scale, {found.number:.2g}, objects "
-            f"have a confidence of {best.confidence:.2f}, where {self.confidence:.2f} is usual; look at the result before "
-            "you use it"
+            f"have a confidence of {best.confidence:.2f}, where {self.confidence:.2f} is usual; look at the result "
+            "before you use it"
         )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.cli import records
 from pixel_embedded_affinity.cli.batch import Job
+from pixel_embedded_affinity.cli.loading import title_of
 from pixel_embedded_affinity.cli.messages import complain
 from pixel_embedded_affinity.errors import InputError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
@@ -82,7 +83,7 @@ def segment(
         for name, path in others.items():
             EXPORTERS.build(name).write(path, result)
     made.replace(job.labels)
-    records.write_record(job.record, source, job.outputs)
+    records.write_record(job.record, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, count)
 
 

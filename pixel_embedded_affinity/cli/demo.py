@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixel_embedded_affinity.cli.batch import check_output_folder
-from pixel_embedded_affinity.cli.loading import add_device_argument, add_runtime_argument
+from pixel_embedded_affinity.cli.loading import add_device_argument, add_runtime_argument, title_of
 from pixel_embedded_affinity.cli.messages import say
 from pixel_embedded_affinity.samples import Sample
 
@@ -85,8 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(_count(demo, int(labels.max()), truth))
     if truth:
         say(_agreement(demo, truth, labels))
-    model = f"{segmenter.config.name} {segmenter.config.version}"
-    say(f"{seconds:.1f} seconds on {segmenter.device} by {segmenter.runtime}, model {model}")
+    say(f"{seconds:.1f} seconds on {segmenter.device} by {segmenter.runtime}, model {title_of(segmenter)}")
     _write(demo, arguments.output, image, labels)
     return 0
 

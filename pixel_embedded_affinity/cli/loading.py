@@ -128,6 +128,11 @@ def _fingerprint(option: str, path: str) -> str:
         raise InputError(f"{option} '{path}' cannot be read ({error.strerror}); check the path") from error
 
 
+def title_of(segmenter: Segmenter) -> str:
+    """Name and version of a model."""
+    return f"{segmenter.config.name} {segmenter.config.version}"
+
+
 def load_model(arguments: argparse.Namespace) -> Segmenter:
     """Load the model that the arguments name, with its own settings.
 

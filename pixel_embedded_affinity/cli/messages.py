@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 _PACKAGE_LOGGER = logging.getLogger("pixel_embedded_affinity")
 
@@ -41,18 +42,32 @@ def bar_wanted(arguments: argparse.Namespace) -> bool:
     return sys.stderr.isatty() if arguments.progress is None else bool(arguments.progress)
 
 
+_subject: ContextVar[str] = ContextVar("subject", default="")
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Say what the log is about, such as an image, while the block runs; messages that name it stay as they are."""
+    token = _subject.set(subject)
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
 class _StderrHandler(logging.Handler):
     """Writes the log as `complain` does, so that it does not tear a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        complain(self.format(record))
+        text, subject = self.format(record), _subject.get()
+        named = not subject or subject in text
+        complain(f"pea: {text}" if named else f"pea: {subject}: {text}")
 
 
 @contextmanager
 def log_to_stderr(level: int) -> Iterator[None]:
     """Show the library's log from this level upwards while the block runs."""
     handler = _StderrHandler(level)
-    handler.setFormatter(logging.Formatter("pea: %(message)s"))
     before = _PACKAGE_LOGGER.level
     _PACKAGE_LOGGER.addHandler(handler)
     _PACKAGE_LOGGER.setLevel(level)

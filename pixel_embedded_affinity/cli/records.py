@@ -78,8 +78,19 @@ def record_path(output: Path, labels: Path) -> Path:
     return output / RECORDS / place.with_name(f"{place.name}.json")
 
 
-def write_record(path: Path, source: Source, files: Mapping[str, Path]) -> None:
+def write_record(path: Path, source: Source, files: Mapping[str, Path], model: str = "") -> None:
     """Write the record of results that are there, or of none before they are written.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The record's file.
+    source : Source
+        What the results are made from.
+    files : mapping of str to pathlib.Path
+        The results, by exporter.
+    model : str
+        Name and version of the model, for people: `source` has the SHA-256 of its weights.
 
     Raises
     ------
@@ -94,7 +105,7 @@ def write_record(path: Path, source: Source, files: Mapping[str, Path]) -> None:
         }
         for name, file in files.items()
     }
-    content = json.dumps({"source": source.as_json(), "files": listed}, indent=1)
+    content = json.dumps({"model": model, "source": source.as_json(), "files": listed}, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(content.encode())

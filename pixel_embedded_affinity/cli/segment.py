@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.cli import batch, blocks, inputs, records
-from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker
-from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
+from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker, title_of
+from pixel_embedded_affinity.cli.messages import about, add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, FRAME_COLUMNS, Result
@@ -98,7 +98,7 @@ def _summary(states: Sequence[str], todo: int, failures: int, arguments: argpars
     share = f" of shard {shard.number}/{shard.count}" if shard.count > 1 else ""
     kept = states.count(records.FOREIGN)
     parts = [f"{todo - failures} of {len(states)} images{share} segmented"]
-    parts += [f"{states.count(records.DONE)} were done before"] if arguments.resume else []
+    parts += [f"{states.count(records.DONE)} done before"] if arguments.resume else []
     parts += [f"{kept} kept as they are"] if kept else []
     parts += [f"{failures} failed"] if failures else []
     return f"{', '.join(parts)}; results in {readable(str(arguments.output))}"
@@ -137,6 +137,7 @@ def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
     """Do the jobs; return how many failed."""
     maker, selection = results_maker(arguments), given_selection(arguments)
     segmenter = load_segmenter(arguments)
+    logger.info("the model is %s", title_of(segmenter))
     _try_out(segmenter)
     for name in {name for job in jobs for name in job.outputs}:
         check = getattr(EXPORTERS.build(name), "check", None)
@@ -164,21 +165,23 @@ def _attempt(
     arguments: argparse.Namespace,
 ) -> bool:
     """Do a job; if it fails for any reason, say so and let the batch go on."""
-    try:
-        source = maker.source(job.image)
-        if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
-            blocks.segment(segmenter, job, source, selection, arguments.tile)
-        else:
-            _segment_file(segmenter, job, source, selection, arguments.tile)
-    except Exception as error:
-        logger.info("%s failed here:", job.image, exc_info=True)
-        complain(f"pea: error: {readable(str(job.image))}: {_reason(error)}")
-        return False
+    with about(readable(str(job.image))):
+        try:
+            source = maker.source(job.image)
+            if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
+                blocks.segment(segmenter, job, source, selection, arguments.tile)
+            else:
+                _segment_file(segmenter, job, source, selection, arguments.tile)
+        except Exception as error:
+            logger.info("it failed here:", exc_info=True)
+            complain(f"pea: error: {readable(str(job.image))}: {_reason(error, job.image)}")
+            return False
     return True
 
 
-def _reason(error: Exception) -> str:
-    text = readable(" ".join(str(error).split()))
+def _reason(error: Exception, image: Path) -> str:
+    """What went wrong, on one line that does not name the image again."""
+    text = readable(" ".join(str(error).split()).removeprefix(f"'{image}': "))
     return text if isinstance(error, PixelEmbeddedAffinityError) else f"{type(error).__name__}: {text}"
 
 
@@ -196,7 +199,7 @@ def _segment_file(
     records.write_record(job.record, source, {})
     for name, path in job.outputs.items():
         EXPORTERS.build(name).write(path, found)
-    records.write_record(job.record, source, job.outputs)
+    records.write_record(job.record, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
 
 

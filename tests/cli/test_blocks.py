@@ -61,7 +61,7 @@ def test_an_image_that_is_too_large_for_memory_goes_block_by_block_and_it_is_sai
         )
     assert kept(out) == []
     assert segment(weights, images, "--resume") == 0
-    assert "0 of 4 images segmented, 4 were done before" in capsys.readouterr().out
+    assert "0 of 4 images segmented, 4 done before" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -150,8 +150,8 @@ def test_a_large_zarr_in_a_folder_is_one_image_with_a_record(
     for well in ("A01", "A02"):
         np.testing.assert_array_equal(tifffile.imread(out / well / "x_labels.tif"), expected)
     assert segment(weights, folder, "--recursive", "--resume") == 0
-    assert "0 of 2 images segmented, 2 were done before" in capsys.readouterr().out
+    assert "0 of 2 images segmented, 2 done before" in capsys.readouterr().out
     array = zarr.open_array(str(folder / "A01" / "x.zarr"), mode="r+")
     array[0, 0] = 1
     assert segment(weights, folder, "--recursive", "--resume") == 0
-    assert "1 of 2 images segmented, 1 were done before" in capsys.readouterr().out
+    assert "1 of 2 images segmented, 1 done before" in capsys.readouterr().out

@@ -90,7 +90,7 @@ def test_the_recipe_of_the_models_name_is_the_default(
     command = ["evaluate", "--model", "tiny", "--data", str(data)]
     assert main(command) == 2
     assert "no recipe file 'tiny'" in capsys.readouterr().err
-    monkeypatch.setattr("pixel_embedded_affinity.training.recipe._RECIPES", registry)
+    monkeypatch.setattr("pixel_embedded_affinity.training.recipe_files._RECIPES", registry)
     write_recipe(registry / "tiny.toml")
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("b")

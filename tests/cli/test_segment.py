@@ -420,7 +420,7 @@ def test_resume_does_the_rest_and_keeps_what_is_done(
     assert segment("--resume") == 0
     assert times(segment.output)["b_labels.tif"] == before["b_labels.tif"]
     captured = capsys.readouterr()
-    assert "2 of 3 images segmented, 1 were done before;" in captured.out
+    assert "2 of 3 images segmented, 1 done before;" in captured.out
     assert captured.err == ""
 
 
@@ -431,7 +431,7 @@ def test_resume_keeps_labels_that_no_run_wrote_and_says_so(
     np.testing.assert_array_equal(read(half_done.output / "b_labels.tif"), BY_HAND)
     assert listing(half_done.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
     captured = capsys.readouterr()
-    assert captured.out.startswith("2 of 3 images segmented, 0 were done before, 1 kept as they are;")
+    assert captured.out.startswith("2 of 3 images segmented, 0 done before, 1 kept as they are;")
     assert (
         f"kept, since no run wrote these labels as they are; --overwrite replaces them (1): '{half_done.output}"
         in (captured.err)
@@ -486,7 +486,7 @@ def test_resume_makes_results_that_are_newly_asked_for(
     assert segment("--resume", "--table", "--overlay") == 0
     captured = capsys.readouterr()
     assert "made again, since results were missing or not whole (3): " in captured.err
-    assert "3 of 3 images segmented, 0 were done before" in captured.out
+    assert "3 of 3 images segmented, 0 done before" in captured.out
     assert len(listing(segment.output)) == 9
     before = times(segment.output)
     assert segment("--resume") == segment("--resume", "--table") == 0
@@ -515,9 +515,9 @@ def test_resume_makes_results_of_other_settings_again_all_of_them(
         assert segment("--resume", *more) == 0
         captured = capsys.readouterr()
         assert "made again, since the image, the model or the settings are others (3): " in captured.err
-        assert "3 of 3 images segmented, 0 were done before" in captured.out
+        assert "3 of 3 images segmented, 0 done before" in captured.out
         assert segment("--resume", *more, "--device", "cpu", "--threads", "1", "--tile", "512") == 0
-        assert "0 of 3 images segmented, 3 were done before" in capsys.readouterr().out
+        assert "0 of 3 images segmented, 3 done before" in capsys.readouterr().out
     write_table(tmp_path / "expected.csv", table_of(segment, "a.tif"))
     assert (segment.output / "a_objects.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
     segment.weights = color_weights
@@ -538,7 +538,7 @@ def test_resume_makes_the_results_of_another_image_again(
     np.testing.assert_array_equal(read(segment.output / "b_labels.tif"), expected)
     captured = capsys.readouterr()
     assert f"others (1): '{segment.output / 'b_labels.tif'}'" in captured.err
-    assert "1 of 3 images segmented, 2 were done before" in captured.out
+    assert "1 of 3 images segmented, 2 done before" in captured.out
 
 
 def test_an_image_that_fails_when_it_is_made_again_is_not_done(segment: Batch) -> None:
@@ -562,7 +562,7 @@ def test_an_image_that_cannot_be_opened_does_not_stop_the_rest(
     assert segment("--resume") == 1
     captured = capsys.readouterr()
     assert "b.tif: PermissionError: " in captured.err
-    assert "0 of 3 images segmented, 2 were done before, 1 failed" in captured.out
+    assert "0 of 3 images segmented, 2 done before, 1 failed" in captured.out
 
 
 def test_a_killed_run_is_made_again_whatever_it_left(segment: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -570,10 +570,10 @@ def test_a_killed_run_is_made_again_whatever_it_left(segment: Batch, monkeypatch
     assert segment() == 0
     kept = records.write_record
 
-    def dying(path: Path, source: Source, files: dict[str, Path]) -> None:
+    def dying(path: Path, source: Source, files: dict[str, Path], model: str = "") -> None:
         if files:
             raise KeyboardInterrupt
-        kept(path, source, files)
+        kept(path, source, files, model)
 
     monkeypatch.setattr(records, "write_record", dying)
     assert segment("--overwrite", "--min-size", "50") == 130
@@ -601,7 +601,7 @@ def test_a_damaged_record_is_none(segment: Batch, text: str, capsys: pytest.Capt
     assert segment() == 0
     (segment.output / RECORDS / "a_labels.tif.json").write_text(text)
     assert segment("--resume") == 0
-    assert "2 were done before, 1 kept as they are" in capsys.readouterr().out
+    assert "2 done before, 1 kept as they are" in capsys.readouterr().out
 
 
 def test_resume_with_nothing_left_does_not_load_the_model(
@@ -629,7 +629,7 @@ def test_results_beside_the_images_are_not_taken_for_images(
     assert segment("--overlay", "--resume") == 0
     captured = capsys.readouterr()
     assert "left out: results of earlier runs (9: 3 .tif, 3 .csv, 3 .png): " in captured.err
-    assert "0 of 3 images segmented, 3 were done before" in captured.out
+    assert "0 of 3 images segmented, 3 done before" in captured.out
     assert len(listing(segment.images)) == 12
 
 
@@ -696,7 +696,7 @@ def test_shards_do_the_batch_together(segment: Batch, capsys: pytest.CaptureFixt
         "1 of 1 images of shard 2/2 segmented",
         "2 of 2 images of shard 1/2 segmented",
         "0 of 0 images of shard 9/9 segmented",
-        "0 of 3 images segmented, 3 were done before",
+        "0 of 3 images segmented, 3 done before",
     ]
 
 
@@ -754,13 +754,13 @@ def test_a_bad_file_is_reported_and_does_not_stop_the_rest(
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> None:
-    """Make one call of `Segmenter.analyze` fail; call 0 is the one that tries the settings out."""
+    """Make one call of `Segmenter.analyze` fail, counted from 1: that of an image."""
     calls: list[None] = []
     original = Segmenter.analyze
 
     def failing(self: Segmenter, *arguments: Any, **settings: Any) -> Any:
         calls.append(None)
-        if len(calls) == call + 1:
+        if len(calls) == call:
             raise error
         return original(self, *arguments, **settings)
 

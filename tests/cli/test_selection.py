@@ -108,7 +108,7 @@ def test_a_movie_becomes_a_folder_for_trackers(
         np.testing.assert_array_equal(tifffile.imread(masks / name), frame)
     assert segment(*words) == 2
     assert segment(*words, "--resume") == 0
-    assert "1 were done before" in capsys.readouterr().out
+    assert "1 done before" in capsys.readouterr().out
     (masks / "mask001.tif").unlink()
     assert segment(*words, "--resume") == 0
     assert sorted(path.name for path in masks.iterdir()) == names
