@@ -17,7 +17,7 @@ from pixel_embedded_affinity import Neighborhood, Segmenter, affinities
 from pixel_embedded_affinity.export import render_overlay
 from pixel_embedded_affinity.samples import nuclei
 
-MODEL = "bbbc039"
+MODEL = "bbbc039-fast"
 # A part of the field in which many nuclei touch.
 WINDOW = (slice(267, 467), slice(496, 696))
 RANGE = 3
