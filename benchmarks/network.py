@@ -77,7 +77,7 @@ def seconds(form: Form, images: torch.Tensor) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="bbbc039")
+    parser.add_argument("--model", default="bbbc039@1.0.0")
     parser.add_argument(
         "--size", type=int, nargs=2, help="of the part of the field to use (default: all of it)"
     )

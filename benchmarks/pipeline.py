@@ -1,7 +1,8 @@
 """The library's pipeline against the published way of each step, in one process: ``python benchmarks/pipeline.py``.
 
 Prints, per step, the median time of both and their ratio, and how well the labels agree. Compare the ratios: the
-seconds depend on the machine.
+seconds depend on the machine. The published way runs the published network: that of the same model, or of bbbc039 1.0.0
+if the model has another one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from published import (
 
 from pixel_embedded_affinity import Segmenter, affinities
 from pixel_embedded_affinity.clustering import get_clusterer
-from pixel_embedded_affinity.embedding import embed
+from pixel_embedded_affinity.embedding import Embedding, embed
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.read import read_image
 from pixel_embedded_affinity.metrics import adapted_rand_error
@@ -33,8 +34,11 @@ from pixel_embedded_affinity.models.checkpoint import read_checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.pipeline import positions_inside, postprocessed, restore
 from pixel_embedded_affinity.runtime.device import resolve_precision
 from pixel_embedded_affinity.samples import nuclei
+
+PUBLISHED = "bbbc039@1.0.0"
 
 
 class Published:
@@ -91,17 +95,18 @@ def ours(segmenter: Segmenter, image: Any) -> dict[str, Callable[[Any], Any]]:
         values = normalize(as_image(image, channels=config.network.in_channels).values, config.normalization)
         return embed(segmenter._network, values, segmenter.device, segmenter.precision, views=config.views)
 
-    def pairs(embedding: Any) -> Any:
-        inside = (embedding.foreground > config.foreground_threshold).numpy()
-        return affinities(embedding, config.neighborhood).numpy(), inside
+    def pairs(embedding: Embedding) -> Any:
+        inside = positions_inside(embedding, None, config)
+        return embedding, affinities(embedding, config.neighborhood).numpy(), inside
 
     def cluster(result: Any) -> Any:
-        given, inside = result
+        embedding, given, inside = result
         run = get_clusterer(config.clusterer, **config.clusterer_settings)
-        return run(given, foreground=inside), given.embedding
+        return embedding, run(given, foreground=inside), given.source
 
     def merge(result: Any) -> Any:
-        return config.postprocess(*result)
+        embedding, *found = result
+        return restore(postprocessed(*found, config), embedding, None, config)
 
     return {"network": network, "affinities": pairs, "clustering": cluster, "postprocess": merge}
 
@@ -133,7 +138,10 @@ def main() -> None:
     image = nuclei().image if arguments.image is None else read_image(Path(arguments.image))
     segmenter = Segmenter.pretrained(arguments.model, device="cpu", precision=arguments.precision)
     segmenter = segmenter.with_settings(views=arguments.views)
-    ways = {"published": Published(segmenter, arguments.model).steps(image), "ours": ours(segmenter, image)}
+    has_published = segmenter.config.network.architecture == "residual_unet"
+    published = arguments.model if has_published else PUBLISHED
+    plain = segmenter if has_published else Segmenter.pretrained(published, device="cpu")
+    ways = {"published": Published(plain, published).steps(image), "ours": ours(segmenter, image)}
     times: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     labels = {}
     for run in range(arguments.runs + 1):
