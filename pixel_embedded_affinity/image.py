@@ -493,7 +493,9 @@ def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[in
     advice = []
     if channels in (1, 3) and count > 1:
         listed = listed_channels(count, source.channels)
-        advice.append(f"choose one of the channels {listed}, such as channel=0 (--channel 0)")
+        advice.append(
+            f"choose one of the channels {listed}, the one with the stain, such as channel=0 (--channel 0)"
+        )
     if "C" in letters:
         lengths = dict(zip("C" + SPATIAL[len(letters) - 1], shape))
         advice += _other_axes(letters, lengths, channels, declared=what.startswith("'"))

@@ -445,8 +445,8 @@ def diameter_in_pixels(diameter: float | str, pixel_size: Sequence[float] | None
         return diameter
     if pixel_size is None:
         raise InputError(
-            f"diameter {diameter!r} needs the size of a pixel, which the image does not state; give pixel_size=, or "
-            "the diameter in pixels"
+            f"diameter {diameter!r} needs the size of a pixel, which the image does not state; give pixel_size= "
+            "(--pixel-size), or the diameter in pixels"
         )
     return micrometers(diameter) / min(pixel_size)
 

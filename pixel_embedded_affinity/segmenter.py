@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity import pipeline
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
+from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig, meant_setting
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
@@ -255,7 +255,8 @@ class Segmenter:
         unknown = [name for name in settings if name.partition(".")[0] not in SETTINGS]
         if unknown:
             raise TypeError(
-                f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}"
+                f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}, and "
+                f"dotted keys{meant_setting(unknown[0])}"
             )
         given = {name: value for name, value in settings.items() if value is not None or "." in name}
         config = self.config.with_values(given)

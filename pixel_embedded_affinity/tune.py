@@ -614,8 +614,9 @@ def _samples(
     inside = [None] * len(pictures) if foregrounds is None else listed(foregrounds, "foregrounds")
     if not len(pictures) == len(truths) == len(inside) or not pictures:
         raise InputError(
-            f"{len(pictures)} images, {len(truths)} labels and {len(inside)} foregrounds; expected at least "
-            "one image, and labels for each"
+            f"{len(pictures)} images, {len(truths)} labels"
+            f"{'' if foregrounds is None else f' and {len(inside)} foregrounds'}; expected at least one image, and "
+            "labels for each"
         )
     tasks = list(enumerate(zip(pictures, truths, inside), start=1))
     tracked = track(tasks, progress, desc="embedding")

@@ -649,6 +649,22 @@ def test_wrong_settings_are_refused_at_once(
     assert message in refusal(segmenter.with_settings, kind=kind, **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("min_size", "; did you mean **{'postprocess.min_size': ...}?"),
+        ("foreground_treshold", "; did you mean 'foreground_threshold'?"),
+        ("xyz", "and dotted keys"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_what_may_be_meant(
+    segmenter: Segmenter, name: str, advice: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        segmenter.with_settings(**{name: 1})
+    assert str(caught.value).endswith(advice)
+
+
 def test_single_settings_are_changed_by_dotted_keys(segmenter: Segmenter) -> None:
     changed = segmenter.with_settings(
         clusterer="connected_components", **{"clusterer_settings.threshold": 0.7, "postprocess.min_size": 4}

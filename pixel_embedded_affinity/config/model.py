@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, Self
@@ -369,6 +370,15 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
 
 SETTINGS = tuple(name for name, declared in fields.declarations(ModelConfig).items() if declared.inference)
 """The entries of a `ModelConfig` that may differ without other weights."""
+
+
+def meant_setting(name: str) -> str:
+    """Advice on an unknown setting: the part that has it, or a name that is spelled alike; empty if there is none."""
+    keys = [leaf.key for leaf in inference_leaves()]
+    within = [key for key in keys if key.endswith(f".{name}")]
+    for near in within or difflib.get_close_matches(name, [*SETTINGS, *keys], n=1):
+        return f"; did you mean **{{{near!r}: ...}}?" if "." in near else f"; did you mean {near!r}?"
+    return ""
 
 
 def inference_leaves() -> list[fields.Leaf]:

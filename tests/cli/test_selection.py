@@ -48,7 +48,7 @@ def test_one_stain_of_several_is_segmented(
     tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "CYX", "Labels": labels})
     assert segment(weights, path, tmp_path / "none") == 1
     assert (
-        "channels 0 ('DAPI'), 1 ('GFP'), 2 ('RFP'), such as channel=0 (--channel 0)"
+        "channels 0 ('DAPI'), 1 ('GFP'), 2 ('RFP'), the one with the stain, such as channel=0 (--channel 0)"
         in capsys.readouterr().err
     )
     expected = Segmenter.from_file(weights, device="cpu").segment(stack[1])
