@@ -23,7 +23,7 @@ def names() -> dict[str, Segmenter]:
             name, runtime="torch", device="cpu", precision="float32", offline=True
         )
         if not any(segmenter.config.network == other.config.network for other in found.values()):
-            found[name.replace("@", "-")] = segmenter
+            found[name] = segmenter
     return found
 
 
