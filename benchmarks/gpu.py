@@ -213,7 +213,7 @@ def timed(segmenter: Segmenter, images: Images, runs: int) -> tuple[list[Row], I
         "segment": lambda: [segmenter.segment(image) for image in images],
         "segment_many": lambda: list(segmenter.segment_many(images)),
     }
-    clock = NetworkClock(segmenter._network, segmenter.device)
+    clock = NetworkClock(segmenter.embedder.network, segmenter.device)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in verbs}
     for _ in range(runs + 1):
         for name, verb in verbs.items():

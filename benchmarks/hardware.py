@@ -93,7 +93,7 @@ def step_seconds(segmenter: Segmenter, path: Path) -> dict[str, float]:
 
     values = seen(segmenter, path)
     passed()
-    embedding = embed(segmenter._network, values, device, segmenter.precision, views=config.views)
+    embedding = embed(segmenter.embedder.network, values, device, segmenter.precision, views=config.views)
     passed()
     inside = None
     if embedding.foreground is not None:
@@ -163,11 +163,11 @@ def print_network(segmenter: Segmenter, image: npt.NDArray[np.float32], matrix: 
     device = segmenter.device
     dtype = resolve_precision(segmenter.precision, device)
     batch = torch.from_numpy(image[None]).to(device).contiguous(memory_format=torch.channels_last)
-    count = flops(segmenter._network, batch)
+    count = flops(segmenter.embedder.network, batch)
 
     def forward() -> None:
         with torch.inference_mode(), autocast(device, segmenter.precision):
-            segmenter._network(batch)
+            segmenter.embedder.network(batch)
 
     # Taken before and after: a machine slows down as it heats up, or as others use it.
     rates = [product_rate(matrix, dtype, device, runs)]
@@ -183,7 +183,7 @@ def print_network(segmenter: Segmenter, image: npt.NDArray[np.float32], matrix: 
 def print_affinities(segmenter: Segmenter, image: npt.NDArray[np.float32], copied: int, runs: int) -> None:
     """Print the bytes per second of all affinities, in main memory, as a share of a copy's."""
     cpu = torch.device("cpu")
-    vectors = embed(segmenter._network, image, segmenter.device, segmenter.precision).values.cpu()
+    vectors = embed(segmenter.embedder.network, image, segmenter.device, segmenter.precision).values.cpu()
     neighborhood = segmenter.config.neighborhood
     values = 4 * len(neighborhood) * vectors[0].numel()
     least, most = values + 4 * vectors.numel(), values * (1 + 2 * len(vectors))

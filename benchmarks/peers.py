@@ -131,7 +131,7 @@ def installed(peers: dict[str, Peer]) -> dict[str, Contender]:
 def own(name: str) -> Contender:
     """One of our models, as a segmenter runs it."""
     segmenter = Segmenter.pretrained(name, device="cpu", precision="float32")
-    network = segmenter._network
+    network = segmenter.embedder.network
     return of_torch(network, network, segmenter.config.network.in_channels, channels_last=True)
 
 

@@ -93,7 +93,9 @@ def ours(segmenter: Segmenter, image: Any) -> dict[str, Callable[[Any], Any]]:
 
     def network(_: Any) -> Any:
         values = normalize(as_image(image, channels=config.network.in_channels).values, config.normalization)
-        return embed(segmenter._network, values, segmenter.device, segmenter.precision, views=config.views)
+        return embed(
+            segmenter.embedder.network, values, segmenter.device, segmenter.precision, views=config.views
+        )
 
     def pairs(embedding: Embedding) -> Any:
         inside = positions_inside(embedding, None, config)

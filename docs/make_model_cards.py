@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models, list_versions
+from pixel_embedded_affinity.models.registry import ModelEntry, list_models, list_versions, newest_entries
 
 CARDS = Path(__file__).resolve().parent / "models"
 BEGIN, END = ".. registry:begin", ".. registry:end"
@@ -25,7 +25,7 @@ ABBREVIATIONS = {"dic": "DiC"} | {
 
 def main() -> int:
     """Update or check the cards; return the exit code."""
-    entries = {name: get_entry(name) for name in list_models()}
+    entries = newest_entries()
     differing = 0
     for path in card_files():
         text = path.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models
+from pixel_embedded_affinity.models.registry import ModelEntry, newest_entries
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
@@ -25,7 +25,7 @@ HEADINGS = ("model", "version", "segments", "trained on", "measured scores", "li
 def main() -> int:
     """Update or check README.md; return the exit code."""
     text = README.read_text(encoding="utf-8")
-    updated = with_table(text, table({name: get_entry(name) for name in list_models()}))
+    updated = with_table(text, table(newest_entries()))
     if "--check" in sys.argv[1:]:
         print("README.md is up to date" if updated == text else "README.md differs: run this without --check")
         return int(updated != text)

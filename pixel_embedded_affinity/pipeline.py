@@ -13,8 +13,8 @@ import inspect
 import io
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.affinity import Affinities, Array, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.clustering.corrections import corrected
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
@@ -37,20 +36,18 @@ from pixel_embedded_affinity.export.table import channels_of, table_of
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling
-from pixel_embedded_affinity.image import Image, Picture, as_channels, as_image, in_usual_order
+from pixel_embedded_affinity.image import Image, as_channels, as_image, in_usual_order
 from pixel_embedded_affinity.inference.base import Runtime, check_onnx_device
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
-from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, number_on, relabel
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.links import Held, Links, Seeds, painted_over, seeds_at
-from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
+from pixel_embedded_affinity.neighborhood import new_axes
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components
-from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.memory import memory_reused
-from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.scale import (
     GIVEN,
     FoundScale,
@@ -713,98 +710,6 @@ def _in_order(column: npt.NDArray[np.float64], stored: Labels, labels: Labels) -
     old = np.zeros(int(labels.max(initial=0)), np.intp)
     old[labels[labels > 0] - 1] = stored[labels > 0] - 1
     return column[old]
-
-
-def segmented(seen: Seen | Labels, labeler: Labeler) -> Labels:
-    """Return the labels alone, so that the embedding need not stay in memory; labels come back as they are."""
-    return seen if isinstance(seen, np.ndarray) else analyzed(seen, labeler).labels
-
-
-def labels_of_frames(
-    picture: Picture, label_frame: Callable[[Picture, Any], Labels], foreground: Any = None
-) -> Labels:
-    """Return the labels of a source: of each of its time points or sections on its own, in the order of its axes.
-
-    Each time point has its own objects 1..n. The objects of sections are numbered on, so that no number stands for two
-    objects of a stack.
-
-    Parameters
-    ----------
-    picture : Picture
-        From `image.open_picture`.
-    label_frame : callable
-        Returns the labels of one image, within a foreground.
-    foreground : array-like, optional
-        Where objects may be, of the labels' shape.
-    """
-    if not picture.frame_axis:
-        return label_frame(picture, foreground)
-    place, given = picture.axes.replace("C", "").index(picture.frame_axis), None
-    if foreground is not None:
-        given = np.moveaxis(as_foreground(foreground, picture.label_shape), place, 0)
-    frames = range(picture.frame_count)
-    found = [label_frame(picture.frame(n), None if given is None else given[n]) for n in frames]
-    if picture.frame_axis == "Z":
-        number_on(found)
-    return np.stack(found, axis=place)
-
-
-def segmented_each(
-    prepare: Callable[[Any], Seen | Labels], labeler: Labeler, images: Iterable[Any], progress: Progress
-) -> Iterator[Labels]:
-    """Return the labels of images, lazily; the network works one image ahead.
-
-    Raises
-    ------
-    InputError
-        If `images` is a single path or array, which would be taken apart.
-    """
-    _check_sequence(images)
-    return _labels_of_each(prepare, partial(segmented, labeler=labeler), images, progress)
-
-
-def _labels_of_each(
-    prepare: Callable[[Any], Seen | Labels],
-    find: Callable[[Seen | Labels], Labels],
-    images: Iterable[Any],
-    progress: Progress,
-) -> Iterator[Labels]:
-    with memory_reused(), closing(one_ahead(prepare, find, track(images, progress))) as found:
-        yield from found
-
-
-def _check_sequence(images: Any) -> None:
-    if isinstance(images, (str, os.PathLike)):
-        found, advice = "path", "put it in a list"
-    elif len(shape := tuple(getattr(images, "shape", ()))) > 1:
-        found, advice = (
-            f"array of shape {shape}",
-            "put it in a list if it is one image; if it is a stack of images, pass list(stack)",
-        )
-    else:
-        return
-    raise InputError(f"segment_many takes a sequence of images, got one {found}; {advice}")
-
-
-def call_settings(
-    config: ModelConfig,
-    neighborhood: Neighborhood | None = None,
-    clusterer: str | Clusterer | None = None,
-    min_size: int | None = None,
-    scale: float | str | None = None,
-    diameter: float | str | None = None,
-) -> ModelConfig:
-    """Return a model's configuration with the settings of a call; None leaves the model's own."""
-    values: dict[str, Any] = {
-        "neighborhood": neighborhood,
-        "postprocess.min_size": min_size,
-        "scale": scale,
-        "diameter": diameter,
-    }
-    if clusterer is not None:
-        name, settings = (clusterer, {}) if isinstance(clusterer, str) else described(clusterer)
-        values |= {"clusterer": name, "clusterer_settings": settings}
-    return config.with_values({key: value for key, value in values.items() if value is not None})
 
 
 def checked_clusterer(given: str | Clusterer | None, config: ModelConfig) -> Clusterer:

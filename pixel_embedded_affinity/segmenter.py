@@ -5,29 +5,23 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity import pipeline
+from pixel_embedded_affinity.call import Call
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig, meant_setting
+from pixel_embedded_affinity.config.model import ModelConfig, refuse_other_keywords
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding
-from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.geometry.tiling import Tiling, as_tiling
-from pixel_embedded_affinity.image import Picture, open_picture
+from pixel_embedded_affinity.geometry.tiling import TileSize
 from pixel_embedded_affinity.inference.base import AUTO, ONNX, TORCH, Runtime
-from pixel_embedded_affinity.inference.loading import is_exported, read_model_for
-from pixel_embedded_affinity.io.digest import sha256_of
+from pixel_embedded_affinity.inference.loading import load
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import Labels, as_foreground
-from pixel_embedded_affinity.links import read_links
-from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
+from pixel_embedded_affinity.labels import Labels
+from pixel_embedded_affinity.models.checkpoint import Checkpoint
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.models.registry import get_entry
 from pixel_embedded_affinity.neighborhood import Neighborhood
-from pixel_embedded_affinity.pipeline import Segmentation
+from pixel_embedded_affinity.pipeline import Embedder, Segmentation
 from pixel_embedded_affinity.runtime.device import Device, checked_threads, require_torch
 from pixel_embedded_affinity.runtime.progress import Progress
 
@@ -39,7 +33,6 @@ if TYPE_CHECKING:
     from pixel_embedded_affinity.tune import Tuning
 
 PathLike = str | os.PathLike[str]
-TileSize = str | int | tuple[int, ...] | Tiling | None
 
 
 class Segmenter:
@@ -85,10 +78,10 @@ class Segmenter:
         origin: Callable[[], Checkpoint] | None = None,
     ) -> None:
         self.config, self._origin = config, origin
-        self._embedder = pipeline.Embedder.of(network, config, device, precision, checked_threads(threads))
+        self._embedder = Embedder.of(network, config, device, precision, checked_threads(threads))
 
     @property
-    def embedder(self) -> pipeline.Embedder:
+    def embedder(self) -> Embedder:
         """The network on its device."""
         return self._embedder
 
@@ -117,10 +110,6 @@ class Segmenter:
     def origin(self) -> Callable[[], Checkpoint] | None:
         """What gives the model as it is stored; None where it is not known."""
         return self._origin
-
-    @property
-    def _network(self) -> Any:
-        return self._embedder.network
 
     @classmethod
     def pretrained(
@@ -162,15 +151,9 @@ class Segmenter:
         # The very bytes that become weights are checked against the hash.
         entry = get_entry(name)
         path = resolve(name, offline=offline)
-        network, config = read_model_for(path, runtime, device, precision, sha256=entry.sha256)
-        return cls(
-            network,
-            config.with_values(entry.settings),
-            device=device,
-            precision=precision,
-            threads=threads,
-            origin=partial(read_checkpoint, path.absolute(), sha256=entry.sha256),
-        )
+        network, config, origin = load(path, runtime, device, precision, sha256=entry.sha256)
+        config = config.with_values(entry.settings)
+        return cls(network, config, device=device, precision=precision, threads=threads, origin=origin)
 
     @classmethod
     def from_file(
@@ -204,10 +187,7 @@ class Segmenter:
         InputError
             If `threads` is not a number of threads.
         """
-        network, config = read_model_for(path, runtime, device, precision)
-        origin = None
-        if not is_exported(path):
-            origin = partial(read_checkpoint, Path(path).absolute(), sha256=sha256_of(path))
+        network, config, origin = load(path, runtime, device, precision)
         return cls(network, config, device=device, precision=precision, threads=threads, origin=origin)
 
     def __repr__(self) -> str:
@@ -252,12 +232,7 @@ class Segmenter:
         TypeError
             If a keyword is neither a setting nor a dotted key.
         """
-        unknown = [name for name in settings if name.partition(".")[0] not in SETTINGS]
-        if unknown:
-            raise TypeError(
-                f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}, and "
-                f"dotted keys{meant_setting(unknown[0])}"
-            )
+        refuse_other_keywords(settings)
         given = {name: value for name, value in settings.items() if value is not None or "." in name}
         config = self.config.with_values(given)
         get_clusterer(config.clusterer, **config.clusterer_settings)
@@ -413,14 +388,9 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
-        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
-        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
-        see = self._seeing(labeler, tile)
-        return pipeline.labels_of_frames(
-            picture,
-            lambda frame, given: pipeline.segmented(see(frame, foreground=given), labeler),
-            foreground,
-        )
+        selection = Selection(axes, channel, time, series, pixel_size, z)
+        call = Call.of(self, selection, tile, scale, diameter, neighborhood, clusterer, min_size)
+        return call.segment(image, foreground)
 
     def analyze(
         self,
@@ -449,10 +419,9 @@ class Segmenter:
         Segmentation
             The labels, and what they were made from.
         """
-        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
-        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
-        seen = self._seeing(labeler, tile)(picture, foreground=foreground)
-        return pipeline.analyzed(seen, labeler)
+        selection = Selection(axes, channel, time, series, pixel_size, z)
+        call = Call.of(self, selection, tile, scale, diameter, neighborhood, clusterer, min_size)
+        return call.analyze(image, foreground)
 
     def embed(
         self,
@@ -485,9 +454,8 @@ class Segmenter:
         InputError
             If the image or the axes cannot be used.
         """
-        config = pipeline.call_settings(self.config, scale=scale, diameter=diameter)
-        picture = self._opened(image, Selection(axes, channel, time, series, pixel_size, z))
-        return pipeline.see(self._embedder, picture, config, tiling=as_tiling(tile)).embedding
+        selection = Selection(axes, channel, time, series, pixel_size, z)
+        return Call.of(self, selection, tile, scale, diameter).embed(image)
 
     def cluster(
         self,
@@ -529,14 +497,8 @@ class Segmenter:
             If a setting cannot be used, or `embedding` is not an `Embedding`; if a stroke leaves the image, or strokes
             contradict each other; or if an object is to be cut, and the neighborhood has no attractive offset.
         """
-        if not isinstance(embedding, Embedding):
-            raise InputError(
-                f"cluster takes what embed returns, an Embedding, got {type(embedding).__name__}"
-            )
-        labeler = self._labeler(neighborhood, clusterer, min_size)
-        shape = embedding.image_shape or embedding.seen_shape
-        given = None if foreground is None else as_foreground(foreground, shape)
-        return pipeline.cluster(embedding, given, labeler, read_links(same, different, shape))
+        call = Call.of(self, neighborhood=neighborhood, clusterer=clusterer, min_size=min_size)
+        return call.cluster(embedding, same, different, foreground)
 
     def segment_many(
         self,
@@ -582,19 +544,9 @@ class Segmenter:
         UnknownClustererError
             If there is no clusterer of that name.
         """
-        labeler = self._labeler(neighborhood, clusterer, min_size, scale, diameter)
         selection = Selection(axes, channel, time, series, pixel_size, z)
-        see = self._seeing(labeler, tile)
-
-        def prepared(image: Any) -> pipeline.Seen | Labels:
-            picture = self._opened(image, selection)
-            if not picture.frame_axis:
-                return see(picture)
-            return pipeline.labels_of_frames(
-                picture, lambda frame, _: pipeline.segmented(see(frame), labeler)
-            )
-
-        return pipeline.segmented_each(prepared, labeler, images, progress)
+        call = Call.of(self, selection, tile, scale, diameter, neighborhood, clusterer, min_size)
+        return call.segment_each(images, progress)
 
     def segment_large(
         self,
@@ -679,45 +631,19 @@ class Segmenter:
         """
         from pixel_embedded_affinity.large.segment import segment_large
 
+        selection = Selection(axes, channel, time, series, pixel_size, z)
+        call = Call.of(self, selection, tile, scale, diameter, neighborhood, clusterer, min_size)
         return segment_large(
-            self._embedder,
-            self._labeler(neighborhood, clusterer, min_size, scale, diameter),
+            call.embedder,
+            call.labeler,
             image,
             out,
-            selection=Selection(axes, channel, time, series, pixel_size, z),
+            selection=selection,
             foreground=foreground,
-            tiling=as_tiling(tile),
+            tiling=call.tiling,
             block=block,
             overlap=overlap,
             folder=folder,
             client=client,
             progress=progress,
         )
-
-    def _opened(self, image: Any, selection: Selection) -> Picture:
-        """Find out which part of a source is the image."""
-        return open_picture(
-            image, selection, channels=self.config.network.in_channels, ndim=self._embedder.ndim
-        )
-
-    def _seeing(self, labeler: pipeline.Labeler, tile: TileSize) -> Callable[..., pipeline.Seen]:
-        """Return what reads an image and embeds it, as a call asks."""
-        return partial(
-            pipeline.see,
-            self._embedder,
-            config=labeler.config,
-            tiling=as_tiling(tile),
-            clusterer=labeler.clusterer,
-        )
-
-    def _labeler(
-        self,
-        neighborhood: Neighborhood | None,
-        clusterer: str | Clusterer | None,
-        min_size: int | None,
-        scale: float | str | None = None,
-        diameter: float | str | None = None,
-    ) -> pipeline.Labeler:
-        """Return the clusterer and the checked settings of a call."""
-        config = pipeline.call_settings(self.config, neighborhood, clusterer, min_size, scale, diameter)
-        return pipeline.Labeler(config, pipeline.checked_clusterer(clusterer, config), self.threads)

@@ -75,7 +75,9 @@ def test_a_copy_segments_as_the_original(
 
 @pytest.mark.parametrize(("way", "shared"), [("pickle", False), ("deepcopy", False), ("copy", True)])
 def test_only_a_shallow_copy_shares_the_weights(segmenter: Segmenter, way: str, shared: bool) -> None:
-    first, second = (next(iter(made._network.parameters())) for made in (segmenter, COPIES[way](segmenter)))
+    first, second = (
+        next(iter(made.embedder.network.parameters())) for made in (segmenter, COPIES[way](segmenter))
+    )
     assert (first.data_ptr() == second.data_ptr()) is shared
 
 
@@ -170,7 +172,7 @@ class Counted:
     """A segmenter with a number of threads, and the numbers that torch had in its network and clusterer."""
 
     def __init__(self, segmenter: Segmenter, threads: int | None) -> None:
-        network = copy.deepcopy(segmenter._network)
+        network = copy.deepcopy(segmenter.embedder.network)
         self.segmenter = Segmenter(
             network, segmenter.config, device="cpu", precision="float32", threads=threads
         )
@@ -245,7 +247,7 @@ def test_a_call_that_fails_gives_the_number_back(segmenter: Segmenter) -> None:
         single.segment(np.full((8, 8), np.nan))
     with pytest.raises(RuntimeError, match="on purpose"):
         single.segment(np.zeros((8, 8)), clusterer=fail)
-    single._network.register_forward_hook(fail)
+    single.embedder.network.register_forward_hook(fail)
     with pytest.raises(RuntimeError, match="on purpose"):
         single.embed(np.zeros((8, 8)))
     assert torch.get_num_threads() == in_a_new_thread(torch.get_num_threads) == 3
@@ -291,7 +293,7 @@ def test_the_number_of_a_segmenter_s_threads_does_not_change_labels(
 
 @pytest.mark.parametrize("way", [*COPIES, "with_settings"])
 def test_copies_keep_the_number_of_threads(segmenter: Segmenter, way: str) -> None:
-    original = Segmenter(segmenter._network, segmenter.config, device="cpu", threads=5)
+    original = Segmenter(segmenter.embedder.network, segmenter.config, device="cpu", threads=5)
     copied = (
         original.with_settings(foreground_threshold=0.3) if way == "with_settings" else COPIES[way](original)
     )

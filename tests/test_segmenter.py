@@ -394,7 +394,7 @@ def test_clustering_never_runs_the_network(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the network was run")
 
-    monkeypatch.setattr(type(segmenter._network), "forward", refuse)
+    monkeypatch.setattr(type(segmenter.embedder.network), "forward", refuse)
     with pytest.raises(AssertionError, match="the network was run"):
         segmenter.embed(image)
     for neighborhood in (None, OTHER, Neighborhood.from_ranges([1, 2, 3, 4, 5])):
@@ -500,7 +500,7 @@ def test_the_network_runs_on_the_next_image_while_one_is_clustered(
         network_ran[len(seen_in)].set()
         seen_in.append(threading.current_thread())
 
-    hook = segmenter._network.register_forward_hook(count)
+    hook = segmenter.embedder.network.register_forward_hook(count)
     try:
         assert len(list(segmenter.segment_many([image] * 3, clusterer=cluster))) == 3
     finally:
@@ -518,7 +518,7 @@ def test_a_tile_is_auto_none_or_pixels(segmenter: Segmenter, image: Array, tile:
 
 def test_labels_of_tiles_are_those_of_the_whole(segmenter: Segmenter) -> None:
     wide = np.random.default_rng(0).integers(0, 4000, (40, 300)).astype(np.uint16)
-    tiling = Tiling((16, 48), halo=segmenter._network.receptive_radius()[0])
+    tiling = Tiling((16, 48), halo=segmenter.embedder.network.receptive_radius()[0])
     expected = segmenter.segment(wide, tile=None)
     assert expected.max() > 3
     error = adapted_rand_error(expected, segmenter.segment(wide, tile=tiling))
@@ -977,7 +977,7 @@ def test_an_unknown_clusterer_is_refused_with_the_known_ones_before_the_network_
     segmenter: Segmenter, image: Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedding = segmenter.embed(image)
-    monkeypatch.setattr(type(segmenter._network), "forward", None)
+    monkeypatch.setattr(type(segmenter.embedder.network), "forward", None)
     expected = "unknown clusterer 'watershed'; the valid ones are agglomeration, connected_components, "
     for call, given in ((segmenter.segment, image), (segmenter.cluster, embedding)):
         assert expected in refusal(call, given, clusterer="watershed", kind=UnknownClustererError)
@@ -1016,6 +1016,6 @@ def test_an_image_on_which_the_network_overflows_is_refused(
     spike = np.zeros((20, 20))
     spike[3, 4] = 1e30
     raw = Segmenter(
-        segmenter._network, tiny_config.changed(normalization=Normalization("none")), device="cpu"
+        segmenter.embedder.network, tiny_config.changed(normalization=Normalization("none")), device="cpu"
     )
     assert "the network overflows on this image" in refusal(raw.segment, spike)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pixel_embedded_affinity.cli.messages import aligned, say
-from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models, list_versions
+from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_versions, newest_entries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    entries = [get_entry(name) for name in list_models()]
-    header = ("NAME", "VERSION", "SIZE", "LICENSE", "SCORES")
-    rows = [(entry.name, entry.version, _size(entry), entry.license, _scores(entry)) for entry in entries]
+    entries = list(newest_entries().values())
+    header = ("NAME", "VERSION", "SIZE", "LICENSE", "SEGMENTS")
+    rows = [(entry.name, entry.version, _size(entry), entry.license, entry.description) for entry in entries]
     say(aligned([header, *rows]))
 
 
@@ -47,7 +47,7 @@ def _show(arguments: argparse.Namespace) -> None:
         ("version", entry.version),
         ("all versions", ", ".join(list_versions(entry.name))),
         ("description", entry.description),
-        ("scores", _scores(entry)),
+        *((name.replace("_", " "), f"{value:.3f}") for name, value in entry.scores.items()),
         ("data", entry.data),
         ("license", entry.license),
         ("file", entry.file),
@@ -68,7 +68,3 @@ def _download(arguments: argparse.Namespace) -> None:
 
 def _size(entry: ModelEntry) -> str:
     return f"{entry.size / 1e6:.1f} MB"
-
-
-def _scores(entry: ModelEntry) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in entry.scores.items())

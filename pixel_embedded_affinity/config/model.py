@@ -372,6 +372,22 @@ SETTINGS = tuple(name for name, declared in fields.declarations(ModelConfig).ite
 """The entries of a `ModelConfig` that may differ without other weights."""
 
 
+def refuse_other_keywords(settings: Mapping[str, Any]) -> None:
+    """Refuse keywords that name no setting, as Python refuses unknown keywords.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is neither a setting nor a dotted key.
+    """
+    unknown = [name for name in settings if name.partition(".")[0] not in SETTINGS]
+    if unknown:
+        raise TypeError(
+            f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}, and "
+            f"dotted keys{meant_setting(unknown[0])}"
+        )
+
+
 def meant_setting(name: str) -> str:
     """Advice on an unknown setting: the part that has it, or a name that is spelled alike; empty if there is none."""
     keys = [leaf.key for leaf in inference_leaves()]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, TypeAlias
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import integer, listed, per_axis
@@ -93,6 +93,10 @@ class Tile:
     def inner(self) -> Box:
         """The core in coordinates of `outer`."""
         return shifted(self.core, self.outer)
+
+
+TileSize: TypeAlias = "str | int | tuple[int, ...] | Tiling | None"
+"""What a caller gives as ``tile``: a size, ``"auto"``, None for the whole image, or a tiling."""
 
 
 def as_tiling(tile: Any) -> Tiling:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.errors import InputError
@@ -16,17 +18,32 @@ from pixel_embedded_affinity.inference.base import (
     check_onnx_device,
     chosen_runtime,
 )
+from pixel_embedded_affinity.io.digest import sha256_of
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
 
 
-def is_exported(path: str | os.PathLike[str]) -> bool:
-    """Tell whether ``pea export`` wrote the file, which torch does not run."""
-    return Path(path).suffix.lower() == EXPORTED
+class Loaded(NamedTuple):
+    """A model file, read for a runtime.
+
+    Attributes
+    ----------
+    network : torch.nn.Module or Runtime
+        With its weights.
+    config : ModelConfig
+        The configuration in the file.
+    origin : callable or None
+        Reads the same file again, as it is stored; None for a file that ``pea export`` wrote.
+    """
+
+    network: Any
+    config: ModelConfig
+    origin: Callable[[], Checkpoint] | None
 
 
-def read_model_for(
+def load(
     path: str | os.PathLike[str], runtime: str, device: str, precision: str, *, sha256: str | None = None
-) -> tuple[Any, ModelConfig]:
-    """Read a checkpoint, or a file that ``pea export`` wrote.
+) -> Loaded:
+    """Read a checkpoint, or a file that ``pea export`` wrote, which torch does not run.
 
     Parameters
     ----------
@@ -39,13 +56,6 @@ def read_model_for(
     sha256 : str, optional
         What the SHA-256 of the very bytes that are read must be.
 
-    Returns
-    -------
-    network : torch.nn.Module or Runtime
-        With its weights.
-    config : ModelConfig
-        The configuration in the file.
-
     Raises
     ------
     CheckpointError
@@ -53,18 +63,24 @@ def read_model_for(
     DeviceError, InputError, MissingDependencyError
         If the runtime cannot be used, or not with this file, device or precision.
     """
-    if is_exported(path):
-        if runtime == TORCH:
-            raise InputError(
-                f"'{os.fspath(path)}' is run by onnxruntime, got runtime 'torch'; expected 'auto' or 'onnx'; for torch "
-                "give the .safetensors file of the model"
-            )
-        runtime = ONNX if runtime == AUTO else runtime
+    exported = Path(path).suffix.lower() == EXPORTED
+    if exported and runtime == TORCH:
+        raise InputError(
+            f"'{os.fspath(path)}' is run by onnxruntime, got runtime 'torch'; expected 'auto' or 'onnx'; for torch "
+            "give the .safetensors file of the model"
+        )
+    runtime = ONNX if exported and runtime == AUTO else runtime
+    network: Any
     if chosen_runtime(runtime) == TORCH:
         from pixel_embedded_affinity.network.build import read_model
 
-        return read_model(path, sha256=sha256)
-    from pixel_embedded_affinity.inference.onnx_runtime import read_onnx_model
+        network, config = read_model(path, sha256=sha256)
+    else:
+        from pixel_embedded_affinity.inference.onnx_runtime import read_onnx_model
 
-    check_onnx_device(device, precision)
-    return read_onnx_model(path, sha256=sha256)
+        check_onnx_device(device, precision)
+        network, config = read_onnx_model(path, sha256=sha256)
+    if exported:
+        return Loaded(network, config, None)
+    stored = partial(read_checkpoint, Path(path).absolute(), sha256=sha256 or sha256_of(path))
+    return Loaded(network, config, stored)

@@ -90,7 +90,24 @@ def list_models(registry: Path | None = None) -> list[str]:
     InputError
         If the registry file cannot be read or has a wrong entry.
     """
-    return sorted(key for key in read_registry(registry) if _AT not in key)
+    return list(newest_entries(registry))
+
+
+def newest_entries(registry: Path | None = None) -> dict[str, ModelEntry]:
+    """Return the newest version of each model of a registry, by name, sorted.
+
+    Parameters
+    ----------
+    registry : Path, optional
+        Registry file. Default: the one that ships with the library.
+
+    Raises
+    ------
+    InputError
+        If the registry file cannot be read or has a wrong entry.
+    """
+    entries = read_registry(registry)
+    return {key: entries[key] for key in sorted(entries) if _AT not in key}
 
 
 def get_entry(name: str, registry: Path | None = None) -> ModelEntry:

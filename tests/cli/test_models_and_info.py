@@ -15,14 +15,21 @@ from pixel_embedded_affinity.cli import main
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["models", "list"]])
-def test_list_gives_name_version_size_license_and_scores(
+def test_list_gives_name_version_size_license_and_what_a_model_segments(
     arguments: list[str], registry: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 0
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == ["NAME", "VERSION", "SIZE", "LICENSE", "SCORES"]
+    assert header.split() == ["NAME", "VERSION", "SIZE", "LICENSE", "SEGMENTS"]
     megabytes = f"{weights.stat().st_size / 1e6:.1f}"
-    assert line.split() == ["tiny", "1.2", megabytes, "MB", "CC0-1.0", "aji", "0.125"]
+    assert line.split() == [
+        "tiny",
+        "1.2",
+        megabytes,
+        "MB",
+        "CC0-1.0",
+        *"Segments nothing in particular.".split(),
+    ]
 
 
 def test_show_gives_all_that_is_known(
@@ -32,6 +39,7 @@ def test_show_gives_all_that_is_known(
     shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert shown["description"] == "Segments nothing in particular."
     assert shown["data"] == "random numbers"
+    assert shown["aji"] == "0.125"
     assert shown["size"].endswith(f"({weights.stat().st_size} bytes)")
     assert shown["url"] == "https://weights.invalid/tiny.safetensors"
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from scripts import loaded
 
-from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_models
+from pixel_embedded_affinity.models.registry import ModelEntry, list_models, newest_entries
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SECTIONS = ("What ", "Limits", "Data")
@@ -28,7 +28,7 @@ def test_every_model_of_the_registry_has_a_card_that_is_listed(script: ModuleTyp
 
 
 def test_the_figures_of_every_card_are_those_of_the_registry(script: ModuleType) -> None:
-    entries = {name: get_entry(name) for name in list_models()}
+    entries = newest_entries()
     for path in script.card_files():
         text = path.read_text(encoding="utf-8")
         expected = script.with_facts(path.name, text, script.facts(entries.get(path.stem)))

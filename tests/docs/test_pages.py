@@ -19,7 +19,7 @@ from scripts import loaded
 from pixel_embedded_affinity import list_models, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.models.fetch import resolve
-from pixel_embedded_affinity.models.registry import ModelEntry, get_entry
+from pixel_embedded_affinity.models.registry import ModelEntry, newest_entries
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -242,7 +242,7 @@ def model_table() -> ModuleType:
 
 def test_the_table_of_models_is_that_of_the_registry() -> None:
     script, text = model_table(), README.read_text(encoding="utf-8")
-    entries = {name: get_entry(name) for name in list_models()}
+    entries = newest_entries()
     assert script.with_table(text, script.table(entries)) == text, "run docs/make_model_table.py"
 
 

@@ -114,7 +114,7 @@ def test_the_affinity_is_the_mean_of_the_views_and_so_is_the_foreground(
     image = image_of(16 * height // 10 + 1, width, seed)
     padded = np.pad(image, [(0, -length % 16) for length in image.shape], mode="edge")
     several = segmenter.with_settings(views=views)
-    found = embed(several._network, image[np.newaxis], CPU, "float32", views=views)
+    found = embed(several.embedder.network, image[np.newaxis], CPU, "float32", views=views)
     turns: list[Callable[[Array], Array]] = [
         lambda a: a,
         lambda a: a[..., ::-1],
@@ -125,7 +125,7 @@ def test_the_affinity_is_the_mean_of_the_views_and_so_is_the_foreground(
     for transpose in (False, True)[: views // 4]:
         for turn in turns:
             seen = turn(padded).T if transpose else turn(padded)
-            one = embed(several._network, np.ascontiguousarray(seen)[np.newaxis], CPU, "float32")
+            one = embed(several.embedder.network, np.ascontiguousarray(seen)[np.newaxis], CPU, "float32")
             back = one.numpy().swapaxes(1, 2) if transpose else one.numpy()
             assert one.foreground is not None
             probability = one.foreground.numpy().T if transpose else one.foreground.numpy()
@@ -191,7 +191,7 @@ def test_several_views_need_the_axes_of_the_network_and_a_grid(segmenter: Segmen
     with pytest.raises(
         InputError, match=r"takes an image \(C, Y, X\), got one of shape \(1, 2, 16, 16\); expected 2 spatial"
     ):
-        embed(segmenter._network, np.zeros((1, 2, 16, 16), np.float32), CPU, views=4)
+        embed(segmenter.embedder.network, np.zeros((1, 2, 16, 16), np.float32), CPU, views=4)
     with pytest.raises(InputError, match="does not say how tiles must lie"):
         embed(nn.Identity(), np.zeros((1, 16, 16), np.float32), CPU, views=4)
 

@@ -234,7 +234,7 @@ def test_a_network_for_volumes_is_refused_by_a_model_of_planes_and_the_other_way
     ):
         Segmenter(tiny_network, volumes, device="cpu")
     segmenter = Segmenter(tiny3d.tiny_network_3d(), volumes, device="cpu")
-    weight = segmenter._network.stem[0].weight
+    weight = segmenter.embedder.network.stem[0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 

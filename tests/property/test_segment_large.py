@@ -173,7 +173,7 @@ def test_settings_of_the_call_are_used_and_belong_to_the_blocks(perfect: Segment
 
 def test_the_tiny_network_sees_in_blocks_what_it_sees_in_the_whole(segmenter: Segmenter) -> None:
     image = np.random.default_rng(0).integers(0, 4000, (60, 400)).astype(np.uint16)
-    radius = segmenter._network.receptive_radius()[0]  # type: ignore[operator]
+    radius = segmenter.embedder.network.receptive_radius()[0]  # type: ignore[operator]
     pieces: list[float] = []
 
     def compare(pairs: Any, *, foreground: Array | None = None) -> Array:
