@@ -8,6 +8,9 @@ alternate in one process. Compare the ratios: the seconds depend on the machine.
 (the script says so), its step is slow for a reason that has nothing to do with the losses, and is left out unless
 ``--precision`` asks for it. On a CPU that other programs use as well, ``--clock cpu`` counts only the time of the
 process itself.
+
+``--recipes A B ...`` compares whole trainings instead, each with its own network, crops, pairs and augmentation, in
+turn in one process: seconds of a step, of a crop and of a megapixel of crops, and how many times as fast as the first.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from pixel_embedded_affinity.training.losses.affinity import (
 )
 from pixel_embedded_affinity.training.losses.objective import AffinityLoss, Objective
 from pixel_embedded_affinity.training.recipe import Recipe
+from pixel_embedded_affinity.training.run.loop import Trainer
 
 WAYS = {"plain": plain_affinity_loss, "fused": fused_affinity_loss}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -146,13 +150,46 @@ def _peak_of(record: profile) -> int:
 
 def made_up_batch(recipe: Recipe, device: torch.device) -> Batch:
     """Crops of synthetic images with as many channels as the recipe's network takes."""
+    return BatchSource(recipe, made_up_examples(recipe)).draw(0).to(device)
+
+
+def made_up_examples(recipe: Recipe) -> list[Example]:
+    """Two synthetic images, twice as long as a crop."""
     channels = recipe.model.network.in_channels
     examples = []
     for seed in range(2):
         image, labels = synthetic_example(2 * recipe.schedule.crop, seed)
         values = np.repeat(image[None].astype(np.float32) / image.max(), channels, axis=0)
         examples.append(Example(f"synthetic_{seed}", values, labels))
-    return BatchSource(recipe, examples).draw(0).to(device)
+    return examples
+
+
+def report_recipes(names: list[str], device: str, clock: Callable[[], float], repeats: int) -> None:
+    """Take steps of several trainings in turn, and print what they cost."""
+    recipes = [Recipe.from_file(name).scheduled(steps=repeats + 1) for name in names]
+    seconds: list[list[float]] = [[] for _ in names]
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [
+            Trainer(recipe, made_up_examples(recipe), Path(folder) / str(n), device=device).steps()
+            for n, recipe in enumerate(recipes)
+        ]
+        # The first step of a run also writes its first state.
+        for run in runs:
+            next(run)
+        for _ in range(repeats):
+            for run, taken in zip(runs, seconds):
+                start = clock()
+                next(run)
+                taken.append(clock() - start)
+    print(
+        f"{'recipe':<20} {'crops of a step':<18} {'s/step':>8} {'s/crop':>8} {'s/megapixel':>12} {'a crop':>8}"
+    )
+    first = 0.0
+    for name, recipe, taken in zip(names, recipes, seconds):
+        crop, batch, step = recipe.schedule.crop, recipe.schedule.batch, statistics.median(taken)
+        first = first or step / batch
+        rates = f"{step:>8.3f} {step / batch:>8.3f} {step / batch / (crop * crop / 1e6):>12.2f}"
+        print(f"{name:<20} {f'{batch} of {crop} x {crop}':<18} {rates} {first / (step / batch):>7.1f}x")
 
 
 def report(name: str, unit_name: str, values: dict[str, float]) -> None:
@@ -168,6 +205,9 @@ def arguments_of_user() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--recipe", default="cvppp", help="recipe with the network and the pairs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--recipes", nargs="+", help="recipes whose trainings are compared, the first with all"
     )
     parser.add_argument(
         "--crop", type=int, default=256, help="height and width in pixels (default: %(default)s)"
@@ -220,9 +260,8 @@ def report_step(case: Case, precision: str, repeats: int, loss_seconds: float) -
     print(f"{'':36} of the plain step, the full-resolution losses are {loss_seconds / seconds['plain']:.0%}")
 
 
-def main() -> None:
-    """Measure and print."""
-    arguments = arguments_of_user()
+def report_ways(arguments: argparse.Namespace) -> None:
+    """Compare the two ways to compute the losses of one recipe."""
     device = resolve_device(arguments.device)
     recipe = Recipe.from_file(arguments.recipe).scheduled(crop=arguments.crop, batch=arguments.batch)
     case = Case(recipe, made_up_batch(recipe, device), device, CLOCKS[arguments.clock])
@@ -235,6 +274,15 @@ def main() -> None:
     loss_seconds = report_losses(case, arguments.repeats)
     for precision in arguments.precision or ["float32", "bfloat16"][: 1 + native]:
         report_step(case, precision, arguments.repeats, loss_seconds)
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = arguments_of_user()
+    if arguments.recipes:
+        report_recipes(arguments.recipes, arguments.device, CLOCKS[arguments.clock], arguments.repeats)
+    else:
+        report_ways(arguments)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class SegmentPanel(Container):
         self._desk, self._stop = desk_of(napari_viewer), threading.Event()
         self._loaded: tuple[tuple[str, str], Segmenter] | None = None
         self.layer = ComboBox(label="image", choices=self._images)
-        self.model = ComboBox(label="model", choices=list_models(), value="bbbc039-fast")
+        self.model = ComboBox(label="model", choices=list_models(), value="nuclei")
         self.device = ComboBox(label="device", choices=devices())
         self.axes = LineEdit(label="axes", tooltip="A letter per axis, such as TYX or CYX; empty: YX or ZYX")
         self.channel = LineEdit(label="channel", tooltip="Its number from 0, or its name; empty: all")

@@ -247,3 +247,14 @@ def test_runtimes_are_compared_and_give_the_same_labels(
         assert float(onnx_seconds) > 0
         assert float(ratio) > 0
         assert different == "0"
+
+
+def test_trainings_of_several_recipes_are_compared(load: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    load("training_step").report_recipes(["quick", "quick"], "cpu", time.process_time, 1)
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[0] == "recipe"
+    step, crop, _, ratio = rows[0].split()[-4:]
+    batch = int(rows[0].split()[1])
+    assert float(step) == pytest.approx(float(crop) * batch, abs=0.01)
+    assert ratio == "1.0x"
+    assert rows[1].startswith("quick")
