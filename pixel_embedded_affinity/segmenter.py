@@ -152,7 +152,7 @@ class Segmenter:
         entry = get_entry(name)
         path = resolve(name, offline=offline)
         network, config, origin = load(path, runtime, device, precision, sha256=entry.sha256)
-        config = config.with_values(entry.settings)
+        config = config.with_values(entry.settings).changed(version=entry.version)
         return cls(network, config, device=device, precision=precision, threads=threads, origin=origin)
 
     @classmethod

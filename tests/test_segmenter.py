@@ -773,7 +773,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, checkpoint_file: Path) -> list[Any]:
         return checkpoint_file
 
     def get_entry(name: str) -> SimpleNamespace:
-        return SimpleNamespace(sha256=digest, settings={"postprocess.min_size": 7})
+        return SimpleNamespace(sha256=digest, version="9", settings={"postprocess.min_size": 7})
 
     monkeypatch.setattr("pixel_embedded_affinity.segmenter.resolve", resolve)
     monkeypatch.setattr("pixel_embedded_affinity.segmenter.get_entry", get_entry)
@@ -782,8 +782,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, checkpoint_file: Path) -> list[Any]:
 
 def test_a_name_is_resolved_to_a_file(asked: list[Any], tiny_config: ModelConfig) -> None:
     found = Segmenter.pretrained("tiny", device="cpu", precision="bfloat16", threads=2, offline=True)
-    # The registry may replace inference settings of the file.
-    assert found.config == tiny_config.with_values({"postprocess.min_size": 7})
+    # The registry says the version, and may replace inference settings of the file.
+    assert found.config == tiny_config.with_values({"postprocess.min_size": 7}).changed(version="9")
     assert (found.precision, found.threads) == ("bfloat16", 2)
     assert Segmenter.pretrained("tiny").threads is None
     assert asked == [("tiny", True), ("tiny", None)]

@@ -26,7 +26,8 @@ WITHOUT_A_FIELD = {"cvppp", "leaves"}
 
 def golden_file(model: str) -> Path:
     """Return where the labels of a model, or of an earlier version ``NAME@VERSION``, lie."""
-    return FOLDER / f"{Path(get_entry(model).file).stem}.tif"
+    entry = get_entry(model)
+    return FOLDER / f"{entry.name}-{entry.version}.tif"
 
 
 def models() -> list[str]:

@@ -290,3 +290,13 @@ def test_the_shipped_settings_are_inference_settings(name: str) -> None:
 
     settings_of = get_entry(name).settings
     ModelConfig().with_values(settings_of)
+
+
+def test_two_versions_may_have_one_file_and_settings_of_their_own() -> None:
+    from pixel_embedded_affinity import Segmenter
+
+    newest, before = get_entry("nuclei"), get_entry("nuclei@0.2.0")
+    assert (newest.file, newest.sha256) == (before.file, before.sha256)
+    for entry, repulsion in ((newest, 0.4), (before, 0.8)):
+        config = Segmenter.pretrained(f"nuclei@{entry.version}", device="cpu", offline=True).config
+        assert (config.version, config.clusterer_settings["repulsion"]) == (entry.version, repulsion)
