@@ -288,7 +288,8 @@ def open_picture(
 def _named(source: Any, selection: Selection, ndim: int, lazily: bool) -> tuple[Source, str]:
     """Open a source with its own axes, and say how to call it."""
     if isinstance(source, (str, os.PathLike)):
-        loaded = read_source(Path(source), series=selection.series, lazily=lazily)
+        series, sections = selection.series, ndim == 3
+        loaded = read_source(Path(source), series=series, lazily=lazily, sections=sections)
         if not loaded.axes and selection.axes is None:
             loaded = loaded._replace(axes=_default_axes(tuple(loaded.values.shape), ndim))
         return loaded, f"'{os.fspath(source)}'"

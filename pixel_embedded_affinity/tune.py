@@ -56,6 +56,8 @@ _METRICS: dict[str, Metric] = {
     "panoptic_quality": lambda truth, prediction: metrics.panoptic_quality(truth, prediction).panoptic,
     "f1_score": metrics.f1_score,
     "dice": metrics.dice,
+    "variation_of_information": lambda truth, prediction: -_neurons(truth, prediction)["voi"],
+    "adapted_rand_error": lambda truth, prediction: -_neurons(truth, prediction)["adapted_rand_error"],
 }
 _SHORT_NAMES = {
     "AJI": "aggregated_jaccard_index",
@@ -63,6 +65,8 @@ _SHORT_NAMES = {
     "PQ": "panoptic_quality",
     "F1": "f1_score",
     "Dice": "dice",
+    "VOI": "variation_of_information",
+    "ARAND": "adapted_rand_error",
 }
 
 # The settings that fields of a `Search` hold, by key and in the order of the search, with their names in the table.
@@ -75,6 +79,9 @@ _NAMES = {
     "postprocess.min_size": "min_size",
     "postprocess.fill_holes": "fill_holes",
 }
+_BY_MODEL = ("ranges", "directions", "strides", "clusterers")
+"""Fields of a `Search` whose values, if the caller gives none, depend on the model."""
+
 _TRIES = {leaf.key: leaf.declared.tries for leaf in inference_leaves()}
 
 
@@ -86,12 +93,13 @@ class Search:
 
     Parameters
     ----------
-    ranges : sequence of sequences of int
-        Ranges in pixels, as for `Neighborhood.from_ranges`; each is combined with each of `directions`.
-    directions : sequence of int
-        Of 4 and 8.
-    strides : sequence of int, or of sequences of int
-        One stride for all axes, or one per axis.
+    ranges : sequence of sequences of int, optional
+        Ranges in pixels, as for `Neighborhood.from_ranges`; each is combined with each of `directions`. Default: the
+        usual ones for images; for volumes, whose voxels are longer along one axis, only the model's own pairs.
+    directions : sequence of int, optional
+        Of 4 and 8, or, for volumes, of 6, 18 and 26. Default: 8 and 4, or 6.
+    strides : sequence of int, or of sequences of int, optional
+        One stride for all axes, or one per axis. Default: the usual ones for images, for volumes the model's own.
     foreground_thresholds : sequence of float
         From 0 to 1; without effect where the foreground is given, or the model has none. Thresholds halfway
         between the best one and its neighbors are tried as well.
@@ -115,9 +123,9 @@ class Search:
         If an entry is not a list or tuple. `tune` checks the values themselves.
     """
 
-    ranges: Sequence[Sequence[int]] = _TRIES["neighborhood.ranges"]
-    directions: Sequence[int] = _TRIES["neighborhood.directions"]
-    strides: Sequence[int | Sequence[int]] = _TRIES["neighborhood.strides"]
+    ranges: Sequence[Sequence[int]] | None = None
+    directions: Sequence[int] | None = None
+    strides: Sequence[int | Sequence[int]] | None = None
     foreground_thresholds: Sequence[float] = _TRIES[_THRESHOLD]
     merge_sizes: Sequence[Sequence[int]] = _TRIES["postprocess.merge_sizes"]
     min_sizes: Sequence[int] = _TRIES["postprocess.min_size"]
@@ -130,7 +138,7 @@ class Search:
         if not isinstance(lists.pop("values"), Mapping):
             raise InputError(f"values of a Search must be a dictionary of lists by key, got {self.values!r}")
         for name, value in {**lists, **self.values}.items():
-            if not isinstance(value, (list, tuple)) and not (value is None and name == "clusterers"):
+            if not isinstance(value, (list, tuple)) and not (value is None and name in _BY_MODEL):
                 raise InputError(f"{name} of a Search must be a list of values to try, got {value!r}")
 
 
@@ -241,6 +249,7 @@ def tune(
     time: int | None = None,
     z: int | None = None,
     series: int | None = None,
+    pixel_size: float | Sequence[float] | None = None,
     progress: Progress = False,
 ) -> Tuning:
     """Find the inference settings that score surely better on a few labeled images.
@@ -267,14 +276,16 @@ def tune(
         chosen, see below.
     metric : str or callable
         The score to raise: a name (``aggregated_jaccard_index`` or ``AJI``, ``symmetric_best_dice`` or
-        ``SBD``, ``panoptic_quality`` or ``PQ``, ``f1_score`` or ``F1``, ``dice`` or ``Dice``), or a function
-        of ``(truth, prediction)`` that returns a number, where higher is better.
+        ``SBD``, ``panoptic_quality`` or ``PQ``, ``f1_score`` or ``F1``, ``dice`` or ``Dice``; for neurons
+        ``variation_of_information`` or ``VOI``, ``adapted_rand_error`` or ``ARAND``, whose negatives are raised,
+        without the background of the truth), or a function of ``(truth, prediction)`` that returns a number, where
+        higher is better.
     search : Search, optional
         The values to try. Default: ``Search()``.
     foregrounds : iterable, optional
         Foreground of each image, or None for the model's, as for `Segmenter.segment`.
-    axes, channel, time, series, z
-        Which part of each source is the image, as for `Segmenter.segment`.
+    axes, channel, time, series, pixel_size, z
+        Which part of each source is the image, and the size of its pixels, as for `Segmenter.segment`.
     progress : bool or callable
         True shows bars.
 
@@ -313,13 +324,11 @@ def tune(
     .. [1] L. Breiman, J. Friedman, R. Olshen, C. Stone, "Classification and Regression Trees", 1984,
            section 3.4.3.
     """
+    selection = Selection(axes, channel, time, series, pixel_size, z)
     if labels is None:
-        return _tuned_without_labels(
-            segmenter, images, foregrounds, Selection(axes, channel, time, series, z=z), progress
-        )
+        return _tuned_without_labels(segmenter, images, foregrounds, selection, progress)
     measure = as_metric(metric)
     values = _values(segmenter.config, Search() if search is None else search)
-    selection = Selection(axes, channel, time, series, z=z)
     samples = _samples(segmenter, images, labels, foregrounds, selection, progress)
     if not any(sample.chooses_foreground for sample in samples):
         del values[_THRESHOLD]
@@ -541,10 +550,16 @@ def _values(config: ModelConfig, search: Search) -> _Values:
 
 def _own_tries(config: ModelConfig, search: Search) -> dict[str, Sequence[Any]]:
     """The values in the fields of a search, by key and in the order of the search."""
-    pairs = itertools.product(search.ranges, search.directions)
+    usual = {key: _TRIES[f"neighborhood.{key}"] for key in ("ranges", "directions", "strides")}
+    if config.ndim == 3:
+        usual = {"ranges": (), "directions": (6,), "strides": ()}
+    ranges, directions, strides = (
+        usual[key] if getattr(search, key) is None else getattr(search, key) for key in usual
+    )
+    pairs = itertools.product(ranges, directions)
     neighborhoods = [Neighborhood.from_ranges(ranges, directions) for ranges, directions in pairs]
     clusterers = _usual_clusterers(config) if search.clusterers is None else search.clusterers
-    values = (search.foreground_thresholds, neighborhoods, search.strides, clusterers)
+    values = (search.foreground_thresholds, neighborhoods, strides, clusterers)
     return dict(zip(_NAMES, (*values, search.merge_sizes, search.min_sizes, search.fill_holes), strict=True))
 
 
@@ -576,6 +591,11 @@ def _present(config: ModelConfig, key: str) -> Any:
             f"a Search cannot vary {key!r}; expected a key such as 'postprocess.min_size', or its own fields"
         )
     return getattr(whole, within) if within else whole
+
+
+def _neurons(truth: Any, prediction: Any) -> dict[str, float]:
+    """Errors of volumes, without the background of the truth, as in `metrics.evaluate`."""
+    return metrics.evaluate(truth, prediction, ignore_background=True)
 
 
 def as_metric(metric: str | Metric) -> Metric:

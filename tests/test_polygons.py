@@ -310,3 +310,5 @@ def test_only_objects_with_holes_need_runs(tmp_path: Path) -> None:
 def test_a_form_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="segmentation='mask'; expected one of polygons, rle"):
         write_coco(tmp_path / "a.json", {"a.tif": RING}, segmentation="mask")
+    with pytest.raises(InputError, match="expected a dictionary of file names and their labels"):
+        write_coco(tmp_path / "a.json", RING)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -472,7 +473,7 @@ def test_an_unknown_clusterer_is_refused() -> None:
     "values",
     [
         {"strides": 3},
-        {"ranges": None},
+        {"min_sizes": None},
         {"clusterers": "mean_shift"},
         {"values": {"views": 4}},
         {"values": {"views": None}},
@@ -752,3 +753,24 @@ def test_without_labels_and_images_there_is_nothing_to_tune_on(nuclei: Segmenter
         nuclei.tune([])
     with pytest.raises(InputError, match="1 foregrounds for 2 images; expected one for each image"):
         nuclei.tune([samples.nuclei().image] * 2, foregrounds=[None])
+
+
+def test_a_model_of_volumes_is_tuned_with_its_own_pairs_by_the_errors_of_neurons() -> None:
+    sample = samples.neurons()
+    part = np.s_[:4, :64, :64]
+    segmenter = Segmenter.pretrained("neurons", device="cpu", threads=1)
+    search = Search(merge_sizes=[(50,)], min_sizes=[], fill_holes=[], clusterers=[])
+    volumes, size = [sample.image[part]], sample.pixel_size
+    found = segmenter.tune(volumes, [sample.labels[part]], metric="VOI", search=search, pixel_size=size)
+    assert found.score <= 0
+    assert found.segmenter.config.neighborhood == segmenter.config.neighborhood
+    assert {row["varied"] for row in found.table} >= {"start", "foreground_threshold", "merge_sizes"}
+    wider = replace(search, ranges=[[1, 3]], directions=[6], strides=[[1, 2, 2]], foreground_thresholds=[])
+    assert len(segmenter.tune(volumes, [sample.labels[part]], metric="ARAND", search=wider).table) > 3
+
+
+def test_without_labels_the_size_of_voxels_says_the_scale() -> None:
+    sample = samples.neurons()
+    segmenter = Segmenter.pretrained("neurons", device="cpu", threads=1)
+    found = segmenter.tune([sample.image[:4, :48, :48]], pixel_size=sample.pixel_size)
+    assert len(found.table) == 2

@@ -13,7 +13,7 @@ from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_
 from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
-    from pixel_embedded_affinity.data.layouts import DataSettings, Source
+    from pixel_embedded_affinity.data.layouts import DataSettings, Example, Source
     from pixel_embedded_affinity.tune import Tuning
 
 
@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection_arguments(parser)
     limit = "tune on N images, evenly spread over those of the split"
     parser.add_argument("--limit", metavar="N", type=int, help=limit)
-    metric = "what is to be high: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
+    metric = (
+        "what is to be high: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND, whose negatives are shown "
+        "(default: %(default)s)"
+    )
     parser.add_argument("--metric", default="AJI", help=metric)
     output = "the settings; a file there is replaced"
     parser.add_argument("--output", metavar="JSON", type=Path, required=True, help=output)
@@ -63,8 +66,15 @@ def _tuned(arguments: argparse.Namespace, data: DataSettings, files: Sequence[So
         metric=arguments.metric,
         foregrounds=[truth > 0 for truth in labels] if arguments.foreground == "truth" else None,
         axes=segmenter.config.axes,
+        pixel_size=selection.pixel_size or _one_size(examples),
         progress=bar_wanted(arguments),
     )
+
+
+def _one_size(examples: Sequence[Example]) -> tuple[float, ...] | None:
+    """The size of a pixel that all files declare; None if they declare none, or several."""
+    sizes = {example.pixel_size for example in examples}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _spread(files: Sequence[Source], limit: int | None) -> list[Source]:

@@ -113,8 +113,9 @@ def predict(
             else load_one(entry, RAW, channels, ndim=segmenter.config.ndim, selection=selection)
         )
         given = example.labels > 0 if foreground == "truth" else None
+        axes, size = segmenter.config.axes, example.pixel_size
         yield Prediction(
-            example, segmenter.segment(example.image, axes=segmenter.config.axes, foreground=given)
+            example, segmenter.segment(example.image, axes=axes, foreground=given, pixel_size=size)
         )
 
 

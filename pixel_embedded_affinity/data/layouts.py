@@ -116,11 +116,14 @@ class Example:
         float32 (C, *spatial).
     labels : numpy.ndarray
         int32 (*spatial): 0 = background, objects 1..n.
+    pixel_size : tuple of float or None
+        Size of a pixel in micrometers along each spatial axis, where the file or the caller says it.
     """
 
     name: str
     image: npt.NDArray[np.float32]
     labels: LabelArray
+    pixel_size: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ def load_one(
             f"image {str(entry.image)!r} has {image.spatial_shape} pixels, its labels {str(entry.labels)!r} "
             f"{labels.shape}; expected the same size"
         )
-    return Example(entry.name, values, labels)
+    return Example(entry.name, values, labels, image.pixel_size)
 
 
 def _labels_of(entry: Files, shape: tuple[int, ...]) -> LabelArray:

@@ -76,6 +76,11 @@ def write_coco(
     """
     if segmentation not in SEGMENTATIONS:
         raise InputError(f"segmentation={segmentation!r}; expected one of {', '.join(SEGMENTATIONS)}")
+    if not isinstance(images, Mapping):
+        raise InputError(
+            f"images is of type {type(images).__name__}; expected a dictionary of file names and their labels, such as "
+            "{'a.png': labels}"
+        )
     listed: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (name, labels) in enumerate(images.items(), start=1):

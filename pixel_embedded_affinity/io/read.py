@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
+from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.readers.base import READERS, OptionalReader, Reader, Series, SeriesReader
 from pixel_embedded_affinity.io.readers.base import Source as Source
+from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset
 from pixel_embedded_affinity.io.readers.zarr import Zarr
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_SIGNATURE = 64
+_NUMBERS = re.compile(r"(\d+)")
 
 
 def image_suffixes() -> tuple[str, ...]:
@@ -95,9 +99,69 @@ def read_stored(path: Path) -> npt.NDArray[Any]:
     return _loaded(_read(path, None, lazily=False).values)
 
 
-def read_source(path: Path, *, series: int | None = None, lazily: bool = False) -> Source:
-    """Read a file with what it declares; with `lazily`, values are read when they are indexed; see `read_image`."""
+def read_source(
+    path: Path, *, series: int | None = None, lazily: bool = False, sections: bool = False
+) -> Source:
+    """Read a file with what it declares; with `lazily`, values are read when they are indexed; see `read_image`.
+
+    With `sections`, a folder that is no image itself holds the sections of a volume.
+    """
+    if sections and os.path.isdir(path) and not is_image_folder(path):
+        return _sections_of(path)
     return _shown(_read(path, series, lazily=lazily), path)
+
+
+def _sections_of(folder: Path) -> Source:
+    """Open the images of a folder as the sections of one volume, in the order of the numbers in their names."""
+    suffixes = image_suffixes()
+    files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not is_marked(path)]
+    files.sort(
+        key=lambda path: [int(part) if part.isdecimal() else part for part in _NUMBERS.split(path.name)]
+    )
+    if not files:
+        raise InputError(
+            f"'{folder}' holds no image; expected the sections of a volume, files ending in {', '.join(suffixes)}"
+        )
+    first = read_source(files[0])
+    if len(first.values.shape) != 2:
+        raise InputError(
+            f"'{files[0]}' has shape {tuple(first.values.shape)}; expected gray sections (Y, X) in the folder of a "
+            "volume"
+        )
+    sizes = {axis: size for axis, size in (first.pixel_size or {}).items() if axis in "YX"}
+    return Source(Sections(files, first.values.shape, first.values.dtype), "ZYX", pixel_size=sizes or None)
+
+
+class Sections:
+    """A volume of which each section is a file, which is read when it is indexed."""
+
+    def __init__(self, files: Sequence[Path], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.files, self.dtype = files, dtype
+        self.shape = (len(files), *shape)
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        places = np.arange(len(self.files))
+        if index is Ellipsis:
+            return self._stacked(places, (Ellipsis,))
+        along, *rest = index if isinstance(index, tuple) else (index,)
+        chosen = places[along]
+        if chosen.ndim == 0:
+            return np.asarray(self._section(int(chosen))[tuple(rest)])
+        return self._stacked(chosen, tuple(rest))
+
+    def _stacked(self, places: npt.NDArray[np.intp], rest: tuple[Any, ...]) -> npt.NDArray[Any]:
+        if not places.size:
+            return np.empty((0, *np.empty(self.shape[1:], self.dtype)[rest].shape), self.dtype)
+        return np.stack([self._section(int(place))[rest] for place in places])
+
+    def _section(self, place: int) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = read_image(self.files[place])
+        if (values.shape, values.dtype) != (self.shape[1:], self.dtype):
+            raise InputError(
+                f"'{self.files[place]}' has shape {values.shape} and type {values.dtype}; expected "
+                f"{self.shape[1:]} and {self.dtype}, as the first section"
+            )
+        return values
 
 
 def list_series(path: Path) -> list[Series]:
@@ -147,11 +211,12 @@ def _found_reader(path: Path) -> tuple[str, Reader]:
         if not is_image_folder(path):
             raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
         return "zarr", READERS.build("zarr")
-    name, reader = _reader_of(path)
-    if not os.path.exists(path):
-        raise InputError(f"'{path}' does not exist; expected an image file; check the path")
+    file, _ = file_and_dataset(path)
+    name, reader = _reader_of(file)
+    if not os.path.exists(file):
+        raise InputError(f"'{file}' does not exist; expected an image file; check the path")
     with _reading(path, name):
-        _check_signature(path, name, reader)
+        _check_signature(file, name, reader)
     return name, reader
 
 

@@ -82,7 +82,7 @@ def label_blockwise(
         check_output(out, plan.shape)  # another run may just have written it
         _resume(store, plan, identity)
         work = partial(_finish, plan, label, store)
-        todo = [index for index in range(len(plan.cores)) if not store.path(index).exists()]
+        todo = [index for index in range(len(plan.cores)) if not store.holds(index)]
         for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
             pass
         tables = _tables(plan, store, min_size, clear_border)

@@ -200,7 +200,7 @@ def _reopened(
     pixel_size: tuple[float, ...] | None,
 ) -> LazyImage:
     if path is not None:
-        source = read_source(path, series=series, lazily=True).values
+        source = read_source(path, series=series, lazily=True, sections=True).values
     return LazyImage(source, axes, channels, index, path, series, pixel_size)
 
 

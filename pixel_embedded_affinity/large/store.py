@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -58,11 +59,15 @@ class Store(NamedTuple):
         try:
             with np.load(self.path(index), allow_pickle=False) as content:  # numbers only
                 labels: Labels = content["labels"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise InputError(
                 f"'{self.path(index)}' cannot be read ({error}); delete it, and run again"
             ) from error
         return labels
+
+    def holds(self, index: int) -> bool:
+        """Tell whether the labels of a window are there; a file that was cut short is none, and is done again."""
+        return self.path(index).exists() and is_zipfile(self.path(index))
 
     def finished(self) -> list[Path]:
         """Files of the finished blocks."""

@@ -6,12 +6,15 @@ import csv
 
 import numpy as np
 import pytest
+import tifffile
 
-from pixel_embedded_affinity import Neighborhood
+from pixel_embedded_affinity import Neighborhood, Segmenter
 from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
 from pixel_embedded_affinity.data.layouts import RAW, DataSettings, Example, find_files, load
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.metrics import evaluate
+from pixel_embedded_affinity.samples import neurons
 from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 
 
@@ -42,6 +45,20 @@ def test_the_background_of_a_volume_is_left_out_of_its_variation_of_information(
     found = volume_segmenter.segment(image)
     assert row == {"name": "tubes", **evaluate(labels, found, ignore_background=True)}
     assert row["voi"] != evaluate(labels, found)["voi"]
+
+
+def test_the_size_of_voxels_says_the_scale_whether_a_file_declares_it_or_the_caller(tmp_path):
+    sample, part = neurons(), np.s_[:3, :48, :48]
+    for name, values in (("images", sample.image), ("labels", sample.labels)):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.tif", values[part], photometric="minisblack")
+    segmenter = Segmenter.pretrained("neurons", device="cpu", threads=1).with_settings(scale="auto")
+    files = find_files(tmp_path, DataSettings(layout="folders"), "all")
+    with pytest.raises(InputError, match="give pixel_size="):
+        evaluate_model(segmenter, files)
+    (row,) = evaluate_model(segmenter, files, selection=Selection(pixel_size=sample.pixel_size))
+    found = segmenter.segment(sample.image[part], pixel_size=sample.pixel_size)
+    assert row == {"name": "a", **evaluate(sample.labels[part], found, ignore_background=True)}
 
 
 def test_the_foreground_of_the_truth_can_be_given(segmenter, files):

@@ -133,6 +133,19 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_block_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
+    truth = field((60, 60), 9, 1)
+    plan, folder = Plan(truth.shape, 20, 9, (1, 1)), tmp_path / "blocks"
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, Looker(truth, fail_after=4), folder)
+    cut = Store(folder).finished()[1]
+    cut.write_bytes(cut.read_bytes()[:20])
+    second = Looker(truth)
+    found, _ = run(plan, second, folder)
+    assert second.windows == [plan.windows[1], *plan.windows[4:]]
+    np.testing.assert_array_equal(found, components(truth))
+
+
 def test_a_file_that_was_being_written_when_the_run_was_killed_does_not_count(tmp_path: Path) -> None:
     truth = field((40, 20), 9, 1)
     plan = Plan(truth.shape, 20, 9, (1, 1))
@@ -158,7 +171,7 @@ def test_a_damaged_block_is_named(tmp_path: Path) -> None:
     plan = Plan(truth.shape, 20, 9, (1, 1))
     with pytest.raises(KeyboardInterrupt):
         run(plan, Looker(truth, 2), tmp_path)
-    (tmp_path / "block_000001.npz").write_bytes(b"no block")
+    np.savez(tmp_path / "block_000001.npz", other=np.zeros(3))
     with pytest.raises(InputError, match=r"block_000001\.npz' cannot be read"):
         run(plan, Looker(truth), tmp_path)
 

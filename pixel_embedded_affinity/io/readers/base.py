@@ -137,7 +137,8 @@ def chosen_series(
 
 def _listed(every: Sequence[Series]) -> str:
     texts = [
-        f"{n} (axes {one.source.axes}, shape {one.source.values.shape})"
+        f"{n} ({f'axes {one.source.axes}, ' if one.source.axes else ''}shape {one.source.values.shape}"
+        f"{f', {one.name!r}' if one.name else ''})"
         for n, one in enumerate(every[:_SHOWN])
     ]
     return ", ".join(texts) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")

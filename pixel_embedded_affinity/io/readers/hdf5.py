@@ -1,0 +1,86 @@
+"""Datasets of HDF5 files, by h5py: ``volume.h5``, or ``volume.h5:/name`` of one that holds several."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.errors import InputError, optional_module
+from pixel_embedded_affinity.io.readers.base import NotRead, Series, Source, chosen_series
+
+_ENDINGS = (".h5", ".hdf5", ".hdf")
+_INSTALL = "pip install h5py"
+
+
+def file_and_dataset(path: Path) -> tuple[Path, str]:
+    """Split ``FILE.h5:/NAME`` into the file and the name of the dataset; the name is empty if none is given."""
+    head, colon, name = str(path).rpartition(":")
+    if colon and Path(head).suffix.lower() in _ENDINGS:
+        return Path(head), name.strip("/")
+    return path, ""
+
+
+class Hdf5:
+    """Reader of HDF5: a dataset of numbers with two axes or more."""
+
+    suffixes = _ENDINGS
+    signatures = (b"\x89HDF\r\n\x1a\n",)
+
+    @staticmethod
+    def lacks(suffix: str) -> str | None:
+        """Tell how to install h5py; None if it is installed."""
+        return None if importlib.util.find_spec("h5py") is not None else _INSTALL
+
+    def read(self, path: Path) -> Source:
+        """Read the one dataset of a file, or the named one."""
+        return self.read_series(path, None, lazily=False)
+
+    def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
+        """Read one dataset, or open it."""
+        advice = f", or by its name, such as '{file_and_dataset(path)[0]}:/NAME'"
+        chosen = chosen_series(self.list_series(path), series, path, advice=advice)[1]
+        dataset = Dataset(file_and_dataset(path)[0], chosen.name, *chosen.source.values)
+        return Source(dataset if lazily else dataset[...], "")
+
+    def list_series(self, path: Path) -> list[Series]:
+        """List the datasets of a file, or the named one alone."""
+        file, name = file_and_dataset(path)
+        found: list[Series] = []
+
+        def visit(key: str, item: Any) -> None:
+            kind = getattr(item, "dtype", np.dtype(object)).kind
+            if kind in "biuf" and len(item.shape) > 1:
+                found.append(Series(key, Source(NotRead(item.shape, item.dtype), "")))
+
+        with _h5py(file).File(file, "r") as content:
+            content.visititems(visit)
+        chosen = [one for one in found if name in ("", one.name)]
+        if not chosen:
+            names = ", ".join(repr(one.name) for one in found) or "none"
+            wanted = f"no dataset {name!r}" if name else "no dataset"
+            raise InputError(
+                f"'{file}' has {wanted} of numbers with two axes or more; it has {names}; name one of these, such as "
+                f"'{file}:/NAME'"
+            )
+        return chosen
+
+
+class Dataset:
+    """A dataset that is opened when it is indexed, so that it can be sent to another process."""
+
+    def __init__(self, file: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.file, self.name, self.shape, self.dtype = file, name, shape, dtype
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        with _h5py(self.file).File(self.file, "r") as content:
+            values: npt.NDArray[Any] = content[self.name][index]
+        return values
+
+
+def _h5py(file: Path) -> Any:
+    text = f"'{file}' is read by h5py, which is not installed; install it ({_INSTALL})"
+    return optional_module("h5py", text)
