@@ -1,6 +1,6 @@
 """Write docs/reference/formats.rst, from what the installed library does with a file of each format.
 
-Run it from any folder, whenever a reader has changed; it needs the package zarr::
+Run it from any folder, whenever a reader has changed; it needs the packages zarr and h5py::
 
     python docs/make_formats_page.py            # write the page
     python docs/make_formats_page.py --check    # only tell, by the exit code, whether the page is up to date
@@ -51,6 +51,13 @@ A TIFF that is compressed by LZW, ZSTD, JPEG or JPEG 2000, or whose values have 
 exactly, or the error
 names the package ``imagecodecs``. OME-Zarr needs the package ``zarr``.
 
+HDF5 needs the package ``h5py`` (``pip install 'pixel-embedded-affinity[hdf5]'``). A dataset of a file that holds
+several is chosen by its name, ``"stack.h5:/volumes/raw"``, or by ``series``. In a shell, give the file and
+``--series``.
+
+In Python, models of volumes also take a folder of sections: gray images of one size, in the order of the numbers in
+their names. In a shell, a folder holds images that are segmented one by one.
+
 Files of microscopes are read by `bioio <https://github.com/bioio-devs/bioio>`_: CZI, ND2 and LIF with the extra
 ``bioio`` (``pip install 'pixel-embedded-affinity[bioio]'``), DV with ``bioio-dv``, and LSM, OIB, OIF and VSI with
 ``bioio-bioformats``, which needs Java. Axes, names of channels, pixel sizes, several images (scenes) and reading in
@@ -84,7 +91,8 @@ What part of a file is the image
    * - ``series=0``, ``--series 0``
      - The image to take of a file that holds several.
    * - ``pixel_size=0.325``, ``--pixel-size 0.325``
-     - Size of a pixel in micrometers, one number or one per axis. It replaces what the file declares.
+     - Size of a pixel in micrometers, one number, or one per axis in the order YX or ZYX, whatever the order of the
+       image's axes. It replaces what the file declares.
 
 Axes of length 1 that a model does not know are dropped. Longer ones must be chosen, and the error says how.
 
@@ -173,6 +181,15 @@ def zarr_array(folder: Path) -> Path:
     return folder / "a.zarr"
 
 
+def hdf5(folder: Path) -> Path:
+    """A dataset."""
+    import h5py
+
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["raw"] = GRAY
+    return folder / "a.h5"
+
+
 def png(folder: Path) -> Path:
     """A picture."""
     Image.fromarray(GRAY).save(folder / "a.png")
@@ -192,6 +209,7 @@ FORMATS: dict[str, Callable[[Path], Path]] = {
     "OME-TIFF": ome_tiff,
     "OME-Zarr 0.4, 0.5": ome_zarr,
     "zarr array": zarr_array,
+    "HDF5": hdf5,
     "PNG": png,
     "JPEG": jpeg,
 }

@@ -425,7 +425,8 @@ def _default_axes(shape: tuple[int, ...], ndim: int) -> str:
     if len(shape) not in (ndim, ndim + 1):
         raise InputError(
             f"image of shape {shape} has {len(shape)} axes; expected {ndim} ({spatial}) or {ndim + 1} "
-            f"({spatial}C) for a {ndim}D model; pass one image at a time"
+            f"({spatial}C) for a {ndim}D model; "
+            + ("pass one image at a time" if ndim == 2 else "a single section is image[None]")
         )
     return spatial if len(shape) == ndim else spatial + "C"
 

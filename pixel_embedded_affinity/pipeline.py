@@ -54,9 +54,11 @@ from pixel_embedded_affinity.scale import (
     KnownObjects,
     Observe,
     Sight,
+    check_factors,
     diameter_in_pixels,
     find_extent,
     find_scale,
+    remark_on_size,
     scale_by_size,
 )
 
@@ -505,6 +507,8 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
     if config.diameter is not None and config.object_diameter is not None:
         return FoundScale(config.object_diameter / diameter_in_pixels(config.diameter, pixel_size))
     if config.scale != AUTO:
+        if config.scale == 1 and (remark := remark_on_size(pixel_size, config.pixel_size)):
+            logger.warning(remark)
         return FoundScale(float(config.scale))
     if config.ndim == 2 and (config.object_diameter is not None or config.object_extent is not None):
         return None
@@ -514,6 +518,7 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
             f"scale 'auto' compares the size of the image's pixels, {pixel_size}, with the model's, "
             f"{config.pixel_size}, in micrometers; one is not known; give pixel_size=, or the scale as a number"
         )
+    check_factors(by_size, pixel_size, config.pixel_size)
     return FoundScale(by_size)
 
 

@@ -59,6 +59,9 @@ _GAP, _MARGIN, _CONSIDERABLE = 0.02, 0.06, 0.1
 """Half of the gap, as a share of the image, over which pieces belong together; the margin around a thing, as a share of
 it; and the share of the largest thing from which another one counts."""
 
+_FARTHEST = 8
+"""Factor by which an image is resized at most to give its pixels the size of the model's."""
+
 _SAME = 1.1
 """Voxels that differ less than this factor from the model's are not resized."""
 
@@ -449,6 +452,40 @@ def diameter_in_pixels(diameter: float | str, pixel_size: Sequence[float] | None
             "(--pixel-size), or the diameter in pixels"
         )
     return micrometers(diameter) / min(pixel_size)
+
+
+def remark_on_size(image: Sequence[float] | None, model: Sequence[float] | None) -> str:
+    """Say that an image's pixels have another size than those that a model knows; empty if they have not."""
+    factors = scale_by_size(image, model)
+    if image is None or model is None or factors is None or all(1 / KEPT < one < KEPT for one in factors):
+        return ""
+    return (
+        f"the image's pixels measure {sizes(image)} micrometers, those that the model knows {sizes(model)}; scale "
+        "'auto' resizes the image for the model"
+    )
+
+
+def check_factors(
+    factors: Sequence[float], image: Sequence[float] | None, model: Sequence[float] | None
+) -> None:
+    """Refuse to resize an image by a factor that no right size of its pixels asks for.
+
+    Raises
+    ------
+    InputError
+        If an axis would become more than eight times as long, or less than an eighth.
+    """
+    if image and model and not all(1 / _FARTHEST <= factor <= _FARTHEST for factor in factors):
+        raise InputError(
+            f"the image's pixels measure {sizes(image)} micrometers, those that the model knows {sizes(model)}; "
+            f"expected at most {_FARTHEST} times as much or as little along each axis; sizes are in micrometers, so 30 "
+            "nm are 0.03"
+        )
+
+
+def sizes(values: Sequence[float]) -> str:
+    """Write the size of a pixel, such as ``0.03 x 0.006 x 0.006``."""
+    return " x ".join(f"{value:.4g}" for value in values)
 
 
 def scale_by_size(image: Sequence[float] | None, model: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -348,8 +348,8 @@ class Segmenter:
         series : int, optional
             The image to take of a file that holds several, from 0. Default: there must be one.
         pixel_size : float or sequence of float, optional
-            Size of a pixel in micrometers, one number or one per spatial axis, for tables and written labels. Default:
-            what the file declares.
+            Size of a pixel in micrometers, one number or one per spatial axis in the order ``YX`` or ``ZYX``, for
+            tables, written labels, and the scale of volumes. Default: what the file declares.
         z : int, optional
             The section of a stack to take for a model of images, from 0. Default: there must be one, or all are taken
             one by one if `axes` names them, such as ``"ZYX"``.

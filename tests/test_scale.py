@@ -411,3 +411,20 @@ def test_the_command_line_takes_both(tmp_path, field: np.ndarray, enlarged: np.n
     assert main([*arguments, "--output", str(tmp_path / "by"), "--diameter", "56"]) == 0
     halved = Segmenter.pretrained("bbbc039-fast", device="cpu").segment(enlarged, scale=0.5)
     assert np.array_equal(tifffile.imread(tmp_path / "by" / "image_labels.tif"), halved)
+
+
+def test_voxels_of_another_size_are_remarked_on_where_the_scale_is_left_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    segmenter = Segmenter.pretrained("neurons", device="cpu", threads=1)
+    volume = samples.neurons().image[:2, :32, :32]
+    for size, warned in (((0.03, 0.01, 0.01), True), ((0.03, 0.006, 0.007), False), (None, False)):
+        caplog.clear()
+        segmenter.segment(volume, pixel_size=size)
+        assert ("0.03 x 0.01 x 0.01 micrometers" in caplog.text) is warned
+    caplog.clear()
+    segmenter.segment(volume, pixel_size=(0.03, 0.01, 0.01), scale="auto")
+    segmenter.segment(volume, pixel_size=(0.03, 0.01, 0.01), scale=0.9)
+    assert not caplog.records
+    with pytest.raises(InputError, match=r"sizes are in micrometers, so 30 nm are 0\.03"):
+        segmenter.segment(volume, pixel_size=(30, 10, 10), scale="auto")

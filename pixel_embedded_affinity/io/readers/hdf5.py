@@ -13,7 +13,7 @@ from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.io.readers.base import NotRead, Series, Source, chosen_series
 
 _ENDINGS = (".h5", ".hdf5", ".hdf")
-_INSTALL = "pip install h5py"
+_INSTALL = "pip install 'pixel-embedded-affinity[hdf5]'"
 
 
 def file_and_dataset(path: Path) -> tuple[Path, str]:
