@@ -487,7 +487,10 @@ def scale_of(
     likely = scale_by_size(pixel_size, config.pixel_size)
     known, observe = _known(config), _observer(embedder, config, clusterer)
     if known.extent is not None:
-        return find_extent(values, given, known.extent, observe)
+        extent = find_extent(values, given, known.extent, observe)
+        if extent.looks and not any(look.objects for look in extent.looks):
+            logger.warning("no objects were found at any scale; the image was taken as it is")
+        return extent
     first = None if likely is None else min(likely)
     found = find_scale(values, given, known, observe, first)
     logger.info("scale %g was found in the image", found.scale)

@@ -428,3 +428,9 @@ def test_voxels_of_another_size_are_remarked_on_where_the_scale_is_left_alone(
     assert not caplog.records
     with pytest.raises(InputError, match=r"sizes are in micrometers, so 30 nm are 0\.03"):
         segmenter.segment(volume, pixel_size=(30, 10, 10), scale="auto")
+
+
+def test_a_model_of_plants_says_when_it_finds_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3)).astype(np.uint8)
+    assert not Segmenter.pretrained("leaves", device="cpu", threads=1).segment(noise).any()
+    assert "no objects were found at any scale; the image was taken as it is" in caplog.text

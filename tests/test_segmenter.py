@@ -1019,3 +1019,31 @@ def test_an_image_on_which_the_network_overflows_is_refused(
         segmenter.embedder.network, tiny_config.changed(normalization=Normalization("none")), device="cpu"
     )
     assert "the network overflows on this image" in refusal(raw.segment, spike)
+
+
+def test_settings_of_a_part_that_a_file_lacks_stay_as_in_the_model(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    model = segmenter.with_settings(
+        **{
+            "postprocess.merge_sizes": (5, 7),
+            "contrast.outlier_factor": 3.0,
+            "clusterer_settings.repulsion": 0.7,
+        }
+    )
+    path = tmp_path / "by_hand.json"
+    path.write_text('{"postprocess": {"min_size": 30}, "contrast": {"min_contrast": 2}}')
+    expected = {"postprocess.min_size": 30, "contrast.min_contrast": 2.0}
+    assert model.with_settings_from(path).config == model.with_settings(**expected).config
+    path.write_text('{"clusterer": "mutex_watershed"}')
+    assert model.with_settings_from(path).config.clusterer_settings == {}
+
+
+def test_a_diameter_comes_back_from_a_file_and_gives_way_to_a_scale(tmp_path: Path) -> None:
+    model = Segmenter.pretrained("bbbc039", device="cpu", threads=1).with_settings(scale=1)
+    wide = model.with_settings(diameter=30)
+    wide.save_settings(tmp_path / "wide.json")
+    assert model.with_settings_from(tmp_path / "wide.json").config == wide.config
+    assert (wide.config.scale, wide.config.diameter) == ("auto", 30.0)
+    model.save_settings(tmp_path / "model.json")
+    assert wide.with_settings_from(tmp_path / "model.json").config == model.config

@@ -17,6 +17,8 @@ from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder, lacking
 
 RESULT = "results of earlier runs"
+_LABELS = "_labels"
+BESIDE = "label images beside their image"
 OTHER = "files of formats that are not read"
 LACKING = "files that need a package that is not installed"
 HIDDEN = "hidden files"
@@ -219,10 +221,14 @@ def _without_others(found: Iterable[Found], findings: Findings) -> Iterator[Foun
     """Leave out files that a record names, links that lead nowhere, and files of other formats."""
     suffixes, without = image_suffixes(), lacking()
     # A record may be found after the files that it names.
-    for one in list(found):
+    every = list(found)
+    names = {(one.image.parent, one.image.stem) for one in every}
+    for one in every:
         path = one.image
         if findings.results and identity(path) in findings.results:
             findings.leave_out(RESULT, path)
+        elif path.stem.endswith(_LABELS) and (path.parent, path.stem.removesuffix(_LABELS)) in names:
+            findings.leave_out(BESIDE, path)
         elif path.suffix.lower() not in suffixes and not is_image_folder(path):
             command = without.get(path.suffix.lower())
             findings.leave_out(f"{LACKING}, {command}" if command else OTHER, path)

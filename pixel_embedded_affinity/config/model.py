@@ -335,7 +335,10 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         fields.refuse_unknown({key.partition(".")[0] for key in values}, SETTINGS, "the inference settings")
         if "clusterer" in values:
             values = {"clusterer_settings": {}, **values}
-        if values.get("scale") is not None and values.get("diameter") is not None:
+        if values.get("diameter") is not None:
+            # The diameter says the scale. A file of settings holds both.
+            values = {"scale": AUTO, **values}
+        if values.get("scale") not in (None, AUTO) and values.get("diameter") is not None:
             raise InputError(
                 f"scale {values['scale']!r} and diameter {values['diameter']!r} were given, which say the same; "
                 "give one of them"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pixel_embedded_affinity.config.model import SETTINGS, ModelConfig
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import read_table
+from pixel_embedded_affinity.fields import Settings, read_table
 from pixel_embedded_affinity.io.atomic import atomic_path
 
 
@@ -52,7 +53,8 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        Arguments for `Segmenter.with_settings`, only for the settings that the file holds.
+        Arguments for `Segmenter.with_settings`, only for the settings that the file holds: of a part, such as
+        ``postprocess``, each by its dotted key.
 
     Raises
     ------
@@ -70,6 +72,19 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
         raise InputError(f"{os.fspath(path)!r} holds {found}; expected a table of {', '.join(SETTINGS)}")
     try:
-        return read_table(ModelConfig, values)
+        return _by_their_keys(values, read_table(ModelConfig, values))
     except InputError as error:
         raise InputError(f"{os.fspath(path)!r}: {error}") from error
+
+
+def _by_their_keys(stored: Mapping[str, Any], read: Mapping[str, Any]) -> dict[str, Any]:
+    """Give settings within a part dotted keys, so that those that the file lacks stay as they are in the model."""
+    found: dict[str, Any] = {}
+    for key, value in read.items():
+        if isinstance(value, Settings):
+            found |= {f"{key}.{name}": getattr(value, name) for name in stored[key]}
+        elif key == "clusterer_settings" and "clusterer" not in stored:
+            found |= {f"{key}.{name}": one for name, one in value.items()}
+        else:
+            found[key] = value
+    return found

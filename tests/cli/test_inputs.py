@@ -304,3 +304,12 @@ def test_files_that_a_record_names_are_results(tmp_path: Path) -> None:
     found = find_images([str(tmp_path)], recursive=True)
     assert names(found, tmp_path) == ["z.tif"]
     assert sorted(left_out(found, inputs.RESULT, tmp_path)) == ["out/a/x_drawn.png", "out/a/x_objects.csv"]
+
+
+def test_labels_by_hand_beside_an_image_are_left_out_but_taken_alone(tmp_path: Path) -> None:
+    for name in ("a.tif", "a_labels.png", "b_labels.tif"):
+        touch(tmp_path / name)
+    found = find_images([str(tmp_path)])
+    assert names(found, tmp_path) == ["a.tif", "b_labels.tif"]
+    assert left_out(found, inputs.BESIDE, tmp_path) == ["a_labels.png"]
+    assert names(find_images([str(tmp_path / "a_labels.png")]), tmp_path) == ["a_labels.png"]
