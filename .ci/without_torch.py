@@ -30,7 +30,7 @@ def main() -> None:
     for name in MODELS:
         segmenter = Segmenter.pretrained(name, offline=True)
         labels = segmenter.segment(nuclei().image)
-        golden = tifffile.imread(folder / f"{Path(get_entry(name).file).stem}.tif")
+        golden = tifffile.imread(folder / f"{name}-{get_entry(name).version}.tif")
         different = np.count_nonzero(labels != golden)
         sys.stdout.write(
             f"{segmenter!r}: {labels.max()} objects, {different} pixels differ from the golden labels\n"
