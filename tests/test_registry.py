@@ -207,7 +207,8 @@ def test_a_broken_plug_in_is_left_out_of_the_formats_and_does_not_break_the_othe
     install("pea_broken", "", reader="broken = pea_broken:Missing")
     with caplog.at_level(logging.WARNING):
         assert set(image_suffixes()) == {
-            *(".tif", ".tiff", ".btf", ".tf2", ".tf8", ".png", ".jpg", ".jpeg", ".zarr")
+            *(".tif", ".tiff", ".btf", ".tf2", ".tf8", ".png", ".jpg", ".jpeg", ".zarr"),
+            *(".h5", ".hdf5", ".hdf"),
         }
     assert "reader 'broken' is left out: the plug-in of reader 'broken'" in caplog.text
 
