@@ -181,15 +181,16 @@ def report_recipes(names: list[str], device: str, clock: Callable[[], float], re
                 start = clock()
                 next(run)
                 taken.append(clock() - start)
+    wide = max(map(len, ["recipe", *names]))
     print(
-        f"{'recipe':<20} {'crops of a step':<18} {'s/step':>8} {'s/crop':>8} {'s/megapixel':>12} {'a crop':>8}"
+        f"{'recipe':<{wide}} {'crops of a step':<18} {'s/step':>8} {'s/crop':>8} {'s/megapixel':>12} {'a crop':>8}"
     )
     first = 0.0
     for name, recipe, taken in zip(names, recipes, seconds):
         crop, batch, step = recipe.schedule.crop, recipe.schedule.batch, statistics.median(taken)
         first = first or step / batch
         rates = f"{step:>8.3f} {step / batch:>8.3f} {step / batch / (crop * crop / 1e6):>12.2f}"
-        print(f"{name:<20} {f'{batch} of {crop} x {crop}':<18} {rates} {first / (step / batch):>7.1f}x")
+        print(f"{name:<{wide}} {f'{batch} of {crop} x {crop}':<18} {rates} {first / (step / batch):>7.1f}x")
 
 
 def report(name: str, unit_name: str, values: dict[str, float]) -> None:
