@@ -460,7 +460,7 @@ def remark_on_size(image: Sequence[float] | None, model: Sequence[float] | None)
     if image is None or model is None or factors is None or all(1 / KEPT < one < KEPT for one in factors):
         return ""
     return (
-        f"the image's pixels measure {sizes(image)} micrometers, those that the model knows {sizes(model)}; scale "
+        f"the image's pixels measure {_size(image)} micrometers, those that the model knows {_size(model)}; scale "
         "'auto' resizes the image for the model"
     )
 
@@ -477,13 +477,13 @@ def check_factors(
     """
     if image and model and not all(1 / _FARTHEST <= factor <= _FARTHEST for factor in factors):
         raise InputError(
-            f"the image's pixels measure {sizes(image)} micrometers, those that the model knows {sizes(model)}; "
+            f"the image's pixels measure {_size(image)} micrometers, those that the model knows {_size(model)}; "
             f"expected at most {_FARTHEST} times as much or as little along each axis; sizes are in micrometers, so 30 "
             "nm are 0.03"
         )
 
 
-def sizes(values: Sequence[float]) -> str:
+def _size(values: Sequence[float]) -> str:
     """Write the size of a pixel, such as ``0.03 x 0.006 x 0.006``."""
     return " x ".join(f"{value:.4g}" for value in values)
 

@@ -218,7 +218,7 @@ def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 
 def _without_others(found: Iterable[Found], findings: Findings) -> Iterator[Found]:
-    """Leave out files that a record names, links that lead nowhere, and files of other formats."""
+    """Leave out files that a record names, labels beside an image, links that lead nowhere, and other formats."""
     suffixes, without = image_suffixes(), lacking()
     # A record may be found after the files that it names.
     every = list(found)

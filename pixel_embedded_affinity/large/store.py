@@ -67,7 +67,7 @@ class Store(NamedTuple):
 
     def holds(self, index: int) -> bool:
         """Tell whether the labels of a window are there; a file that was cut short is none, and is done again."""
-        return self.path(index).exists() and is_zipfile(self.path(index))
+        return is_zipfile(self.path(index))
 
     def finished(self) -> list[Path]:
         """Files of the finished blocks."""

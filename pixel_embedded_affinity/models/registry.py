@@ -106,7 +106,10 @@ def newest_entries(registry: Path | None = None) -> dict[str, ModelEntry]:
     InputError
         If the registry file cannot be read or has a wrong entry.
     """
-    entries = read_registry(registry)
+    return _newest(read_registry(registry))
+
+
+def _newest(entries: Mapping[str, ModelEntry]) -> dict[str, ModelEntry]:
     return {key: entries[key] for key in sorted(entries) if _AT not in key}
 
 
@@ -139,7 +142,7 @@ def get_entry(name: str, registry: Path | None = None) -> ModelEntry:
         model, _, version = name.partition(_AT)
         if model in entries and version:
             return _of_version(entries, model, version)
-    names = sorted(key for key in entries if _AT not in key)
+    names = list(_newest(entries))
     valid = ", ".join(names) or "none (the registry is empty)"
     raise UnknownModelError(f"unknown model {name!r}; valid models: {valid}{_advice(name, names)}")
 

@@ -41,9 +41,10 @@ class Hdf5:
 
     def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
         """Read one dataset, or open it."""
-        advice = f", or by its name, such as '{file_and_dataset(path)[0]}:/NAME'"
+        file, _ = file_and_dataset(path)
+        advice = f", or by its name, such as '{file}:/NAME'"
         chosen = chosen_series(self.list_series(path), series, path, advice=advice)[1]
-        dataset = Dataset(file_and_dataset(path)[0], chosen.name, *chosen.source.values)
+        dataset = Dataset(file, chosen.name, *chosen.source.values)
         return Source(dataset if lazily else dataset[...], "")
 
     def list_series(self, path: Path) -> list[Series]:
