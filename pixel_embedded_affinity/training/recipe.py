@@ -31,6 +31,7 @@ from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.network.base import check_ndim
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training.data.augment import Augmentation
+from pixel_embedded_affinity.training.data.compression import CHANNELS
 from pixel_embedded_affinity.training.data.second_view import ViewSettings
 from pixel_embedded_affinity.training.data.stack import SectionSettings
 from pixel_embedded_affinity.training.recipe_files import recipe_path
@@ -368,10 +369,16 @@ class Recipe(Settings, section="", title="the recipe"):
                 "resized; set both to 0"
             )
         changed = self.augmentation
-        if self.model.ndim == 3 and (changed.object_contrast or changed.crowding):
+        only_images = {
+            name: getattr(changed, name) for name in ("object_contrast", "crowding", "compression")
+        }
+        if self.model.ndim == 3 and any(only_images.values()):
+            said = ", ".join(f"augmentation.{name} {value}" for name, value in only_images.items())
+            raise InputError(f"{said}: these are for images; set them to 0")
+        if changed.compression and self.model.network.in_channels not in CHANNELS:
             raise InputError(
-                f"augmentation.object_contrast is {changed.object_contrast} and augmentation.crowding "
-                f"{changed.crowding}, which are for images; set both to 0"
+                f"augmentation.compression is {changed.compression}, but a JPEG has 1 or 3 channels, and the network "
+                f"{self.model.network.in_channels}; set it to 0"
             )
         if self.model.ndim == 3 and self.loss.cross_correlation:
             raise InputError(

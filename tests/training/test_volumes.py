@@ -273,7 +273,7 @@ def _plain(values: torch.Tensor, labels: torch.Tensor, offsets: Any) -> float:
         (
             'layout = "ac3ac4"\n',
             'layout = "ac3ac4"\n[augmentation]\ncrowding = 0.5\n',
-            "which are for images; set both to 0",
+            "crowding 0.5, augmentation.compression 0.0: these are for images; set them to 0",
         ),
         ('layout = "ac3ac4"', 'layout = "ac3ac4"\ndiameter = 20', "volumes are not resized"),
         ('layout = "ac3ac4"', 'layout = "ac3ac4"\nvalidation = ["a"]', "brings its own split"),

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, integer, list_of, number, setting, switch
+from pixel_embedded_affinity.training.data.compression import compressed
 
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[np.int32]
@@ -74,12 +75,15 @@ class Augmentation(Settings, section="augmentation"):
     crowding : float
         Share of the crops over which objects of another crop are laid, so that they touch and hide others; not for
         volumes.
+    compression : float
+        Share of the crops that are stored as a JPEG of up to 5 times fewer pixels along each axis, and read again. For
+        images of 1 or 3 channels; not for volumes.
 
     Raises
     ------
     InputError
-        If a value is negative, `focus`, `invert` or `crowding` is above 1, or the bounds of the scale are not positive
-        and ascending.
+        If a value is negative, `focus`, `invert`, `crowding` or `compression` is above 1, or the bounds of the scale
+        are not positive and ascending.
     """
 
     scale: tuple[float, float] = setting((0.7, 1.3), list_of(number(above=0), 2))
@@ -98,6 +102,7 @@ class Augmentation(Settings, section="augmentation"):
     focus: float = setting(0.0, number(0, 1))
     object_contrast: float = setting(0.0, number(0))
     crowding: float = setting(0.0, number(0, 1))
+    compression: float = setting(0.0, number(0, 1))
 
     def _check_together(self) -> None:
         if self.scale[0] > self.scale[1]:
@@ -146,7 +151,10 @@ def random_crop(
     crop, picked = _placed(image, labels, size, settings, generator)
     if above is not None:
         crop, picked = _laid_over(crop, picked, *_placed(*above, size, settings, generator), generator)
-    return changed_intensity(crop, settings, generator), picked
+    changed = changed_intensity(crop, settings, generator)
+    if settings.compression and generator.random() < settings.compression:
+        changed = compressed(changed, generator)
+    return changed, picked
 
 
 def _placed(

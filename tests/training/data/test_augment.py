@@ -130,6 +130,7 @@ def test_scale_magnifies():
         {"color": -0.1},
         {"object_contrast": -0.1},
         {"crowding": 1.1},
+        {"compression": 1.1},
         {"focus": -0.1},
         {"focus": 1.01},
         {"focus": np.nan},
