@@ -174,7 +174,7 @@ def as_image(
         values, an empty axis, too many pixels, or axes or channels that do not fit.
     """
     chosen = selection if axes is None else replace(selection, axes=axes)
-    picture = open_picture(source, chosen, channels=channels, ndim=ndim)
+    picture = open_picture(source, chosen, channels=channels, ndim=ndim).alone()
     if picture.frame_axis:
         noun, name = _FRAMES[picture.frame_axis]
         raise InputError(
@@ -244,6 +244,10 @@ class Picture:
             for entry in self.part.index
         )
         return replace(self, part=Part(index, self.axes.replace(self.frame_axis, "")))
+
+    def alone(self) -> Picture:
+        """Return the image without the axis of its frames, if there is one frame."""
+        return self.frame(0) if self.frame_axis and self.frame_count == 1 else self
 
     def image(self) -> Image:
         """Read it."""
@@ -358,7 +362,7 @@ def as_channels(
     if axes is None and not isinstance(source, (str, os.PathLike)):
         source = opened(source, "image")
         axes = _axes_around(tuple(source.shape), ndim, spatial_shape)
-    picture = open_picture(source, Selection(axes=axes), channels=1, ndim=ndim)
+    picture = open_picture(source, Selection(axes=axes), channels=1, ndim=ndim).alone()
     if picture.frame_axis:
         noun = _FRAMES[picture.frame_axis][0]
         raise InputError(

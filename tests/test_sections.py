@@ -115,3 +115,21 @@ def test_numbers_go_on(rows: list[list[int]]) -> None:
     assert sum(map(len, positive)) == len(set().union(*positive))
     for row, old, more in zip(labels, kept, added, strict=True):
         np.testing.assert_array_equal(row, np.where(old, old + more, 0))
+
+
+def test_an_axis_of_frames_that_the_caller_names_stays_if_there_is_one_frame(
+    segmenter: Segmenter, stack: Array, tmp_path: Path
+) -> None:
+    one = stack[:1, 0]
+    expected = segmenter.segment(one[0])
+    for letter in "TZ":
+        np.testing.assert_array_equal(segmenter.segment(one, axes=f"{letter}YX"), expected[None])
+        assert segmenter.analyze(one, axes=f"{letter}YX").labels.shape == expected.shape
+        assert segmenter.embed(one, axes=f"{letter}YX").image_shape == expected.shape
+    np.testing.assert_array_equal(next(segmenter.segment_many([one], axes="TYX")), expected[None])
+    np.testing.assert_array_equal(segmenter.segment(one, axes="TYX", time=0), expected)
+    assert segmenter.segment_large(one, tmp_path / "labels.tif", axes="TYX") == expected.max()
+    # A file that declares it keeps to what it was: nobody asked for the axis.
+    path = tmp_path / "one.ome.tif"
+    tifffile.imwrite(path, stack[:1, :1], metadata={"axes": "TZYX"})
+    np.testing.assert_array_equal(segmenter.segment(path), expected)

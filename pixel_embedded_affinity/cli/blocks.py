@@ -50,7 +50,7 @@ def is_wanted(segmenter: Segmenter, image: Path, selection: Selection, blocks: s
 
     if blocks != AUTO:
         return blocks == ALWAYS
-    every = list_series(image)
+    every = list_series(image, sections=segmenter.config.ndim == 3)
     number = selection.series
     chosen = every if number is None else every[number : number + 1]
     shapes = [spatial_shape(one.source, selection, segmenter.config.ndim) for one in chosen]

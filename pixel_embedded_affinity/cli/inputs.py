@@ -14,7 +14,8 @@ from typing import NamedTuple
 from pixel_embedded_affinity.cli.records import RECORDS, recorded_files
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.marks import is_marked
-from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder, lacking
+from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder, is_sections_folder, lacking
+from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset
 
 RESULT = "results of earlier runs"
 _LABELS = "_labels"
@@ -78,16 +79,19 @@ def described(reason: str, paths: Sequence[Path]) -> str:
     return f"{reason} ({len(paths)}{endings}): {names} and {len(paths) - _SHOWN} more"
 
 
-def find_images(inputs: Sequence[str], *, recursive: bool = False) -> Findings:
+def find_images(inputs: Sequence[str], *, recursive: bool = False, sections: bool = False) -> Findings:
     """List the images in files, folders and glob patterns.
 
     Parameters
     ----------
     inputs : sequence of str
-        A file is taken whatever its name. From a folder or a pattern, all files with the ending of an image are
-        taken, except names that start with a dot. A file that the library wrote is never taken.
+        A file is taken whatever its name, and so is a dataset ``FILE.h5:/NAME``. From a folder or a pattern, all files
+        with the ending of an image are taken, except names that start with a dot. A file that the library wrote is
+        never taken.
     recursive : bool
         Whether to enter folders within folders, each once, also those that links lead to.
+    sections : bool
+        Whether each folder among the inputs is one volume, whose sections are the images in it.
 
     Returns
     -------
@@ -104,7 +108,9 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False) -> Findings:
     for entry in inputs:
         new = []
         # The name of a file goes before the links to it.
-        for one in sorted(_images_of(entry, recursive, findings), key=lambda one: one.image.is_symlink()):
+        for one in sorted(
+            _images_of(entry, recursive, sections, findings), key=lambda one: one.image.is_symlink()
+        ):
             known = len(seen)
             seen.add(identity(one.image))
             if len(seen) > known:
@@ -115,8 +121,14 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False) -> Findings:
     return findings
 
 
-def _images_of(entry: str, recursive: bool, findings: Findings) -> list[Found]:
+def _images_of(entry: str, recursive: bool, sections: bool, findings: Findings) -> list[Found]:
     path = Path(entry)
+    file, dataset = file_and_dataset(path)
+    if dataset and file.is_file():
+        return [Found(path, Path(f"{file.stem}_{dataset.replace('/', '_')}{file.suffix}"))]
+    if sections and is_sections_folder(path):
+        # The name of a folder has no ending that could be left off.
+        return [Found(path, Path(f"{Path(os.path.abspath(path)).name}.sections"))]
     if path.is_dir() and not is_image_folder(path):
         found, nothing = _walk(path, recursive, findings), f"the folder '{path}' holds no image"
     elif path.exists():

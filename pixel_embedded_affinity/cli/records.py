@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.io.atomic import atomic_file
 from pixel_embedded_affinity.io.digest import sha256_of
-from pixel_embedded_affinity.io.read import read_image
+from pixel_embedded_affinity.io.read import is_sections_folder, read_image, section_files
+from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset
 
 RECORDS = ".pea"
 """Folder in the output folder that holds a record for each image."""
@@ -49,7 +50,7 @@ class Maker(NamedTuple):
 
     def source(self, image: Path) -> Source:
         """Return what the results of an image depend on; this reads the image."""
-        return Source(fingerprint(image), self.model, self.settings)
+        return Source(_image_fingerprint(image), self.model, self.settings)
 
 
 class Record(NamedTuple):
@@ -70,6 +71,18 @@ def fingerprint(path: Path) -> str:
     for inner in sorted(inner for inner in path.rglob("*") if inner.is_file()):
         total.update(f"{inner.relative_to(path).as_posix()}\0{fingerprint(inner)}\0".encode())
     return total.hexdigest()
+
+
+def _image_fingerprint(path: Path) -> str:
+    """Return the fingerprint of an image: a file, a dataset of one, an image folder, or a folder of sections."""
+    file, dataset = file_and_dataset(path)
+    if dataset:
+        return hashlib.sha256(f"{fingerprint(file)}\0{dataset}".encode()).hexdigest()
+    if not is_sections_folder(path):
+        return fingerprint(path)
+    # Results may lie in the folder, which are no sections.
+    sections = (f"{section.name}\0{fingerprint(section)}\0" for section in section_files(path))
+    return hashlib.sha256("".join(sections).encode()).hexdigest()
 
 
 def record_path(output: Path, labels: Path) -> Path:

@@ -14,7 +14,7 @@ from pixel_embedded_affinity.cli import batch, blocks, inputs, records
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker, title_of
 from pixel_embedded_affinity.cli.messages import about, add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
-from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
+from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, FRAME_COLUMNS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
@@ -30,9 +30,14 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
-    files = "TIFF, PNG, JPEG or OME-Zarr images, folders of them, or quoted patterns"
+    files = (
+        "TIFF, PNG, JPEG or OME-Zarr images, datasets FILE.h5:/NAME, folders of images, or quoted patterns"
+    )
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help=files)
-    parser.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
+    folders = parser.add_mutually_exclusive_group()
+    folders.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
+    sections = "each folder is one volume; the images in it are its sections, in the order of their numbers"
+    folders.add_argument("--sections", action="store_true", help=sections)
     add_model_arguments(parser)
     _add_image_arguments(parser)
     _add_output_arguments(parser)
@@ -107,7 +112,9 @@ def _summary(states: Sequence[str], todo: int, failures: int, arguments: argpars
 def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
     """Return the jobs of this process; say which files are no inputs."""
     batch.check_output_folder(arguments.output)
-    findings = inputs.find_images(arguments.inputs, recursive=arguments.recursive)
+    findings = inputs.find_images(
+        arguments.inputs, recursive=arguments.recursive, sections=arguments.sections
+    )
     images = batch.without_results(findings.images, arguments.output)
     for path in sorted({one.image for one in findings.images} - {one.image for one in images}):
         findings.leave_out(inputs.RESULT, path)
@@ -138,6 +145,11 @@ def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
     maker, selection = results_maker(arguments), given_selection(arguments)
     segmenter = load_segmenter(arguments)
     logger.info("the model is %s", title_of(segmenter))
+    if arguments.sections and segmenter.config.ndim != 3:
+        raise InputError(
+            f"--sections is for models of volumes, and {title_of(segmenter)} segments images; without it, the images "
+            "of a folder are segmented one by one"
+        )
     _try_out(segmenter)
     for name in {name for job in jobs for name in job.outputs}:
         check = getattr(EXPORTERS.build(name), "check", None)

@@ -106,22 +106,47 @@ def read_source(
 
     With `sections`, a folder that is no image itself holds the sections of a volume.
     """
-    if sections and os.path.isdir(path) and not is_image_folder(path):
-        return _sections_of(path)
+    if sections and is_sections_folder(path):
+        return _sections_of(path, series)
     return _shown(_read(path, series, lazily=lazily), path)
 
 
-def _sections_of(folder: Path) -> Source:
-    """Open the images of a folder as the sections of one volume, in the order of the numbers in their names."""
+def is_sections_folder(path: Path) -> bool:
+    """Tell whether a path is a folder that may hold the sections of a volume: one that is no image itself."""
+    return os.path.isdir(path) and not is_image_folder(path)
+
+
+def section_files(folder: Path) -> list[Path]:
+    """Return the images of a folder in the order of the numbers in their names, without files of the library.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     suffixes = image_suffixes()
-    files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not is_marked(path)]
-    files.sort(
-        key=lambda path: [int(part) if part.isdecimal() else part for part in _NUMBERS.split(path.name)]
-    )
+    files = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not is_marked(path)
+    ]
     if not files:
         raise InputError(
             f"'{folder}' holds no image; expected the sections of a volume, files ending in {', '.join(suffixes)}"
         )
+    return sorted(
+        files,
+        key=lambda path: [int(part) if part.isdecimal() else part for part in _NUMBERS.split(path.name)],
+    )
+
+
+def _sections_of(folder: Path, series: int | None) -> Source:
+    """Open the images of a folder as the sections of one volume."""
+    if series:
+        raise InputError(
+            f"'{folder}' has no series {series}: it holds the sections of one volume; leave it out"
+        )
+    files = section_files(folder)
     first = read_source(files[0])
     if len(first.values.shape) != 2:
         raise InputError(
@@ -146,26 +171,32 @@ class Sections:
         along, *rest = index if isinstance(index, tuple) else (index,)
         chosen = places[along]
         if chosen.ndim == 0:
-            return np.asarray(self._section(int(chosen))[tuple(rest)])
+            return self._section(int(chosen), tuple(rest))
         return self._stacked(chosen, tuple(rest))
 
     def _stacked(self, places: npt.NDArray[np.intp], rest: tuple[Any, ...]) -> npt.NDArray[Any]:
         if not places.size:
             return np.empty((0, *np.empty(self.shape[1:], self.dtype)[rest].shape), self.dtype)
-        return np.stack([self._section(int(place))[rest] for place in places])
+        return np.stack([self._section(int(place), rest) for place in places])
 
-    def _section(self, place: int) -> npt.NDArray[Any]:
-        values: npt.NDArray[Any] = read_image(self.files[place])
+    def _section(self, place: int, part: Any) -> npt.NDArray[Any]:
+        """Read a part of a section; of an uncompressed TIFF, the rest is not read."""
+        values = read_source(self.files[place], lazily=True).values
         if (values.shape, values.dtype) != (self.shape[1:], self.dtype):
             raise InputError(
                 f"'{self.files[place]}' has shape {values.shape} and type {values.dtype}; expected "
                 f"{self.shape[1:]} and {self.dtype}, as the first section"
             )
-        return values
+        return np.asarray(values[part])
 
 
-def list_series(path: Path) -> list[Series]:
-    """List the images of a file, without reading the values where the format allows; errors as `read_image`."""
+def list_series(path: Path, *, sections: bool = False) -> list[Series]:
+    """List the images of a file, without reading the values where the format allows; errors as `read_image`.
+
+    With `sections`, a folder that is no image itself is one volume.
+    """
+    if sections and is_sections_folder(path):
+        return [Series("", read_source(path, sections=True))]
     name, reader = _found_reader(path)
     with _reading(path, name):
         if isinstance(reader, SeriesReader):

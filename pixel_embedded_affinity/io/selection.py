@@ -129,9 +129,10 @@ class Part:
 def part_of(source: Source, selection: Selection, ndim: int, what: str) -> Part:
     """Decide which part of a source is the image, without reading it.
 
-    A chosen channel and time point become an index, and axes of length 1 that no image has are dropped. What remains
-    are the spatial axes, with or without channels and, if several time points remain, with time; or with the sections
-    of a stack, where the caller's axes name them for a model of images.
+    A chosen channel and time point become an index, and axes of length 1 that no image has are dropped; where the
+    caller names one axis of frames, it stays. What remains are the spatial axes, with or without channels and, if
+    several time points remain, with time; or with the sections of a stack, where the caller's axes name them for a
+    model of images.
 
     Parameters
     ----------
@@ -153,13 +154,15 @@ def part_of(source: Source, selection: Selection, ndim: int, what: str) -> Part:
     chosen = _chosen(source, letters, shape, selection, what)
     if selection.z is not None and ndim == 3:
         raise InputError(f"z={selection.z} for a model of volumes, which takes all sections; leave it out")
-    known = SPATIAL[ndim] + "C"
+    frame_letters = [letter for letter in _frame_letters(selection, ndim) if letter in letters]
+    named = frame_letters if selection.axes is not None and len(frame_letters) == 1 else []
+    known = [*SPATIAL[ndim], "C", *named]
     for letter, length in zip(letters, shape):
         if letter not in known and letter not in chosen and length == 1:
             chosen[letter] = 0
     index = tuple(chosen.get(letter, slice(None)) for letter in letters)
     remaining = "".join(letter for letter in letters if letter not in chosen)
-    frame_axes = [letter for letter in _frame_letters(selection, ndim) if letter in remaining]
+    frame_axes = [letter for letter in frame_letters if letter in remaining]
     spatial = [letter for letter in remaining if letter not in ("C", *frame_axes)]
     if sorted(spatial) != sorted(SPATIAL[ndim]) or len(frame_axes) > 1:
         raise _not_one_image(letters, shape, ndim, what)
@@ -277,6 +280,8 @@ def _advice(letters: str, shape: Sequence[int], ndim: int) -> str:
     if ndim == 2 and "Z" in letters and set(letters) <= set(LETTERS):
         return _advice_of_stack(letters, dict(zip(letters, shape)))
     lacking = set(SPATIAL[ndim]) - set(letters)
+    if ndim == 3 and lacking == {"Z"}:
+        return _advice_of_section(letters, dict(zip(letters, shape)))
     if len(extra) != 1 or lacking or "T" in letters:
         return "save the wanted part as its own file"
     frames = letters.replace(extra[0], "T")
@@ -285,6 +290,14 @@ def _advice(letters: str, shape: Sequence[int], ndim: int) -> str:
         channels = letters.replace(extra[0], "C")
         text += f", or axes='{channels}' with channel=0 (--axes {channels} --channel 0) if they are channels"
     return text
+
+
+def _advice_of_section(letters: str, lengths: dict[str, int]) -> str:
+    """Tell how a model of volumes takes images without a Z axis."""
+    if lengths.get("T", 1) > 1:
+        volume = letters.replace("T", "Z")
+        return f"if its time points are the sections, give axes='{volume}' (--axes {volume})"
+    return "if the images of a folder are the sections of one volume, give the folder (with --sections in a shell)"
 
 
 def _advice_of_stack(letters: str, lengths: dict[str, int]) -> str:

@@ -138,7 +138,7 @@ def open_image(
             f"image of type {type(image).__name__} has no {missing[0]}; expected an array to read in parts "
             "(zarr, dask, HDF5, memory map) or a path; use segment for an image that fits into memory"
         )
-    picture = open_picture(image, chosen, channels=channels, ndim=ndim, lazily=True)
+    picture = open_picture(image, chosen, channels=channels, ndim=ndim, lazily=True).alone()
     if picture.axes not in axes_of(ndim):
         advice = {"T": "choose a time point by time=0 (--time 0)", "Z": "choose a section by z=0 (--z 0)"}
         raise InputError(
