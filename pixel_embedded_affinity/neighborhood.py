@@ -270,15 +270,27 @@ class Neighborhood:
         refuse_unknown(values, ("offsets", "attractive", "strides"), "[neighborhood]")
         return cls(values.get("offsets", ()), values.get("attractive", ()), values.get("strides", ()))
 
+    def _of_ranges(self) -> dict[str, Any]:
+        """Strides, and directions where the offsets go in those of a full neighborhood, for `from_ranges`."""
+        signs = {tuple((step > 0) - (step < 0) for step in offset) for offset in self.offsets}
+        known = [size for size, moves in _DIRECTIONS.items() if signs == set(moves)]
+        return {"strides": self.strides} | ({"directions": known[0]} if known else {})
+
     def with_values(self, values: Mapping[str, Any]) -> Neighborhood:
-        """Return a copy with other strides or roles; values with ``ranges`` or ``offsets`` go to `from_dict`.
+        """Return a copy with other ranges, directions, strides, offsets or roles.
+
+        With ``ranges``, strides that are not among the values stay as they are, and so do directions, where the
+        offsets go in those of a full neighborhood. ``offsets`` go to
+        `from_dict`.
 
         Raises
         ------
         InputError
             If a key is unknown, or the values are not valid; also for ``directions`` without ``ranges``.
         """
-        if "ranges" in values or "offsets" in values:
+        if "ranges" in values:
+            return self.from_dict({**self._of_ranges(), **values})
+        if "offsets" in values:
             return self.from_dict(values)
         if "directions" in values:
             raise InputError("neighborhood.directions belong to ranges; give neighborhood.ranges too")

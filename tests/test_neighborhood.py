@@ -391,6 +391,24 @@ def test_a_dictionary_may_hold_ranges() -> None:
     assert Neighborhood.from_dict({"ranges": [1, 3]}) == Neighborhood.from_ranges([1, 3])
 
 
+@pytest.mark.parametrize("directions", [4, 8, 6, 18, 26])
+def test_other_ranges_keep_directions_and_strides(directions: int) -> None:
+    ndim = 2 if directions in (4, 8) else 3
+    strides = (3, 4, 5)[:ndim]
+    own = Neighborhood.from_ranges([1, 3], directions, strides=strides)
+    assert own.with_values({"ranges": [1, 7]}) == Neighborhood.from_ranges(
+        [1, 7], directions, strides=strides
+    )
+    changed = own.with_values({"ranges": [1, 7], "strides": 2})
+    assert changed == Neighborhood.from_ranges([1, 7], directions, strides=2)
+    assert own.with_values({"strides": 2}) == Neighborhood.from_ranges([1, 3], directions, strides=2)
+
+
+def test_offsets_of_their_own_have_no_directions_to_keep() -> None:
+    own = Neighborhood([[0, -1], [0, -4]], strides=2)
+    assert own.with_values({"ranges": [1, 2]}) == Neighborhood.from_ranges([1, 2], 4, strides=2)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -13,8 +13,6 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Check, Leaf, leaves
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 
-_OF_RANGES = ("neighborhood.directions", "neighborhood.strides")
-
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--settings``, and a flag for each inference setting; flags that are not given leave no trace."""
@@ -38,14 +36,14 @@ def given_settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        If the file is no settings file, or there are directions or strides without ranges.
+        If the file is no settings file, or there are directions without ranges.
     OSError
         If the file cannot be read.
     """
     keys = [leaf.key for leaf in inference_leaves()]
     flags = {key: value for key, value in vars(arguments).items() if key in keys}
-    if "neighborhood.ranges" not in flags and any(key in flags for key in _OF_RANGES):
-        raise InputError("--directions and --strides describe the pairs of --ranges; give --ranges too")
+    if "neighborhood.ranges" not in flags and "neighborhood.directions" in flags:
+        raise InputError("--directions describes the pairs of --ranges; give --ranges too")
     return [*([read_settings(arguments.settings)] if arguments.settings is not None else []), flags]
 
 

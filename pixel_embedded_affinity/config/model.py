@@ -116,13 +116,13 @@ class NeighborhoodKeys(fields.Settings, section="neighborhood"):
     directions: int = fields.setting(
         4,
         fields.choice(4, 8, 6, 18, 26),
-        "Size of the full neighborhood: 4 or 8 in two dimensions, 6, 18 or 26 in three.",
+        "Size of the full neighborhood: 4 or 8 in two dimensions, 6, 18 or 26 in three. Kept if only ranges change.",
         tries=(8, 4),
     )
     strides: Any = fields.setting(
         1,
         fields.per_axis(fields.integer(1)),
-        "Repulsive pairs are taken only at every Nth pixel along each axis.",
+        "Repulsive pairs are taken only at every Nth pixel along each axis. Kept if only ranges change.",
         tries=(5, 2, 3, 10),
     )
 

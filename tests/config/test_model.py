@@ -266,7 +266,9 @@ def test_settings_change_by_dotted_keys() -> None:
         views=8,
     )
     ranges = {"neighborhood.ranges": (1, 5), "neighborhood.directions": 8}
-    assert FULL.with_values(ranges).neighborhood == Neighborhood.from_ranges([1, 5], 8)
+    assert FULL.with_values(ranges).neighborhood == Neighborhood.from_ranges(
+        [1, 5], 8, strides=FULL.neighborhood.strides
+    )
 
 
 def test_another_clusterer_starts_with_its_own_settings() -> None:
