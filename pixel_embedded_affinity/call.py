@@ -148,12 +148,15 @@ class Call:
         _check_sequence(images)
         return _labels_of_each(self._prepared, find, images, progress)
 
-    def _prepared(self, image: Any) -> Seen | Labels:
+    def _prepared(self, numbered: tuple[int, Any]) -> Seen | Labels:
         """Embed an image that is still to be labeled, or label one that has several frames."""
-        picture = self._opened(image)
-        if picture.frame_axis:
-            return self.segment(picture, None)
-        return self._see(picture)
+        number, image = numbered
+        try:
+            picture = self._opened(image)
+            return self.segment(picture, None) if picture.frame_axis else self._see(picture)
+        except Exception as error:
+            error.add_note(f"It is images[{number}] of segment_many.")
+            raise
 
     def _opened(self, image: Any) -> Picture:
         """Find out which part of a source is the image."""
@@ -199,7 +202,8 @@ def _labels_of_each(
     images: Iterable[Any],
     progress: Progress,
 ) -> Iterator[Labels]:
-    with memory_reused(), closing(one_ahead(prepare, find, track(images, progress))) as found:
+    numbered = enumerate(track(images, progress))
+    with memory_reused(), closing(one_ahead(prepare, find, numbered)) as found:
         yield from found
 
 
@@ -211,6 +215,8 @@ def _check_sequence(images: Any) -> None:
             f"array of shape {shape}",
             "put it in a list if it is one image; if it is a stack of images, pass list(stack)",
         )
+    elif not hasattr(images, "__iter__") and not hasattr(images, "__getitem__"):
+        found, advice = type(images).__name__, "pass a list of arrays or paths"
     else:
         return
     raise InputError(f"segment_many takes a sequence of images, got one {found}; {advice}")

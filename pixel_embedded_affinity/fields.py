@@ -102,9 +102,9 @@ def switch() -> Check:
     return _kept_by(bool, "true or false", _is_bool)
 
 
-def text() -> Check:
-    """Strings."""
-    return _kept_by(str, "a string", lambda value: isinstance(value, str))
+def text(what: str = "a string") -> Check:
+    """Strings; `what` calls them by what they mean."""
+    return _kept_by(str, what, lambda value: isinstance(value, str))
 
 
 def table() -> Check:

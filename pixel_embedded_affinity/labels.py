@@ -123,6 +123,11 @@ def as_labels(
         If they are not integers, negative, empty, neither 2D nor 3D, or of another shape.
     """
     array = numeric(opened(labels, "labels"), "labels")
+    if array.dtype == bool:
+        raise InputError(
+            "labels of dtype bool are a mask, which does not tell objects from each other; expected integers, a number "
+            "for each object; where no two objects touch, scipy.ndimage.label(mask)[0] gives them"
+        )
     if array.dtype.kind not in "iu":
         raise InputError(
             f"labels of dtype {array.dtype}; expected integers; convert them, e.g. by labels.astype('int32')"

@@ -183,10 +183,23 @@ class Labeler:
     def clustered(self, pairs: Affinities, inside: Mask | None, seeds: Seeds | None = None) -> Integers:
         """Return the clusterer's objects; the labels of a plug-in are checked."""
         with working(self.threads):
-            found = as_labels(self.clusterer(pairs, foreground=inside), pairs.spatial_shape)
+            found = self._called(pairs, inside)
             if seeds is None:
                 return found
             return corrected(found, pairs, seeds, getattr(self.clusterer, "repulsion", 1.0))
+
+    def _called(self, pairs: Affinities, inside: Mask | None) -> Integers:
+        """Call the clusterer, and name it if it fails."""
+        name = getattr(self.clusterer, "__qualname__", type(self.clusterer).__qualname__)
+        try:
+            found = self.clusterer(pairs, foreground=inside)
+        except Exception as error:
+            error.add_note(f"The clusterer {name} raised this.")
+            raise
+        try:
+            return as_labels(found, pairs.spatial_shape)
+        except InputError as error:
+            raise InputError(f"the clusterer {name} returned {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

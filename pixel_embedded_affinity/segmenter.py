@@ -484,7 +484,9 @@ class Segmenter:
             that both go through is cut. Objects without a stroke stay as they are. Postprocessing neither removes an
             object with a stroke nor merges it into another because it is small or thin.
         foreground, neighborhood, clusterer, min_size
-            As for `segment`; the foreground has the spatial shape of the image, axes in the order ``YX``.
+            As for `segment`; the foreground has the spatial shape of the image, axes in the order ``YX``. With
+            ``scale="auto"``, `segment` finds the scale in the given foreground, which `embed` does not know of: the
+            labels may differ, unless both get the same number as scale.
 
         Returns
         -------

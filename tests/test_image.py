@@ -252,7 +252,7 @@ def test_labels_keep_dtype_and_memory() -> None:
     ("labels", "message"),
     [
         (np.zeros((2, 3)), "float64"),
-        (np.zeros((2, 3), dtype=bool), "bool"),
+        (np.zeros((2, 3), dtype=bool), r"a mask.*scipy.ndimage.label\(mask\)\[0\] gives them"),
         (np.zeros(3, dtype=int), r"\(3,\)"),
         (np.zeros((0, 3), dtype=int), r"\(0, 3\)"),
         (np.array([[0, -4]]), "-4"),

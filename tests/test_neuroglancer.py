@@ -50,6 +50,12 @@ def test_the_size_of_a_voxel_is_in_nanometers_and_x_is_first(tmp_path: Path) -> 
     assert info["scales"][0]["size"] == [4, 3, 2]
 
 
+def test_a_size_that_is_not_known_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_neuroglancer(tmp_path / "labels", np.ones((2, 3, 4), int))
+    assert "the size of a voxel is not known" in caplog.text
+    assert "give pixel_size (--pixel-size)" in caplog.text
+
+
 def test_a_table_becomes_properties(tmp_path: Path) -> None:
     table = {"label": np.array([1, 7]), "area": np.array([5, 6]), "confidence": np.array([0.5, np.nan])}
     write_neuroglancer(tmp_path / "labels", np.full((1, 2, 2), 7), table=table)

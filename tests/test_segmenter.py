@@ -459,7 +459,24 @@ def test_the_images_before_a_bad_one_are_segmented(segmenter: Segmenter, image: 
     found = segmenter.segment_many([image, image, np.zeros(3), image])
     next(found)
     next(found)
-    assert "1 axes" in refusal(next, found)
+    with pytest.raises(InputError, match="1 axes") as caught:
+        next(found)
+    assert caught.value.__notes__ == ["It is images[2] of segment_many."]
+
+
+def test_a_clusterer_that_fails_or_returns_no_labels_is_named(segmenter: Segmenter, image: Array) -> None:
+    def divides(affinities: Any, *, foreground: Any = None) -> Any:
+        return 1 / 0
+
+    def gives_floats(affinities: Any, *, foreground: Any = None) -> Any:
+        return np.zeros(affinities.spatial_shape)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        segmenter.segment(image, clusterer=divides)
+    assert "divides raised this." in caught.value.__notes__[0]
+    message = refusal(segmenter.segment, image, clusterer=gives_floats)
+    assert message.startswith("the clusterer test_a_clusterer_that_fails")
+    assert "gives_floats returned labels of dtype float64; expected integers" in message
 
 
 def test_a_sequence_keeps_two_embeddings_at_most(
@@ -540,6 +557,10 @@ def test_one_image_in_the_place_of_many_is_refused_at_once(
 ) -> None:
     message = refusal(segmenter.segment_many, given)
     assert message.startswith(f"segment_many takes a sequence of images, got one {found}; put it in a list")
+
+
+def test_what_is_no_sequence_is_refused_at_once(segmenter: Segmenter) -> None:
+    assert "got one NoneType; pass a list" in refusal(segmenter.segment_many, None)
 
 
 def test_settings_of_many_images_are_checked_at_once(segmenter: Segmenter) -> None:
@@ -627,7 +648,11 @@ def test_another_clusterer_does_not_inherit_settings(segmenter: Segmenter) -> No
             UnknownClustererError,
             "unknown clusterer 'watershed'; the valid ones are",
         ),
-        ({"clusterer": ConnectedComponents()}, InputError, "clusterer must be a string, got Connected"),
+        (
+            {"clusterer": ConnectedComponents()},
+            InputError,
+            "clusterer must be the name of a clusterer (a clusterer itself goes to ",
+        ),
         ({"clusterer_settings": {"threshold": 1}}, InputError, "unknown settings ['threshold'] of clusterer"),
         (
             {"clusterer_settings": 5},

@@ -202,7 +202,7 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
     )
     clusterer: str = fields.setting(
         "mutex_watershed",
-        fields.text(),
+        fields.text("the name of a clusterer (a clusterer itself goes to segment, analyze or cluster)"),
         "Name of the clusterer, which then has its default settings.",
         inference=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from pixel_embedded_affinity.errors import InputError, optional_module
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.io.atomic import new_folder, replaced_folder
 from pixel_embedded_affinity.labels import as_labels
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 64
 _NANOMETERS = 1000.0
@@ -63,7 +66,7 @@ def write_neuroglancer(
     labels : array-like of integers
         Shape ``(Z, Y, X)``, 0 = background, which Neuroglancer does not show.
     pixel_size : sequence of float, optional
-        Size of a voxel along z, y and x in micrometers. Default: 1 each.
+        Size of a voxel along z, y and x in micrometers. Default: 1 each, and the log says so.
     table : mapping of str to sequence, optional
         Measurements with a column ``label``, such as `Segmentation.table` gives.
 
@@ -95,6 +98,11 @@ def _tensorstore() -> Any:
 
 
 def _checked_sizes(pixel_size: Sequence[float] | None) -> list[float]:
+    if pixel_size is None:
+        logger.warning(
+            "the size of a voxel is not known: Neuroglancer will show 1 micrometer along each axis; give pixel_size "
+            "(--pixel-size)"
+        )
     sizes = [1.0] * 3 if pixel_size is None else [float(size) for size in pixel_size]
     if len(sizes) != 3 or not all(np.isfinite(size) and size > 0 for size in sizes):
         raise InputError(f"pixel_size must be three positive numbers, along z, y and x, got {pixel_size!r}")

@@ -146,7 +146,11 @@ def test_absent_keys_keep_their_defaults() -> None:
         ({"provenance": "me"}, "provenance must be a table of keys and values, got 'me'"),
         ({"name": 5}, "name must be a string, got 5"),
         ({"version": None}, "version must be a string, got None"),
-        ({"clusterer": ["x"]}, "clusterer must be a string, got ['x']"),
+        (
+            {"clusterer": ["x"]},
+            "clusterer must be the name of a clusterer (a clusterer itself goes to segment, analyze or cluster), "
+            "got ['x']",
+        ),
         ({"foreground_threshold": "0.5"}, "foreground_threshold must be a number from 0 to 1, got '0.5'"),
         (
             {"scale": 0},
