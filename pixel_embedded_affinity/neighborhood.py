@@ -270,6 +270,14 @@ class Neighborhood:
         refuse_unknown(values, ("offsets", "attractive", "strides"), "[neighborhood]")
         return cls(values.get("offsets", ()), values.get("attractive", ()), values.get("strides", ()))
 
+    def _check_directions(self, directions: Any) -> None:
+        """Refuse directions for another number of axes; what is no number of directions is refused later."""
+        fitting = [size for size, moves in _DIRECTIONS.items() if len(moves[0]) == self.ndim]
+        if isinstance(directions, int) and directions in _DIRECTIONS and directions not in fitting:
+            raise InputError(
+                f"directions must be one of {', '.join(map(str, fitting))} for {self.ndim} axes, got {directions}"
+            )
+
     def _of_ranges(self) -> dict[str, Any]:
         """Strides, and directions where the offsets go in those of a full neighborhood, for `from_ranges`."""
         signs = {tuple((step > 0) - (step < 0) for step in offset) for offset in self.offsets}
@@ -289,6 +297,7 @@ class Neighborhood:
             If a key is unknown, or the values are not valid; also for ``directions`` without ``ranges``.
         """
         if "ranges" in values:
+            self._check_directions(values.get("directions"))
             return self.from_dict({**self._of_ranges(), **values})
         if "offsets" in values:
             return self.from_dict(values)

@@ -404,6 +404,13 @@ def test_other_ranges_keep_directions_and_strides(directions: int) -> None:
     assert own.with_values({"strides": 2}) == Neighborhood.from_ranges([1, 3], directions, strides=2)
 
 
+def test_directions_of_another_number_of_axes_are_refused() -> None:
+    with pytest.raises(InputError, match="directions must be one of 4, 8 for 2 axes, got 6"):
+        Neighborhood.from_ranges([1]).with_values({"ranges": [1], "directions": 6})
+    with pytest.raises(InputError, match="directions must be one of 6, 18, 26 for 3 axes, got 8"):
+        Neighborhood.from_ranges([1], 6).with_values({"ranges": [1], "directions": 8})
+
+
 def test_offsets_of_their_own_have_no_directions_to_keep() -> None:
     own = Neighborhood([[0, -1], [0, -4]], strides=2)
     assert own.with_values({"ranges": [1, 2]}) == Neighborhood.from_ranges([1, 2], 4, strides=2)

@@ -12,6 +12,7 @@ from typing import Any
 from pixel_embedded_affinity.cli.batch import check_output_folder
 from pixel_embedded_affinity.cli.loading import add_device_argument, add_runtime_argument, title_of
 from pixel_embedded_affinity.cli.messages import say
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.samples import Sample
 
 
@@ -73,6 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
     check_output_folder(arguments.output)
     name = arguments.model or demo.model
     segmenter = Segmenter.pretrained(name, runtime=arguments.runtime, device=arguments.device)
+    if (segmenter.config.ndim == 3) != (demo is VOLUME):
+        shown, other = ("a volume", "images") if demo is VOLUME else ("an image", "volumes")
+        raise InputError(
+            f"this demo segments {shown}, and {title_of(segmenter)} segments {other}; leave --model out for the model "
+            f"{demo.model}, or {'leave --volume out' if demo is VOLUME else 'add --volume'}"
+        )
     bundled: Callable[[], Any] = getattr(samples, demo.sample)
     sample = bundled()
     truth = sample if isinstance(sample, Sample) else None

@@ -125,6 +125,30 @@ def test_the_demo_of_a_volume_says_how_its_neurons_agree_with_the_truth(
         assert overlay.size == (240, 288)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--volume", "--model", "tiny"],
+            "segments a volume, and tiny 1.2 segments images; leave --model out for the ",
+        ),
+        (["--model", "neurons"], "segments an image, and neurons .* segments volumes; .*, or add --volume"),
+    ],
+)
+def test_a_model_for_other_axes_than_those_of_the_demo_is_refused(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "tiny" in words:
+        request.getfixturevalue("registry")
+    assert main(["demo", *words, "--output", str(tmp_path / "out")]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
 def test_only_one_demo_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["demo", "--leaves", "--volume", "--output", str(tmp_path / "out")])
