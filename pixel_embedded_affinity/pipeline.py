@@ -500,12 +500,9 @@ def scale_of(
     likely = scale_by_size(pixel_size, config.pixel_size)
     known, observe = _known(config), _observer(embedder, config, clusterer)
     if known.extent is not None:
-        extent = find_extent(values, given, known.extent, observe)
-        if extent.looks and not any(look.objects for look in extent.looks):
-            logger.warning("no objects were found at any scale; the image was taken as it is")
-        return extent
-    first = None if likely is None else min(likely)
-    found = find_scale(values, given, known, observe, first)
+        found = find_extent(values, given, known.extent, observe)
+    else:
+        found = find_scale(values, given, known, observe, None if likely is None else min(likely))
     logger.info("scale %g was found in the image", found.scale)
     if remark := known.remark(found):
         logger.warning(remark)

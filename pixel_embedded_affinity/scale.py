@@ -46,6 +46,9 @@ KEPT = 1.35
 """An image whose objects differ less than this factor from those that the model knows stays as it is."""
 
 
+_PAST = 0.9
+"""Share of the best evidence so far below which a look ends the search."""
+
 _UNLIKE = 0.55
 """Share of the usual confidence below which an image is unlike those that the model knows."""
 
@@ -82,9 +85,10 @@ class KnownObjects(NamedTuple):
         if best is None:
             return ""
         if not best.objects:
-            low, high = found.looks[0].scale, found.looks[-1].scale
-            return f"no objects were found at any scale from {low:.2g} to {high:.2g}; the image was taken as it is"
-        if best.confidence >= _UNLIKE * self.confidence:
+            tried = ", ".join(f"{look.scale:.2g}" for look in found.looks)
+            return f"no objects were found at scale {tried}; the image was taken as it is"
+        # Of things with an extent, a look at the whole image shows how sure they are too coarsely.
+        if best.confidence >= _UNLIKE * self.confidence or self.extent is not None:
             return ""
         return (
             f"this image is unlike those that the model knows: even at the best scale, {found.number:.2g}, objects "
@@ -184,8 +188,9 @@ def find_scale(
     """Find the scale at which the objects of an image have the diameter that a model knows.
 
     The first look shows the whole image, small. Each further look is closer, at a part where the one before found
-    objects. The search ends at a confident look whose objects have about the known diameter, or at the largest scale.
-    Then the look with the best confidence decides: its diameter says what is missing.
+    objects. The search ends at a confident look whose objects have about the known diameter, at a look that shows less
+    than an earlier one, or at the largest scale. Then the look with the best confidence decides: its diameter says what
+    is missing.
 
     Parameters
     ----------
@@ -217,7 +222,7 @@ def find_scale(
         look = _look(sight, scale, box, shape)
         looks.append(look)
         logger.debug("scale %.3g: %d objects, diameter %.1f, confidence %.2f", *look)
-        if _is_conclusive(look, known) or scale >= LARGEST:
+        if _is_conclusive(look, known) or _is_past(looks, known) or scale >= LARGEST:
             break
         if len(looks) == 1 and first is not None:
             box, scale = whole, start
@@ -266,7 +271,6 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
         if closer is None:
             break
         box, scale = found.box or box, closer
-    logger.info("scale %g was found in the image", found.scale)
     return replace(found, looks=tuple(looks))
 
 
@@ -364,6 +368,13 @@ def _is_conclusive(look: Look, known: KnownObjects) -> bool:
         and look.confidence >= _CONFIDENT * known.confidence
         and low <= look.diameter <= high
     )
+
+
+def _is_past(looks: Sequence[Look], known: KnownObjects) -> bool:
+    """Whether the last look shows less than an earlier one that shows something."""
+    best = max(looks, key=lambda look: look.evidence)
+    shown = best.objects >= _FEW and best.confidence >= _UNSURE * known.confidence
+    return shown and looks[-1].evidence < _PAST * best.evidence
 
 
 def _next_scale(look: Look, known: KnownObjects) -> float:

@@ -433,4 +433,24 @@ def test_voxels_of_another_size_are_remarked_on_where_the_scale_is_left_alone(
 def test_a_model_of_plants_says_when_it_finds_nothing(caplog: pytest.LogCaptureFixture) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3)).astype(np.uint8)
     assert not Segmenter.pretrained("leaves", device="cpu", threads=1).segment(noise).any()
-    assert "no objects were found at any scale; the image was taken as it is" in caplog.text
+    assert "no objects were found at scale 3.8; the image was taken as it is" in caplog.text
+
+
+def test_a_look_that_shows_less_than_an_earlier_one_ends_the_search() -> None:
+    """Objects are seen best, though not surely, at the second look; a third, fainter one is the last."""
+    scales: list[float] = []
+    sureness = {0: 0.3, 1: 0.5, 2: 0.2}
+
+    def observe(values: np.ndarray, given: np.ndarray | None) -> Sight:
+        labels = np.zeros(values.shape[1:], np.int32)
+        places = [(row, column) for row in range(4, 60, 16) for column in range(4, 60, 16)]
+        for number, (row, column) in enumerate(places, start=1):
+            labels[row : row + 3, column : column + 3] = number
+        scales.append(values.shape[-1])
+        sure = sureness.get(len(scales) - 1, 0.1)
+        return Sight(labels, (1, 1), np.full(int(labels.max()), sure))
+
+    values = np.random.default_rng(0).random((1, 400, 400)).astype(np.float32)
+    found = find_scale(values, None, KnownObjects(28.0, 0.9), observe)
+    assert [look.confidence for look in found.looks] == pytest.approx([0.3, 0.5, 0.2])
+    assert found.best == found.looks[1]
