@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection_arguments(parser)
     output = "also write a row per image; a file there is replaced"
     parser.add_argument("--output", metavar="CSV", type=Path, help=output)
+    against = "also print the mean change from an earlier --output of the same images, and its standard error"
+    parser.add_argument("--against", metavar="CSV", type=Path, help=against)
     add_progress_argument(parser)
 
 
@@ -25,14 +27,20 @@ def run(arguments: argparse.Namespace) -> int:
     loading.check_target("--output", arguments.output, ".csv")
     data = loading.data_settings(arguments)
 
-    from pixel_embedded_affinity.data.evaluate import evaluate_model, format_table, mean_row, write_rows
+    from pixel_embedded_affinity.data import evaluate as scores
     from pixel_embedded_affinity.data.layouts import find_files
 
+    earlier = [] if arguments.against is None else scores.read_rows(arguments.against)
     files = find_files(arguments.data, data, arguments.split)
+    if earlier:
+        scores.check_same_images([file.name for file in files], earlier)
     bar, segmenter = bar_wanted(arguments), loading.load_segmenter(arguments)
     chosen = given_selection(arguments, data.image)
-    rows = evaluate_model(segmenter, files, foreground=arguments.foreground, selection=chosen, progress=bar)
-    say(format_table([*rows, mean_row(rows)]))
+    rows = scores.evaluate_model(
+        segmenter, files, foreground=arguments.foreground, selection=chosen, progress=bar
+    )
+    changes = scores.change_rows(rows, earlier) if earlier else []
+    say(scores.format_table([*rows, scores.mean_row(rows), *changes]))
     if arguments.output is not None:
-        write_rows(arguments.output, rows)
+        scores.write_rows(arguments.output, rows)
     return 0

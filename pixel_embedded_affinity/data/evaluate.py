@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.data.layouts import RAW, Example, Source, load_one
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, one_line
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
@@ -40,6 +41,8 @@ _HEADINGS = {
     "false_splits": "splits",
     "false_merges": "merges",
 }
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,82 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     if not rows:
         raise InputError(f"no rows to write to '{os.fspath(path)}'; expected at least one")
     write_table(path, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+    """Read rows that `write_rows` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or no such table.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        rows: list[Row] = [
+            {"name": line["name"], **{name: float(line[name]) for name in _HEADINGS}} for line in lines
+        ]
+    except OSError as error:
+        raise InputError(f"'{os.fspath(path)}' cannot be read: {error.strerror}; check the path") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"'{os.fspath(path)}' is no table of scores ({type(error).__name__}: {one_line(error)}); expected the CSV "
+            "that pea evaluate --output writes"
+        ) from error
+    if not rows:
+        raise InputError(
+            f"'{os.fspath(path)}' has no row; expected the CSV that pea evaluate --output writes"
+        )
+    return rows
+
+
+def check_same_images(names: Iterable[str], earlier: Sequence[Row]) -> None:
+    """Refuse to compare scores of other images.
+
+    Raises
+    ------
+    InputError
+        If an image has no earlier scores, or the other way round; the message names some.
+    """
+    odd = sorted(set(names) ^ {str(row["name"]) for row in earlier})
+    if odd:
+        raise InputError(
+            f"{len(odd)} images have scores in only one of the two tables, such as {', '.join(odd[:_SHOWN])}; expected "
+            "the same images; use the same --data and --split for both"
+        )
+
+
+def change_rows(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
+    """The mean change of each measure from earlier scores of the same images, and its standard error.
+
+    Differences are taken image by image, so that what is hard in an image cancels out. A change of less than twice its
+    standard error may be chance.
+
+    Parameters
+    ----------
+    rows, earlier : sequence of dict
+        From `evaluate_model` or `read_rows`.
+
+    Returns
+    -------
+    list of dict
+        Two rows, named ``"change"`` and ``"its standard error"``; the error is NaN for a single image.
+
+    Raises
+    ------
+    InputError
+        If the images are not the same.
+    """
+    check_same_images([str(row["name"]) for row in rows], earlier)
+    before = {row["name"]: row for row in earlier}
+    change: Row = {"name": "change"}
+    error: Row = {"name": "its standard error"}
+    for name in _HEADINGS:
+        found = np.array([float(row[name]) - float(before[row["name"]][name]) for row in rows])
+        change[name] = float(found.mean())
+        error[name] = float(found.std(ddof=1) / np.sqrt(len(found))) if len(found) > 1 else float("nan")
+    return [change, error]
 
 
 def format_table(rows: Sequence[Row]) -> str:

@@ -127,3 +127,76 @@ def test_a_bar_is_shown_when_asked_for(
     assert "1/1" in capsys.readouterr().err
     assert main(command) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_the_change_from_an_earlier_table_is_printed_with_its_error(
+    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = tmp_path / "before.csv", tmp_path / "after.csv"
+    words = [
+        "evaluate",
+        "--weights",
+        str(weights),
+        "--data",
+        str(data),
+        "--layout",
+        "folders",
+        "--split",
+        "all",
+    ]
+    assert main([*words, "--output", str(before)]) == 0
+    capsys.readouterr()
+    changed = ["--clusterer", "connected_components", "--output", str(after), "--against", str(before)]
+    assert main([*words, *changed]) == 0
+    lines = {line[:18].strip(): line[18:].split() for line in capsys.readouterr().out.splitlines()}
+    first, second = read_rows(before), read_rows(after)
+    place = lines["image"].index("SBD") if "SBD" in lines["image"] else -1
+    assert place >= 0
+    found = [
+        float(second[name]["symmetric_best_dice"]) - float(first[name]["symmetric_best_dice"])
+        for name in first
+    ]
+    assert float(lines["change"][place]) == pytest.approx(np.mean(found), abs=6e-5)
+    expected = np.std(found, ddof=1) / len(found) ** 0.5
+    assert float(lines["its standard error"][place]) == pytest.approx(expected, abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        ("a,b\n1,2\n", "is no table of scores (KeyError: 'name')"),
+        ("", "has no row"),
+        ("other", "4 images have scores in only one of the two tables, such as a, b, c"),
+    ],
+)
+def test_a_table_that_cannot_be_compared_is_refused_before_work_starts(
+    data: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str | None,
+    message: str,
+) -> None:
+    before = tmp_path / "before.csv"
+    words = [
+        "evaluate",
+        "--weights",
+        str(weights),
+        "--data",
+        str(data),
+        "--layout",
+        "folders",
+        "--split",
+        "all",
+    ]
+    if text == "other":
+        assert main([*words, "--output", str(before)]) == 0
+        lines = before.read_text().splitlines()
+        before.write_text("\n".join([lines[0], lines[1].replace("a,", "z,", 1)]))
+    elif text is not None:
+        before.write_text(text)
+    monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work was done"))
+    assert main([*words, "--against", str(before)]) == 2
+    assert message in capsys.readouterr().err
