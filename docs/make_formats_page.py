@@ -103,7 +103,7 @@ What values mean
 
 - *Channels.* A model of one channel takes an image of three equal channels as gray, with or without alpha; the log
   says so. A
-  model of three channels gets a gray image three times. Alpha is dropped.
+  model of three channels gets a gray image three times, and the log warns of it. Alpha is dropped.
 - *White is zero.* Such a TIFF is inverted, so that it looks as in every viewer; the log says so.
 - *Palettes.* The colors are used. The lookup table of ImageJ, and a table that keeps the order of the values, are
   display settings

@@ -31,6 +31,11 @@ within tables), in `Segmenter.with_settings <pixel_embedded_affinity.Segmenter.w
 ``pea finetune`` and ``pea compare``; write lists with commas. A default holds for every model whose file has no other
 value.
 
+Distances and sizes are in positions of the embedding. A network at full resolution has one for each pixel of the
+image that it sees, ``half_unet`` and ``sections_unet`` one for every second pixel along y and x. With a scale of 0.5,
+it sees half as many pixels along each axis. So with ``nuclei`` at scale 0.5, ``min_size`` 10 removes objects of fewer
+than 160 pixels of the image. To choose objects by their size in the image, use the column ``area`` of the table.
+
 """
 CLUSTERERS = """
 Settings of the clusterers

@@ -32,6 +32,9 @@ from pixel_embedded_affinity.labels import as_foreground as as_foreground
 
 logger = logging.getLogger(__name__)
 
+_FEW_CHANNELS = 16
+"""A longer axis is taken for channels only where nothing speaks against it."""
+
 _MOST_PIXELS = 2**31 - 1
 """The most objects that int32 can count; also more than the embedding of any machine's main memory holds."""
 
@@ -305,6 +308,8 @@ def _named(source: Any, selection: Selection, ndim: int, lazily: bool) -> tuple[
     _check_single(source, selection.axes, ndim)
     array = opened(source, "image")
     axes = "" if selection.axes is not None else _default_axes(tuple(array.shape), ndim)
+    if selection.channel is not None and axes.endswith("C"):
+        _check_order(tuple(array.shape), selection.channel)
     return Source(array, axes), f"image of shape {tuple(array.shape)}"
 
 
@@ -409,6 +414,15 @@ def _check_single(source: Any, axes: str | None, ndim: int) -> None:
         raise InputError(f"a list of {count}; use segment_many")
 
 
+def _check_order(shape: tuple[int, ...], channel: int | str) -> None:
+    """Refuse to take the last axis as channels where it is long, and the first is short."""
+    if shape[0] <= _FEW_CHANNELS < shape[-1]:
+        raise InputError(
+            f"channel={channel!r} of an image of shape {shape}: the last axis would hold {shape[-1]} channels; expected "
+            "axes with channel=; if the first axis holds the channels, give axes='C...', such as axes='CYX'"
+        )
+
+
 # --- axes -------------------------------------------------------------------------------------------------
 
 
@@ -476,7 +490,11 @@ def _fit_channels(pixels: npt.NDArray[Any], channels: int, source: Source, what:
             )
         pixels = pixels[:-1]
     if (len(pixels), channels) == (1, 3):
-        logger.info("the image has one channel; the model, which takes three, gets it three times")
+        logger.warning(
+            "%s is gray, and the model knows images of %d channels: look at the result before you use it",
+            what,
+            channels,
+        )
         return np.broadcast_to(pixels, (channels, *pixels.shape[1:]))
     if channels == 1 and is_gray(pixels, has_alpha=has_alpha):
         logger.warning("%s has three equal channels: it is gray, and one of them is used", what)

@@ -17,6 +17,8 @@ from pixel_embedded_affinity.io.arrays import FloatArray
 logger = logging.getLogger(__name__)
 
 _SPREADS = 6
+_FAINT = 0.1
+"""Objects are brighter than the ground by the first number of spreads, or by the second share of the range."""
 _FAR = 2
 """What is missing lies below the ground of an image by this many times as much as the ground varies."""
 _TENTHS = 10
@@ -189,7 +191,8 @@ def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contr
     """Return the values of an image between which ``"percentile"`` stretches.
 
     They are the two percentiles of all values, unless outliers set the upper one. Objects are the pixels that are
-    brighter than the median of all by six times their spread (1.4826 times the median absolute deviation). If the upper
+    brighter than the median of all by six times their spread (1.4826 times the median absolute deviation). Where half
+    of the pixels have one value, there is no spread: then by a tenth of what the percentiles differ. If the upper
     percentile exceeds the lower one by more than `outlier_factor` times what the median object pixel does, the brighter
     pixels are outliers: the upper percentile is then the one of the others, and the log says so.
 
@@ -212,14 +215,15 @@ def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contr
     if contrast.skip_missing and (rest := _without_missing(values, normalization)) is not None:
         values, bottom = rest, float(rest.min())
     low, high = _percentiles(values, normalization.lower, normalization.upper)
-    limit = _outlier_limit(values, low, contrast.outlier_factor)
+    limit = _outlier_limit(values, low, high, contrast.outlier_factor)
     if limit is None or high <= limit:
         return Stretch(low, max(high, low + contrast.min_contrast), None, bottom)
     others = values[values <= limit]
     share = 100 * (1 - others.size / values.size)
     high = _interpolated_rank(others, _rank(others.size, normalization.upper))
     text = (
-        "%.2g %% of the pixels are more than %g times as bright as the objects; they do not set the contrast"
+        "%.2g %% of the pixels are more than %g times as bright as the objects; they do not set the contrast "
+        "(contrast.outlier_factor, --outlier-factor; with 0 they do)"
     )
     logger.warning(text, share, contrast.outlier_factor)
     return Stretch(low, max(high, low + contrast.min_contrast), limit, bottom)
@@ -260,13 +264,14 @@ def _has_straight_edges(mask: npt.NDArray[np.bool_]) -> bool:
     return bool(straight >= 0.9 * total)
 
 
-def _outlier_limit(values: FloatArray, low: float, factor: float) -> float | None:
+def _outlier_limit(values: FloatArray, low: float, high: float, factor: float) -> float | None:
     """The brightest value that is no outlier; None where there is no limit, or no object."""
     if factor == 0:
         return None
     middle = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - np.float32(middle))))
-    bright = values[values > middle + _SPREADS * spread]
+    # Without a spread, the faintest glow would count as an object.
+    bright = values[values > middle + (_SPREADS * spread or _FAINT * (high - low))]
     if bright.size == 0:
         return None
     return low + factor * (float(np.median(bright)) - low)

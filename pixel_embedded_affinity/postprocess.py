@@ -243,7 +243,8 @@ def remove_uncertain(
     kept = np.concatenate(([False], found[np.argsort(first)] >= least))
     if len(ids) > _FEW and np.median(found) < floor:
         text = (
-            "%d objects have a median confidence of %.2f, as in noise (noise_floor is %g): none of them stays"
+            "%d objects have a median confidence of %.2f, as in noise: none of them stays "
+            "(postprocess.noise_floor, --noise-floor, is %g; with 0 they do)"
         )
         logger.warning(text, len(ids), np.median(found), floor)
         kept[:] = False
@@ -346,11 +347,11 @@ class Postprocess(Settings, section="postprocess"):
     Parameters
     ----------
     merge_sizes : sequence of int
-        Sizes in pixels for `merge_fragments`. Default: nothing is merged.
+        Sizes in positions of the embedding for `merge_fragments`. Default: nothing is merged.
     merge_radii : sequence of float
-        Radii in pixels for `merge_thin`. Default: nothing is merged.
+        Radii in positions of the embedding for `merge_thin`. Default: nothing is merged.
     min_size : int
-        Smallest size in pixels for `remove_small`. Default 0: every object stays.
+        Smallest size in positions of the embedding for `remove_small`. Default 0: every object stays.
     fill_holes : bool
         Whether `fill_holes` is applied.
     clear_border : bool
@@ -379,13 +380,17 @@ class Postprocess(Settings, section="postprocess"):
     merge_sizes: tuple[int, ...] = setting(
         (),
         _SIZES,
-        "Sizes in pixels below which objects are merged into a neighbor, one pass each.",
+        "Sizes in positions of the embedding, below which objects are merged into a neighbor, one pass each.",
         tries=((25, 50), (), (25,), (25, 50, 100), (50, 100, 200)),
     )
     merge_radii: tuple[float, ...] = setting(
-        (), _RADII, "Radii in pixels below which objects are merged into a neighbor, one pass each."
+        (),
+        _RADII,
+        "Radii in positions of the embedding, below which objects are merged into a neighbor, one pass each.",
     )
-    min_size: int = setting(0, _SIZE, "Objects of fewer pixels are removed.", tries=(30, 0, 10, 60, 100))
+    min_size: int = setting(
+        0, _SIZE, "Objects of fewer positions of the embedding are removed.", tries=(30, 0, 10, 60, 100)
+    )
     fill_holes: bool = setting(False, switch(), "Whether holes of objects are filled.", tries=(True, False))
     clear_border: bool = setting(False, switch(), "Whether objects at the border of the image are removed.")
     merge_similarity: float | None = setting(

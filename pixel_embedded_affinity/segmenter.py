@@ -372,7 +372,8 @@ class Segmenter:
             `pixel_embedded_affinity.geometry.tiling.Tiling` for when the result equals the whole image's. ``"auto"``:
             the whole image if it fits into memory, else the largest tiles that do. None: the whole image.
         min_size : int, optional
-            Objects of fewer pixels (of the scaled image) are removed. Default: the model's.
+            Objects of fewer positions of the embedding are removed. Most models have one for every 2 x 2 pixels of the
+            image at the scale at which the network sees it, `bbbc039-fast` one for each. Default: the model's.
 
         Returns
         -------

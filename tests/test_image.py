@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.image import Image, as_channels, as_image
 from pixel_embedded_affinity.io.read import read_image
+from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import as_foreground, as_labels
 
 without_imagecodecs = pytest.mark.skipif(
@@ -128,7 +129,7 @@ def test_gray_is_repeated_for_three_channels_and_logged(caplog: pytest.LogCaptur
     assert image.values.shape == (3, 2, 3)
     assert (image.values == image.values[0]).all()
     assert image.values.flags.c_contiguous
-    assert "gets it three times" in caplog.text
+    assert "is gray, and the model knows images of 3 channels" in caplog.text
 
 
 def test_single_channel_axis_is_repeated_for_three_channels() -> None:
@@ -439,3 +440,16 @@ def test_compressed_tiff_that_pillow_would_change_asks_for_the_codecs(tmp_path: 
     for name in ("pages.tif", "palette.tif", "turned.tif"):
         with pytest.raises(MissingDependencyError, match=rf"{name}.*LZW.*pip install imagecodecs"):
             read_image(tmp_path / name)
+
+
+def test_a_channel_of_an_array_with_channels_first_needs_the_axes() -> None:
+    stack = np.zeros((2, 40, 50), np.float32)
+    with pytest.raises(InputError, match=r"channel=0 of an image of shape .* such as axes='CYX'"):
+        as_image(stack, channels=1, selection=Selection(channel=0))
+    found = as_image(stack, channels=1, selection=Selection(channel=0, axes="CYX"))
+    assert found.values.shape == (1, 40, 50)
+    last = as_image(np.moveaxis(stack, 0, -1), channels=1, selection=Selection(channel=1))
+    assert last.values.shape == (1, 40, 50)
+    # A spectrum of many channels is taken where the other axes are long as well.
+    many = as_image(np.zeros((20, 30, 40), np.float32), channels=1, selection=Selection(channel=39))
+    assert many.values.shape == (1, 20, 30)

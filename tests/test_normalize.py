@@ -251,6 +251,35 @@ def test_the_stretch_is_the_one_of_the_pixels_that_are_no_outliers() -> None:
     assert found.high == pytest.approx(np.percentile(values[values <= limit], 99.8), rel=1e-6)
 
 
+def counted(debris: float | None = None) -> np.ndarray:
+    """Nuclei in counts of a few gray levels: most of the ground is 0, and each nucleus glows around."""
+    values = np.zeros((1, 120, 130))
+    for row, column in ((20, 20), (20, 60), (60, 20), (60, 60), (95, 95)):
+        values[0, row - 15 : row + 15, column - 15 : column + 15] = 2
+        values[0, row - 6 : row + 6, column - 6 : column + 6] = 60
+    if debris is not None:
+        values[0, 100:110, 10:20] = debris
+    return values.astype(np.float32)
+
+
+def test_a_faint_glow_is_no_object_where_half_of_the_pixels_have_one_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # The median deviation is 0. The median of all that is brighter than the ground is the glow, of 2 gray levels.
+    values = counted()
+    assert np.median(values) == np.median(np.abs(values)) == 0
+    assert np.median(values[values > 0]) == 2
+    found = stretch_of(values, Normalization(), Contrast(outlier_factor=4))
+    assert (found.low, found.high, found.top) == (0, 60, None)
+    assert not caplog.records
+
+
+def test_debris_on_a_ground_of_one_value_does_not_set_the_contrast(caplog: pytest.LogCaptureFixture) -> None:
+    found = stretch_of(counted(500), Normalization(), Contrast(outlier_factor=4))
+    assert (found.low, found.high, found.top) == (0, 60, 240)
+    assert "(contrast.outlier_factor, --outlier-factor; with 0 they do)" in caplog.text
+
+
 @pytest.mark.parametrize(
     "values", [np.zeros((1, 4, 5)), np.ones((1, 1, 1)), np.eye(30)[None] * 1000, field()]
 )

@@ -93,7 +93,7 @@ def test_what_gives_one_result_wants_one_frame(segmenter: Segmenter, movie: Arra
         ({"axes": "CYX", "channel": 3}, "channel=3 .* 3 channel.* 0 to 2"),
         (
             {"axes": "CYX", "channel": "DAPI"},
-            "no names of channels for channel='DAPI'; expected one of 0 to 2",
+            "no names of channels, for channel='DAPI'; expected one of 0 to 2",
         ),
         ({"axes": "CYX", "channel": -1}, "channel must be the number of a channel, from 0, or its name"),
         ({"axes": "CYX", "channel": True}, "channel must be the number"),

@@ -110,7 +110,7 @@ class NeighborhoodKeys(fields.Settings, section="neighborhood"):
     ranges: Any = fields.setting(
         dataclasses.MISSING,
         fields.list_of(fields.integer(1)),
-        "Distances in pixels of the compared pairs.",
+        "Distances of the compared pairs, in positions of the embedding.",
         tries=((1, 3, 5, 9, 11), (1, 3), (1, 3, 5, 9), (1, 3, 9, 15, 27), (1, 3, 5, 9, 11, 15, 21)),
     )
     directions: int = fields.setting(
@@ -122,7 +122,7 @@ class NeighborhoodKeys(fields.Settings, section="neighborhood"):
     strides: Any = fields.setting(
         1,
         fields.per_axis(fields.integer(1)),
-        "Repulsive pairs are taken only at every Nth pixel along each axis. Kept if only ranges change.",
+        "Repulsive pairs are taken only at every Nth position along each axis. Kept if only ranges change.",
         tries=(5, 2, 3, 10),
     )
 

@@ -284,6 +284,8 @@ def require_objects(examples: Sequence[Example]) -> None:
         )
 
 
+_SHOWN = 3
+
 _REMEDIES = {
     "training": "leave some out of the recipe's data.validation and data.held_out",
     "validation": "name some in the recipe's data.validation, or take the split 'all'",
@@ -316,8 +318,9 @@ def find_files(directory: str | Path, settings: DataSettings, split: str) -> lis
         raise InputError(f"no data at {str(folder)!r}; give the folder that holds the images and labels")
     files = _LAYOUTS[settings.layout](folder, settings, split)
     if not files:
+        which = "" if split == "all" else f"{split} "
         raise InputError(
-            f"no {split} images in {str(folder)!r} (layout {settings.layout!r}); {_REMEDIES[split]}"
+            f"no {which}images in {str(folder)!r} (layout {settings.layout!r}); {_REMEDIES[split]}"
         )
     for file in (file for entry in files for file in entry.paths):
         if not file.is_file():
@@ -351,7 +354,9 @@ def read_labels(path: Path, *, ndim: int = 2) -> LabelArray:
         expected = "(H, W)" if ndim == 2 else "(D, H, W)"
         raise InputError(
             f"label image {str(path)!r} has shape {values.shape}; expected {expected}, one number per pixel; "
-            "colors are not labels, except as a palette PNG"
+            "colors are not labels, except as a palette PNG; where each object has a color of its own, number them: "
+            "numpy.unique(colors.reshape(-1, colors.shape[-1]), axis=0, return_inverse=True)[1]"
+            ".reshape(colors.shape[:2])"
         )
     return _as_labels(values, path)
 
@@ -404,8 +409,10 @@ def _paired_by_stem(folder: Path) -> list[Files]:
     for have, lack, what in ((images, labels, "labels"), (labels, images, "image")):
         alone = sorted(set(have) - set(lack))
         if alone:
+            others = ", ".join(path.name for path in list(lack.values())[:_SHOWN]) or "nothing that is read"
             raise InputError(
-                f"{str(have[alone[0]])!r} has no {what} of the same name ({len(alone)} such files)"
+                f"{str(have[alone[0]])!r} has no {what} of the same name ({len(alone)} such files); beside it lie "
+                f"{others}; expected names that differ in their endings alone"
             )
     return [Files(stem, images[stem], labels[stem], read_labels) for stem in images]
 

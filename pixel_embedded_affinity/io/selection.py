@@ -237,9 +237,10 @@ def _channel_number(channel: int | str, count: int, names: Sequence[str], what: 
     if isinstance(channel, str):
         matches = [number for number, name in enumerate(names) if name == channel]
         if len(matches) != 1:
-            found = f"{len(matches)} channels" if names else "no names of channels"
+            number = len(matches) or "no"
+            found = f"{number} channel(s) of the name '{channel}'" if names else "no names of channels"
             raise InputError(
-                f"{what} has {found} for channel='{channel}'; expected one of {listed}; choose one of them"
+                f"{what} has {found}, for channel='{channel}'; expected one of {listed}; choose one of them"
             )
         return matches[0]
     if channel >= count:

@@ -106,7 +106,8 @@ def test_channels_have_the_names_of_omero(tmp_path: Path, form: int) -> None:
     with pytest.raises(InputError, match=r"choose one of the channels 0 \('DAPI'\), 1 \('GFP'\)"):
         as_image(tmp_path / "a.zarr", channels=1)
     with pytest.raises(
-        InputError, match=r"0 channels for channel='RFP'; expected one of 0 \('DAPI'\), 1 \('GFP'\)"
+        InputError,
+        match=r"no channel\(s\) of the name 'RFP', for channel='RFP'; expected one of 0 \('DAPI'\), 1 \('GFP'\)",
     ):
         as_image(tmp_path / "a.zarr", channels=1, selection=Selection(channel="RFP"))
 

@@ -3,6 +3,7 @@
 import { median32 } from "./arrays.js";
 
 const SPREADS = 6;
+const FAINT = 0.1;
 const FAR = 2;
 const TENTHS = 10;
 
@@ -49,7 +50,7 @@ export function stretchOf(image, { lower, upper }, contrast) {
   if (rest) [ordered, bottom] = [rest, rest[0]];
   const low = percentile(ordered, lower);
   const high = percentile(ordered, upper);
-  const limit = outlierLimit(ordered, low, contrast.outlier_factor);
+  const limit = outlierLimit(ordered, low, high, contrast.outlier_factor);
   if (limit === null || high <= limit) {
     return { low, high: Math.max(high, low + contrast.min_contrast), top: null, bottom };
   }
@@ -83,11 +84,12 @@ function orderedMedian(ordered) {
 }
 
 /** The brightest value that is no outlier; null where there is no limit, or no object. */
-function outlierLimit(ordered, low, factor) {
+function outlierLimit(ordered, low, high, factor) {
   if (factor === 0) return null;
   const middle = orderedMedian(ordered);
   const spread = 1.4826 * median32(ordered.map((value) => Math.abs(value - middle)));
-  const bright = ordered.subarray(countUpTo(ordered, Math.fround(middle + SPREADS * spread)));
+  const above = SPREADS * spread || FAINT * (high - low);
+  const bright = ordered.subarray(countUpTo(ordered, Math.fround(middle + above)));
   if (bright.length === 0) return null;
   return low + factor * (orderedMedian(bright) - low);
 }
