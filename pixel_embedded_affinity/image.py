@@ -418,8 +418,8 @@ def _check_order(shape: tuple[int, ...], channel: int | str) -> None:
     """Refuse to take the last axis as channels where it is long, and the first is short."""
     if shape[0] <= _FEW_CHANNELS < shape[-1]:
         raise InputError(
-            f"channel={channel!r} of an image of shape {shape}: the last axis would hold {shape[-1]} channels; expected "
-            "axes with channel=; if the first axis holds the channels, give axes='C...', such as axes='CYX'"
+            f"channel={channel!r} of an image of shape {shape}: the last axis would hold {shape[-1]} channels; "
+            "expected axes with channel=; if the first axis holds the channels, give axes='C...', such as axes='CYX'"
         )
 
 
