@@ -232,10 +232,12 @@ class Picture:
     @property
     def label_shape(self) -> tuple[int, ...]:
         """Shape of the labels: the axes that remain, without channels."""
-        remaining = [
-            n for n, entry in zip(self.source.values.shape, self.part.index) if not isinstance(entry, int)
-        ]
-        return tuple(int(length) for length, letter in zip(remaining, self.axes) if letter != "C")
+        return tuple(length for length, letter in zip(self._lengths(), self.axes) if letter != "C")
+
+    def _lengths(self) -> list[int]:
+        """Length of each axis that remains."""
+        lengths = zip(self.source.values.shape, self.part.index)
+        return [int(length) for length, entry in lengths if not isinstance(entry, int)]
 
     def frame(self, number: int) -> Picture:
         """Return one of several time points or sections."""
@@ -247,6 +249,12 @@ class Picture:
             for entry in self.part.index
         )
         return replace(self, part=Part(index, self.axes.replace(self.frame_axis, "")))
+
+    def channel_names(self) -> list[str]:
+        """Return the names of all channels; without names, their numbers."""
+        count = dict(zip(self.axes, self._lengths())).get("C", 1)
+        names = self.source.channels
+        return list(names) if len(names) == count and all(names) else [str(number) for number in range(count)]
 
     def alone(self) -> Picture:
         """Return the image without the axis of its frames, if there is one frame."""
@@ -334,6 +342,7 @@ def as_channels(
     axes: str | None = None,
     spatial_shape: Sequence[int] | None = None,
     spatial_axes: str | None = None,
+    selection: Selection = WHOLE,
 ) -> Image:
     """Convert an image whose channels may be of any number, keeping all of them.
 
@@ -352,11 +361,13 @@ def as_channels(
         Lengths of the spatial axes, as labels have them.
     spatial_axes : str, optional
         Letters of the spatial axes in the order of the source, whatever a file declares, where `axes` does not say it.
+    selection : Selection
+        Which part of the source is the image; `axes` goes before its own.
 
     Returns
     -------
     Image
-        All channels.
+        All channels, or the selected one.
 
     Raises
     ------
@@ -367,7 +378,7 @@ def as_channels(
     if axes is None and not isinstance(source, (str, os.PathLike)):
         source = opened(source, "image")
         axes = _axes_around(tuple(source.shape), ndim, spatial_shape)
-    picture = open_picture(source, Selection(axes=axes), channels=1, ndim=ndim).alone()
+    picture = open_picture(source, replace(selection, axes=axes), channels=1, ndim=ndim).alone()
     if picture.frame_axis:
         noun = _FRAMES[picture.frame_axis][0]
         raise InputError(

@@ -249,7 +249,16 @@ class Segmentation:
         """Size of a pixel along each axis of `labels`, in micrometers; None where it is not known."""
         return None if self.image is None else self.image.source_pixel_size
 
-    def table(self, intensity: Any = None, *, axes: str | None = None) -> dict[str, npt.NDArray[Any]]:
+    def table(
+        self,
+        intensity: Any = None,
+        *,
+        axes: str | None = None,
+        channel: int | str | None = None,
+        time: int | None = None,
+        z: int | None = None,
+        series: int | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
         """Measure the objects: a dictionary of columns, one row per object.
 
         Parameters
@@ -258,6 +267,8 @@ class Segmentation:
             An image, as `Segmenter.segment` takes it, of the labels' size, whose values are measured in each object.
         axes : str, optional
             A letter per axis of `intensity`, as for `Segmenter.segment`. Default: those of what was segmented.
+        channel, time, z, series
+            Which part of `intensity` is measured, as for `Segmenter.segment`: say, another channel than was segmented.
 
         Returns
         -------
@@ -269,16 +280,21 @@ class Segmentation:
         sure = self.own.get("confidence")
         if sure is None:
             sure = object_confidence(self._upright(), self.embedding, self.affinities.neighborhood)
-        channels = {} if intensity is None else self._channels(intensity, axes)
+        part = Selection(channel=channel, time=time, z=z, series=series)
+        channels = {} if intensity is None else self._channels(intensity, axes, part)
         table = table_of(self.labels, self.axes, channels, sure, self.pixel_size)
         if self.found.looks or self.found.box or self.own:
             table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
         return table
 
-    def _channels(self, intensity: Any, axes: str | None) -> dict[str, npt.NDArray[np.float32]]:
+    def _channels(
+        self, intensity: Any, axes: str | None, part: Selection
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """Read an image of which the objects are measured, with its axes in their usual order."""
         ndim, shape = self.labels.ndim, self.labels.shape
-        image = as_channels(intensity, ndim=ndim, axes=axes, spatial_shape=shape, spatial_axes=self.axes)
+        image = as_channels(
+            intensity, ndim=ndim, axes=axes, spatial_shape=shape, spatial_axes=self.axes, selection=part
+        )
         return channels_of(intensity, image)
 
     def _upright(self) -> Labels:

@@ -320,3 +320,16 @@ def test_show_without_matplotlib_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(MissingDependencyError, match=r"pip install .*\[plot\]"):
         segmenter.analyze(image).show()
+
+
+def test_a_table_measures_another_channel_of_the_file(segmenter: Segmenter, tmp_path: Path) -> None:
+    values = np.random.default_rng(2).integers(0, 4000, (3, 2, 40, 44)).astype(np.uint16)
+    path = tmp_path / "movie.ome.tif"
+    tifffile.imwrite(path, values, metadata={"axes": "TCYX", "Channel": {"Name": ["DAPI", "GFP"]}})
+    result = segmenter.analyze(path, channel="DAPI", time=1)
+    own, other = result.table(path, channel="DAPI", time=1), result.table(path, channel="GFP", time=1)
+    for table, channel in ((own, 0), (other, 1), (result.table(values[1], axes="CYX", channel=1), 1)):
+        expected = [values[1, channel][result.labels == label].mean() for label in table["label"]]
+        np.testing.assert_allclose(table["mean_intensity"], expected, rtol=1e-5)
+    with pytest.raises(InputError, match="holds 3 time points"):
+        result.table(path, channel="GFP")

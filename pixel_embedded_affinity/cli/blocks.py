@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pixel_embedded_affinity.cli import records
 from pixel_embedded_affinity.cli.batch import Job
 from pixel_embedded_affinity.cli.loading import title_of
+from pixel_embedded_affinity.cli.measuring import with_channels
 from pixel_embedded_affinity.cli.messages import complain
 from pixel_embedded_affinity.errors import InputError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
@@ -26,6 +27,7 @@ from pixel_embedded_affinity.runtime.device import CPU
 from pixel_embedded_affinity.runtime.memory import free_memory
 
 if TYPE_CHECKING:
+    from pixel_embedded_affinity.image import Picture
     from pixel_embedded_affinity.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,12 @@ def is_wanted(segmenter: Segmenter, image: Path, selection: Selection, blocks: s
 
 
 def segment(
-    segmenter: Segmenter, job: Job, source: records.Source, selection: Selection, tiling: Tiling
+    segmenter: Segmenter,
+    job: Job,
+    source: records.Source,
+    selection: Selection,
+    tiling: Tiling,
+    channels: Mapping[str, Picture],
 ) -> None:
     """Do a job block by block; finished blocks of a run that was killed are not done again.
 
@@ -79,7 +86,7 @@ def segment(
     folder = _folder(job, source)
     count = segmenter.segment_large(job.image, made, **choices, tile=tiling, folder=folder)
     if others:
-        result = _result(segmenter, job, made, selection)
+        result = with_channels(_result(segmenter, job, made, selection), channels)
         for name, path in others.items():
             EXPORTERS.build(name).write(path, result)
     made.replace(job.labels)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.cli import batch, blocks, inputs, records
+from pixel_embedded_affinity.cli import batch, blocks, inputs, measuring, records
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker, title_of
 from pixel_embedded_affinity.cli.messages import about, add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
@@ -75,6 +75,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     for name, exporter in EXPORTERS.every():
         if name != records.LABELS:
             _add_exporter(group, name, f"also NAME{exporter.suffix}: {exporter.help}")
+    measuring.add_measure_argument(group)
 
 
 def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
@@ -180,10 +181,12 @@ def _attempt(
     with about(readable(str(job.image))):
         try:
             source = maker.source(job.image)
+            config, measure = segmenter.config, arguments.measure
+            channels = measuring.measured_channels(job.image, selection, measure, config.ndim)
             if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
-                blocks.segment(segmenter, job, source, selection, arguments.tile)
+                blocks.segment(segmenter, job, source, selection, arguments.tile, channels)
             else:
-                _segment_file(segmenter, job, source, selection, arguments.tile)
+                _segment_file(segmenter, job, source, selection, arguments.tile, channels)
         except Exception as error:
             logger.info("it failed here:", exc_info=True)
             complain(f"pea: error: {readable(str(job.image))}: {_reason(error, job.image)}")
@@ -198,14 +201,20 @@ def _reason(error: Exception, image: Path) -> str:
 
 
 def _segment_file(
-    segmenter: Segmenter, job: batch.Job, source: records.Source, selection: Selection, tiling: Tiling
+    segmenter: Segmenter,
+    job: batch.Job,
+    source: records.Source,
+    selection: Selection,
+    tiling: Tiling,
+    channels: Mapping[str, Picture],
 ) -> None:
     from pixel_embedded_affinity.image import open_picture
 
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
     job.check_axes(picture.axes.replace("C", ""))
-    found = _frames(segmenter, picture, tiling) if picture.frame_axis else _result(segmenter, picture, tiling)
+    work = _frames if picture.frame_axis else _result
+    found = work(segmenter, picture, tiling, channels)
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, source, {})
@@ -215,17 +224,31 @@ def _segment_file(
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
 
 
-def _result(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
+def _result(
+    segmenter: Segmenter, picture: Picture, tiling: Tiling, channels: Mapping[str, Picture]
+) -> Result:
     """Segment an image; the result has its spatial axes in their usual order, and labels to store in the file's."""
-    return segmenter.analyze(picture, tile=tiling).as_result(picture.name)
+    found = segmenter.analyze(picture, tile=tiling).as_result(picture.name)
+    return measuring.with_channels(found, channels)
 
 
-def _frames(segmenter: Segmenter, picture: Picture, tiling: Tiling) -> Result:
+def _frames(
+    segmenter: Segmenter, picture: Picture, tiling: Tiling, channels: Mapping[str, Picture]
+) -> Result:
     """Segment the time points or sections of a file, each on its own; the table has a column of their numbers."""
     import numpy as np
 
-    every = map(picture.frame, range(picture.frame_count))
-    frames = [_measured(_result(segmenter, frame, tiling)) for frame in every]
+    frames = [
+        _measured(
+            _result(
+                segmenter,
+                picture.frame(number),
+                tiling,
+                {name: channel.frame(number) for name, channel in channels.items()},
+            )
+        )
+        for number in range(picture.frame_count)
+    ]
     axes, sections = picture.axes.replace("C", ""), picture.frame_axis == "Z"
     stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index(picture.frame_axis))
     labels, shown = (np.stack([getattr(frame, name) for frame in frames]) for name in ("labels", "image"))

@@ -216,14 +216,11 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
 
 def channels_of(intensity: Any, image: Image) -> dict[str, npt.NDArray[np.float32]]:
     """Return the channels of an image, which was read from `intensity`, by what their columns' names end in."""
-    if len(image.values) == 1 and _is_gray(intensity, len(image.spatial_shape)):
+    # A file with one channel counts as one without an axis of channels.
+    gray = "C" not in image.source_axes or isinstance(intensity, (str, os.PathLike))
+    if len(image.values) == 1 and gray:
         return {"": image.values[0]}
     return {f"-{index}": channel for index, channel in enumerate(image.values)}
-
-
-def _is_gray(intensity: Any, ndim: int) -> bool:
-    """Whether an image has no axis of channels; a file with one channel counts as one without."""
-    return isinstance(intensity, (str, os.PathLike)) or np.ndim(intensity) == ndim
 
 
 def _one_for_each(confidence: Any, count: int) -> npt.NDArray[Any]:

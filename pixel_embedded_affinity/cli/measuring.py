@@ -1,0 +1,74 @@
+"""``--measure``: the intensities of channels beside the one that was segmented."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.io.selection import SPATIAL, Selection
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.image import Picture
+
+ALL = "all"
+
+_MEASURE = "intensity"
+
+
+def add_measure_argument(parser: argparse._ArgumentGroup) -> None:
+    """Add ``--measure``."""
+    text = (
+        "also measure these channels in each object, for the table and other programs: their names or numbers, such as "
+        "GFP,2, or all"
+    )
+    parser.add_argument("--measure", metavar="CHANNELS", help=text)
+
+
+def measured_channels(
+    image: Path, selection: Selection, measure: str | None, ndim: int
+) -> dict[str, Picture]:
+    """Open the channels to measure, by the end of the names of their columns.
+
+    Raises
+    ------
+    InputError
+        If the image lacks one of them.
+    """
+    from pixel_embedded_affinity.image import open_picture
+
+    if measure is None:
+        return {}
+    named = measure.split(",")
+    if measure == ALL:
+        whole = open_picture(image, replace(selection, channel=None), channels=1, ndim=ndim, lazily=True)
+        named = list(whole.channel_names())
+    chosen: dict[str, int | str] = {
+        name: int(name) if name.isdecimal() else name for name in map(str.strip, named)
+    }
+    return {
+        f"-{name}": open_picture(
+            image, replace(selection, channel=channel), channels=1, ndim=ndim, lazily=True
+        )
+        for name, channel in chosen.items()
+    }
+
+
+def with_channels(result: Result, pictures: Mapping[str, Picture]) -> Result:
+    """Return a result whose table also has the intensities of other channels."""
+    if not pictures:
+        return result
+
+    def measure() -> dict[str, npt.NDArray[Any]]:
+        from pixel_embedded_affinity.export.table import table_of
+
+        values = {suffix: picture.image().values[0] for suffix, picture in pictures.items()}
+        found = table_of(result.labels, SPATIAL[result.labels.ndim], values, None, None)
+        return result.measure() | {name: column for name, column in found.items() if _MEASURE in name}
+
+    return replace(result, measure=measure)

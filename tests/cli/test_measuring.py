@@ -1,0 +1,77 @@
+"""``pea segment --measure``: the channels beside the segmented one are measured in each object."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from pixel_embedded_affinity.cli import main
+
+Array = np.ndarray[Any, Any]
+VALUES = np.random.default_rng(5).integers(0, 4000, (3, 2, 40, 44)).astype(np.uint16)
+
+
+def run(*words: object) -> int:
+    return main(["segment", *map(str, words), "--table", "--no-progress"])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path: Path, values: Array, axes: str, names: list[str] | None = None) -> Path:
+    metadata: dict[str, Any] = {"axes": axes}
+    if names:
+        metadata["Channel"] = {"Name": names}
+    tifffile.imwrite(path, values, metadata=metadata, ome=True)
+    return path
+
+
+@pytest.mark.parametrize("blocks", ["never", "always"])
+def test_the_means_of_another_channel_are_those_of_numpy(weights: Path, tmp_path: Path, blocks: str) -> None:
+    file = write(tmp_path / "well.ome.tif", VALUES[0], "CYX", ["DAPI", "GFP"])
+    words = [file, "--weights", weights, "--channel", "DAPI", "--blocks", blocks]
+    assert run(*words, "--output", tmp_path / "plain") == 0
+    assert run(*words, "--output", tmp_path / "more", "--measure", "GFP") == 0
+    plain, more = (rows(tmp_path / name / "well.ome_objects.csv") for name in ("plain", "more"))
+    assert [{name: row[name] for name in plain[0]} for row in more] == plain
+    added = set(more[0]) - set(plain[0])
+    assert added == {f"{name}_intensity-GFP" for name in ("mean", "min", "max", "sd")}
+    labels = tifffile.imread(tmp_path / "more" / "well.ome_labels.tif")
+    assert len(more) == labels.max() > 0
+    for row in more:
+        inside = VALUES[0, 1][labels == int(row["label"])]
+        assert float(row["mean_intensity-GFP"]) == pytest.approx(inside.mean(), rel=1e-5)
+        assert float(row["max_intensity-GFP"]) == inside.max()
+
+
+def test_each_frame_of_a_movie_is_measured_in_its_own_frame(weights: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "movie.ome.tif", VALUES, "TCYX")
+    assert (
+        run(file, "--weights", weights, "--channel", 1, "--measure", "all", "--output", tmp_path / "out") == 0
+    )
+    labels = tifffile.imread(tmp_path / "out" / "movie.ome_labels.tif")
+    found = rows(tmp_path / "out" / "movie.ome_objects.csv")
+    assert len(found) == sum(len(np.unique(frame[frame > 0])) for frame in labels)
+    for row in found:
+        time, label = int(row["frame"]), int(row["label"])
+        for channel in (0, 1):
+            inside = VALUES[time, channel][labels[time] == label]
+            assert float(row[f"mean_intensity-{channel}"]) == pytest.approx(inside.mean(), rel=1e-5)
+        assert row["mean_intensity"] == row["mean_intensity-1"]
+
+
+def test_a_channel_that_is_not_there_is_refused_before_the_image_is_segmented(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "well.ome.tif", VALUES[0], "CYX", ["DAPI", "GFP"])
+    words = [file, "--weights", weights, "--channel", "DAPI", "--output", tmp_path / "out"]
+    assert run(*words, "--measure", "RFP") == 1
+    assert "no channel(s) of the name 'RFP'" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.csv"))
