@@ -43,8 +43,9 @@ def main() -> None:
     plants = [reduced(file, arguments.extent) for file in files if file.name.startswith("ara2013")]
     print("model             stored as         SBD      |DiC|   change of SBD")
     for name in arguments.models:
-        segmenter = Segmenter.pretrained(name)
+        segmenter = (Segmenter.from_file if name.endswith(".safetensors") else Segmenter.pretrained)(name)
         plain = np.empty(0)
+        title = Path(name).stem
         for way, options in WAYS.items():
             scores = [
                 evaluate(truth, segmenter.segment(stored(image, options)))
@@ -56,7 +57,7 @@ def main() -> None:
             change = found - plain
             error = change.std(ddof=1) / np.sqrt(len(change))
             print(
-                f"{name:16}  {way:16}  {found.mean():.4f}  {counts:5.2f}   {change.mean():+.4f} +- {error:.4f}",
+                f"{title:16}  {way:16}  {found.mean():.4f}  {counts:5.2f}   {change.mean():+.4f} +- {error:.4f}",
                 flush=True,
             )
 

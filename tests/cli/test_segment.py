@@ -282,7 +282,6 @@ def test_an_exporter_that_is_registered_has_a_flag_and_its_files_are_results_as_
         (["--ranges", "3,9"], "no attractive offset"),
         (["--ranges", "1,3", "--strides", "2,2,2"], "strides"),
         (["--ranges", "0"], "ranges must be positive"),
-        (["--strides", "4"], "--ranges"),
         (["--directions", "8"], "--ranges"),
         (["--min-size", "-1"], "min_size"),
         (["--scale", "0"], "scale"),
