@@ -45,7 +45,7 @@ from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_label
 from pixel_embedded_affinity.links import Held, Links, Seeds, painted_over, seeds_at
 from pixel_embedded_affinity.neighborhood import new_axes
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.regions import Again, Part, by_components
+from pixel_embedded_affinity.regions import Again, Part, by_components, numbered_regions
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.scale import (
@@ -274,8 +274,9 @@ class Segmentation:
         -------
         dict of str to numpy.ndarray
             See `pixel_embedded_affinity.export.table.object_table`, with lengths in micrometers where the size of a
-            pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; and with
-            ``scale`` where it was found.
+            pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; with
+            ``scale`` where it was found; and with ``region``, the number of the component of the foreground that an
+            object lies in, such as a plant of a tray, where the settings say ``regions="components"``.
         """
         sure = self.own.get("confidence")
         if sure is None:
@@ -285,6 +286,8 @@ class Segmentation:
         table = table_of(self.labels, self.axes, channels, sure, self.pixel_size)
         if self.found.looks or self.found.box or self.own:
             table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
+        if self.settings.regions != "image":
+            table["region"] = numbered_regions(self.labels, self.foreground)
         return table
 
     def _channels(

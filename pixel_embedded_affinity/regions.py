@@ -112,9 +112,40 @@ def _replaced(found: Objects, box: Box, mask: Mask, part: Part) -> Objects:
     )
 
 
+def numbered_regions(labels: Labels, inside: Mask | None) -> npt.NDArray[np.int64]:
+    """Return for each object 1..n the number of the component of the foreground that holds most of it.
+
+    Components are as for `by_components`, such as the plants of a tray. Those that hold objects are numbered from 1, by
+    their first pixels.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        int32 labels of the image, objects 1..n.
+    inside : numpy.ndarray or None
+        Where objects may be; None for where objects are.
+    """
+    objects = labels > 0
+    components = _connected(objects if inside is None else inside | objects)
+    count = int(components.max(initial=0)) + 1
+    pairs, shares = np.unique(
+        labels[objects].astype(np.int64) * count + components[objects], return_counts=True
+    )
+    # What is written last stays: the component with the largest share, the first one of equals.
+    order = np.lexsort((-pairs, shares))
+    held = np.zeros(int(labels.max(initial=0)), np.int64)
+    held[pairs[order] // count - 1] = pairs[order] % count
+    return np.unique(held, return_inverse=True)[1].astype(np.int64) + 1
+
+
+def _connected(inside: Mask) -> Labels:
+    found: Labels = ndimage.label(inside, np.ones((3,) * inside.ndim))[0]
+    return found
+
+
 def _components(inside: Mask, margin: int) -> Iterator[tuple[Box, Mask]]:
     """Give each component of the foreground: a box around it with a margin, and where in the box it is."""
-    found, _ = ndimage.label(inside, np.ones((3,) * inside.ndim))
+    found = _connected(inside)
     for number, tight in enumerate(ndimage.find_objects(found), start=1):
         box = tuple(
             slice(max(0, side.start - margin), min(length, side.stop + margin))

@@ -11,7 +11,7 @@ from scipy import ndimage
 from pixel_embedded_affinity import Segmenter, samples
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_image
-from pixel_embedded_affinity.regions import Part, by_components
+from pixel_embedded_affinity.regions import Part, by_components, numbered_regions
 from pixel_embedded_affinity.scale import KnownObjects
 
 KNOWN = KnownObjects(diameter=10.0, confidence=0.8)
@@ -152,3 +152,45 @@ def test_regions_need_a_model_that_says_its_diameter(segmenter: Segmenter) -> No
         unknown.with_settings(regions="components")
     with pytest.raises(InputError, match="regions must be one of 'image', 'components', got 'plants'"):
         segmenter.with_settings(regions="plants")
+
+
+def test_objects_know_their_region() -> None:
+    labels = np.zeros((12, 40), np.int32)
+    labels[2:6, 2:6], labels[6:10, 2:6], labels[3:9, 20:26] = 2, 1, 3
+    labels[3, 34] = 4
+    np.testing.assert_array_equal(numbered_regions(labels, None), [1, 1, 2, 3])
+    # A bridge of foreground joins two regions; foreground without objects is no region.
+    inside = np.zeros(labels.shape, bool)
+    inside[5, 5:21] = inside[0, 38:] = True
+    np.testing.assert_array_equal(numbered_regions(labels, inside), [1, 1, 1, 2])
+    assert numbered_regions(np.zeros((3, 4), np.int32), None).shape == (0,)
+
+
+def test_an_object_in_two_regions_belongs_to_the_one_that_holds_most_of_it() -> None:
+    labels = np.zeros((6, 20), np.int32)
+    labels[1:3, 1:3], labels[1:5, 10:16], labels[1:5, 1:2] = 1, 2, 1
+    labels[4, 18] = 1
+    np.testing.assert_array_equal(numbered_regions(labels, None), [1, 2])
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_regions_are_those_of_a_loop_over_objects(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(-8, 6, (9, 11)).clip(0).astype(np.int32)
+    ids = np.unique(labels[labels > 0])
+    labels = np.searchsorted(ids, labels, side="right").astype(np.int32) if ids.size else labels
+    labels[labels > len(ids)] = 0
+    components = ndimage.label(labels > 0, np.ones((3, 3)))[0]
+    most = [np.bincount(components[labels == number]).argmax() for number in range(1, labels.max() + 1)]
+    _, expected = np.unique(most, return_inverse=True)
+    np.testing.assert_array_equal(numbered_regions(labels, None), expected + 1 if most else [])
+
+
+def test_the_table_has_regions_where_components_are_segmented(segmenter: Segmenter) -> None:
+    image = samples.nuclei().image[:120, :140]
+    known = segmenter.with_settings(object_diameter=20.0, regions="components", scale="auto")
+    found = known.analyze(image)
+    table = found.table()
+    np.testing.assert_array_equal(table["region"], numbered_regions(found.labels, found.foreground))
+    assert "region" not in segmenter.analyze(image).table()
