@@ -431,8 +431,8 @@ def test_voxels_of_another_size_are_remarked_on_where_the_scale_is_left_alone(
 
 
 def test_a_model_of_plants_says_when_it_finds_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3)).astype(np.uint8)
-    assert not Segmenter.pretrained("leaves", device="cpu", threads=1).segment(noise).any()
+    soil = np.random.default_rng(0).normal((110, 80, 60), 20, (100, 100, 3)).clip(0, 255).astype(np.uint8)
+    assert not Segmenter.pretrained("leaves", device="cpu", threads=1).segment(soil).any()
     assert "no objects were found at scale 3.8; the image was taken as it is" in caplog.text
 
 
