@@ -288,8 +288,7 @@ class Neighborhood:
         """Return a copy with other ranges, directions, strides, offsets or roles.
 
         With ``ranges``, strides that are not among the values stay as they are, and so do directions, where the
-        offsets go in those of a full neighborhood. ``offsets`` go to
-        `from_dict`.
+        offsets go in those of a full neighborhood. ``offsets`` go to `from_dict`.
 
         Raises
         ------

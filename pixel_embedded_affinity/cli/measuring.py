@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 ALL = "all"
 
-_MEASURE = "intensity"
-
 
 def add_measure_argument(parser: argparse._ArgumentGroup) -> None:
     """Add ``--measure``."""
@@ -69,6 +67,6 @@ def with_channels(result: Result, pictures: Mapping[str, Picture]) -> Result:
 
         values = {suffix: picture.image().values[0] for suffix, picture in pictures.items()}
         found = table_of(result.labels, SPATIAL[result.labels.ndim], values, None, None)
-        return result.measure() | {name: column for name, column in found.items() if _MEASURE in name}
+        return result.measure() | {name: column for name, column in found.items() if "intensity" in name}
 
     return replace(result, measure=measure)

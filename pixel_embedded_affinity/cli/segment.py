@@ -238,17 +238,10 @@ def _frames(
     """Segment the time points or sections of a file, each on its own; the table has a column of their numbers."""
     import numpy as np
 
-    frames = [
-        _measured(
-            _result(
-                segmenter,
-                picture.frame(number),
-                tiling,
-                {name: channel.frame(number) for name, channel in channels.items()},
-            )
-        )
-        for number in range(picture.frame_count)
-    ]
+    frames = []
+    for number in range(picture.frame_count):
+        others = {name: channel.frame(number) for name, channel in channels.items()}
+        frames.append(_measured(_result(segmenter, picture.frame(number), tiling, others)))
     axes, sections = picture.axes.replace("C", ""), picture.frame_axis == "Z"
     stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index(picture.frame_axis))
     labels, shown = (np.stack([getattr(frame, name) for frame in frames]) for name in ("labels", "image"))

@@ -338,11 +338,11 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         if values.get("diameter") is not None:
             # The diameter says the scale. A file of settings holds both.
             values = {"scale": AUTO, **values}
-        if values.get("scale") not in (None, AUTO) and values.get("diameter") is not None:
-            raise InputError(
-                f"scale {values['scale']!r} and diameter {values['diameter']!r} were given, which say the same; "
-                "give one of them"
-            )
+            if values["scale"] not in (None, AUTO):
+                raise InputError(
+                    f"scale {values['scale']!r} and diameter {values['diameter']!r} were given, which say the same; "
+                    "give one of them"
+                )
         if values.get("scale") is not None:
             values = {"diameter": None, **values}
         return super().with_values(values)

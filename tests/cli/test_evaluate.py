@@ -39,6 +39,18 @@ def read_rows(path: Path) -> dict[str, dict[str, str]]:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
+def scoring(data: Path, weights: Path) -> list[str]:
+    """Return the words that score a model on all images of a folder."""
+    return [
+        "evaluate",
+        "--weights",
+        str(weights),
+        "--data",
+        str(data),
+        *"--layout folders --split all".split(),
+    ]
+
+
 def test_settings_and_views_are_those_of_the_arguments(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,17 +145,7 @@ def test_the_change_from_an_earlier_table_is_printed_with_its_error(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, after = tmp_path / "before.csv", tmp_path / "after.csv"
-    words = [
-        "evaluate",
-        "--weights",
-        str(weights),
-        "--data",
-        str(data),
-        "--layout",
-        "folders",
-        "--split",
-        "all",
-    ]
+    words = scoring(data, weights)
     assert main([*words, "--output", str(before)]) == 0
     capsys.readouterr()
     changed = ["--clusterer", "connected_components", "--output", str(after), "--against", str(before)]
@@ -180,17 +182,7 @@ def test_a_table_that_cannot_be_compared_is_refused_before_work_starts(
     message: str,
 ) -> None:
     before = tmp_path / "before.csv"
-    words = [
-        "evaluate",
-        "--weights",
-        str(weights),
-        "--data",
-        str(data),
-        "--layout",
-        "folders",
-        "--split",
-        "all",
-    ]
+    words = scoring(data, weights)
     if text == "other":
         assert main([*words, "--output", str(before)]) == 0
         lines = before.read_text().splitlines()
