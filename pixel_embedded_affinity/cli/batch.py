@@ -167,15 +167,16 @@ def check_output_folder(output: Path) -> None:
         raise InputError(f"--output '{output}' is a file; expected a folder")
 
 
-def refuse_existing(jobs: Iterable[Job]) -> None:
-    """Refuse to overwrite files.
+def refuse_existing(jobs: Iterable[Job], others: Iterable[Path] = ()) -> None:
+    """Refuse to overwrite the results of jobs, or other files.
 
     Raises
     ------
     InputError
         If a file to write exists already.
     """
-    existing = [f"'{path}'" for job in jobs for path in job.outputs.values() if path.exists()]
+    paths = [*others, *(path for job in jobs for path in job.outputs.values())]
+    existing = [f"'{path}'" for path in paths if path.exists()]
     if existing:
         more = f" and {len(existing) - _SHOWN} more" if len(existing) > _SHOWN else ""
         raise InputError(

@@ -95,6 +95,7 @@ _WITHOUT_EFFECT = (
     "resume",
     "run",
     "shard",
+    "summary",
     "threads",
     "tile",
     "verbose",

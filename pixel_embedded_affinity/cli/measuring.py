@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 
@@ -26,6 +27,21 @@ def add_measure_argument(parser: argparse._ArgumentGroup) -> None:
         "GFP,2, or all"
     )
     parser.add_argument("--measure", metavar="CHANNELS", help=text)
+
+
+def check_measure(measure: str | None, exporters: Sequence[str]) -> None:
+    """Refuse to measure channels for labels alone, which nobody would see.
+
+    Raises
+    ------
+    InputError
+        If channels are to be measured, and no file beside the labels is asked for.
+    """
+    if measure is not None and not exporters:
+        raise InputError(
+            f"--measure {measure} adds columns to the table, and no table is asked for; add --table, or leave "
+            "--measure out"
+        )
 
 
 def measured_channels(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixel_embedded_affinity.cli import batch, blocks, inputs, measuring, records
+from pixel_embedded_affinity.cli import batch, blocks, inputs, measuring, records, summary
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker, title_of
 from pixel_embedded_affinity.cli.messages import about, add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
@@ -76,6 +76,8 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         if name != records.LABELS:
             _add_exporter(group, name, f"also NAME{exporter.suffix}: {exporter.help}")
     measuring.add_measure_argument(group)
+    text = f"also {summary.SUMMARY}: a row for each image, with the number of objects and their areas"
+    group.add_argument("--summary", action="store_true", help=text)
 
 
 def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
@@ -88,13 +90,18 @@ def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment every image; return 1 if one of them failed, else 0."""
-    jobs = _planned(arguments)
+    measuring.check_measure(arguments.measure, arguments.exporters)
+    every = _planned(arguments)
+    jobs = arguments.shard.of(every)
     with batch.alone(arguments.output, arguments.shard):
         states = _states(jobs, arguments)
         todo = [
             job.with_recorded() for job in jobs if states[job.image] not in (records.DONE, records.FOREIGN)
         ]
         failures = _work(todo, arguments) if todo else 0
+        if arguments.summary:
+            table = arguments.output / summary.SUMMARY
+            summary.write_summary(table, every, lambda: load_segmenter(arguments).config.ndim)
     say(_summary(list(states.values()), len(todo), failures, arguments))
     return 1 if failures else 0
 
@@ -111,7 +118,7 @@ def _summary(states: Sequence[str], todo: int, failures: int, arguments: argpars
 
 
 def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
-    """Return the jobs of this process; say which files are no inputs."""
+    """Return the jobs of all processes; say which files are no inputs."""
     batch.check_output_folder(arguments.output)
     findings = inputs.find_images(
         arguments.inputs, recursive=arguments.recursive, sections=arguments.sections
@@ -123,15 +130,17 @@ def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
         complain(readable(f"pea: left out: {line}"))
     if batch.share_names(images):
         complain("pea: images share names: their results lie in folders as the images do")
-    shard: batch.Shard = arguments.shard
-    return shard.of(batch.plan_jobs(images, arguments.output, arguments.exporters))
+    return batch.plan_jobs(images, arguments.output, arguments.exporters)
 
 
 def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Path, str]:
     """Tell for each image whether it is done; say what is made again or kept."""
     if not arguments.resume:
         if not arguments.overwrite:
-            batch.refuse_existing(job.with_recorded() for job in jobs)
+            # The first of several shards to end writes the table, and the others write it again.
+            alone = arguments.summary and arguments.shard.count == 1
+            table = [arguments.output / summary.SUMMARY] if alone else []
+            batch.refuse_existing((job.with_recorded() for job in jobs), table)
         return {job.image: records.NEW for job in jobs}
     maker = results_maker(arguments)
     states = {job.image: job.state(maker) for job in jobs}

@@ -96,7 +96,12 @@ def is_image_folder(path: str | os.PathLike[str]) -> bool:
 
 def read_stored(path: Path) -> npt.NDArray[Any]:
     """Read the stored values of a file, whatever it shows: label images may have a palette; see `read_image`."""
-    return _loaded(_read(path, None, lazily=False).values)
+    return _loaded(stored_source(path).values)
+
+
+def stored_source(path: Path, *, lazily: bool = False) -> Source:
+    """Read a file as `read_source` does, with the values that are stored, whatever they show."""
+    return _read(path, None, lazily=lazily)
 
 
 def read_source(

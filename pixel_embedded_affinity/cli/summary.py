@@ -1,0 +1,123 @@
+"""``--summary``: one table of all images of a batch, with the number and the areas of their objects."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.cli.batch import Job
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.export.base import FRAME_COLUMNS
+from pixel_embedded_affinity.export.table import write_table
+from pixel_embedded_affinity.io.read import stored_source
+from pixel_embedded_affinity.io.readers.base import Source
+from pixel_embedded_affinity.io.selection import SPATIAL
+
+SUMMARY = "summary.csv"
+"""Name of the table, in the output folder."""
+
+Row = dict[str, Any]
+
+_TOGETHER = 1 << 24  # pixels that are counted at a time
+_UNITS = {2: "area_um2", 3: "volume_um3"}
+_NAMES = ("image", "labels", *FRAME_COLUMNS.values(), "objects", "area", "mean_area", "median_area")
+
+
+def write_summary(path: Path, jobs: Sequence[Job], ndim: Callable[[], int]) -> None:
+    """Write a row for each image, and for each time point or section that was segmented on its own.
+
+    The numbers are of the labels that lie in the folder now, also of those that a person has corrected. An image
+    without labels has a row without numbers.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The table; one that is there is replaced.
+    jobs : sequence of Job
+        All images of the batch.
+    ndim : callable
+        Returns the number of spatial axes of the model. It is called only where labels have an axis Z.
+
+    Raises
+    ------
+    InputError
+        If labels cannot be read.
+    """
+    rows = [row for job in jobs for row in _rows_of(job, path.parent, ndim)]
+    known = {name for row in rows for name in row}
+    names = [name for name in (*_NAMES, *_sized_names()) if name in known]
+    write_table(path, {name: np.array([row.get(name, "") for row in rows], object) for name in names})
+
+
+def _sized_names() -> list[str]:
+    return [f"{start}{name}" for name in _UNITS.values() for start in ("", "mean_", "median_")]
+
+
+def _rows_of(job: Job, folder: Path, ndim: Callable[[], int]) -> Iterator[Row]:
+    named = {"image": str(job.image), "labels": job.labels.relative_to(folder).as_posix()}
+    if not job.labels.exists():
+        yield named
+        return
+    source = _opened(job.labels)
+    letter = _frame_letter(source.axes, ndim)
+    if not letter:
+        yield named | _described(_counted(_in_parts(source.values)), source.axes, source)
+        return
+    place, rest = source.axes.index(letter), source.axes.replace(letter, "")
+    for number in range(source.values.shape[place]):
+        frame = np.asarray(source.values[(*(slice(None),) * place, number)])
+        yield named | {FRAME_COLUMNS[letter]: number} | _described(_counted([frame]), rest, source)
+
+
+def _opened(path: Path) -> Source:
+    """Open labels without reading them if the file allows it, else read them."""
+    try:
+        return stored_source(path, lazily=True)
+    except InputError:
+        return stored_source(path)
+
+
+def _frame_letter(axes: str, ndim: Callable[[], int]) -> str:
+    """The axis whose positions were segmented one by one, or nothing."""
+    if "T" in axes:
+        return "T"
+    return "Z" if "Z" in axes and ndim() < len(SPATIAL[3]) else ""
+
+
+def _in_parts(values: Any) -> Iterator[npt.NDArray[Any]]:
+    """Read an image a few rows, or sections, at a time."""
+    step = max(1, _TOGETHER // max(1, math.prod(values.shape[1:])))
+    for start in range(0, values.shape[0], step):
+        yield np.asarray(values[start : start + step])
+
+
+def _counted(parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+    """Number of pixels of each object."""
+    found: Counter[int] = Counter()
+    for part in parts:
+        ids, counts = np.unique(part[part > 0], return_counts=True)
+        found.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+    return np.array(list(found.values()), np.int64)
+
+
+def _described(areas: npt.NDArray[np.int64], axes: str, source: Source) -> Row:
+    """Return the numbers of a row, also in micrometers if the labels say how large a pixel is."""
+    row: Row = {"objects": len(areas), "area": int(areas.sum())}
+    if len(areas):
+        row |= {"mean_area": float(areas.mean()), "median_area": float(np.median(areas))}
+    sizes = source.pixel_size or {}
+    pixel = [sizes[letter] for letter in axes if letter in sizes]
+    if len(pixel) == len(axes) and len(axes) in _UNITS:
+        unit = _UNITS[len(axes)]
+        row |= {
+            name.replace("area", unit): row[name] * math.prod(pixel)
+            for name in tuple(row)
+            if name != "objects"
+        }
+    return row
