@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import micrometers
+from pixel_embedded_affinity.geometry.blobs import blob_diameter
 from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.io.arrays import FloatArray
@@ -187,10 +188,11 @@ def find_scale(
 ) -> FoundScale:
     """Find the scale at which the objects of an image have the diameter that a model knows.
 
-    The first look shows the whole image, small. Each further look is closer, at a part where the one before found
-    objects. The search ends at a confident look whose objects have about the known diameter, at a look that shows less
-    than an earlier one, or at the largest scale. Then the look with the best confidence decides: its diameter says what
-    is missing.
+    The first look is at the scale that the diameter of blobs in the image suggests, see `geometry.blobs`. If it is not
+    conclusive, the next one shows the whole image, small; the first is forgotten if it showed fewer than three objects.
+    Each further look is closer, at a part where the one before found objects. The search ends at a confident look whose
+    objects have about the known diameter, at a look that shows less than an earlier one, or at the largest scale. Then
+    the look with the best confidence decides: its diameter says what is missing.
 
     Parameters
     ----------
@@ -203,7 +205,8 @@ def find_scale(
     observe : callable
         Labels a part, see `Observe`.
     first : float, optional
-        A scale that is likely, for the first look. If that look is not conclusive, the search begins anew.
+        A scale that is likely, for the first look, in place of the one that the blobs suggest. If that look is not
+        conclusive, the search begins anew.
 
     Returns
     -------
@@ -215,21 +218,34 @@ def find_scale(
     whole = tuple(slice(0, length) for length in shape)
     least = _least(shape)
     start = max(least, min(_FIRST, _SIDE / max(shape)))
-    box, scale = (whole, start) if first is None else (_window(_contrast(values), whole, first), first)
+    likely = _suggested(values, known, least) if first is None else first
+    box, scale = (whole, start) if likely is None else (_window(_contrast(values), whole, likely), likely)
     while True:
         part = resize_image(values[(slice(None), *box)], scale)
         sight = observe(part, None if given is None else given[box])
         look = _look(sight, scale, box, shape)
         looks.append(look)
         logger.debug("scale %.3g: %d objects, diameter %.1f, confidence %.2f", *look)
-        if _is_conclusive(look, known) or _is_past(looks, known) or scale >= LARGEST:
+        if _is_conclusive(look, known) or _is_past(looks, known):
             break
-        if len(looks) == 1 and first is not None:
-            box, scale = whole, start
+        if likely is not None:
+            # Blobs where hardly anything is found are none: shading, or stains.
+            looks = looks if look.objects >= _FEW or first is not None else []
+            box, scale, likely = whole, start, None
             continue
+        if scale >= LARGEST:
+            break
         scale = _next_scale(look, known)
         box = _window(_interest(sight, part), box, scale)
     return _decided(tuple(looks), known, least)
+
+
+def _suggested(values: FloatArray, known: KnownObjects, least: float) -> float | None:
+    """The scale at which the blobs of an image would be a little smaller than the objects that the model knows."""
+    diameter = blob_diameter(values[0])
+    return (
+        None if diameter is None else max(least, float(f"{searched(_AIM * known.diameter / diameter):.2g}"))
+    )
 
 
 def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: Observe) -> FoundScale:

@@ -1,6 +1,7 @@
 /** The scale at which objects have the size that a model knows, found without labels; scale.py in the library. */
 
 import { bincount, clamp, cropped, largest, mean, median, median32, roundHalfEven } from "./arrays.js";
+import { blobDiameter } from "./blobs.js";
 import { resizeImage } from "./resize.js";
 
 const SMALLEST = 1 / 32;
@@ -13,6 +14,7 @@ const CONCLUSIVE = [0.45, 1.5];
 const CONFIDENT = 0.75;
 const UNSURE = 0.3;
 const KEPT = 1.35;
+const PAST = 0.9;
 const UNLIKE = 0.55;
 
 /** @typedef {{diameter: number, confidence: number}} Known the median diameter of the training objects, and the usual confidence */
@@ -27,18 +29,36 @@ const UNLIKE = 0.55;
  * @returns {Promise<{scale: number, looks: Look[]}>}
  */
 export async function findScale(image, known, observe) {
-  const looks = [];
-  let box = { top: 0, left: 0, bottom: image.height, right: image.width };
-  let scale = Math.min(FIRST, SIDE / Math.max(image.height, image.width));
+  let looks = [];
+  const whole = { top: 0, left: 0, bottom: image.height, right: image.width };
+  const start = Math.min(FIRST, SIDE / Math.max(image.height, image.width));
+  let likely = suggested(image, known);
+  let scale = likely ?? start;
+  let box = likely === null ? whole : windowFor(contrastOf(image), whole, likely);
   for (;;) {
     const part = resizeImage(cropped(image, box), scale);
     const sight = await observe(part);
     const look = lookAt(sight, scale, box, image);
     looks.push(look);
-    if (isConclusive(look, known) || scale >= LARGEST) return { scale: decided(looks, known), looks };
+    if (isConclusive(look, known) || isPast(looks, known)) return { scale: decided(looks, known), looks };
+    if (likely !== null) {
+      // Blobs where hardly anything is found are none: shading, or stains.
+      if (look.objects < FEW) looks = [];
+      [box, scale, likely] = [whole, start, null];
+      continue;
+    }
+    if (scale >= LARGEST) return { scale: decided(looks, known), looks };
     scale = nextScale(look, known);
     box = windowFor(interestOf(sight, part), box, scale);
   }
+}
+
+/** The scale at which the blobs of an image would be a little smaller than the objects that the model knows. */
+function suggested(image, known) {
+  const diameter = blobDiameter(image);
+  if (diameter === null) return null;
+  const scale = clamp((AIM * known.diameter) / diameter, SMALLEST, LARGEST);
+  return Math.max(1 / Math.min(image.height, image.width), Number(scale.toPrecision(2)));
 }
 
 /** What a user should know about a scale that was found; empty if all is well. */
@@ -85,6 +105,13 @@ function isConclusive(look, known) {
   return look.objects >= FEW && confident && low <= look.diameter && look.diameter <= high;
 }
 
+/** Whether the last look shows less than an earlier one that shows something. */
+function isPast(looks, known) {
+  const best = bestOf(looks);
+  const shown = best.objects >= FEW && best.confidence >= UNSURE * known.confidence;
+  return shown && evidenceOf(looks[looks.length - 1]) < PAST * evidenceOf(best);
+}
+
 /** Twice the scale, or what brings the objects near the known diameter if the look tells one. */
 function nextScale(look, known) {
   const tells = look.objects >= FEW && look.confidence >= UNSURE * known.confidence;
@@ -96,12 +123,17 @@ function nextScale(look, known) {
 function interestOf({ labels, stride }, part) {
   const { height, width } = labels;
   if (largest(labels.data)) return { data: Float32Array.from(labels.data, (label) => (label > 0 ? 1 : 0)), height, width };
-  const middle = median32(part.data);
   const data = Float32Array.from(labels.data, (_, at) => {
     const [y, x] = [Math.floor(at / width) * stride, (at % width) * stride];
-    return Math.abs(part.data[y * part.width + x] - middle);
+    return part.data[y * part.width + x];
   });
-  return { data, height, width };
+  return contrastOf({ data, height, width });
+}
+
+/** How much each pixel differs from the rest. */
+function contrastOf({ data, height, width }) {
+  const middle = median32(data);
+  return { data: data.map((value) => Math.abs(value - middle)), height, width };
 }
 
 /** The part for the next look: the most interesting one, as large as the network may see. */
@@ -148,8 +180,11 @@ function averaged(plane, size, down) {
 
 /** The look that decides: the most confident one, less where that is the mean of few objects. */
 function bestOf(looks) {
-  const evidence = (look) => (look.confidence * look.objects) / (look.objects + FEW);
-  return looks.reduce((best, look) => (best && evidence(best) >= evidence(look) ? best : look), null);
+  return looks.reduce((best, look) => (best && evidenceOf(best) >= evidenceOf(look) ? best : look), null);
+}
+
+function evidenceOf(look) {
+  return (look.confidence * look.objects) / (look.objects + FEW);
 }
 
 function decided(looks, known) {

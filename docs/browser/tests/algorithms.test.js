@@ -17,6 +17,7 @@ import { polygonsOf } from "../src/polygons.js";
 import { postprocess } from "../src/postprocess.js";
 import { resizeImage, resizeLabels } from "../src/resize.js";
 import { bordersPlaced, spread } from "../src/restore.js";
+import { blobDiameter } from "../src/blobs.js";
 import { windowFor } from "../src/scale.js";
 import { labelsOf, settingsOf } from "../src/segment.js";
 import { blocks, difference, embedding, floats, image, mask, noise, outcomes, stored, unpacked } from "./inputs.js";
@@ -124,6 +125,15 @@ for (const { case: given, spread: pixels, placed } of outcomes.restore) {
     labelsEqual(found, pixels);
     const vectors = embedding(seed, positions.height, positions.width, 0.5);
     labelsEqual(bordersPlaced(found, positions, vectors, stride), placed);
+  });
+}
+
+for (const { case: given, diameter } of outcomes.blobs) {
+  test(`blobs are measured: ${given}`, () => {
+    const [seed, height, width, size] = given;
+    const { data } = blocks(seed, height, width, size, 3);
+    const found = blobDiameter({ data: Float32Array.from(data), height, width });
+    assert.ok(found === diameter || Math.abs(found - diameter) <= 1e-6 * diameter, `${found}, expected ${diameter}`);
   });
 }
 

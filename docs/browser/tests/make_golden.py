@@ -28,6 +28,7 @@ from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.export.imagej_rois import write_imagej_rois
 from pixel_embedded_affinity.export.polygons import pieces_by_label
+from pixel_embedded_affinity.geometry.blobs import blob_diameter
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.geometry.strides import borders_placed, spread
 from pixel_embedded_affinity.geometry.tiling import tiles
@@ -70,6 +71,8 @@ CLUSTERED = [
     (7, 1, 1, 0.5, [1, 2], 8, 1, 1.0),
     (8, 40, 40, 1.5, [1, 2, 3, 5, 8], 8, 2, 0.9),
 ]
+
+BLOBS = [(1, 60, 80, 9), (2, 300, 220, 21), (3, 150, 40, 5), (4, 1, 90, 7), (5, 500, 700, 60), (6, 12, 9, 30)]
 
 RESTORED = [(1, 21, 26, 2), (2, 20, 31, 2), (3, 13, 9, 2), (4, 25, 19, 4)]
 
@@ -264,6 +267,12 @@ def of_restore(seed: int, height: int, width: int, stride: int) -> dict[str, Any
     return {"case": [seed, height, width, stride], "spread": packed(pixels), "placed": packed(placed)}
 
 
+def of_blobs(seed: int, height: int, width: int, size: int) -> dict[str, Any]:
+    """Estimate the diameter of blobs."""
+    plane = blocks(seed, height, width, size, 3).astype(np.float32)
+    return {"case": [seed, height, width, size], "diameter": blob_diameter(plane)}
+
+
 def of_window(seed: int) -> dict[str, Any]:
     """Choose the part for the next look."""
     interest = (blocks(seed, 30 + seed, 44, 5, 3) == 1).astype(np.float32)
@@ -304,6 +313,7 @@ STEPS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "cluster": lambda crop: [of_cluster(*case) for case in CLUSTERED],
     "postprocess": lambda crop: [of_postprocess(seed) for seed in range(1, 31)],
     "restore": lambda crop: [of_restore(*case) for case in RESTORED],
+    "blobs": lambda crop: [of_blobs(*case) for case in BLOBS],
     "window": lambda crop: [of_window(seed) for seed in range(1, 9)],
     "tiles": lambda crop: [of_tiles(length) for length in (33, 1153, 1600, 2048, 3000, 5000)],
     "polygons": lambda crop: [of_polygons(seed) for seed in range(1, 7)],
