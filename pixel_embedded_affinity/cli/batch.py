@@ -19,8 +19,8 @@ from pixel_embedded_affinity.cli.records import (
     record_path,
     state,
 )
-from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.base import EXPORTERS
+from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
+from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.io.locks import locked
 
 _SHOWN = 3
@@ -136,6 +136,22 @@ def plan_jobs(images: Iterable[Found], output: Path, exporters: Collection[str] 
                 "folder whose names differ without their endings; rename one"
             )
     return list(jobs.values())
+
+
+def write_result(name: str, path: Path, result: Result) -> None:
+    """Write one file of a job.
+
+    Raises
+    ------
+    InputError
+        If the exporter fails, with its name; errors of the library stay as they are.
+    """
+    try:
+        EXPORTERS.build(name).write(path, result)
+    except (PixelEmbeddedAffinityError, OSError):
+        raise
+    except Exception as error:
+        raise InputError(f"the exporter {name} failed ({type(error).__name__}: {one_line(error)})") from error
 
 
 def share_names(images: Sequence[Found]) -> bool:

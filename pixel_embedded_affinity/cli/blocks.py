@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.cli import records
-from pixel_embedded_affinity.cli.batch import Job
+from pixel_embedded_affinity.cli.batch import Job, write_result
 from pixel_embedded_affinity.cli.loading import title_of
 from pixel_embedded_affinity.cli.measuring import with_channels
 from pixel_embedded_affinity.cli.messages import complain
 from pixel_embedded_affinity.errors import InputError, readable
-from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.read import list_series
 from pixel_embedded_affinity.io.selection import Selection
@@ -82,13 +82,12 @@ def segment(
     records.write_record(job.record, source, {})
     made = job.record.with_name(job.labels.name)
     made.unlink(missing_ok=True)
-    choices = vars(selection)
-    folder = _folder(job, source)
-    count = segmenter.segment_large(job.image, made, **choices, tile=tiling, folder=folder)
+    choices = vars(selection) | ({} if tiling == Tiling() else {"tile": tiling})
+    count = segmenter.segment_large(job.image, made, **choices, folder=_folder(job, source))
     if others:
         result = with_channels(_result(segmenter, job, made, selection), channels)
         for name, path in others.items():
-            EXPORTERS.build(name).write(path, result)
+            write_result(name, path, result)
     made.replace(job.labels)
     records.write_record(job.record, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, count)

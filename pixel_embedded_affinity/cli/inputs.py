@@ -18,8 +18,8 @@ from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder, is_
 from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset
 
 RESULT = "results of earlier runs"
-_LABELS = "_labels"
-BESIDE = "label images beside their image"
+_TRUTH = ("_labels", "_label", "_masks", "_mask", "_fg", "_centers")
+BESIDE = "labels or masks beside their image"
 OTHER = "files of formats that are not read"
 LACKING = "files that need a package that is not installed"
 HIDDEN = "hidden files"
@@ -234,12 +234,13 @@ def _without_others(found: Iterable[Found], findings: Findings) -> Iterator[Foun
     suffixes, without = image_suffixes(), lacking()
     # A record may be found after the files that it names.
     every = list(found)
-    names = {(one.image.parent, one.image.stem) for one in every}
+    images = [one.image for one in every if not one.image.stem.endswith(_TRUTH)]
+    names = {(path.parent, name) for path in images for name in (path.stem, path.stem.rpartition("_")[0])}
     for one in every:
         path = one.image
         if findings.results and identity(path) in findings.results:
             findings.leave_out(RESULT, path)
-        elif path.stem.endswith(_LABELS) and (path.parent, path.stem.removesuffix(_LABELS)) in names:
+        elif path.stem.endswith(_TRUTH) and (path.parent, path.stem.rpartition("_")[0]) in names:
             findings.leave_out(BESIDE, path)
         elif path.suffix.lower() not in suffixes and not is_image_folder(path):
             command = without.get(path.suffix.lower())

@@ -228,7 +228,7 @@ def _segment_file(
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, source, {})
     for name, path in job.outputs.items():
-        EXPORTERS.build(name).write(path, found)
+        batch.write_result(name, path, found)
     records.write_record(job.record, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
 

@@ -319,9 +319,8 @@ def find_files(directory: str | Path, settings: DataSettings, split: str) -> lis
     files = _LAYOUTS[settings.layout](folder, settings, split)
     if not files:
         which = "" if split == "all" else f"{split} "
-        raise InputError(
-            f"no {which}images in {str(folder)!r} (layout {settings.layout!r}); {_REMEDIES[split]}"
-        )
+        remedy = _REMEDIES[split if _LAYOUTS[settings.layout](folder, settings, "all") else "all"]
+        raise InputError(f"no {which}images in {str(folder)!r} (layout {settings.layout!r}); {remedy}")
     for file in (file for entry in files for file in entry.paths):
         if not file.is_file():
             raise InputError(f"no file {str(file)!r}; expected an image and a label file per example")
@@ -474,7 +473,9 @@ def _published_names(folder: Path, split: str) -> list[str]:
     listed = folder / "metadata" / f"{split}.txt"
     if not listed.is_file():
         raise InputError(
-            f"no split file {str(listed)!r}; expected BBBC039 as published, with images, masks and metadata"
+            f"no split file {str(listed)!r}; expected BBBC039 as published, with images, masks and metadata; for a "
+            "folder of your own with images and labels, name the layout 'folders' (--layout folders, or data.layout of "
+            "the recipe)"
         )
     return listed.read_text(encoding="utf-8").split()
 

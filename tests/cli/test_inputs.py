@@ -313,3 +313,14 @@ def test_labels_by_hand_beside_an_image_are_left_out_but_taken_alone(tmp_path: P
     assert names(found, tmp_path) == ["a.tif", "b_labels.tif"]
     assert left_out(found, inputs.BESIDE, tmp_path) == ["a_labels.png"]
     assert names(find_images([str(tmp_path / "a_labels.png")]), tmp_path) == ["a_labels.png"]
+
+
+def test_masks_and_labels_of_any_usual_name_are_left_out(tmp_path: Path) -> None:
+    """As in the data sets of plants: NAME_rgb.png, NAME_label.png, NAME_fg.png, NAME_centers.png."""
+    taken = ["cell.tif", "flower_fg.png", "plant1_rgb.png", "plant2_rgb.png"]
+    beside = ["cell_mask.png", "cell_masks.tif", "plant1_centers.png", "plant1_fg.png", "plant2_label.png"]
+    for name in (*taken, *beside):
+        touch(tmp_path / name)
+    found = find_images([str(tmp_path)])
+    assert names(found, tmp_path) == taken
+    assert left_out(found, inputs.BESIDE, tmp_path) == beside

@@ -269,6 +269,19 @@ def test_an_exporter_that_is_registered_has_a_flag_and_its_files_are_results_as_
     assert "exist already" in capsys.readouterr().err
 
 
+def test_an_exporter_that_fails_is_named(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Count):
+        def write(self, path: Path, result: Result) -> None:
+            raise RuntimeError("boom")
+
+    monkeypatch.setattr(EXPORTERS, "_registered", {})
+    EXPORTERS.register("broken", Broken)
+    assert segment("--broken") == 1
+    assert "the exporter broken failed (RuntimeError: boom)" in capsys.readouterr().err
+
+
 # --- refused before any work ------------------------------------------------------------------------------
 
 

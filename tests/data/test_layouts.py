@@ -94,6 +94,13 @@ def test_an_empty_split_is_refused(data):
         find_files(data, DataSettings(validation=("a", "b", "c")), "training")
 
 
+def test_an_empty_folder_is_not_blamed_on_the_split(tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=r"no training images.*expected images and their labels there"):
+        find_files(tmp_path, DataSettings(), "training")
+
+
 def test_unknown_splits_and_missing_folders_are_refused(data, tmp_path):
     with pytest.raises(InputError, match=r"split must be one of 'training'.*'tset'"):
         find_files(data, DataSettings(), "tset")
@@ -296,7 +303,7 @@ def test_bbbc039_without_a_mask_or_a_split_file_is_refused(bbbc039):
     with pytest.raises(InputError, match=r"no file.*a\.png"):
         find_files(bbbc039, settings, "training")
     (bbbc039 / "metadata" / "test.txt").unlink()
-    with pytest.raises(InputError, match=r"no split file.*test\.txt"):
+    with pytest.raises(InputError, match=r"no split file.*test\.txt.*--layout folders"):
         find_files(bbbc039, settings, "test")
 
 
