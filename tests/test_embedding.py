@@ -246,7 +246,7 @@ def test_a_cropped_embedding_is_a_window_of_it(tiny_network: nn.Module) -> None:
     assert Embedding(found.values).crop((slice(1), slice(1))).foreground is None
 
 
-@pytest.mark.parametrize(("halo", "expected"), [("auto", (128, 128)), (7, (7, 7)), ((3, 5), (3, 5))])
+@pytest.mark.parametrize(("halo", "expected"), [("auto", (160, 160)), (7, (7, 7)), ((3, 5), (3, 5))])
 def test_a_network_may_say_its_halo_which_a_tiling_replaces(halo: Any, expected: tuple[int, int]) -> None:
     network = build_network(NetworkConfig("half_unet", 1, filters=(4,) * 5))
     assert halo_of(network, Tiling(64, halo=halo)) == expected

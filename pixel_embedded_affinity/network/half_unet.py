@@ -46,9 +46,9 @@ class HalfUNet(base.Network):
     grid = (STRIDE << (LEVELS - 1),) * 2
     stride = (STRIDE, STRIDE)
     halo = (
-        128,
-        128,
-    )  # of 64, tiles of 256 pixels change the labels of a field of nuclei; of 128, six of its pixels
+        160,
+        160,
+    )  # with 128, tiles of 256 pixels join two nuclei of a field; with 160, one of its pixels changes
     pyramid_strides = ((32, 32), (16, 16), (8, 8), (4, 4))
 
     def __init__(

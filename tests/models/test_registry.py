@@ -295,8 +295,8 @@ def test_the_shipped_settings_are_inference_settings(name: str) -> None:
 def test_two_versions_may_have_one_file_and_settings_of_their_own() -> None:
     from pixel_embedded_affinity import Segmenter
 
-    newest, before = get_entry("nuclei"), get_entry("nuclei@0.2.0")
-    assert (newest.file, newest.sha256) == (before.file, before.sha256)
-    for entry, repulsion in ((newest, 0.4), (before, 0.8)):
+    later, before = get_entry("nuclei@0.3.0"), get_entry("nuclei@0.2.0")
+    assert (later.file, later.sha256) == (before.file, before.sha256)
+    for entry, repulsion in ((later, 0.4), (before, 0.8)):
         config = Segmenter.pretrained(f"nuclei@{entry.version}", device="cpu", offline=True).config
         assert (config.version, config.clusterer_settings["repulsion"]) == (entry.version, repulsion)

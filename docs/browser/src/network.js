@@ -1,6 +1,6 @@
 /** From a normalized image through the network to vectors of unit length and the foreground; embedding.py in the library. */
 
-const HALO = 128;
+const HALO = 160;
 const LARGEST_TILE = 1024;
 
 /**
