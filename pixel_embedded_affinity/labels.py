@@ -176,19 +176,46 @@ def warn_of_mask(labels: Any, what: str) -> None:
     what : str
         How messages call them.
     """
-    array = np.asarray(labels)
-    highest = array.max(initial=0)
-    if highest == 0 or not ((array == 0) | (array == highest)).all():
-        return
-    from scipy import ndimage
-
-    pieces = ndimage.label(array != 0, np.ones((3,) * array.ndim))[1]
+    pieces = _pieces_of_mask(labels)
     if pieces > 1:
         text = (
             "%s holds a single object, %d, of %d pieces; if it is a binary mask, give each object its own number, e.g. "
             "by skimage.measure.label, which joins objects that touch"
         )
-        logger.warning(text, what, highest, pieces)
+        logger.warning(text, what, np.max(labels), pieces)
+
+
+def refuse_masks(every: Iterable[Any]) -> None:
+    """Refuse labels to learn from or to compare with if all of them look like binary masks.
+
+    Parameters
+    ----------
+    every : iterable of array-like of integers
+        The labels of several images, 0 = background; those without an object say nothing.
+
+    Raises
+    ------
+    InputError
+        If each of them holds a single object, and these have more than two pieces on average.
+    """
+    pieces = [_pieces_of_mask(labels) for labels in every if np.any(labels)]
+    if pieces and all(pieces) and sum(pieces) > 2 * len(pieces):
+        raise InputError(
+            f"all {len(pieces)} label images hold a single object, of {sum(pieces)} pieces together; expected labels "
+            "1..n, a number for each object, and these look like binary masks; number the objects, e.g. by "
+            "skimage.measure.label, which joins objects that touch"
+        )
+
+
+def _pieces_of_mask(labels: Any) -> int:
+    """Number of pieces of the object if labels hold a single one, else 0."""
+    array = np.asarray(labels)
+    highest = array.max(initial=0)
+    if highest == 0 or not ((array == 0) | (array == highest)).all():
+        return 0
+    from scipy import ndimage
+
+    return int(ndimage.label(array != 0, np.ones((3,) * array.ndim))[1])
 
 
 class Runs(NamedTuple):

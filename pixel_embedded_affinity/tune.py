@@ -22,7 +22,7 @@ from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import Settings, leaves
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import Labels, as_labels, relabel, warn_of_mask
+from pixel_embedded_affinity.labels import Labels, as_labels, refuse_masks, relabel, warn_of_mask
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
@@ -643,6 +643,7 @@ def _samples(
     samples = [_sample(segmenter, number, *parts, selection) for number, parts in tracked]
     if not any(sample.truth.any() for sample in samples):
         raise InputError(f"the labels of all {len(samples)} images are empty; expected objects in some")
+    refuse_masks(sample.truth for sample in samples)
     return samples
 
 

@@ -27,7 +27,7 @@ from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import as_labels, extent_of, relabel, warn_of_mask
+from pixel_embedded_affinity.labels import as_labels, extent_of, refuse_masks, relabel, warn_of_mask
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.normalize import normalize
@@ -190,8 +190,9 @@ def finetune(
     Raises
     ------
     InputError
-        If an image, labels, the metric or a number cannot be used, there are not enough objects for a part to learn
-        from and a part to hold out, the model is for volumes, or the segmenter was made from a network in memory.
+        If an image, labels, the metric or a number cannot be used, all labels look like binary masks, there are not
+        enough objects for a part to learn from and a part to hold out, the model is for volumes, or the segmenter was
+        made from a network in memory.
     CheckpointError
         If the model's file has changed or gone since it was loaded.
     """
@@ -222,6 +223,7 @@ def finetune_examples(
     budget = Budget(minutes, steps)
     integer(0)(seed, "seed")
     measure, start = as_metric(metric), _check_trainable(segmenter)()
+    refuse_masks(example.labels for example in examples)
     learned, held_out = divided(examples, seed)
     contest = _Contest(partial(_score, held_out, measure), budget)
     contest.enter("start", segmenter, start.tensors)
