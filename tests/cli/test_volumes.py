@@ -34,7 +34,7 @@ def sections(tmp_path: Path) -> Path:
 
 
 def run(*words: object) -> int:
-    return main(["segment", *map(str, words), "--no-progress"])
+    return main(["segment", *map(str, words), "--precision", "float32", "--no-progress"])
 
 
 def test_a_dataset_is_an_input_of_its_own(
