@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -138,20 +138,34 @@ def plan_jobs(images: Iterable[Found], output: Path, exporters: Collection[str] 
     return list(jobs.values())
 
 
-def write_result(name: str, path: Path, result: Result) -> None:
-    """Write one file of a job.
+def write_results(outputs: Mapping[str, Path], result: Result) -> None:
+    """Write the files of a job; if an exporter fails, the others write theirs nevertheless.
 
     Raises
     ------
     InputError
-        If the exporter fails, with its name; errors of the library stay as they are.
+        If an exporter fails, with its name; errors of the library stay as they are.
+    OSError
+        At once, if a file cannot be written, such as on a full disk.
     """
-    try:
-        EXPORTERS.build(name).write(path, result)
-    except (PixelEmbeddedAffinityError, OSError):
-        raise
-    except Exception as error:
-        raise InputError(f"the exporter {name} failed ({type(error).__name__}: {one_line(error)})") from error
+    failed: Exception | None = None
+    for name, path in outputs.items():
+        try:
+            EXPORTERS.build(name).write(path, result)
+        except OSError:
+            raise
+        except Exception as error:
+            failed = failed or _named(error, name)
+    if failed is not None:
+        raise failed
+
+
+def _named(error: Exception, exporter: str) -> Exception:
+    if isinstance(error, PixelEmbeddedAffinityError):
+        return error
+    named = InputError(f"the exporter {exporter} failed ({type(error).__name__}: {one_line(error)})")
+    named.__cause__ = error
+    return named
 
 
 def share_names(images: Sequence[Found]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.cli import records
-from pixel_embedded_affinity.cli.batch import Job, write_result
+from pixel_embedded_affinity.cli.batch import Job, write_results
 from pixel_embedded_affinity.cli.loading import title_of
 from pixel_embedded_affinity.cli.measuring import with_channels
 from pixel_embedded_affinity.cli.messages import complain
@@ -86,8 +86,7 @@ def segment(
     count = segmenter.segment_large(job.image, made, **choices, folder=_folder(job, source))
     if others:
         result = with_channels(_result(segmenter, job, made, selection), channels)
-        for name, path in others.items():
-            write_result(name, path, result)
+        write_results(others, result)
     made.replace(job.labels)
     records.write_record(job.record, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, count)

@@ -227,8 +227,7 @@ def _segment_file(
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, source, {})
-    for name, path in job.outputs.items():
-        batch.write_result(name, path, found)
+    batch.write_results(job.outputs, found)
     records.write_record(job.record, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
 

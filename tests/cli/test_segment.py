@@ -280,6 +280,11 @@ def test_an_exporter_that_fails_is_named(
     EXPORTERS.register("broken", Broken)
     assert segment("--broken") == 1
     assert "the exporter broken failed (RuntimeError: boom)" in capsys.readouterr().err
+    # Nothing that could be written is lost, and the next run does the image again.
+    assert read(segment.output / "a_labels.tif").max() > 0
+    assert segment("--broken", "--resume") == 1
+    assert "made again" in capsys.readouterr().err
+    assert segment("--resume") == 0
 
 
 # --- refused before any work ------------------------------------------------------------------------------
