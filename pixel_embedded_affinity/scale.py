@@ -243,9 +243,9 @@ def find_scale(
 def _suggested(values: FloatArray, known: KnownObjects, least: float) -> float | None:
     """The scale at which the blobs of an image would be a little smaller than the objects that the model knows."""
     diameter = blob_diameter(values[0])
-    return (
-        None if diameter is None else max(least, float(f"{searched(_AIM * known.diameter / diameter):.2g}"))
-    )
+    if diameter is None:
+        return None
+    return max(least, float(f"{searched(_AIM * known.diameter / diameter):.2g}"))
 
 
 def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: Observe) -> FoundScale:

@@ -297,8 +297,8 @@ def tune(
     Raises
     ------
     InputError
-        If there is no image or no object, images and labels differ in number, or an image, labels, a foreground,
-        a value of the search, the metric or its result cannot be used.
+        If there is no image or no object, images and labels differ in number, all labels look like binary masks, or
+        an image, labels, a foreground, a value of the search, the metric or its result cannot be used.
     UnknownClustererError
         If a clusterer to try does not exist.
 

@@ -65,7 +65,7 @@ def segment(
     job: Job,
     source: records.Source,
     selection: Selection,
-    tiling: Tiling,
+    tiling: Tiling | None,
     channels: Mapping[str, Picture],
 ) -> None:
     """Do a job block by block; finished blocks of a run that was killed are not done again.
@@ -82,7 +82,7 @@ def segment(
     records.write_record(job.record, source, {})
     made = job.record.with_name(job.labels.name)
     made.unlink(missing_ok=True)
-    choices = vars(selection) | ({} if tiling == Tiling() else {"tile": tiling})
+    choices = vars(selection) | ({} if tiling is None else {"tile": tiling})
     count = segmenter.segment_large(job.image, made, **choices, folder=_folder(job, source))
     if others:
         result = with_channels(_result(segmenter, job, made, selection), channels)

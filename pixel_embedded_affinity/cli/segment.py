@@ -49,9 +49,8 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile",
         metavar="PIXELS",
         type=_tiling,
-        default=Tiling(),
-        help="length of the tiles in which an image goes through the network; auto (default): no tiles if the "
-        "image fits into memory; whole: no tiles",
+        help="length of the tiles in which an image goes through the network; auto: no tiles if the image fits into "
+        "memory; whole: no tiles (default: auto, and for blocks that of segment_large)",
     )
     blocks.add_blocks_argument(parser)
 
@@ -214,7 +213,7 @@ def _segment_file(
     job: batch.Job,
     source: records.Source,
     selection: Selection,
-    tiling: Tiling,
+    tiling: Tiling | None,
     channels: Mapping[str, Picture],
 ) -> None:
     from pixel_embedded_affinity.image import open_picture
@@ -233,15 +232,15 @@ def _segment_file(
 
 
 def _result(
-    segmenter: Segmenter, picture: Picture, tiling: Tiling, channels: Mapping[str, Picture]
+    segmenter: Segmenter, picture: Picture, tiling: Tiling | None, channels: Mapping[str, Picture]
 ) -> Result:
     """Segment an image; the result has its spatial axes in their usual order, and labels to store in the file's."""
-    found = segmenter.analyze(picture, tile=tiling).as_result(picture.name)
+    found = segmenter.analyze(picture, tile=tiling or Tiling()).as_result(picture.name)
     return measuring.with_channels(found, channels)
 
 
 def _frames(
-    segmenter: Segmenter, picture: Picture, tiling: Tiling, channels: Mapping[str, Picture]
+    segmenter: Segmenter, picture: Picture, tiling: Tiling | None, channels: Mapping[str, Picture]
 ) -> Result:
     """Segment the time points or sections of a file, each on its own; the table has a column of their numbers."""
     import numpy as np

@@ -45,10 +45,8 @@ class HalfUNet(base.Network):
     ndim = 2
     grid = (STRIDE << (LEVELS - 1),) * 2
     stride = (STRIDE, STRIDE)
-    halo = (
-        160,
-        160,
-    )  # with 128, tiles of 256 pixels join two nuclei of a field; with 160, one of its pixels changes
+    # With 128, tiles of 256 pixels join two nuclei of a field; with 160, one of its pixels changes.
+    halo = (160, 160)
     pyramid_strides = ((32, 32), (16, 16), (8, 8), (4, 4))
 
     def __init__(

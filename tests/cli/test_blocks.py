@@ -13,6 +13,7 @@ import tifffile
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.cli import blocks, main
 from pixel_embedded_affinity.cli.records import RECORDS
+from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.large import need
 from pixel_embedded_affinity.large.store import Store
 
@@ -155,3 +156,19 @@ def test_a_large_zarr_in_a_folder_is_one_image_with_a_record(
     array[0, 0] = 1
     assert segment(weights, folder, "--recursive", "--resume") == 0
     assert "1 of 2 images segmented, 1 done before" in capsys.readouterr().out
+
+
+def test_tiles_are_those_of_segment_large_unless_the_user_names_others(
+    weights: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    real = Segmenter.segment_large
+
+    def watched(*positional: Any, **named: Any) -> int:
+        asked.append(named.get("tile", "none named"))
+        return real(*positional, **named)
+
+    monkeypatch.setattr(Segmenter, "segment_large", watched)
+    for words in ([], ["--tile", "auto"], ["--tile", "64"]):
+        assert segment(weights, images, "--blocks", "always", "--overwrite", *words) == 0
+    assert asked[::3] == ["none named", Tiling(), Tiling(64)]

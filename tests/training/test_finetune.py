@@ -361,15 +361,15 @@ def test_too_few_objects_are_refused(labels: Any) -> None:
         divided([example(labels)], 0)
 
 
-# --- the budget ------------------------------------------------------------------------------------------------------
-
-
 def test_binary_masks_in_place_of_labels_are_refused(start: Segmenter, pairs: list[Pair]) -> None:
     images, masks = [image for image, _ in pairs], [(labels > 0) * 255 for _, labels in pairs]
     with pytest.raises(InputError, match=r"all \d+ label images hold a single object.*binary masks"):
         start.finetune(images, masks, steps=1)
     with pytest.raises(InputError, match=r"all \d+ label images hold a single object.*binary masks"):
         start.tune(images, masks)
+
+
+# --- the budget ------------------------------------------------------------------------------------------------------
 
 
 def test_time_is_divided_into_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
