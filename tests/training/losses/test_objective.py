@@ -27,11 +27,15 @@ from pixel_embedded_affinity.training.studies.variants import variants_of
 UNCHANGED = ViewSettings(flips=False, transposition=False, intensity=False, cutout=False)
 
 
-@pytest.fixture
-def network(recipe):
+def seeded(config):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_network(recipe.model.network).eval()
+        return build_network(config)
+
+
+@pytest.fixture
+def network(recipe):
+    return seeded(recipe.model.network).eval()
 
 
 @pytest.fixture
@@ -39,8 +43,9 @@ def batch(recipe, examples):
     return BatchSource(recipe, examples).draw(0)
 
 
-def losses_of(recipe, network, batch, **kwargs):
-    return Objective(recipe, **kwargs)(network, batch, np.random.default_rng(0)).named()
+def losses_of(recipe, network, batch):
+    """Return the losses in single precision, which the tests compare with closely, on every machine."""
+    return Objective(recipe, precision="float32")(network, batch, np.random.default_rng(0)).named()
 
 
 def changed(recipe, **loss):
@@ -148,9 +153,7 @@ def test_an_embedding_at_every_second_pixel_learns_from_one_pixel_of_each_positi
     recipe = changed(recipe, cross_correlation=False, pyramid=False)
     weights = torch.rand(batch.labels.shape, generator=torch.Generator().manual_seed(0)) + 0.5
     batch = replace(batch, weights=weights if weighted else None)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = build_network(coarse).eval()
+    network = seeded(coarse).eval()
     embedding = unit(network(batch.images).embedding)
     offsets = recipe.neighborhood.offsets()
 
@@ -173,14 +176,14 @@ def test_an_embedding_at_every_second_pixel_learns_from_one_pixel_of_each_positi
 
 
 def test_a_network_without_the_head_cannot_train_a_foreground(recipe, batch):
-    headless = build_network(replace(recipe.model.network, foreground_head=False))
+    headless = seeded(replace(recipe.model.network, foreground_head=False))
     with pytest.raises(InputError, match="no foreground head"):
         losses_of(recipe, headless, batch)
 
 
 def test_a_baseline_that_predicts_affinities_does_so_at_every_scale(recipe, batch):
     direct = variants_of("baselines", recipe)[1].recipe
-    network = build_network(direct.model.network).eval()
+    network = seeded(direct.model.network).eval()
     losses = losses_of(direct, network, batch)
     output = network(batch.images, pyramid=True)
     scales = [(output.embedding, 1, 2), *zip(output.pyramid, (16, 8, 4, 2), (1, 2, 3, 4), strict=True)]
@@ -215,8 +218,8 @@ def of_neighbors(recipe):
 
 def test_malis_is_the_loss_of_predicted_neighbors(recipe, batch):
     plan = of_neighbors(recipe)
-    network = build_network(plan.model.network).eval()
-    losses = losses_of(plan, network, batch, precision="float32")
+    network = seeded(plan.model.network).eval()
+    losses = losses_of(plan, network, batch)
     expected = malis_loss(network(batch.images).embedding, batch.labels, ((-1, 0), (0, -1)))
     assert losses["self_correlation"] == pytest.approx(float(expected.detach()), rel=1e-4)
     assert losses["total"] == pytest.approx(losses["self_correlation"] + losses["foreground"])
@@ -228,7 +231,7 @@ def test_a_baseline_learns(recipe, batch, kind):
     baseline = made.get(kind) or of_neighbors(recipe)
     assert baseline.loss.kind == kind
     torch.manual_seed(0)
-    network = build_network(baseline.model.network).train()
+    network = seeded(baseline.model.network).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
     totals = []
     for _ in range(12):
