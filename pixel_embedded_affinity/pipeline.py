@@ -12,6 +12,7 @@ import copy
 import inspect
 import io
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
 from pixel_embedded_affinity.clustering.corrections import corrected
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
-from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of, runtime_of
+from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of, runtime_of, stride_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.export.overlay import render_overlay
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Integers = npt.NDArray[np.integer[Any]]
+
+_SMALL = 0.5
+"""Share of the usual object's area: while the scale is looked for, larger objects stay, whatever `min_size` says."""
 
 
 @contextmanager
@@ -480,11 +484,20 @@ def see(
     given = None if foreground is None else given_foreground(foreground, picture)
     values = normalize(picture.values, config.normalization, config.contrast)
     found = scale_of(embedder, values, given, picture.pixel_size, config, clusterer)
-    shown = values if found.box is None else values[(slice(None), *found.box)]
-    embedding = embedder(resize_image(shown, found.scale), config, tiling)
+    embedding = _embedded(embedder, values, found, config, tiling)
     again = None if config.regions == "image" else _again(embedder, values, config, clusterer)
     placed = replace(embedding, image_shape=picture.spatial_shape, box=found.box)
-    return Seen(picture, given, placed, found, again)
+    return Seen(picture, given, placed, replace(found, embedding=None), again)
+
+
+def _embedded(
+    embedder: Embedder, values: FloatArray, found: FoundScale, config: ModelConfig, tiling: Tiling = WHOLE
+) -> Embedding:
+    """Embed the image at the scale that was found, unless the search has done so."""
+    if found.embedding is not None:
+        return found.embedding
+    shown = values if found.box is None else values[(slice(None), *found.box)]
+    return embedder(resize_image(shown, found.scale), config, tiling)
 
 
 def scale_of(
@@ -573,7 +586,7 @@ def _again(embedder: Embedder, values: FloatArray, config: ModelConfig, clustere
             found = find_scale(part, mask, known, observe)
         else:
             found = find_extent(part, mask, known.extent, observe)
-        seen = embedder(resize_image(part, found.scale), single)
+        seen = _embedded(embedder, part, replace(found, box=None), single)
         embedding = replace(seen, image_shape=mask.shape)
         labels = cluster(embedding, mask, labeler)
         sure = object_confidence(labels, embedding, single.neighborhood)
@@ -583,8 +596,10 @@ def _again(embedder: Embedder, values: FloatArray, config: ModelConfig, clustere
 
 
 def _observer(embedder: Embedder, config: ModelConfig, clusterer: Clusterer | None) -> Observe:
-    """Labels parts of an image as the configuration says, in one view; objects of little confidence stay."""
-    plain = replace(config.postprocess, min_confidence=0.0, noise_floor=0.0)
+    """Labels parts of an image as the configuration says, in one view; small or uncertain objects stay."""
+    usual = math.pi / 4 * (config.object_diameter or 0) ** 2 / math.prod(stride_of(embedder.network))
+    smallest = min(config.postprocess.min_size, int(usual * _SMALL))
+    plain = replace(config.postprocess, min_size=smallest, min_confidence=0.0, noise_floor=0.0)
     single = config.changed(views=1, postprocess=plain)
     labeler = Labeler(single, clusterer or checked_clusterer(None, single), embedder.threads)
 
@@ -592,7 +607,8 @@ def _observer(embedder: Embedder, config: ModelConfig, clusterer: Clusterer | No
         embedding = embedder(values, single)
         labels, _ = label(embedding, given, labeler)
         confidence = object_confidence(labels, embedding, single.neighborhood)
-        return Sight(labels, embedding.stride or (1,) * labels.ndim, confidence)
+        stride = embedding.stride or (1,) * labels.ndim
+        return Sight(labels, stride, confidence, embedding if config.views == 1 else None)
 
     return observe
 

@@ -20,6 +20,19 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+def plug_ins() -> list[str]:
+    """Name what other installed packages provide, such as ``"clusterers: grow (pea-grow 1.0)"``; loads none of it."""
+    from importlib.metadata import distributions
+
+    found = set()
+    for package in distributions():
+        for entry in package.entry_points:
+            library, _, group = entry.group.partition(".")
+            if library == "pixel_embedded_affinity":
+                found.add(f"{group}: {entry.name} ({package.name} {package.version})")
+    return sorted(found)
+
+
 class Registry(Generic[T]):
     """Factories of one kind of thing, by name.
 
@@ -103,7 +116,10 @@ class Registry(Generic[T]):
         entries = self._plugins().get(name, [])
         if not entries:
             valid = ", ".join(self.names())
-            raise self._unknown(f"unknown {self.kind} {name!r}; the valid ones are {valid}")
+            raise self._unknown(
+                f"unknown {self.kind} {name!r}; the valid ones are {valid}; one of a plug-in is valid once its package "
+                "is installed"
+            )
         return self._loaded(entries)
 
     def build(self, name: str, /, **settings: Any) -> T:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import Labels, Mask
+
+if TYPE_CHECKING:
+    from pixel_embedded_affinity.embedding import Embedding
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,9 @@ _FIRST = 0.5
 _AIM = 0.8
 """The next look should show objects at this share of the diameter that the model knows."""
 
+_MOST = 0.3
+"""Share of the image that a first look shows at most; else it shows all of it, at the diameter that the model knows."""
+
 _FEW = 3
 """Objects from which a look tells a diameter."""
 
@@ -44,8 +50,7 @@ _CONFIDENT, _UNSURE = 0.75, 0.3
 """Shares of the model's usual confidence: from the first a look is confident; below the second it shows nothing."""
 
 KEPT = 1.35
-"""An image whose objects differ less than this factor from those that the model knows stays as it is."""
-
+"""An image whose objects differ less than this factor from those that the model knows is seen as it is."""
 
 _PAST = 0.9
 """Share of the best evidence so far below which a look ends the search."""
@@ -136,11 +141,14 @@ class FoundScale:
         All looks, in the order in which they were made; none where the scale was given.
     box : tuple of slice or None
         The part of the image that need be segmented; None for all of it.
+    embedding : Embedding or None
+        What the network made of the whole image at this scale, if a look has shown that.
     """
 
     scale: float | tuple[float, ...]
     looks: tuple[Look, ...] = ()
     box: Box | None = None
+    embedding: Embedding | None = field(default=None, repr=False, compare=False)
 
     @property
     def number(self) -> float:
@@ -168,11 +176,14 @@ class Sight(NamedTuple):
         Pixels between two positions along each axis.
     confidence : numpy.ndarray
         Confidence of each object.
+    embedding : Embedding or None
+        What was labeled, if it may serve as the result.
     """
 
     labels: Labels
     stride: tuple[int, ...]
     confidence: npt.NDArray[np.float64]
+    embedding: Embedding | None = None
 
 
 Observe = Callable[[FloatArray, Mask | None], Sight]
@@ -194,6 +205,9 @@ def find_scale(
     objects have about the known diameter, at a look that shows less than an earlier one, or at the largest scale. Then
     the look with the best confidence decides: its diameter says what is missing.
 
+    The first look at a small image shows all of it. If a look at all of the image decides, and its objects have about
+    the known diameter, its scale is the result, and the network need not see the image again.
+
     Parameters
     ----------
     values : numpy.ndarray
@@ -214,38 +228,58 @@ def find_scale(
         Its scale is 1 if no look showed objects with some confidence.
     """
     looks: list[Look] = []
+    embeddings: list[Embedding | None] = []
     shape = values.shape[1:]
-    whole = tuple(slice(0, length) for length in shape)
+    whole = _whole(shape)
     least = _least(shape)
     start = max(least, min(_FIRST, _SIDE / max(shape)))
-    likely = _suggested(values, known, least) if first is None else first
-    box, scale = (whole, start) if likely is None else (_window(_contrast(values), whole, likely), likely)
+    likely = _first_look(values, known, first)
+    box, scale = likely or (whole, start)
     while True:
         part = resize_image(values[(slice(None), *box)], scale)
         sight = observe(part, None if given is None else given[box])
         look = _look(sight, scale, box, shape)
         looks.append(look)
+        embeddings.append(sight.embedding if box == whole else None)
         logger.debug("scale %.3g: %d objects, diameter %.1f, confidence %.2f", *look)
         if _is_conclusive(look, known) or _is_past(looks, known):
             break
         if likely is not None:
             # Blobs where hardly anything is found are none: shading, or stains.
-            looks = looks if look.objects >= _FEW or first is not None else []
+            if look.objects < _FEW and first is None:
+                looks, embeddings = [], []
             box, scale, likely = whole, start, None
             continue
         if scale >= LARGEST:
             break
         scale = _next_scale(look, known)
         box = _window(_interest(sight, part), box, scale)
-    return _decided(tuple(looks), known, least)
+    return _decided(looks, embeddings, known, least)
 
 
-def _suggested(values: FloatArray, known: KnownObjects, least: float) -> float | None:
-    """The scale at which the blobs of an image would be a little smaller than the objects that the model knows."""
-    diameter = blob_diameter(values[0])
-    if diameter is None:
-        return None
-    return max(least, float(f"{searched(_AIM * known.diameter / diameter):.2g}"))
+def _first_look(
+    values: FloatArray, known: KnownObjects, first: float | None = None
+) -> tuple[Box, float] | None:
+    """Part and scale of a look at the scale that is likely, or that the blobs of the image suggest; None without blobs.
+
+    In a part, blobs are shown a little smaller than the objects that the model knows.
+    """
+    shape = values.shape[1:]
+    least, exact = _least(shape), first
+    if exact is None:
+        diameter = blob_diameter(values[0])
+        if diameter is None:
+            return None
+        exact = known.diameter / diameter
+    scale = settled(max(least, searched(exact)))
+    if math.prod(min(1.0, _SIDE / (scale * length)) for length in shape) > _MOST:
+        return _whole(shape), scale
+    closer = max(least, float(f"{searched(_AIM * exact):.2g}")) if first is None else first
+    return _window(_contrast(values), _whole(shape), closer), closer
+
+
+def _whole(shape: Sequence[int]) -> Box:
+    return tuple(slice(0, length) for length in shape)
 
 
 def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: Observe) -> FoundScale:
@@ -269,7 +303,7 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
         foreground, the scale is 1.
     """
     shape = values.shape[1:]
-    box: Box = tuple(slice(0, length) for length in shape)
+    box = _whole(shape)
     if given is not None:
         thing = _largest_thing(given)
         return GIVEN if thing is None else _fitted(thing, extent, shape, thing.all)
@@ -434,11 +468,18 @@ def _least(shape: Sequence[int]) -> float:
     return 1 / min(shape)
 
 
-def _decided(looks: tuple[Look, ...], known: KnownObjects, least: float) -> FoundScale:
-    best = FoundScale(1.0, looks).best
+def _decided(
+    looks: Sequence[Look], embeddings: Sequence[Embedding | None], known: KnownObjects, least: float
+) -> FoundScale:
+    """The scale that the best look tells; or its own, with its embedding, if it shows the whole image well."""
+    found = FoundScale(1.0, tuple(looks))
+    best = found.best
     if best is None or best.confidence < _UNSURE * known.confidence:
-        return FoundScale(1.0, looks)
-    return FoundScale(settled(max(least, searched(best.scale * known.diameter / best.diameter))), looks)
+        return found
+    factor, embedding = known.diameter / best.diameter, embeddings[looks.index(best)]
+    if embedding is not None and is_kept(factor):
+        return replace(found, scale=best.scale, embedding=embedding)
+    return replace(found, scale=settled(max(least, searched(best.scale * factor))))
 
 
 def searched(scale: float) -> float:

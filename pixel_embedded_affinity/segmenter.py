@@ -293,7 +293,7 @@ class Segmenter:
         return tune(self, images, labels, **options)
 
     def finetune(
-        self, images: Iterable[Any], labels: Iterable[Any], *, minutes: float = 10.0, **options: Any
+        self, images: Iterable[Any], labels: Iterable[Any], *, minutes: float | None = None, **options: Any
     ) -> FineTuning:
         """Let the model learn from a few labeled images: `pixel_embedded_affinity.training.finetune.finetune`.
 

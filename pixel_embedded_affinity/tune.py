@@ -22,10 +22,11 @@ from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import Settings, leaves
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import Labels, as_labels, refuse_masks, relabel, warn_of_mask
+from pixel_embedded_affinity.labels import Labels, refuse_masks, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.truth import true_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -272,8 +273,8 @@ def tune(
     images : iterable
         Arrays or paths, as for `Segmenter.segment`, at the scale at which they will be segmented.
     labels : iterable, optional
-        True labels of each image, of its spatial shape: integers, 0 = background. Without them, only the scale is
-        chosen, see below.
+        True labels of each image, of its spatial shape: whole numbers, 0 = background, or the path of a TIFF or PNG
+        that holds them. Without them, only the scale is chosen, see below.
     metric : str or callable
         The score to raise: a name (``aggregated_jaccard_index`` or ``AJI``, ``symmetric_best_dice`` or
         ``SBD``, ``panoptic_quality`` or ``PQ``, ``f1_score`` or ``F1``, ``dice`` or ``Dice``; for neurons
@@ -673,8 +674,7 @@ def _sample(
             tiling=Tiling(),
         )
         shape = seen.picture.to_source_order(np.empty(seen.picture.spatial_shape, np.bool_)).shape
-        truth = as_labels(labels, shape)
-        warn_of_mask(truth, f"the truth of image {number} of the images to tune on")
+        truth = true_labels(labels, shape, f"image {number} of the images to tune on")
         return _Sample(seen, relabel(seen.picture.from_source_order(truth)))
     except InputError as error:
         raise InputError(f"image {number} of the images to tune on: {error}") from error

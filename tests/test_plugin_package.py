@@ -88,6 +88,18 @@ def test_the_installed_clusterer_and_network_keep_their_contracts(installed: Pat
     run(installed, "-W", "error", PACKAGE / "check.py")
 
 
+def test_a_bug_report_names_what_the_package_brings(installed: Path) -> None:
+    lines = run(installed, "-m", "pixel_embedded_affinity", "info").splitlines()
+    found = [line.split(maxsplit=1)[1] for line in lines if line.startswith("plug-in ")]
+    package = "(pea-graph-components 1.0)"
+    assert found == [
+        f"clusterers: graph_components {package}",
+        f"exporters: points {package}",
+        f"networks: plain_net {package}",
+        f"readers: npy {package}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "most"), [("graph_components", 20), ("points", 10), ("npy", 10), ("plain_net", 35)]
 )

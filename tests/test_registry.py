@@ -184,6 +184,7 @@ def test_an_unknown_name_is_refused_with_the_valid_ones(kind: str, name: Any) ->
     with pytest.raises(registry._unknown) as caught:
         registry.get(name)
     assert str(caught.value).startswith(f"unknown {kind} {name!r}; the valid ones are ")
+    assert str(caught.value).endswith("; one of a plug-in is valid once its package is installed")
     assert all(valid in str(caught.value) for valid in registry.built_in)
 
 

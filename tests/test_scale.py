@@ -14,8 +14,9 @@ from scipy import ndimage
 
 from pixel_embedded_affinity import Segmenter, samples
 from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.geometry.scaling import resize_image, scaled_shape
 from pixel_embedded_affinity.labels import extent_of
 from pixel_embedded_affinity.normalize import Normalization, normalize
 from pixel_embedded_affinity.scale import (
@@ -62,13 +63,49 @@ class Watcher:
     width=st.integers(150, 900),
 )
 def test_objects_get_the_known_diameter(diameter: float, height: int, width: int) -> None:
-    assume(min(height, width) > 4 * diameter)
+    assume(min(height, width) > 5 * diameter)
     watcher = Watcher()
     found = find_scale(disks((height, width), diameter), None, KNOWN, watcher)
     seen = diameter * float(found.scale)
     assert 28 / 1.5 <= seen <= 28 * 1.5
     assert found.scale == 1 or not 1 / 1.2 < found.scale < 1.2
-    assert max(max(shape) for shape in watcher.shapes) <= 178
+    for shape, look in zip(watcher.shapes, found.looks, strict=True):
+        assert max(shape) <= 178 or sees_all(shape, look.scale, (height, width))
+
+
+def sees_all(part: tuple[int, ...], scale: float, shape: tuple[int, ...]) -> bool:
+    """Whether a look shows all of an image that is about as large as what a look may show."""
+    return part == scaled_shape(shape, scale) and math.prod(part) < 178**2 / 0.3
+
+
+def test_an_image_that_a_look_shows_well_is_not_seen_again() -> None:
+    """The look's scale and embedding are the result; a look at a part, or at objects of another size, is not."""
+    shown = Embedding(np.ones((1, 2, 2), np.float32))
+
+    def watch(values, foreground) -> Sight:
+        return Watcher()(values, foreground)._replace(embedding=shown)
+
+    small = find_scale(disks((300, 300), 45), None, KNOWN, watch)
+    assert small.embedding is shown
+    assert len(small.looks) == 1
+    assert small.scale == small.looks[0].scale
+    assert find_scale(disks((900, 900), 45), None, KNOWN, watch).embedding is None
+    # Shown at half the size, where they are too small, they ask for a closer look, which is never made.
+    other = KNOWN._replace(diameter=50.0)
+    assert find_scale(disks((300, 300), 30), None, other, watch, first=0.95).embedding is None
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_the_scale_that_was_found_gives_the_same_labels_when_given(views: int) -> None:
+    image = samples.nuclei().image[:256, :256]
+    segmenter = Segmenter.pretrained("nuclei", device="cpu", threads=1).with_settings(views=views)
+    runs = []
+    network = segmenter.embedder.network
+    handle = network.register_forward_hook(lambda *_: runs.append(1))
+    found = segmenter.analyze(image)
+    handle.remove()
+    assert np.array_equal(found.labels, segmenter.segment(image, scale=found.scale))
+    assert len(runs) == (1 if views == 1 else 1 + views)
 
 
 def test_the_search_is_the_same_each_time_and_leaves_the_image_alone() -> None:
@@ -118,6 +155,16 @@ def test_objects_at_the_sides_of_a_part_do_not_count() -> None:
     image = disks((900, 900), 9, spacing=2.5)
     found = find_scale(image, None, KNOWN, Watcher())
     assert found.scale == pytest.approx(28 / 9, rel=0.15)
+
+
+def test_a_least_size_that_hides_all_objects_of_a_look_does_not_hide_the_scale() -> None:
+    image = resize_image(samples.nuclei().image[np.newaxis, :260, :260].astype(np.float32), 2.0)[0]
+    segmenter = Segmenter.pretrained("nuclei", device="cpu", threads=1)
+    plain = segmenter.analyze(image)
+    large = segmenter.with_settings(**{"postprocess.min_size": 2000}).analyze(image)
+    assert 0.4 < large.scale < 0.65
+    assert large.scale == pytest.approx(plain.scale, rel=0.2)
+    assert not large.labels.any()
 
 
 def test_the_callers_foreground_reaches_every_look_in_the_size_of_its_part() -> None:

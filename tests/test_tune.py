@@ -422,7 +422,7 @@ def test_progress_is_told_of_images_and_of_values() -> None:
         (np.zeros((1, 8, 8)), 5, {}, "labels must be a list"),
         (np.zeros((1, 8, 8)), np.zeros((1, 8, 8), int), {}, "empty"),
         (np.zeros((2, 8, 8)), np.ones((2, 8, 9), int), {}, "image 1 of the images to tune on.*shape"),
-        (np.zeros((1, 8, 8)), np.ones((1, 8, 8)), {}, "integers"),
+        (np.zeros((1, 8, 8)), np.full((1, 8, 8), 0.5), {}, "image 1 of .*whole numbers"),
         (np.full((1, 8, 8), np.nan), np.ones((1, 8, 8), int), {}, "not finite"),
         (np.zeros((1, 8, 8)), np.ones((1, 8, 8), int), {"foregrounds": []}, "0 foregrounds"),
         (np.zeros((1, 8, 8)), np.ones((1, 8, 8), int), {"foregrounds": [np.ones((9, 8))]}, r"\(9, 8\)"),

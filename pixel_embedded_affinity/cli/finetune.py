@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = "the model file; a file there is replaced"
     parser.add_argument("--output", metavar="FILE", type=Path, required=True, help=output)
     length = parser.add_mutually_exclusive_group()
-    minutes = "time after the images are read (default: %(default)s)"
-    length.add_argument("--minutes", type=float, metavar="M", default=10.0, help=minutes)
+    minutes = "time after the images are read (default: 10)"
+    length.add_argument("--minutes", type=float, metavar="M", help=minutes)
     length.add_argument("--steps", type=int, metavar="N", help="training steps, in place of a time")
     metric = "what is to be high on the held-out part: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
     parser.add_argument("--metric", default="AJI", help=metric)

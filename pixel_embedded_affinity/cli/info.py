@@ -17,6 +17,7 @@ from pixel_embedded_affinity.io.readers.base import Series
 from pixel_embedded_affinity.io.selection import listed_channels
 from pixel_embedded_affinity.models.fetch import cache_folder, plan
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, get_entry, list_models
+from pixel_embedded_affinity.registry import plug_ins
 from pixel_embedded_affinity.runtime.device import has_fast_bfloat16, thread_count
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Describe files; without any, print versions, devices, the cache folder and which models are on this machine."""
+    """Describe files; without any, print versions, devices, the cache folder, which models are here, and plug-ins."""
     if arguments.files:
         say("\n\n".join(aligned(_file_rows(Path(file))) for file in arguments.files))
         return 0
     models = [(f"model {name}", _place(name)) for name in list_models()]
-    say(aligned([*_versions(), *_devices(), ("cache folder", str(cache_folder())), *models]))
+    extensions = [("plug-in", name) for name in plug_ins()] or [("plug-ins", "none")]
+    say(aligned([*_versions(), *_devices(), ("cache folder", str(cache_folder())), *models, *extensions]))
     return 0
 
 

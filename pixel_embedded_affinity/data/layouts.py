@@ -20,14 +20,13 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, choice, list_of, number, part, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.io.read import image_suffixes, read_image, read_stored
+from pixel_embedded_affinity.io.read import image_suffixes, read_image
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
-from pixel_embedded_affinity.labels import extent_of, relabel, warn_of_mask
+from pixel_embedded_affinity.labels import Labels, extent_of, relabel
 from pixel_embedded_affinity.normalize import Normalization, normalize
+from pixel_embedded_affinity.truth import naming, numbered, read_labels
 
 logger = logging.getLogger(__name__)
-
-LabelArray = npt.NDArray[np.int32]
 
 LAYOUTS = ("folders", "bbbc039", "cvppp", "ac3ac4")
 """Ways to arrange a data folder, see `DataSettings`."""
@@ -38,7 +37,6 @@ SPLITS = ("training", "validation", "test", "all")
 RAW = Normalization(kind="none")
 """For `load`: images as they are stored, for a segmenter that normalizes them itself."""
 
-_EXACT_FLOATS = 2.0**53
 _RESIZING = 0.1, 4.0
 
 
@@ -122,7 +120,7 @@ class Example:
 
     name: str
     image: npt.NDArray[np.float32]
-    labels: LabelArray
+    labels: Labels
     pixel_size: tuple[float, ...] | None = None
 
 
@@ -133,7 +131,7 @@ class Files:
     name: str
     image: Path
     labels: Path
-    read_labels: Callable[[Path], LabelArray]
+    read_labels: Callable[[Path], Labels]
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -209,7 +207,7 @@ def load_one(
         image = as_image(entry.image, channels=channels, ndim=ndim, selection=selection)
         values = normalize(image.values, normalization)
     except InputError as error:
-        raise _naming(entry.image, error) from error
+        raise naming(entry.image, error) from error
     labels = _labels_of(entry, image.spatial_shape)
     if image.spatial_shape != labels.shape:
         raise InputError(
@@ -219,7 +217,7 @@ def load_one(
     return Example(entry.name, values, labels, image.pixel_size)
 
 
-def _labels_of(entry: Files, shape: tuple[int, ...]) -> LabelArray:
+def _labels_of(entry: Files, shape: tuple[int, ...]) -> Labels:
     """Read the labels of an image of this shape."""
     if entry.labels.suffix.lower() in outline_suffixes():
         return read_outlines(entry.labels, entry.image, shape)
@@ -235,7 +233,7 @@ def _load_stack(entry: Stack, normalization: Normalization, channels: int) -> Ex
             f"the sections of {entry.name} have {image.spatial_shape[1:]} pixels, their labels {labels.shape[1:]}; "
             "expected the same size"
         )
-    return Example(entry.name, normalize(image.values, normalization), _as_labels(labels, entry.labels[0]))
+    return Example(entry.name, normalize(image.values, normalization), numbered(labels, entry.labels[0]))
 
 
 def _stacked(paths: Sequence[Path]) -> npt.NDArray[Any]:
@@ -263,7 +261,7 @@ def resized(example: Example, settings: DataSettings) -> Example:
     return replace(example, image=image, labels=relabel(resize_labels(example.labels, image.shape[1:])))
 
 
-def median_diameter(labels: LabelArray) -> float:
+def median_diameter(labels: Labels) -> float:
     """Return the diameter in pixels of a disk with the area of the median object; there must be an object."""
     areas = np.bincount(labels.ravel())[1:]
     return math.sqrt(float(np.median(areas[areas > 0])) * 4 / math.pi)
@@ -325,59 +323,6 @@ def find_files(directory: str | Path, settings: DataSettings, split: str) -> lis
         if not file.is_file():
             raise InputError(f"no file {str(file)!r}; expected an image and a label file per example")
     return sorted(files, key=lambda entry: entry.name)
-
-
-def read_labels(path: Path, *, ndim: int = 2) -> LabelArray:
-    """Read a label image, and number its objects 1..n; an object keeps all its pieces.
-
-    A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
-    accepted if all are whole. The log warns of what looks like a binary mask.
-
-    Parameters
-    ----------
-    path : Path
-        TIFF or PNG with one value per pixel: 0 for background, another number per object.
-    ndim : {2, 3}
-        Number of axes; the pages of a TIFF are the sections of a volume.
-
-    Raises
-    ------
-    InputError
-        If the image is a JPEG, which changes values, or in color, or has another number of axes, or a value is
-        negative, fractional, NaN or infinite; the message names the file.
-    """
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
-    values = read_stored(path)
-    if values.ndim != ndim:
-        expected = "(H, W)" if ndim == 2 else "(D, H, W)"
-        raise InputError(
-            f"label image {str(path)!r} has shape {values.shape}; expected {expected}, one number per pixel; "
-            "colors are not labels, except as a palette PNG; where each object has a color of its own, number them: "
-            "numpy.unique(colors.reshape(-1, colors.shape[-1]), axis=0, return_inverse=True)[1]"
-            ".reshape(colors.shape[:2])"
-        )
-    return _as_labels(values, path)
-
-
-def _as_labels(values: npt.NDArray[Any], path: Path) -> LabelArray:
-    if values.dtype.kind == "f":
-        if not ((np.abs(values) < _EXACT_FLOATS) & (values == np.rint(values))).all():
-            raise InputError(
-                f"label image {str(path)!r} holds fractions, NaN or infinite values; expected whole numbers"
-            )
-        values = values.astype(np.int64)
-    warn_of_mask(values, f"label image {str(path)!r}")
-    try:
-        return relabel(values.astype(np.uint8) if values.dtype == bool else values)
-    except InputError as error:
-        raise _naming(path, error) from error
-
-
-def _naming(path: Path, error: InputError) -> InputError:
-    """The same error, with the file's name in its message."""
-    message = str(error)
-    return InputError(message if str(path) in message else f"{str(path)!r}: {message}")
 
 
 def _folders(folder: Path, settings: DataSettings, split: str) -> list[Files]:
@@ -562,7 +507,7 @@ _LAYOUTS: dict[str, _Finder] = {
 }
 
 
-def _read_color_code(path: Path) -> LabelArray:
+def _read_color_code(path: Path) -> Labels:
     """Read a BBBC039 mask: touching nuclei have different codes; each connected patch of one code is a nucleus."""
     from skimage.measure import label
 

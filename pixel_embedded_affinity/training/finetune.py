@@ -27,7 +27,7 @@ from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import as_labels, extent_of, refuse_masks, relabel, warn_of_mask
+from pixel_embedded_affinity.labels import extent_of, refuse_masks, relabel
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import build_network, load_network
 from pixel_embedded_affinity.normalize import normalize
@@ -42,6 +42,7 @@ from pixel_embedded_affinity.training.recipe import (
 )
 from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.loop import StepResult, Trainer
+from pixel_embedded_affinity.truth import true_labels
 from pixel_embedded_affinity.tune import Metric, as_metric, listed
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ _PART = 4
 
 _ROUNDS, _PATIENCE = 8, 3
 """Rounds of a whole fine-tuning, and rounds without a better score that end it early."""
+
+_MINUTES = 10.0
+"""Time of a fine-tuning where nothing is said."""
 
 _MOST_STEPS = 20_000
 """Far more steps than fit into the minutes of a fine-tuning."""
@@ -142,7 +146,7 @@ def finetune(
     images: Iterable[Any],
     labels: Iterable[Any],
     *,
-    minutes: float = 10.0,
+    minutes: float | None = None,
     steps: int | None = None,
     metric: str | Metric = "aggregated_jaccard_index",
     seed: int = 0,
@@ -167,11 +171,13 @@ def finetune(
         From `Segmenter.pretrained`, `Segmenter.from_file` or an earlier fine-tuning, of images and not of volumes; it
         stays as it is. The result has its settings, but perhaps another scale.
     images, labels : iterable
-        Arrays or paths, as for `Segmenter.segment`, and the true labels of each: arrays of integers, 0 = background.
-    minutes : float
+        Arrays or paths, as for `Segmenter.segment`, and the true labels of each: whole numbers, 0 = background, or the
+        path of a TIFF or PNG that holds them.
+    minutes : float, optional
         Time after the images are read. The model as it is, other scales, and one step are tried in any case.
+        Default: 10.
     steps : int, optional
-        Number of training steps, in place of the time. The result is then the same at each call, on the same machine
+        Number of training steps, in place of a time. The result is then the same at each call, on the same machine
         with the same number of threads.
     metric : str or callable
         What decides, as for `pixel_embedded_affinity.tune.tune`.
@@ -213,7 +219,7 @@ def finetune_examples(
     segmenter: Segmenter,
     examples: Sequence[Example],
     *,
-    minutes: float = 10.0,
+    minutes: float | None = None,
     steps: int | None = None,
     metric: str | Metric = "aggregated_jaccard_index",
     seed: int = 0,
@@ -249,18 +255,23 @@ class Budget:
 
     Parameters
     ----------
-    minutes : float
-        Time for everything, from now.
+    minutes : float, optional
+        Time for everything, from now. Default: 10.
     steps : int, optional
-        Steps in place of the time.
+        Steps in place of a time.
 
     Raises
     ------
     InputError
-        If a number is not positive, or the steps are not whole.
+        If a number is not positive, the steps are not whole, or there are both.
     """
 
-    def __init__(self, minutes: float, steps: int | None = None) -> None:
+    def __init__(self, minutes: float | None = None, steps: int | None = None) -> None:
+        if minutes is not None and steps is not None:
+            raise InputError(
+                f"minutes={minutes!r} and steps={steps!r}; expected one of them, since either ends the training"
+            )
+        minutes = _MINUTES if minutes is None else minutes
         if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0 < minutes < math.inf:
             raise InputError(f"minutes must be a positive number, got {minutes!r}")
         if steps is not None:
@@ -440,8 +451,7 @@ def _example(config: ModelConfig, number: int, image: Any, labels: Any, selectio
     try:
         found = as_image(image, channels=config.network.in_channels, ndim=config.ndim, selection=selection)
         shape = found.to_source_order(np.empty(found.spatial_shape, np.bool_)).shape
-        truth = as_labels(labels, shape)
-        warn_of_mask(truth, f"the truth of {what}")
+        truth = true_labels(labels, shape, what)
         return Example(found.name or f"image {number}", found.values, relabel(found.from_source_order(truth)))
     except InputError as error:
         raise InputError(f"{what}: {error}") from error

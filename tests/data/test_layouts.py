@@ -16,11 +16,11 @@ from pixel_embedded_affinity.data.layouts import (
     Example,
     find_files,
     load,
-    read_labels,
     require_objects,
 )
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.normalize import Normalization, normalize
+from pixel_embedded_affinity.truth import read_labels
 
 LABELS = np.array([[0, 0, 5, 5], [7, 7, 0, 5], [7, 0, 0, 0]])
 

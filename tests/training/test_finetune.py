@@ -395,7 +395,7 @@ def test_time_is_divided_into_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counted_steps_tell_the_time_left_from_their_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
-    budget = Budget(10.0, 16)
+    budget = Budget(steps=16)
     now[0] = 5.0
     budget.start_round(0)
     assert budget.minutes_of_training(3.0) is None
@@ -409,7 +409,7 @@ def test_counted_steps_tell_the_time_left_from_their_pace(monkeypatch: pytest.Mo
 
 
 def recipe_of(config: ModelConfig) -> Recipe:
-    return module._plan(config, Budget(1.0, 5), 0)
+    return module._plan(config, Budget(steps=5), 0)
 
 
 def test_losses_are_those_of_the_models_own_recipe(tiny_config: ModelConfig, tmp_path: Path) -> None:
@@ -451,10 +451,11 @@ def test_every_shipped_model_has_a_plan(name: str, tmp_path: Path, caplog: Any) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"minutes": 0}, "minutes must be a positive number, got 0"),
-        ({"minutes": math.nan}, "minutes must be a positive number"),
-        ({"minutes": "10"}, "minutes must be a positive number, got '10'"),
-        ({"minutes": True}, "minutes must be a positive number, got True"),
+        ({"minutes": 1, "steps": 2}, "minutes=1 and steps=2; expected one of them"),
+        ({"steps": None, "minutes": 0}, "minutes must be a positive number, got 0"),
+        ({"steps": None, "minutes": math.nan}, "minutes must be a positive number"),
+        ({"steps": None, "minutes": "10"}, "minutes must be a positive number, got '10'"),
+        ({"steps": None, "minutes": True}, "minutes must be a positive number, got True"),
         ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"steps": 2.5}, "steps must be an integer"),
         ({"seed": -1}, "seed must be an integer"),

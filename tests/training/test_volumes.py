@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.data.evaluate import evaluate_model
-from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load, read_labels
+from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
@@ -36,6 +36,7 @@ from pixel_embedded_affinity.training.losses.objective import Objective
 from pixel_embedded_affinity.training.recipe import Recipe, TrainingNeighborhood
 from pixel_embedded_affinity.training.run.logs import read_rows
 from pixel_embedded_affinity.training.run.train import train
+from pixel_embedded_affinity.truth import read_labels
 
 RECIPE = """
 [model]

@@ -9,6 +9,7 @@ const LARGEST = 4;
 const SIDE = 176;
 const FIRST = 0.5;
 const AIM = 0.8;
+const MOST = 0.3;
 const FEW = 3;
 const CONCLUSIVE = [0.45, 1.5];
 const CONFIDENT = 0.75;
@@ -19,46 +20,68 @@ const UNLIKE = 0.55;
 
 /** @typedef {{diameter: number, confidence: number}} Known the median diameter of the training objects, and the usual confidence */
 /** @typedef {{scale: number, objects: number, diameter: number, confidence: number}} Look */
-/** @typedef {{labels: import("./arrays.js").Labels, stride: number, confidence: Float64Array}} Sight */
+/** @typedef {{labels: import("./arrays.js").Labels, stride: number, confidence: Float64Array, seen: ?object}} Sight */
 
 /**
- * Look at an image at several scales until its objects have about the diameter that the model knows.
+ * Look at an image at several scales until its objects have about the diameter that the model knows. If the look that
+ * decides shows all of the image well, the network need not see it again: `seen` is what the look saw, else null.
  * @param {import("./arrays.js").Plane} image normalized
  * @param {Known} known
  * @param {(part: import("./arrays.js").Plane) => Promise<Sight>} observe labels a resized part
- * @returns {Promise<{scale: number, looks: Look[]}>}
+ * @returns {Promise<{scale: number, looks: Look[], seen: ?object}>}
  */
 export async function findScale(image, known, observe) {
-  let looks = [];
-  const whole = { top: 0, left: 0, bottom: image.height, right: image.width };
-  const start = Math.min(FIRST, SIDE / Math.max(image.height, image.width));
-  let likely = suggested(image, known);
-  let scale = likely ?? start;
-  let box = likely === null ? whole : windowFor(contrastOf(image), whole, likely);
+  let [looks, views] = [[], []];
+  const whole = wholeOf(image);
+  const start = Math.max(leastOf(image), Math.min(FIRST, SIDE / Math.max(image.height, image.width)));
+  let likely = firstLook(image, known);
+  let { box, scale } = likely ?? { box: whole, scale: start };
   for (;;) {
     const part = resizeImage(cropped(image, box), scale);
     const sight = await observe(part);
     const look = lookAt(sight, scale, box, image);
     looks.push(look);
-    if (isConclusive(look, known) || isPast(looks, known)) return { scale: decided(looks, known), looks };
+    views.push(isWhole(box, image) ? sight.seen : null);
+    if (isConclusive(look, known) || isPast(looks, known)) return decided(looks, views, known, image);
     if (likely !== null) {
       // Blobs where hardly anything is found are none: shading, or stains.
-      if (look.objects < FEW) looks = [];
+      if (look.objects < FEW) [looks, views] = [[], []];
       [box, scale, likely] = [whole, start, null];
       continue;
     }
-    if (scale >= LARGEST) return { scale: decided(looks, known), looks };
+    if (scale >= LARGEST) return decided(looks, views, known, image);
     scale = nextScale(look, known);
     box = windowFor(interestOf(sight, part), box, scale);
   }
 }
 
-/** The scale at which the blobs of an image would be a little smaller than the objects that the model knows. */
-function suggested(image, known) {
+/** Part and scale of a look at the blobs of an image, in a part a little smaller than the objects that the model knows. */
+function firstLook(image, known) {
   const diameter = blobDiameter(image);
   if (diameter === null) return null;
-  const scale = clamp((AIM * known.diameter) / diameter, SMALLEST, LARGEST);
-  return Math.max(1 / Math.min(image.height, image.width), Number(scale.toPrecision(2)));
+  const exact = known.diameter / diameter;
+  const scale = settled(Math.max(leastOf(image), clamp(exact, SMALLEST, LARGEST)));
+  const share = [image.height, image.width].reduce((all, length) => all * Math.min(1, SIDE / (scale * length)), 1);
+  if (share > MOST) return { box: wholeOf(image), scale };
+  const closer = Math.max(leastOf(image), rounded(clamp(AIM * exact, SMALLEST, LARGEST)));
+  return { box: windowFor(contrastOf(image), wholeOf(image), closer), scale: closer };
+}
+
+function wholeOf({ height, width }) {
+  return { top: 0, left: 0, bottom: height, right: width };
+}
+
+function isWhole(box, { height, width }) {
+  return box.bottom - box.top === height && box.right - box.left === width;
+}
+
+/** The scale at which an image has one pixel along its shortest axis. */
+function leastOf({ height, width }) {
+  return 1 / Math.min(height, width);
+}
+
+function rounded(scale) {
+  return Number(scale.toPrecision(2));
 }
 
 /** What a user should know about a scale that was found; empty if all is well. */
@@ -187,9 +210,22 @@ function evidenceOf(look) {
   return (look.confidence * look.objects) / (look.objects + FEW);
 }
 
-function decided(looks, known) {
+/** The scale that the best look tells; or its own, with what it saw, if it shows all of the image well. */
+function decided(looks, views, known, image) {
   const best = bestOf(looks);
-  if (best.confidence < UNSURE * known.confidence) return 1;
-  const scale = clamp((best.scale * known.diameter) / best.diameter, SMALLEST, LARGEST);
-  return scale > 1 / KEPT && scale < KEPT ? 1 : Number(scale.toPrecision(2));
+  if (best.confidence < UNSURE * known.confidence) return { scale: 1, looks, seen: null };
+  const factor = known.diameter / best.diameter;
+  const seen = views[looks.indexOf(best)];
+  if (seen && isKept(factor)) return { scale: best.scale, looks, seen };
+  const scale = Math.max(leastOf(image), clamp(best.scale * factor, SMALLEST, LARGEST));
+  return { scale: settled(scale), looks, seen: null };
+}
+
+function isKept(factor) {
+  return factor > 1 / KEPT && factor < KEPT;
+}
+
+/** Round a scale to two digits; 1 if it is about 1. */
+function settled(scale) {
+  return isKept(scale) ? 1 : rounded(scale);
 }

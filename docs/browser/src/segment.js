@@ -50,10 +50,11 @@ export async function see(image, config, network, { diameter = null, progress = 
   progress("size", 0);
   const found = await scaleOf(values, config, network, diameter);
   progress("network", 0);
-  refuseHuge(image, found.scale);
-  const scaled = resizeImage(values, found.scale);
-  const seen = await network.embed(scaled, (share) => progress("network", share));
-  return { ...seen, ...found, image: { height: image.height, width: image.width } };
+  const { scale, looks, remark } = found;
+  refuseHuge(image, scale);
+  const embed = () => network.embed(resizeImage(values, scale), (share) => progress("network", share));
+  const seen = found.seen ?? (await embed());
+  return { ...seen, scale, looks, remark, image: { height: image.height, width: image.width } };
 }
 
 /** Refuse what would not fit into the memory of a tab. */
@@ -72,7 +73,7 @@ async function scaleOf(values, config, network, diameter) {
   if (config.scale !== "auto") return { scale: config.scale, remark: "" };
   const known = { diameter: config.object_diameter, confidence: config.usual_confidence };
   const found = await findScale(values, known, observer(config, network));
-  return { scale: found.scale, looks: found.looks, remark: remarkOn(found, known) };
+  return { ...found, remark: remarkOn(found, known) };
 }
 
 /** Labels parts of an image as the configuration says; objects of little confidence stay. */
@@ -83,7 +84,7 @@ function observer(config, network) {
     const seen = await network.embed(part);
     const labels = label(seen, settings);
     const confidence = objectConfidence(labels, seen.embedding, settings.neighborhood);
-    return { labels, stride: seen.stride, confidence };
+    return { labels, stride: seen.stride, confidence, seen };
   };
 }
 

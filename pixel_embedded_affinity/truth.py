@@ -1,0 +1,101 @@
+"""True labels, from arrays and files, to learn from or to compare with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.arrays import numeric, opened
+from pixel_embedded_affinity.io.read import read_stored
+from pixel_embedded_affinity.labels import Labels, as_labels, relabel, warn_of_mask
+
+_EXACT_FLOATS = 2.0**53
+
+
+def read_labels(path: Path, *, ndim: int = 2) -> Labels:
+    """Read a label image, and number its objects 1..n; an object keeps all its pieces.
+
+    A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
+    accepted if all are whole. The log warns of what looks like a binary mask.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF or PNG with one value per pixel: 0 for background, another number per object.
+    ndim : {2, 3}
+        Number of axes; the pages of a TIFF are the sections of a volume.
+
+    Raises
+    ------
+    InputError
+        If the image is a JPEG, which changes values, or in color, or has another number of axes, or a value is
+        negative, fractional, NaN or infinite; the message names the file.
+    """
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
+    values = read_stored(path)
+    if values.ndim != ndim:
+        expected = "(H, W)" if ndim == 2 else "(D, H, W)"
+        raise InputError(
+            f"label image {str(path)!r} has shape {values.shape}; expected {expected}, one number per pixel; "
+            "colors are not labels, except as a palette PNG; where each object has a color of its own, number them: "
+            "numpy.unique(colors.reshape(-1, colors.shape[-1]), axis=0, return_inverse=True)[1]"
+            ".reshape(colors.shape[:2])"
+        )
+    return numbered(values, path)
+
+
+def numbered(values: npt.NDArray[Any], path: Path) -> Labels:
+    """Return the values of a label image as labels, as `read_labels` does."""
+    what = f"label image {str(path)!r}"
+    values = _whole(values, what)
+    warn_of_mask(values, what)
+    try:
+        return relabel(values.astype(np.uint8) if values.dtype == bool else values)
+    except InputError as error:
+        raise naming(path, error) from error
+
+
+def true_labels(labels: Any, shape: Sequence[int], what: str) -> npt.NDArray[np.integer[Any]]:
+    """Return the true labels of an image that a caller gives.
+
+    Parameters
+    ----------
+    labels : array-like or path
+        Whole numbers, 0 = background; or a file, as for `read_labels`.
+    shape : sequence of int
+        Spatial shape that they must have, in pixels.
+    what : str
+        How the log calls the image, if they look like a binary mask.
+
+    Raises
+    ------
+    InputError
+        If they are no labels, or have another shape.
+    """
+    if isinstance(labels, (str, os.PathLike)):
+        return as_labels(read_labels(Path(labels), ndim=len(shape)), shape)
+    found = as_labels(_whole(numeric(opened(labels, "labels"), "labels"), "the truth"), shape)
+    warn_of_mask(found, f"the truth of {what}")
+    return found
+
+
+def _whole(values: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """Turn floating-point numbers that are all whole into integers."""
+    if values.dtype.kind != "f":
+        return values
+    if not ((np.abs(values) < _EXACT_FLOATS) & (values == np.rint(values))).all():
+        raise InputError(f"{what} holds fractions, NaN or infinite values; expected whole numbers")
+    return values.astype(np.int64)
+
+
+def naming(path: Path, error: InputError) -> InputError:
+    """Return the same error, with the file's name in its message."""
+    message = str(error)
+    return InputError(message if str(path) in message else f"{str(path)!r}: {message}")
