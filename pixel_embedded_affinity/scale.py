@@ -46,8 +46,9 @@ _FEW = 3
 _CONCLUSIVE = 0.45, 1.5
 """Diameters, as shares of the known one, at which a confident look ends the search."""
 
-_CONFIDENT, _UNSURE = 0.75, 0.3
-"""Shares of the model's usual confidence: from the first a look is confident; below the second it shows nothing."""
+_CONFIDENT, _AGREED, _UNSURE = 0.75, 0.5, 0.3
+"""Shares of the model's usual confidence: from the first a look is confident; from the second if blobs of this diameter
+were expected; below the third it shows nothing."""
 
 KEPT = 1.35
 """An image whose objects differ less than this factor from those that the model knows is seen as it is."""
@@ -242,7 +243,7 @@ def find_scale(
         looks.append(look)
         embeddings.append(sight.embedding if box == whole else None)
         logger.debug("scale %.3g: %d objects, diameter %.1f, confidence %.2f", *look)
-        if _is_conclusive(look, known) or _is_past(looks, known):
+        if _is_conclusive(look, known, likely is not None) or _is_past(looks, known):
             break
         if likely is not None:
             # Blobs where hardly anything is found are none: shading, or stains.
@@ -411,13 +412,14 @@ def _cut(labels: Labels, box: Box, shape: Sequence[int]) -> npt.NDArray[np.int32
     return found[found > 0]
 
 
-def _is_conclusive(look: Look, known: KnownObjects) -> bool:
+def _is_conclusive(look: Look, known: KnownObjects, expected: bool) -> bool:
+    """Whether a look shows confident objects that are large enough; less confident ones do where they were expected."""
+    if look.objects < _FEW:
+        return False
+    if expected and is_kept(look.diameter / known.diameter):
+        return look.confidence >= _AGREED * known.confidence
     low, high = (share * known.diameter for share in _CONCLUSIVE)
-    return (
-        look.objects >= _FEW
-        and look.confidence >= _CONFIDENT * known.confidence
-        and low <= look.diameter <= high
-    )
+    return look.confidence >= _CONFIDENT * known.confidence and low <= look.diameter <= high
 
 
 def _is_past(looks: Sequence[Look], known: KnownObjects) -> bool:

@@ -95,6 +95,21 @@ def test_an_image_that_a_look_shows_well_is_not_seen_again() -> None:
     assert find_scale(disks((300, 300), 30), None, other, watch, first=0.95).embedding is None
 
 
+@pytest.mark.parametrize(
+    ("share", "diameter", "enough"), [(0.55, 56, True), (0.45, 56, False), (0.8, 56, True), (0.55, 28, True)]
+)
+def test_objects_that_blobs_announced_need_less_confidence(share: float, diameter: int, enough: bool) -> None:
+    """The first look shows objects of the size that the blobs suggested; if they are unsure, it is not the last."""
+
+    def watch(values, foreground) -> Sight:
+        seen = Watcher()(values, foreground)
+        return seen._replace(confidence=np.full(int(seen.labels.max()), share * KNOWN.confidence))
+
+    found = find_scale(disks((900, 900), diameter), None, KNOWN, watch)
+    assert found.scale == pytest.approx(28 / diameter, rel=0.1)
+    assert (len(found.looks) == 1) == enough
+
+
 @pytest.mark.parametrize("views", [1, 4])
 def test_the_scale_that_was_found_gives_the_same_labels_when_given(views: int) -> None:
     image = samples.nuclei().image[:256, :256]

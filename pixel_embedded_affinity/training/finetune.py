@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -162,8 +162,9 @@ def finetune(
     their objects have the size that the model knows; the scale that scores best on them is taken. Then the weights
     learn from small crops at this scale, with the losses of the model's own recipe, a low learning rate, and the
     statistics of its batch norms as they are. The averaged weights are scored on the held-out part about 8 times;
-    three scores in a row that are no better end the training. The best of all models is the result, among them the
-    model as it was: on the held-out part, the result is never worse.
+    three scores in a row that are no better end the training. So does an interruption (Ctrl-C) after the first score.
+    The best of all models is the result, among them the model as it was: on the held-out part, the result is never
+    worse.
 
     Parameters
     ----------
@@ -367,24 +368,39 @@ class _Contest:
 
 
 def _train(trainer: Trainer, start: Segmenter, contest: _Contest, progress: Progress) -> None:
-    """Train until the budget is used up or the scores stay; each round ends with a score."""
+    """Train until the budget is used up or the scores stay; each round ends with a score.
+
+    An interruption (Ctrl-C) ends the training as well, once a trained model has been scored.
+    """
+    scored = [0]
+    try:
+        scored.extend(_rounds(trainer, start, contest, progress))
+        if scored[-1] < trainer.step:
+            _enter(trainer, start, contest)
+    except KeyboardInterrupt:
+        if len(scored) == 1:
+            raise
+        logger.warning("interrupted after %d steps: the best model so far is the result", trainer.step)
+
+
+def _rounds(trainer: Trainer, start: Segmenter, contest: _Contest, progress: Progress) -> Iterator[int]:
+    """Train, and give the number of steps after each round, when the model has been scored."""
     budget = contest.budget
     budget.start_round(0)
-    best, stale, scored = -math.inf, 0, 0
+    best, stale = -math.inf, 0
     steps = trainer.steps(budget.minutes_of_training(contest.seconds))
     with closing(steps):
         bar: Iterable[StepResult] = track(steps, progress, desc="learning", unit="step", total=budget.steps)
         for step, _ in bar:
             if budget.is_round_over(step):
-                score, scored = _enter(trainer, start, contest), step
+                score = _enter(trainer, start, contest)
+                yield step
                 best, stale = max(best, score), 0 if score > best else stale + 1
                 budget.start_round(step)
             _show(bar, budget.left(step), contest.best_score)
             if stale >= _PATIENCE:
                 logger.info("%d scores in a row were no better: the training ends", stale)
                 break
-    if scored < trainer.step:
-        _enter(trainer, start, contest)
 
 
 def _enter(trainer: Trainer, start: Segmenter, contest: _Contest) -> float:

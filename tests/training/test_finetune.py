@@ -157,6 +157,32 @@ def test_the_last_step_is_scored(start: Segmenter, pairs: list[Pair]) -> None:
     assert found.table[-1]["chosen"]
 
 
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_an_interruption_keeps_the_best_model_so_far(
+    start: Segmenter, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch, caplog: Any, after: int
+) -> None:
+    """Ctrl-C comes while the next round is trained."""
+    enter, scored = module._enter, []
+
+    def watched(*arguments: Any) -> float:
+        if len(scored) == after:
+            raise KeyboardInterrupt
+        scored.append(enter(*arguments))
+        return float(scored[-1])
+
+    monkeypatch.setattr(module, "_enter", watched)
+    scores = scores_of([0.1, 0.3, 0.2])
+    if not after:
+        with pytest.raises(KeyboardInterrupt):
+            tuned(start, pairs, steps=8, metric=scores)
+        return
+    found = tuned(start, pairs, steps=8, metric=scores)
+    assert len(found.table) == 1 + after
+    assert found.score == pytest.approx(0.3)
+    assert [row["chosen"] for row in found.table] == [False, True, False][: 1 + after]
+    assert "the best model so far is the result" in caplog.text
+
+
 def test_a_time_ends_the_training(start: Segmenter, pairs: list[Pair]) -> None:
     found = tuned(start, pairs, steps=None, minutes=0.001)
     assert [row["model"] for row in found.table] == ["start", "trained"]

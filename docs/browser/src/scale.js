@@ -13,6 +13,7 @@ const MOST = 0.3;
 const FEW = 3;
 const CONCLUSIVE = [0.45, 1.5];
 const CONFIDENT = 0.75;
+const AGREED = 0.5;
 const UNSURE = 0.3;
 const KEPT = 1.35;
 const PAST = 0.9;
@@ -42,7 +43,7 @@ export async function findScale(image, known, observe) {
     const look = lookAt(sight, scale, box, image);
     looks.push(look);
     views.push(isWhole(box, image) ? sight.seen : null);
-    if (isConclusive(look, known) || isPast(looks, known)) return decided(looks, views, known, image);
+    if (isConclusive(look, known, likely !== null) || isPast(looks, known)) return decided(looks, views, known, image);
     if (likely !== null) {
       // Blobs where hardly anything is found are none: shading, or stains.
       if (look.objects < FEW) [looks, views] = [[], []];
@@ -122,10 +123,13 @@ function cutObjects({ data, height, width }, box, shape) {
   return cut;
 }
 
-function isConclusive(look, known) {
+/** Whether a look shows confident objects that are large enough; less confident ones do where they were expected. */
+function isConclusive(look, known, expected) {
+  if (look.objects < FEW) return false;
+  const sure = look.confidence / known.confidence;
+  if (expected && isKept(look.diameter / known.diameter)) return sure >= AGREED;
   const [low, high] = CONCLUSIVE.map((share) => share * known.diameter);
-  const confident = look.confidence >= CONFIDENT * known.confidence;
-  return look.objects >= FEW && confident && low <= look.diameter && look.diameter <= high;
+  return sure >= CONFIDENT && low <= look.diameter && look.diameter <= high;
 }
 
 /** Whether the last look shows less than an earlier one that shows something. */
