@@ -202,6 +202,20 @@ def length() -> Check:
     return Check("a number of pixels above 0, or a length such as '12 um'", convert, parse)
 
 
+def pixel_length() -> Check:
+    """A number above 0 of micrometers, or a text such as ``"0.2 mm"``, kept as a number of micrometers."""
+    positive = number(above=0)
+
+    def convert(value: Any, name: str) -> float:
+        found = micrometers(_checked_length(value)) if isinstance(value, str) else value
+        return float(positive.convert(found, name))
+
+    def parse(given: str) -> float:
+        return micrometers(given) if given[-1:].isalpha() else float(given)
+
+    return Check("a number of micrometers above 0, or a length such as '0.2 mm'", convert, parse)
+
+
 def micrometers(given: str) -> float:
     """Length in micrometers of a text such as ``"12 um"`` or ``"350nm"``; `ValueError` if it is none."""
     text = given.rstrip()

@@ -321,7 +321,7 @@ class Segmenter:
         channel: int | str | None = None,
         time: int | None = None,
         series: int | None = None,
-        pixel_size: float | Sequence[float] | None = None,
+        pixel_size: float | str | Sequence[float | str] | None = None,
         z: int | None = None,
         foreground: Any = None,
         scale: float | str | None = None,
@@ -347,9 +347,9 @@ class Segmenter:
             The time point to take, from 0. Default: all.
         series : int, optional
             The image to take of a file that holds several, from 0. Default: there must be one.
-        pixel_size : float or sequence of float, optional
-            Size of a pixel in micrometers, one number or one per spatial axis in the order ``YX`` or ``ZYX``, for
-            tables, written labels, and the scale of volumes. Default: what the file declares.
+        pixel_size : float, str, or sequence of these, optional
+            Size of a pixel in micrometers, or a length such as ``"0.2 mm"``: one, or one per spatial axis in the order
+            ``YX`` or ``ZYX``, for tables, written labels, and the scale of volumes. Default: what the file declares.
         z : int, optional
             The section of a stack to take for a model of images, from 0. Default: there must be one, or all are taken
             one by one if `axes` names them, such as ``"ZYX"``.
@@ -401,7 +401,7 @@ class Segmenter:
         channel: int | str | None = None,
         time: int | None = None,
         series: int | None = None,
-        pixel_size: float | Sequence[float] | None = None,
+        pixel_size: float | str | Sequence[float | str] | None = None,
         z: int | None = None,
         foreground: Any = None,
         scale: float | str | None = None,
@@ -432,7 +432,7 @@ class Segmenter:
         channel: int | str | None = None,
         time: int | None = None,
         series: int | None = None,
-        pixel_size: float | Sequence[float] | None = None,
+        pixel_size: float | str | Sequence[float | str] | None = None,
         z: int | None = None,
         scale: float | str | None = None,
         diameter: float | str | None = None,
@@ -511,7 +511,7 @@ class Segmenter:
         channel: int | str | None = None,
         time: int | None = None,
         series: int | None = None,
-        pixel_size: float | Sequence[float] | None = None,
+        pixel_size: float | str | Sequence[float | str] | None = None,
         z: int | None = None,
         scale: float | str | None = None,
         diameter: float | str | None = None,
@@ -560,7 +560,7 @@ class Segmenter:
         channel: int | str | None = None,
         time: int | None = None,
         series: int | None = None,
-        pixel_size: float | Sequence[float] | None = None,
+        pixel_size: float | str | Sequence[float | str] | None = None,
         z: int | None = None,
         foreground: Any = None,
         scale: float | str | None = None,

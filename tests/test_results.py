@@ -97,6 +97,11 @@ def test_a_table_has_micrometers_beside_pixels(segmenter: Segmenter, calibrated:
     np.testing.assert_allclose(np.pi * table["equivalent_diameter_um"] ** 2 / 4, table["area_um2"])
 
 
+@pytest.mark.parametrize("given", ["0.0005 mm", "500 nm", "0.5um", ("500nm", 0.5), 0.5])
+def test_sizes_are_micrometers_or_lengths(segmenter: Segmenter, image: Array, given: Any) -> None:
+    assert segmenter.analyze(image, pixel_size=given).pixel_size == pytest.approx((0.5, 0.5))
+
+
 def test_sizes_follow_the_axes_of_the_source(segmenter: Segmenter, image: Array) -> None:
     result = segmenter.analyze(image.T, axes="XY", pixel_size=(0.25, 0.5))
     assert result.pixel_size == (0.5, 0.25)

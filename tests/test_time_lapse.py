@@ -98,7 +98,12 @@ def test_what_gives_one_result_wants_one_frame(segmenter: Segmenter, movie: Arra
         ({"axes": "CYX", "channel": -1}, "channel must be the number of a channel, from 0, or its name"),
         ({"axes": "CYX", "channel": True}, "channel must be the number"),
         ({"axes": "TYX", "series": 0}, "series=0 for an array; expected a file"),
-        ({"axes": "TYX", "pixel_size": 0}, "pixel_size must be"),
+        (
+            {"axes": "TYX", "pixel_size": 0},
+            "pixel_size must be a number of micrometers above 0, or a length such as",
+        ),
+        ({"axes": "TYX", "pixel_size": "0.2"}, "pixel_size must be a number of micrometers"),
+        ({"axes": "TYX", "pixel_size": ("1 um", "-2 um")}, "pixel_size must be a number of micrometers"),
     ],
 )
 def test_choices_that_do_not_fit_are_refused(

@@ -15,6 +15,7 @@ from pixel_embedded_affinity.cli.records import (
     PARTIAL,
     RECORDS,
     Maker,
+    is_of_another,
     read_record,
     record_path,
     state,
@@ -213,6 +214,28 @@ def refuse_existing(jobs: Iterable[Job], others: Iterable[Path] = ()) -> None:
             f"{', '.join(existing[:_SHOWN])}{more} exist already; use --resume to keep them and do the rest, "
             "--overwrite to replace them, or another --output"
         )
+
+
+def refuse_others(jobs: Iterable[Job], maker: Maker) -> None:
+    """Refuse to go on where the results of another image have the name of a job's results.
+
+    Raises
+    ------
+    InputError
+        If there are such results.
+    """
+    for job in jobs:
+        record = read_record(job.record)
+        try:
+            other = is_of_another(record, job.image, partial(maker.source, job.image))
+        except OSError:  # Whoever does the job says which file cannot be read.
+            continue
+        if other and record is not None:
+            raise InputError(
+                f"'{job.labels}' holds the results of another image, '{record.path}', not of '{job.image}'; expected "
+                "an --output of its own for images of the same name; name another one, or use --overwrite to replace "
+                "these results"
+            )
 
 
 @contextmanager

@@ -9,22 +9,17 @@ import logging
 import math
 import shutil
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pixel_embedded_affinity.cli import records
-from pixel_embedded_affinity.cli.batch import Job, write_results
+from pixel_embedded_affinity.cli import kept, records
+from pixel_embedded_affinity.cli.batch import Job
 from pixel_embedded_affinity.cli.loading import title_of
-from pixel_embedded_affinity.cli.measuring import with_channels
 from pixel_embedded_affinity.cli.messages import complain
-from pixel_embedded_affinity.errors import InputError, readable
-from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.errors import readable
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.read import list_series
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.runtime.device import CPU
-from pixel_embedded_affinity.runtime.memory import free_memory
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.image import Picture
@@ -33,8 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
-
-_MEASURED = 64  # bytes for each pixel of labels and image, while they are measured and drawn
 
 
 def add_blocks_argument(parser: argparse.ArgumentParser) -> None:
@@ -77,23 +70,25 @@ def segment(
     """
     job.check_axes(segmenter.config.axes.replace("C", ""))
     others = {name: path for name, path in job.outputs.items() if name != records.LABELS}
-    complain(f"pea: {readable(str(job.image))} is segmented block by block{_without_confidence(others)}")
+    complain(f"pea: {readable(str(job.image))} is segmented block by block{_without(segmenter, others)}")
     job.labels.parent.mkdir(parents=True, exist_ok=True)
-    records.write_record(job.record, source, {})
+    records.write_record(job.record, job.image, source, {})
     made = job.record.with_name(job.labels.name)
     made.unlink(missing_ok=True)
     choices = vars(selection) | ({} if tiling is None else {"tile": tiling})
     count = segmenter.segment_large(job.image, made, **choices, folder=_folder(job, source))
-    if others:
-        result = with_channels(_result(segmenter, job, made, selection), channels)
-        write_results(others, result)
+    kept.describe(job, segmenter.config, selection, channels, made)
     made.replace(job.labels)
-    records.write_record(job.record, source, job.outputs, title_of(segmenter))
+    records.write_record(job.record, job.image, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, count)
 
 
-def _without_confidence(others: Collection[str]) -> str:
-    return "; its table has no confidence, which needs the whole embedding" if others else ""
+def _without(segmenter: Segmenter, others: Collection[str]) -> str:
+    """Say what blocks cannot do."""
+    confidence = "; its table has no confidence, which needs the whole embedding" if others else ""
+    if segmenter.config.regions == "image":
+        return confidence
+    return f"{confidence}; all its regions get one scale, and its table has no column of them (--regions)"
 
 
 def _folder(job: Job, source: records.Source) -> Path:
@@ -105,31 +100,3 @@ def _folder(job: Job, source: records.Source) -> Path:
         if other.name.startswith(stem) and other != folder:
             shutil.rmtree(other)
     return folder
-
-
-def _result(segmenter: Segmenter, job: Job, labels: Path, selection: Selection) -> Result:
-    """Read image and labels for the other results, if they fit into memory."""
-    import tifffile
-
-    from pixel_embedded_affinity.export.table import object_table
-    from pixel_embedded_affinity.image import open_picture
-
-    config = segmenter.config
-    picture = open_picture(
-        job.image, selection, channels=config.network.in_channels, ndim=config.ndim, lazily=True
-    )
-    needed, free = _MEASURED * math.prod(picture.label_shape), free_memory(CPU)
-    if needed > free:
-        raise InputError(
-            f"'{job.image}' needs {needed / 1e9:.1f} GB for its table and pictures, and {free / 1e9:.1f} GB are free; "
-            "expected more memory; ask for labels alone"
-        )
-    image, found = picture.image(), tifffile.imread(labels)
-    shown = image.shown
-    axes = config.axes if shown.ndim > found.ndim else None
-    measure: partial[dict[str, Any]] = partial(
-        object_table, found, shown, axes=axes, pixel_size=image.pixel_size
-    )
-    return Result(
-        found, shown, found, measure, picture.axes.replace("C", ""), image.source_pixel_size, picture.name
-    )

@@ -58,13 +58,15 @@ def measured_channels(
 
     if measure is None:
         return {}
-    named = measure.split(",")
+    chosen: dict[str, int | str]
     if measure == ALL:
         whole = open_picture(image, replace(selection, channel=None), channels=1, ndim=ndim, lazily=True)
-        named = list(whole.channel_names())
-    chosen: dict[str, int | str] = {
-        name: int(name) if name.isdecimal() else name for name in map(str.strip, named)
-    }
+        names = whole.channel_names()
+        # Channels of one name are told apart by their numbers.
+        chosen = {name if names.count(name) == 1 else str(place): place for place, name in enumerate(names)}
+    else:
+        named = map(str.strip, measure.split(","))
+        chosen = {name: int(name) if name.isdecimal() else name for name in named}
     return {
         f"-{name}": open_picture(
             image, replace(selection, channel=channel), channels=1, ndim=ndim, lazily=True

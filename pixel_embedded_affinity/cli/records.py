@@ -24,7 +24,7 @@ NEW = "new"
 DONE = "done"
 CHANGED = "made again, since the image, the model or the settings are others"
 PARTIAL = "made again, since results were missing or not whole"
-FOREIGN = "kept, since no run wrote these labels as they are; --overwrite replaces them"
+FOREIGN = "kept, since no run wrote these labels as they are; other files are made from them; --overwrite replaces them"
 
 
 class Source(NamedTuple):
@@ -56,11 +56,13 @@ class Maker(NamedTuple):
 class Record(NamedTuple):
     """What a record file says: a source as JSON, and the size and the fingerprint of each file, by exporter.
 
-    A record without files says that a run was about to write them.
+    A record without files says that a run was about to write them. `path` is where the image lay; empty if it is not
+    known.
     """
 
     source: Any
     files: dict[str, dict[str, Any]]
+    path: str = ""
 
 
 def fingerprint(path: Path) -> str:
@@ -91,13 +93,15 @@ def record_path(output: Path, labels: Path) -> Path:
     return output / RECORDS / place.with_name(f"{place.name}.json")
 
 
-def write_record(path: Path, source: Source, files: Mapping[str, Path], model: str = "") -> None:
+def write_record(path: Path, image: Path, source: Source, files: Mapping[str, Path], model: str = "") -> None:
     """Write the record of results that are there, or of none before they are written.
 
     Parameters
     ----------
     path : pathlib.Path
         The record's file.
+    image : pathlib.Path
+        The image.
     source : Source
         What the results are made from.
     files : mapping of str to pathlib.Path
@@ -118,7 +122,8 @@ def write_record(path: Path, source: Source, files: Mapping[str, Path], model: s
         }
         for name, file in files.items()
     }
-    content = json.dumps({"model": model, "source": source.as_json(), "files": listed}, indent=1)
+    named = {"model": model, "image": str(image.absolute())}
+    content = json.dumps({**named, "source": source.as_json(), "files": listed}, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(content.encode())
@@ -128,7 +133,8 @@ def read_record(path: Path) -> Record | None:
     """Read a record; None if there is none, or none that can be read."""
     try:
         content = json.loads(path.read_bytes())
-        return Record(content["source"], {name: _checked(file) for name, file in content["files"].items()})
+        files = {name: _checked(file) for name, file in content["files"].items()}
+        return Record(content["source"], files, str(content.get("image", "")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -180,6 +186,13 @@ def state(
         return CHANGED
     whole = all(_intact(path, expected.get(name)) for name, path in files.items())
     return DONE if whole else PARTIAL
+
+
+def is_of_another(record: Record | None, image: Path, source: Callable[[], Source]) -> bool:
+    """Tell whether a record is that of another image: another file, elsewhere, that has the same name."""
+    if record is None or record.path in ("", str(image.absolute())):
+        return False
+    return bool(record.source["image"] != source().image)
 
 
 def _intact(path: Path, expected: dict[str, Any] | None) -> bool:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pixel_embedded_affinity.cli import batch, blocks, inputs, measuring, records, summary
+from pixel_embedded_affinity.cli import batch, blocks, inputs, kept, measuring, records, summary
+from pixel_embedded_affinity.cli.frames import frame_by_frame
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker, title_of
 from pixel_embedded_affinity.cli.messages import about, add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
-from pixel_embedded_affinity.export.base import EXPORTERS, FRAME_COLUMNS, Result
+from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.labels import number_on
 from pixel_embedded_affinity.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -94,25 +93,28 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = arguments.shard.of(every)
     with batch.alone(arguments.output, arguments.shard):
         states = _states(jobs, arguments)
-        todo = [
-            job.with_recorded() for job in jobs if states[job.image] not in (records.DONE, records.FOREIGN)
-        ]
-        failures = _work(todo, arguments) if todo else 0
+        todo = [job.with_recorded() for job in jobs if states[job.image] != records.DONE]
+        foreign = {job.image for job in jobs if states[job.image] == records.FOREIGN}
+        todo = [job for job in todo if job.image not in foreign or len(job.outputs) > 1]
+        failed = _work(todo, foreign, arguments) if todo else set()
         if arguments.summary:
-            table = arguments.output / summary.SUMMARY
-            summary.write_summary(table, every, lambda: load_segmenter(arguments).config.ndim)
-    say(_summary(list(states.values()), len(todo), failures, arguments))
-    return 1 if failures else 0
+            table, selection = arguments.output / summary.SUMMARY, given_selection(arguments)
+            summary.write_summary(table, every, selection, lambda: load_segmenter(arguments).config.ndim)
+    say(_summary(states, failed, arguments))
+    return 1 if failed else 0
 
 
-def _summary(states: Sequence[str], todo: int, failures: int, arguments: argparse.Namespace) -> str:
+def _summary(states: Mapping[Path, str], failed: Collection[Path], arguments: argparse.Namespace) -> str:
     shard = arguments.shard
     share = f" of shard {shard.number}/{shard.count}" if shard.count > 1 else ""
-    kept = states.count(records.FOREIGN)
-    parts = [f"{todo - failures} of {len(states)} images{share} segmented"]
-    parts += [f"{states.count(records.DONE)} done before"] if arguments.resume else []
+    counts = Counter(states.values())
+    kept, before = counts[records.FOREIGN], counts[records.DONE]
+    segmented = [image for image, state in states.items() if state not in (records.DONE, records.FOREIGN)]
+    done = len(set(segmented) - set(failed))
+    parts = [f"{done} of {len(states)} images{share} segmented"]
+    parts += [f"{before} done before"] if arguments.resume else []
     parts += [f"{kept} kept as they are"] if kept else []
-    parts += [f"{failures} failed"] if failures else []
+    parts += [f"{len(failed)} failed"] if failed else []
     return f"{', '.join(parts)}; results in {readable(str(arguments.output))}"
 
 
@@ -142,6 +144,7 @@ def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Pa
             batch.refuse_existing((job.with_recorded() for job in jobs), table)
         return {job.image: records.NEW for job in jobs}
     maker = results_maker(arguments)
+    batch.refuse_others(jobs, maker)
     states = {job.image: job.state(maker) for job in jobs}
     for state in (records.CHANGED, records.PARTIAL, records.FOREIGN):
         if paths := [job.labels for job in jobs if states[job.image] == state]:
@@ -149,8 +152,8 @@ def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Pa
     return states
 
 
-def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
-    """Do the jobs; return how many failed."""
+def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argparse.Namespace) -> set[Path]:
+    """Do the jobs; return the images that failed. Those with foreign labels keep these."""
     maker, selection = results_maker(arguments), given_selection(arguments)
     segmenter = load_segmenter(arguments)
     logger.info("the model is %s", title_of(segmenter))
@@ -165,8 +168,11 @@ def _work(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> int:
         if check is not None:
             check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    done = [_attempt(segmenter, job, maker, selection, arguments) for job in bar]
-    return done.count(False)
+    done = {
+        job.image: _attempt(segmenter, job, maker, selection, arguments, foreign=job.image in foreign)
+        for job in bar
+    }
+    return {image for image, succeeded in done.items() if not succeeded}
 
 
 def _try_out(segmenter: Segmenter) -> None:
@@ -184,13 +190,18 @@ def _attempt(
     maker: records.Maker,
     selection: Selection,
     arguments: argparse.Namespace,
+    *,
+    foreign: bool,
 ) -> bool:
     """Do a job; if it fails for any reason, say so and let the batch go on."""
     with about(readable(str(job.image))):
         try:
-            source = maker.source(job.image)
             config, measure = segmenter.config, arguments.measure
             channels = measuring.measured_channels(job.image, selection, measure, config.ndim)
+            if foreign:
+                kept.describe(job, config, selection, channels)
+                return True
+            source = maker.source(job.image)
             if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
                 blocks.segment(segmenter, job, source, selection, arguments.tile, channels)
             else:
@@ -221,13 +232,17 @@ def _segment_file(
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
     job.check_axes(picture.axes.replace("C", ""))
-    work = _frames if picture.frame_axis else _result
-    found = work(segmenter, picture, tiling, channels)
+    if picture.frame_axis:
+        found = frame_by_frame(
+            picture, channels, lambda _, frame, others: _result(segmenter, frame, tiling, others)
+        )
+    else:
+        found = _result(segmenter, picture, tiling, channels)
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
-    records.write_record(job.record, source, {})
+    records.write_record(job.record, job.image, source, {})
     batch.write_results(job.outputs, found)
-    records.write_record(job.record, source, job.outputs, title_of(segmenter))
+    records.write_record(job.record, job.image, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
 
 
@@ -237,43 +252,6 @@ def _result(
     """Segment an image; the result has its spatial axes in their usual order, and labels to store in the file's."""
     found = segmenter.analyze(picture, tile=tiling or Tiling()).as_result(picture.name)
     return measuring.with_channels(found, channels)
-
-
-def _frames(
-    segmenter: Segmenter, picture: Picture, tiling: Tiling | None, channels: Mapping[str, Picture]
-) -> Result:
-    """Segment the time points or sections of a file, each on its own; the table has a column of their numbers."""
-    import numpy as np
-
-    frames = []
-    for number in range(picture.frame_count):
-        others = {name: channel.frame(number) for name, channel in channels.items()}
-        frames.append(_measured(_result(segmenter, picture.frame(number), tiling, others)))
-    axes, sections = picture.axes.replace("C", ""), picture.frame_axis == "Z"
-    stored = np.stack([frame.stored_labels for frame in frames], axis=axes.index(picture.frame_axis))
-    labels, shown = (np.stack([getattr(frame, name) for frame in frames]) for name in ("labels", "image"))
-    added = number_on(labels) if sections else [0] * len(frames)
-    if sections:
-        number_on(np.moveaxis(stored, axes.index("Z"), 0))
-
-    def measure() -> dict[str, Any]:
-        tables = [frame.table for frame in frames]
-        counts = [len(table["label"]) for table in tables]
-        columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        columns["label"] += np.repeat(added, counts)
-        return {FRAME_COLUMNS[picture.frame_axis]: np.repeat(np.arange(len(tables)), counts), **columns}
-
-    sizes = frames[0].pixel_size
-    distance = (picture.source.pixel_size or {}).get("Z")
-    if sections and sizes and distance:
-        place = axes.index("Z")
-        sizes = (*sizes[:place], distance, *sizes[place:])
-    return Result(labels, shown, stored, measure, axes, sizes, picture.name, sections)
-
-
-def _measured(result: Result) -> Result:
-    """Return a result with its table, so that the large embedding that it is measured with can go."""
-    return replace(result, measure=partial(dict, result.table))
 
 
 def _tiling(text: str) -> Tiling:

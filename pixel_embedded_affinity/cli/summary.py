@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from pixel_embedded_affinity.cli.batch import Job
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import FRAME_COLUMNS
 from pixel_embedded_affinity.export.table import write_table
-from pixel_embedded_affinity.io.read import stored_source
+from pixel_embedded_affinity.io.read import list_series, stored_source
 from pixel_embedded_affinity.io.readers.base import Source
-from pixel_embedded_affinity.io.selection import SPATIAL
+from pixel_embedded_affinity.io.selection import SPATIAL, Selection, sizes_of
 
 SUMMARY = "summary.csv"
 """Name of the table, in the output folder."""
@@ -29,11 +30,12 @@ _UNITS = {2: "area_um2", 3: "volume_um3"}
 _NAMES = ("image", "labels", *FRAME_COLUMNS.values(), "objects", "area", "mean_area", "median_area")
 
 
-def write_summary(path: Path, jobs: Sequence[Job], ndim: Callable[[], int]) -> None:
+def write_summary(path: Path, jobs: Sequence[Job], selection: Selection, ndim: Callable[[], int]) -> None:
     """Write a row for each image, and for each time point or section that was segmented on its own.
 
     The numbers are of the labels that lie in the folder now, also of those that a person has corrected. An image
-    without labels has a row without numbers.
+    without labels has a row without numbers. Images that an earlier summary names, and whose labels lie in the folder,
+    keep their rows; these are counted anew.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def write_summary(path: Path, jobs: Sequence[Job], ndim: Callable[[], int]) -> N
         The table; one that is there is replaced.
     jobs : sequence of Job
         All images of the batch.
+    selection : Selection
+        Its size of a pixel goes before what the files say.
     ndim : callable
         Returns the number of spatial axes of the model. It is called only where labels have an axis Z.
 
@@ -49,7 +53,13 @@ def write_summary(path: Path, jobs: Sequence[Job], ndim: Callable[[], int]) -> N
     InputError
         If labels cannot be read.
     """
-    rows = [row for job in jobs for row in _rows_of(job, path.parent, ndim)]
+    earlier = {labels: image for labels, image in _summarized(path).items() if labels.exists()}
+    labeled = earlier | {job.labels: str(job.image) for job in jobs}
+    rows = [
+        row
+        for labels, image in labeled.items()
+        for row in _rows_of(image, labels, path.parent, selection, ndim)
+    ]
     known = {name for row in rows for name in row}
     names = [name for name in (*_NAMES, *_sized_names()) if name in known]
     write_table(path, {name: np.array([row.get(name, "") for row in rows], object) for name in names})
@@ -59,20 +69,51 @@ def _sized_names() -> list[str]:
     return [f"{start}{name}" for name in _UNITS.values() for start in ("", "mean_", "median_")]
 
 
-def _rows_of(job: Job, folder: Path, ndim: Callable[[], int]) -> Iterator[Row]:
-    named = {"image": str(job.image), "labels": job.labels.relative_to(folder).as_posix()}
-    if not job.labels.exists():
+def _summarized(path: Path) -> dict[Path, str]:
+    """The images of an earlier summary, by their labels; of another file, none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {path.parent / row["labels"]: row["image"] for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return {}
+
+
+def _rows_of(
+    image: str, labels: Path, folder: Path, selection: Selection, ndim: Callable[[], int]
+) -> Iterator[Row]:
+    named = {"image": image, "labels": labels.relative_to(folder).as_posix()}
+    if not labels.exists():
         yield named
         return
-    source = _opened(job.labels)
+    source = _opened(labels)
     letter = _frame_letter(source.axes, ndim)
+    rest = source.axes.replace(letter, "") if letter else source.axes
+    sizes = _sizes(source, image, rest, selection)
     if not letter:
-        yield named | _described(_counted(_in_parts(source.values)), source.axes, source)
+        yield named | _described(_counted(_in_parts(source.values)), rest, sizes)
         return
-    place, rest = source.axes.index(letter), source.axes.replace(letter, "")
+    place = source.axes.index(letter)
     for number in range(source.values.shape[place]):
         frame = np.asarray(source.values[(*(slice(None),) * place, number)])
-        yield named | {FRAME_COLUMNS[letter]: number} | _described(_counted([frame]), rest, source)
+        yield named | {FRAME_COLUMNS[letter]: number} | _described(_counted([frame]), rest, sizes)
+
+
+def _sizes(labels: Source, image: str, axes: str, selection: Selection) -> Mapping[str, float]:
+    """Size of a pixel by axis: the caller's, or else that of the labels, or else that of the image.
+
+    Labels that a program has stored again often do not say it.
+    """
+    if selection.pixel_size is not None:
+        return dict(zip(SPATIAL[len(axes)], sizes_of(labels, selection, len(axes)) or (), strict=False))
+    found = labels.pixel_size or {}
+    if all(letter in found for letter in axes):
+        return found
+    try:
+        series = list_series(Path(image))
+    except (InputError, OSError):
+        return found
+    source = series[selection.series or 0].source if series else labels
+    return source.pixel_size or found
 
 
 def _opened(path: Path) -> Source:
@@ -106,12 +147,11 @@ def _counted(parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
     return np.array(list(found.values()), np.int64)
 
 
-def _described(areas: npt.NDArray[np.int64], axes: str, source: Source) -> Row:
-    """Return the numbers of a row, also in micrometers if the labels say how large a pixel is."""
+def _described(areas: npt.NDArray[np.int64], axes: str, sizes: Mapping[str, float]) -> Row:
+    """Return the numbers of a row, also in micrometers if it is known how large a pixel is."""
     row: Row = {"objects": len(areas), "area": int(areas.sum())}
     if len(areas):
         row |= {"mean_area": float(areas.mean()), "median_area": float(np.median(areas))}
-    sizes = source.pixel_size or {}
     pixel = [sizes[letter] for letter in axes if letter in sizes]
     if len(pixel) == len(axes) and len(axes) in _UNITS:
         unit = _UNITS[len(axes)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import (
@@ -12,9 +12,9 @@ from pixel_embedded_affinity.fields import (
     Settings,
     as_integer,
     integer,
-    number,
     optional,
     per_axis,
+    pixel_length,
     setting,
 )
 from pixel_embedded_affinity.io.readers.base import Source
@@ -60,14 +60,15 @@ class Selection(Settings, section="", title="the selection"):
         file declares; for an array, the spatial axes, then the channels if there is one more axis. A model of images
         takes the sections of a stack one by one if the axes say so, such as ``"ZYX"``.
     channel : int or str, optional
-        The channel to take: its number, from 0, or its name, where the file has names (OME, ImageJ). Default: all.
+        The channel to take: its number, from 0, or its name, where the file has names (OME, ImageJ). A number that is
+        too large may be a name, such as a wavelength. Default: all.
     time : int, optional
         The time point to take, from 0. Default: all.
     series : int, optional
         The image to take of a file that holds several, from 0. Default: there must be one.
-    pixel_size : float or sequence of float, optional
-        Size of a pixel in micrometers, one number or one per spatial axis in the order ``YX`` or ``ZYX``. It replaces
-        what the file declares.
+    pixel_size : float, str, or sequence of these, optional
+        Size of a pixel in micrometers, or a length such as ``"0.2 mm"``: one, or one per spatial axis in the order
+        ``YX`` or ``ZYX``. It replaces what the file declares.
     z : int, optional
         The section of a stack to take for a model of images, from 0. Default: there must be one.
 
@@ -91,9 +92,9 @@ class Selection(Settings, section="", title="the selection"):
         optional(integer(0)),
         "The image to take of a file that holds several, from 0; pea info FILE lists them.",
     )
-    pixel_size: float | Sequence[float] | None = setting(
+    pixel_size: float | str | Sequence[float | str] | None = setting(
         None,
-        optional(per_axis(number(above=0))),
+        optional(per_axis(pixel_length())),
         "Size of a pixel in micrometers, one number or one per axis (default: what the file declares).",
     )
     z: int | None = setting(
@@ -191,7 +192,8 @@ def sizes_of(source: Source, selection: Selection, ndim: int) -> tuple[float, ..
     InputError
         If the caller gave another number of sizes than the image has spatial axes.
     """
-    size = selection.pixel_size
+    # Lengths such as "0.2 mm" have become numbers.
+    size = cast("float | Sequence[float] | None", selection.pixel_size)
     given = tuple(size) if isinstance(size, Sequence) else size
     if isinstance(given, tuple) and len(given) != ndim:
         raise InputError(
@@ -233,6 +235,7 @@ def _chosen(
 
 
 def _channel_number(channel: int | str, count: int, names: Sequence[str], what: str) -> int:
+    names = list(names)
     listed = listed_channels(count, names)
     if isinstance(channel, str):
         matches = [number for number, name in enumerate(names) if name == channel]
@@ -243,6 +246,8 @@ def _channel_number(channel: int | str, count: int, names: Sequence[str], what: 
                 f"{what} has {found}, for channel='{channel}'; expected one of {listed}; choose one of them"
             )
         return matches[0]
+    if channel >= count and names.count(str(channel)) == 1:
+        return names.index(str(channel))  # such as a wavelength
     if channel >= count:
         raise InputError(
             f"channel={channel} of {what}, which has {count} channel(s); expected one of {listed}; choose one of them"

@@ -58,6 +58,10 @@ def segment_large(
     config = labeler.config
     channels = config.network.in_channels
     picture = open_image(image, channels=channels, ndim=embedder.ndim, selection=selection)
+    if config.regions != "image":
+        logger.warning(
+            "block by block, regions=%r is not used: the whole image gets one scale", config.regions
+        )
     plan = _plan(embedder, config, picture.spatial_shape, tiling, block, overlap)
     check_output(out, plan.shape)
     # What is decided on the whole image is not decided on a part of it.

@@ -11,7 +11,8 @@ import pytest
 import tifffile
 
 from pixel_embedded_affinity import Segmenter
-from pixel_embedded_affinity.cli import blocks, main
+from pixel_embedded_affinity.cli import kept as kept_module
+from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.cli.records import RECORDS
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.large import need
@@ -75,6 +76,14 @@ def test_blocks_are_the_choice_of_the_user(
     assert capsys.readouterr().err.count("block by block") == 4
 
 
+def test_regions_that_blocks_do_not_tell_apart_are_mentioned(
+    weights: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--blocks", "always", "--regions", "components", "--object-diameter", "20", "--scale", "1"]
+    assert segment(weights, images, *words, "--table") == 0
+    assert "all its regions get one scale, and its table has no column of them" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("little_memory", "large")
 def test_other_results_of_a_large_image_are_made_without_confidence_which_is_said(
     weights: Path, images: Path, capsys: pytest.CaptureFixture[str]
@@ -95,7 +104,7 @@ def test_other_results_of_a_large_image_are_made_without_confidence_which_is_sai
 def test_results_that_do_not_fit_are_refused_and_labels_alone_are_made(
     weights: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(blocks, "free_memory", lambda device: 1)
+    monkeypatch.setattr(kept_module, "free_memory", lambda device: 1)
     assert segment(weights, images, "--table") == 1
     assert "large.tif' needs 0.0 GB for its table" in capsys.readouterr().err
     assert not (images.parent / "out" / "large_labels.tif").exists()

@@ -300,7 +300,9 @@ def test_files_that_a_record_names_are_results(tmp_path: Path) -> None:
     for name in ("z.tif", "out/a/x_objects.csv", "out/a/x_drawn.png"):
         touch(tmp_path / name)
     files = {name: tmp_path / "out" / "a" / f"x_{name}" for name in ("objects.csv", "drawn.png")}
-    write_record(tmp_path / "out" / RECORDS / "a" / "x_labels.tif.json", Source("", "", {}), files)
+    write_record(
+        tmp_path / "out" / RECORDS / "a" / "x_labels.tif.json", Path("x.tif"), Source("", "", {}), files
+    )
     found = find_images([str(tmp_path)], recursive=True)
     assert names(found, tmp_path) == ["z.tif"]
     assert sorted(left_out(found, inputs.RESULT, tmp_path)) == ["out/a/x_drawn.png", "out/a/x_objects.csv"]

@@ -75,3 +75,55 @@ def test_a_channel_that_is_not_there_is_refused_before_the_image_is_segmented(
     assert run(*words, "--measure", "RFP") == 1
     assert "no channel(s) of the name 'RFP'" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_wavelengths_are_names_of_channels_unless_there_are_so_many(weights: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "well.ome.tif", VALUES[0], "CYX", ["488", "1"])
+    words = ["--weights", weights, "--measure", "488"]
+    assert run(file, *words, "--channel", "488", "--output", tmp_path / "out") == 0
+    labels = tifffile.imread(tmp_path / "out" / "well.ome_labels.tif")
+    row = rows(tmp_path / "out" / "well.ome_objects.csv")[0]
+    inside = VALUES[0, 0][labels == int(row["label"])]
+    assert (
+        float(row["mean_intensity-488"])
+        == float(row["mean_intensity"])
+        == pytest.approx(inside.mean(), rel=1e-5)
+    )
+    # A number that a channel has is the number.
+    assert run(file, *words, "--channel", "1", "--output", tmp_path / "second") == 0
+    row = rows(tmp_path / "second" / "well.ome_objects.csv")[0]
+    inside = VALUES[0, 1][tifffile.imread(tmp_path / "second" / "well.ome_labels.tif") == int(row["label"])]
+    assert float(row["mean_intensity"]) == pytest.approx(inside.mean(), rel=1e-5)
+
+
+def test_all_channels_are_measured_where_two_share_a_name(weights: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "well.ome.tif", VALUES[0], "CYX", ["DAPI", "DAPI"])
+    words = [file, "--weights", weights, "--channel", 1, "--measure", "all", "--output", tmp_path / "out"]
+    assert run(*words) == 0
+    row = rows(tmp_path / "out" / "well.ome_objects.csv")[0]
+    assert row["mean_intensity-1"] == row["mean_intensity"] != row["mean_intensity-0"]
+
+
+def test_corrected_frames_of_a_movie_are_measured_again(weights: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "movie.ome.tif", VALUES, "TCYX")
+    words = [file, "--weights", weights, "--channel", 1, "--measure", "0", "--output", tmp_path / "out"]
+    assert run(*words) == 0
+    corrected = np.zeros((3, 40, 44), np.uint8)
+    corrected[0, :5, :5], corrected[2, 10:20, 7:9], corrected[2, 30:33, 30:40] = 6, 2, 9
+    tifffile.imwrite(
+        tmp_path / "out" / "movie.ome_labels.tif",
+        corrected,
+        metadata={"axes": "TYX"},
+        photometric="minisblack",
+    )
+    assert run(*words, "--resume") == 0
+    found = rows(tmp_path / "out" / "movie.ome_objects.csv")
+    assert [(row["frame"], row["label"], row["area"]) for row in found] == [
+        ("0", "6", "25"),
+        ("2", "2", "20"),
+        ("2", "9", "30"),
+    ]
+    for row in found:
+        inside = VALUES[int(row["frame"])][:, corrected[int(row["frame"])] == int(row["label"])]
+        assert float(row["mean_intensity"]) == pytest.approx(inside[1].mean(), rel=1e-5)
+        assert float(row["mean_intensity-0"]) == pytest.approx(inside[0].mean(), rel=1e-5)

@@ -48,7 +48,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def recorded(tmp_path: Path, files: dict[str, Path]) -> Path:
     path = record_path(tmp_path, files["labels"])
-    write_record(path, SOURCE, files)
+    write_record(path, Path("a.tif"), SOURCE, files)
     return path
 
 
@@ -127,7 +127,7 @@ def test_without_record_and_labels_an_image_is_new(
 
 def test_a_run_that_was_about_to_write_is_not_done(tmp_path: Path, files: dict[str, Path]) -> None:
     path = record_path(tmp_path, files["labels"])
-    write_record(path, SOURCE, {})
+    write_record(path, Path("a.tif"), SOURCE, {})
     assert decided(path, files) == PARTIAL
     assert decided(path, files, SOURCE._replace(model="b")) == CHANGED
 

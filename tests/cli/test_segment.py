@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -449,10 +450,8 @@ def test_resume_keeps_labels_that_no_run_wrote_and_says_so(
     assert listing(half_done.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
     captured = capsys.readouterr()
     assert captured.out.startswith("2 of 3 images segmented, 0 done before, 1 kept as they are;")
-    assert (
-        f"kept, since no run wrote these labels as they are; --overwrite replaces them (1): '{half_done.output}"
-        in (captured.err)
-    )
+    kept = "kept, since no run wrote these labels as they are; other files are made from them; --overwrite replaces"
+    assert f"{kept} them (1): '{half_done.output}" in captured.err
 
 
 def test_resume_keeps_labels_that_a_person_corrected(
@@ -466,6 +465,53 @@ def test_resume_keeps_labels_that_a_person_corrected(
         assert "a_labels.tif'" in capsys.readouterr().err
     assert segment("--overwrite") == 0
     assert read(segment.output / "a_labels.tif").min() < 9
+
+
+@pytest.mark.parametrize("more", [[], ["--table", "--imagej-rois"]])
+def test_other_files_of_corrected_labels_are_made_from_them(segment: Batch, more: list[str]) -> None:
+    assert segment("--table", "--imagej-rois", "--overlay") == 0
+    before = {path.name: path.read_bytes() for path in segment.output.glob("a_*")}
+    corrected = np.zeros((20, 28), np.uint8)
+    corrected[2:6, 3:8], corrected[10:14, 20:26] = 4, 7
+    tifffile.imwrite(segment.output / "a_labels.tif", corrected)
+    assert segment("--resume", *more) == 0
+    np.testing.assert_array_equal(read(segment.output / "a_labels.tif"), corrected)
+    with open(segment.output / "a_objects.csv", newline="") as file:
+        rows = [(row["label"], row["area"]) for row in csv.DictReader(file)]
+    assert rows == [("4", "20"), ("7", "24")]
+    with zipfile.ZipFile(segment.output / "a_rois.zip") as file:
+        assert len(file.namelist()) == 2
+    assert (segment.output / "a_overlay.png").read_bytes() != before["a_overlay.png"]
+
+
+def test_labels_of_another_shape_than_the_image_are_kept_and_named(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--table") == 0
+    tifffile.imwrite(segment.output / "a_labels.tif", BY_HAND[:10])
+    assert segment("--resume") == 1
+    assert read(segment.output / "a_labels.tif").shape == (10, 28)
+    captured = capsys.readouterr()
+    assert "have the shape (10, 28), the image (20, 28)" in captured.err
+    assert "0 of 3 images segmented, 2 done before, 1 kept as they are, 1 failed" in captured.out
+
+
+def test_resume_refuses_the_results_of_another_image_of_the_same_name(
+    segment: Batch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment() == 0
+    labels = (segment.output / "a_labels.tif").read_bytes()
+    other = tmp_path / "day2"
+    other.mkdir()
+    tifffile.imwrite(other / "a.tif", read(segment.images / "a.tif")[::-1])
+    assert segment("--resume", inputs=(str(other),)) == 2
+    first, second = segment.images / "a.tif", other / "a.tif"
+    assert f"holds the results of another image, '{first}', not of '{second}'" in capsys.readouterr().err
+    assert (segment.output / "a_labels.tif").read_bytes() == labels
+    # The same image elsewhere is the same image.
+    shutil.copy(segment.images / "a.tif", other / "a.tif")
+    assert segment("--resume", inputs=(str(other),)) == 0
+    assert "1 done before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"II*", "half"])

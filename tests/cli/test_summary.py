@@ -12,6 +12,7 @@ import tifffile
 
 from pixel_embedded_affinity.cli import main, summary
 from pixel_embedded_affinity.export.labels import write_labels
+from pixel_embedded_affinity.io.selection import WHOLE
 
 Array = np.ndarray[Any, Any]
 
@@ -77,7 +78,7 @@ def test_a_volume_is_one_image_and_has_its_volume_in_micrometers(tmp_path: Path)
     labels[:, :, :2] = 7
     write_labels(tmp_path / "stack_labels.tif", labels, pixel_size=(0.5, 0.1, 0.2))
     job = summary.Job(Path("stack.tif"), {"labels": tmp_path / "stack_labels.tif"}, tmp_path / "record")
-    summary.write_summary(tmp_path / "summary.csv", [job], lambda: 3)
+    summary.write_summary(tmp_path / "summary.csv", [job], WHOLE, lambda: 3)
     (row,) = rows(tmp_path)
     check(row, labels)
     assert float(row["volume_um3"]) == pytest.approx(12 * 0.5 * 0.1 * 0.2)
@@ -90,8 +91,45 @@ def test_labels_without_objects_and_without_a_file_are_told_apart(tmp_path: Path
         summary.Job(Path(f"{name}.tif"), {"labels": tmp_path / f"{name}_labels.tif"}, tmp_path / "record")
         for name in ("empty", "failed")
     ]
-    summary.write_summary(tmp_path / "summary.csv", jobs, lambda: 2)
+    summary.write_summary(tmp_path / "summary.csv", jobs, WHOLE, lambda: 2)
     assert [(row["objects"], row["area"]) for row in rows(tmp_path)] == [("0", "0"), ("", "")]
+
+
+def test_images_of_an_earlier_run_keep_their_rows_as_long_as_their_labels_are_there(
+    weights: Path, images: Path, tmp_path: Path
+) -> None:
+    """One folder of results grows from day to day."""
+    output, second = tmp_path / "out", tmp_path / "day2"
+    second.mkdir()
+    assert run(images, "--weights", weights, "--output", output) == 0
+    (images / "b.tif").rename(second / "d.tif")
+    (output / "c_labels.tif").unlink()
+    tifffile.imwrite(output / "a_labels.tif", np.ones((20, 28), np.uint8))
+    assert run(second, "--weights", weights, "--output", output, "--resume") == 0
+    found = rows(output)
+    assert [row["labels"] for row in found] == ["a_labels.tif", "b_labels.tif", "d_labels.tif"]
+    assert (found[0]["objects"], found[0]["area"]) == ("1", "560")
+    assert Path(found[1]["image"]) == images / "b.tif"
+
+
+@pytest.mark.parametrize("given", [[], ["--pixel-size", "500nm"], ["--pixel-size", "0.001 mm,2"]])
+def test_corrected_labels_keep_their_size_in_micrometers(
+    weights: Path, tmp_path: Path, given: list[str]
+) -> None:
+    """Programs that store labels again often leave out how large a pixel is."""
+    values = np.random.default_rng(4).integers(0, 4000, (20, 28), dtype=np.uint16)
+    file, output = tmp_path / "cells.ome.tif", tmp_path / "out"
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    tifffile.imwrite(file, values, metadata=metadata, ome=True)
+    command = (file, "--weights", weights, "--output", output, *given)
+    assert run(*command) == 0
+    labels = np.zeros((20, 28), np.uint8)
+    labels[:4, :5] = 3
+    tifffile.imwrite(output / "cells.ome_labels.tif", labels)
+    assert run(*command, "--resume") == 0
+    (row,) = rows(output)
+    pixel = {0: 0.25**2, 1: 0.5**2, 2: 1.0 * 2}[0 if not given else 1 if given[1] == "500nm" else 2]
+    assert float(row["area_um2"]) == pytest.approx(20 * pixel)
 
 
 def test_an_image_that_fails_has_a_row_without_numbers(weights: Path, images: Path, tmp_path: Path) -> None:
