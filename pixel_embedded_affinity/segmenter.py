@@ -246,7 +246,8 @@ class Segmenter:
         Parameters
         ----------
         path : str or os.PathLike
-            From `save_settings`; settings that the file does not hold stay as they are.
+            From `save_settings`; settings that the file does not hold stay as they are. The log warns of settings
+            that were saved for another model.
 
         Raises
         ------
@@ -255,7 +256,7 @@ class Segmenter:
         OSError
             If the file cannot be read.
         """
-        return self.with_settings(**read_settings(path))
+        return self.with_settings(**read_settings(path, self.config.name))
 
     def save_settings(self, path: PathLike) -> None:
         """Write the inference settings as JSON, for `with_settings_from`.

@@ -21,6 +21,7 @@ from torch import nn
 from pixel_embedded_affinity import Neighborhood, Postprocess, Segmenter, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
+from pixel_embedded_affinity.config.settings import write_settings
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError, UnknownClustererError
 from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.metrics import (
@@ -719,6 +720,20 @@ def test_the_settings_file_is_json_that_a_person_can_read(tmp_path: Path, segmen
     assert values["postprocess"]["min_size"] == 0
     assert values["foreground_threshold"] == 0.5
     assert len(text.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"), [("leaves", True), ("nuclei", False), ("nuclei-finetuned", False)]
+)
+def test_settings_of_another_model_are_used_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, warned: bool
+) -> None:
+    nuclei = Segmenter.pretrained("nuclei", device="cpu", threads=1)
+    written = nuclei.config.changed(name=name, foreground_threshold=0.25)
+    write_settings(tmp_path / "settings.json", written)
+    assert nuclei.with_settings_from(tmp_path / "settings.json").config.foreground_threshold == 0.25
+    message = f"were written for the model {name}, and are used with nuclei"
+    assert (message in caplog.text) == warned
 
 
 # --- without labels -----------------------------------------------------------------------------------------

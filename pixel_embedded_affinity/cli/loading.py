@@ -77,7 +77,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
         As `Segmenter.pretrained`, `Segmenter.from_file` and `Segmenter.with_settings` do.
     """
     segmenter = load_model(arguments)
-    for values in given_settings(arguments):
+    for values in given_settings(arguments, segmenter.config.name):
         segmenter = segmenter.with_settings(**values)
     return segmenter
 

@@ -25,8 +25,10 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(leaf.flag, dest=leaf.key, default=argparse.SUPPRESS, **_form(leaf))
 
 
-def given_settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def given_settings(arguments: argparse.Namespace, model: str = "") -> list[dict[str, Any]]:
     """Inference settings of the file and then of the flags, to apply one after the other.
+
+    The log warns of a file that was written for another model than the one of this name.
 
     Returns
     -------
@@ -44,7 +46,8 @@ def given_settings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     flags = {key: value for key, value in vars(arguments).items() if key in keys}
     if "neighborhood.ranges" not in flags and "neighborhood.directions" in flags:
         raise InputError("--directions describes the pairs of --ranges; give --ranges too")
-    return [*([read_settings(arguments.settings)] if arguments.settings is not None else []), flags]
+    file = arguments.settings
+    return [*([read_settings(file, model)] if file is not None else []), flags]
 
 
 def add_selection_arguments(parser: argparse.ArgumentParser) -> None:

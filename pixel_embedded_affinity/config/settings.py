@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,11 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, read_table
 from pixel_embedded_affinity.io.atomic import atomic_path
 
+logger = logging.getLogger(__name__)
+
+_MODEL, _FINETUNED = "model", "-finetuned"
+"""Key of the model's name, and what fine-tuning adds to a name."""
+
 
 def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
     """Write the inference settings of a configuration as JSON; the file appears whole or not at all.
@@ -22,7 +28,7 @@ def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
     path : str or path-like
         A name ending in ``.json`` in an existing folder; a file there is replaced.
     config : ModelConfig
-        Only its inference settings, named in `SETTINGS`, are written.
+        Only its name and its inference settings, named in `SETTINGS`, are written.
 
     Raises
     ------
@@ -31,7 +37,8 @@ def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
     """
     values = config.to_dict()
     try:
-        text = json.dumps({name: values[name] for name in SETTINGS}, indent=2, allow_nan=False)
+        stored = {_MODEL: config.name} | {name: values[name] for name in SETTINGS}
+        text = json.dumps(stored, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"clusterer_settings {config.clusterer_settings} cannot be written as JSON: {error}; use plain "
@@ -41,14 +48,17 @@ def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a file of inference settings.
+def read_settings(path: str | os.PathLike[str], model: str = "") -> dict[str, Any]:
+    """Read a file of inference settings; the log warns if the file names another model than the one to be used.
 
     Parameters
     ----------
     path : str or path-like
         From `write_settings`, or written by hand. A neighborhood may also be ``ranges``, ``directions`` and
         ``strides``.
+    model : str
+        Name of the model to be used; what fine-tuning made of a model counts as this model. Default: nothing is
+        compared.
 
     Returns
     -------
@@ -68,6 +78,8 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{os.fspath(path)!r} is not JSON: {error}") from error
+    if isinstance(values, dict):
+        _compare(os.fspath(path), values.pop(_MODEL, ""), model)
     if not isinstance(values, dict) or not set(values) <= set(SETTINGS):
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
         raise InputError(f"{os.fspath(path)!r} holds {found}; expected a table of {', '.join(SETTINGS)}")
@@ -75,6 +87,18 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _by_their_keys(values, read_table(ModelConfig, values))
     except InputError as error:
         raise InputError(f"{os.fspath(path)!r}: {error}") from error
+
+
+def _compare(path: str, written: Any, used: str) -> None:
+    """Warn of settings that were written for another model."""
+    if written and used and str(written).removesuffix(_FINETUNED) != used.removesuffix(_FINETUNED):
+        logger.warning(
+            "the settings in '%s' were written for the model %s, and are used with %s: its scale, sizes and thresholds "
+            "are now those of the other model",
+            path,
+            written,
+            used,
+        )
 
 
 def _by_their_keys(stored: Mapping[str, Any], read: Mapping[str, Any]) -> dict[str, Any]:
