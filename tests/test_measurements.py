@@ -230,3 +230,50 @@ def test_a_result_has_the_same_measurements(segmenter: Segmenter) -> None:
     assert list(table)[9:12] == ["mean_intensity", "confidence", "axis_major_length"]
     for name, values in expected.items():
         np.testing.assert_array_equal(table[name], values)
+
+
+@pytest.mark.parametrize("axes", ["TYX", "YXT", "TCYX", "CTYX", "TYXC"])
+def test_frames_of_a_movie_are_measured_one_by_one(axes: str) -> None:
+    """A number in two frames is two objects, wherever the axis of the time lies."""
+    generator = np.random.default_rng(6)
+    frames = generator.integers(0, 3, (4, 9, 11)).astype(np.int32)
+    values = generator.random((4, 2, 9, 11)).astype(np.float32)
+    one = "C" not in axes
+    source = values[:, 0] if one else values
+    order = ["TYX".index(letter) if one else "TCYX".index(letter) for letter in axes]
+    labels = frames.transpose(["TYX".index(letter) for letter in axes.replace("C", "")])
+    found = object_table(labels, source.transpose(order), axes=axes, pixel_size=0.5)
+    rest = axes.replace("T", "")
+    expected = [
+        object_table(
+            frames[number],
+            (
+                values[number, 0]
+                if one
+                else values[number].transpose(["CYX".index(letter) for letter in rest])
+            ),
+            axes=rest,
+            pixel_size=0.5,
+        )
+        for number in range(4)
+    ]
+    assert list(found) == ["frame", *expected[0]]
+    assert found["frame"].tolist() == [n for n, table in enumerate(expected) for _ in table["label"]]
+    for name in expected[0]:
+        np.testing.assert_array_equal(found[name], np.concatenate([table[name] for table in expected]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "intensity", "more", "message"),
+    [
+        (np.ones((3, 4), int), None, {"axes": "TYX"}, r"axes='TYX' for labels of shape \(3, 4\)"),
+        (np.ones((2, 3, 4), int), np.ones((3, 4)), {"axes": "TYX"}, r"intensity of shape \(3, 4\)"),
+        (np.ones((2, 3, 4), int), None, {"axes": "TTX"}, "a letter for each axis"),
+        (np.ones((2, 3, 4), int), None, {"axes": "TYX", "confidence": [1]}, "confidence= is for one image"),
+    ],
+)
+def test_frames_that_cannot_be_measured_are_refused(
+    labels: Array, intensity: Any, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        object_table(labels, intensity, **more)

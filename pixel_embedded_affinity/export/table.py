@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.export.measurements import Columns
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.image import Image, as_channels, in_usual_order
+from pixel_embedded_affinity.io.arrays import numeric, opened
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import SPATIAL
 from pixel_embedded_affinity.labels import as_labels
@@ -50,7 +52,7 @@ def object_table(
     ----------
     labels : array-like of integers
         Shape ``(Y, X)`` or ``(Z, Y, X)``, 0 = background; need not be consecutive. Where `axes` says so, in another
-        order.
+        order, or of a time-lapse: the frames are then measured one by one.
     intensity : path or array-like, optional
         The image, as `Segmenter.segment` takes it: a path, or an array of the labels' shape, with channels last or
         first, which the labels tell apart.
@@ -58,7 +60,8 @@ def object_table(
         A number for each object in ascending order of labels, for the column ``confidence``.
     axes : str, optional
         A letter per axis of `intensity`, as for `Segmenter.segment`. The labels have the same axes without channels, so
-        that all columns are what they say: the one of ``centroid-x`` is that of the axis X, wherever it lies.
+        that all columns are what they say: the one of ``centroid-x`` is that of the axis X, wherever it lies. Of a
+        time-lapse, such as ``"TYX"``: three axes without letters are a volume.
     pixel_size : float or sequence of float, optional
         Size of a pixel in micrometers, one number or one per axis of the labels in their order.
 
@@ -67,6 +70,7 @@ def object_table(
     dict of str to numpy.ndarray
         One entry per object in each column, in ascending order of labels; lengths are in pixels:
 
+        - ``frame``, of a time-lapse: the number of the time point, from 0;
         - ``label``;
         - ``area``: number of pixels, in 3D of voxels;
         - ``centroid-y``, ``centroid-x`` (3D: ``centroid-z`` first): mean coordinate of the pixels' centers;
@@ -97,12 +101,40 @@ def object_table(
         If the labels or the intensity cannot be used, their shapes differ, or there is not one confidence for each
         object.
     """
+    if axes is not None and "T" in axes:
+        if confidence is not None:
+            raise InputError("confidence= is for one image; expected None with frames (T in axes)")
+        return _table_of_frames(labels, intensity, axes, pixel_size)
     array = as_labels(labels)
     if intensity is None:
         return table_of(array, _spatial_axes(axes, array.ndim), {}, confidence, pixel_size)
     image = as_channels(intensity, ndim=array.ndim, axes=axes, spatial_shape=array.shape)
     channels = channels_of(intensity, image)
     return table_of(array, image.spatial_axes, channels, confidence, pixel_size)
+
+
+def _table_of_frames(
+    labels: Any, intensity: Any, axes: str, pixel_size: float | Sequence[float] | None
+) -> Columns:
+    """Measure each frame of a time-lapse; the rows of all come one after the other."""
+    letters, rest = axes.replace("C", ""), axes.replace("T", "")
+    array = as_labels(labels, frames=True)
+    values = None if intensity is None else numeric(opened(intensity, "intensity"), "intensity")
+    wrong = array.ndim != len(letters) or (values is not None and values.ndim != len(axes))
+    if axes.count("T") != 1 or wrong:
+        given = "" if values is None else f", intensity of shape {values.shape}"
+        raise InputError(
+            f"axes='{axes}' for labels of shape {array.shape}{given}; expected a letter for each axis of the "
+            "intensity, and the same without C for the labels"
+        )
+    frames = np.moveaxis(array, letters.index("T"), 0)
+    shown = repeat(None) if values is None else iter(np.moveaxis(values, axes.index("T"), 0))
+    tables = [
+        object_table(frame, image, axes=rest, pixel_size=pixel_size) for frame, image in zip(frames, shown)
+    ]
+    numbers = np.repeat(np.arange(len(tables)), [len(table["label"]) for table in tables])
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return {"frame": numbers, **joined}
 
 
 def _spatial_axes(axes: str | None, ndim: int) -> str:
