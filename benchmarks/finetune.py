@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--numbers", type=int, nargs="+", default=[0, 1, 3, 5, 10], help="labeled images")
     parser.add_argument("--draws", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--test", type=int, default=20, help="images of the test (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=10.0, help="default: %(default)s")
+    parser.add_argument("--minutes", type=float, help="default: 10")
     parser.add_argument("--steps", type=int, help="training steps, in place of a time")
     parser.add_argument("--metric", default="AJI", help="default: %(default)s")
     parser.add_argument("--views", type=int, help="views of the network (default: the model's)")
