@@ -225,6 +225,17 @@ class Picture:
         return self.part.frame_axis
 
     @property
+    def place(self) -> dict[str, int]:
+        """The chosen section and time point of a file that holds several, such as ``{"z": 2}``."""
+        source, index = self.source, self.part.index
+        chosen = zip(source.axes, source.values.shape, index)
+        return {
+            letter.lower(): entry
+            for letter, length, entry in chosen
+            if isinstance(entry, int) and letter in "ZT" and length > 1
+        }
+
+    @property
     def frame_count(self) -> int:
         """Number of time points, or of sections to segment one by one."""
         return dict(zip(self.axes.replace("C", ""), self.label_shape)).get(self.frame_axis, 1)

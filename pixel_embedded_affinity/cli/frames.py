@@ -58,7 +58,7 @@ def frame_by_frame(
     if sections and sizes and distance:
         place = axes.index("Z")
         sizes = (*sizes[:place], distance, *sizes[place:])
-    return Result(labels, shown, stored, measure, axes, sizes, picture.name, sections)
+    return Result(labels, shown, stored, measure, axes, sizes, picture.name, sections, picture.place)
 
 
 def _measured(result: Result) -> Result:

@@ -6,6 +6,7 @@ import argparse
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -251,7 +252,7 @@ def _result(
 ) -> Result:
     """Segment an image; the result has its spatial axes in their usual order, and labels to store in the file's."""
     found = segmenter.analyze(picture, tile=tiling or Tiling()).as_result(picture.name)
-    return measuring.with_channels(found, channels)
+    return measuring.with_channels(replace(found, place=picture.place), channels)
 
 
 def _tiling(text: str) -> Tiling:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -38,6 +38,8 @@ class Result:
         Size of a pixel along each spatial axis of `axes` in their order, in micrometers; None if not known.
     file : str
         Name of the image file.
+    place : dict of str to int
+        The section ``z`` and the time point ``t`` of the file, from 0, that the image is, where the file holds several.
     """
 
     labels: npt.NDArray[np.int32]
@@ -48,6 +50,7 @@ class Result:
     pixel_size: tuple[float, ...] | None = None
     file: str = ""
     sections: bool = False
+    place: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def table(self) -> dict[str, npt.NDArray[Any]]:
@@ -60,6 +63,10 @@ class Result:
         if self.sections:
             return "Z"
         return "T" if self.axes is not None and "T" in self.axes else ""
+
+    def place_of(self, number: int | None) -> dict[str, int]:
+        """Section ``z`` and time point ``t``, as far as they are known, of a frame from `frames`."""
+        return {**self.place, **({} if number is None else {self.frame_axis.lower(): number})}
 
     def frames(self) -> Iterator[tuple[int | None, npt.NDArray[np.int32]]]:
         """Give the number of each time point or section, from 0, and its stored labels; of an image, None and all."""

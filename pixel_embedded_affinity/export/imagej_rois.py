@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class ImagejRois:
         _roifile()
 
     def write(self, path: Path, result: Result) -> None:
-        """Write a region for each object; of a time-lapse, each lies on its frame."""
-        _write(path, result.frames(), f"{result.frame_axis.lower()}_position")
+        """Write a region for each object, on its time point and section."""
+        _write(path, ((labels, number, result.place_of(number)) for number, labels in result.frames()))
 
 
 def write_imagej_rois(path: str | os.PathLike[str], labels: Any) -> None:
@@ -58,21 +58,20 @@ def write_imagej_rois(path: str | os.PathLike[str], labels: Any) -> None:
     MissingDependencyError
         If the package roifile is missing.
     """
-    _write(path, [(None, labels)])
+    _write(path, [(labels, None, {})])
 
 
-def _write(
-    path: str | os.PathLike[str], frames: Iterable[tuple[int | None, Any]], position: str = ""
-) -> None:
-    """Write the regions of an image, or of numbered frames, whose number goes to this attribute of a region."""
+def _write(path: str | os.PathLike[str], frames: Iterable[tuple[Any, int | None, Mapping[str, int]]]) -> None:
+    """Write the regions of labels with the number of their frame, and the section and time point where they lie."""
     module = _roifile()
     with atomic_path(path, (".zip",)) as temporary, zipfile.ZipFile(temporary, "w") as file:
-        for number, labels in frames:
+        for labels, number, place in frames:
             for label, pieces in _within_reach(pieces_by_label(labels)).items():
                 region = _region(module, label, pieces)
+                for axis, position in place.items():
+                    # ImageJ counts from 1; 0 is every section and time point.
+                    setattr(region, f"{axis}_position", position + 1)
                 if number is not None:
-                    # ImageJ counts frames from 1; 0 is every frame.
-                    setattr(region, position, number + 1)
                     region.name = f"{number + 1:04}-{label}"
                 name = zipfile.ZipInfo(f"{region.name}.roi")
                 file.writestr(name, region.tobytes(), zipfile.ZIP_DEFLATED)

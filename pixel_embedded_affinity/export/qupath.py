@@ -29,12 +29,12 @@ class Qupath:
         refuse_volumes("--qupath", ndim)
 
     def write(self, path: Path, result: Result) -> None:
-        """Write a detection for each object, with all columns of the table; of a time-lapse, each lies on its frame."""
+        """Write a detection for each object, with all columns of the table, on its time point and section."""
         features: list[dict[str, Any]] = []
         for number, labels in result.frames():
             table = _of_frame(result.table, number, FRAME_COLUMNS.get(result.frame_axis, ""))
-            place = {} if number is None else {"c": -1, "z": 0, "t": 0, result.frame_axis.lower(): number}
-            features += _features(labels, table, place)
+            place = result.place_of(number)
+            features += _features(labels, table, {"c": -1, "z": 0, "t": 0, **place} if place else {})
         _write(path, features)
 
 

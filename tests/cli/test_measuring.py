@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,29 @@ def test_corrected_frames_of_a_movie_are_measured_again(weights: Path, tmp_path:
         inside = VALUES[int(row["frame"])][:, corrected[int(row["frame"])] == int(row["label"])]
         assert float(row["mean_intensity"]) == pytest.approx(inside[1].mean(), rel=1e-5)
         assert float(row["mean_intensity-0"]) == pytest.approx(inside[0].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("axes", "chosen", "place"),
+    [
+        ("ZYX", ["--z", "2"], {"z": 2, "t": 0}),
+        ("TYX", ["--time", "1"], {"z": 0, "t": 1}),
+        ("TZYX", ["--time", "1", "--z", "0"], {"z": 0, "t": 1}),
+    ],
+)
+def test_outlines_lie_on_the_section_and_time_point_that_was_chosen(
+    weights: Path, tmp_path: Path, axes: str, chosen: list[str], place: dict[str, int]
+) -> None:
+    roifile = pytest.importorskip("roifile")
+    values = VALUES[:, 0] if len(axes) == 3 else VALUES
+    file = write(tmp_path / "stack.ome.tif", values, axes)
+    words = [file, "--weights", weights, "--qupath", "--imagej-rois", "--output", tmp_path / "out"]
+    assert run(*words, *chosen) == 0
+    content = json.loads((tmp_path / "out" / "stack.ome_objects.geojson").read_text())
+    assert {tuple(one["geometry"]["plane"].items()) for one in content["features"]} == {
+        (("c", -1), *place.items())
+    }
+    regions = roifile.roiread(tmp_path / "out" / "stack.ome_rois.zip")
+    expected = {f"{axis}_position": position + 1 for axis, position in place.items() if axis.upper() in axes}
+    for region in regions:
+        assert {name: getattr(region, name) for name in expected} == expected
