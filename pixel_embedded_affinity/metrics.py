@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import number
 
-Labels = npt.NDArray[np.integer]
+LabelArray = npt.NDArray[np.integer]
 Counts = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -70,8 +70,8 @@ class Contingency:
         Pixels of each of these cells; their sum is the number of pixels of the image.
     """
 
-    truth_labels: Labels
-    prediction_labels: Labels
+    truth_labels: LabelArray
+    prediction_labels: LabelArray
     truth_sizes: Counts
     prediction_sizes: Counts
     truth_index: Indices
@@ -585,7 +585,7 @@ def _neuron_scores(table: Contingency, ignore_background: bool) -> dict[str, flo
     }
 
 
-def _label_image(labels: npt.ArrayLike, name: str) -> Labels:
+def _label_image(labels: npt.ArrayLike, name: str) -> LabelArray:
     """Check one label image; `name` is the argument that the error message blames."""
     if np.ma.is_masked(labels):
         raise InputError(f"{name} has masked entries; fill them, with 0 for background, before comparing")
@@ -604,7 +604,7 @@ def _label_image(labels: npt.ArrayLike, name: str) -> Labels:
     return image
 
 
-def _runs(truth: Labels, prediction: Labels) -> tuple[Labels, Labels, Counts]:
+def _runs(truth: LabelArray, prediction: LabelArray) -> tuple[LabelArray, LabelArray, Counts]:
     """Collapse runs of pixels with the same two labels; label images have few, so sorting them is cheap."""
     changes = (truth[1:] != truth[:-1]) | (prediction[1:] != prediction[:-1])
     starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
@@ -612,7 +612,7 @@ def _runs(truth: Labels, prediction: Labels) -> tuple[Labels, Labels, Counts]:
     return truth[starts], prediction[starts], lengths
 
 
-def _indexed(labels: Labels) -> tuple[Labels, Indices]:
+def _indexed(labels: LabelArray) -> tuple[LabelArray, Indices]:
     """Distinct labels with 0 always first, and the position of each label among them."""
     # A zero of the same type: mixing int64 and uint64 would give floats.
     with_background = np.concatenate((np.zeros(1, labels.dtype), labels))

@@ -78,7 +78,7 @@ def check_label_image(path: str | os.PathLike[str], axes: str, shape: Sequence[i
 @contextmanager
 def new_label_image(
     path: str | os.PathLike[str], axes: str, shape: Sequence[int], sizes: Mapping[str, float] | None = None
-) -> Iterator[Labels]:
+) -> Iterator[LabelArray]:
     """Give an array for labels, which appear in the image when the block ends, at each of its resolutions.
 
     Parameters
@@ -94,7 +94,7 @@ def new_label_image(
 
     Yields
     ------
-    Labels
+    LabelArray
         Takes labels by slices.
 
     Raises
@@ -113,13 +113,13 @@ def new_label_image(
         group = zarr.open_group(os.fspath(part), mode="w", zarr_format=layout.form)
         arrays = [_new_array(group, str(level), layout, full) for level, full in enumerate(layout.shapes)]
         group.attrs.update(_described(layout, target.name))
-        yield Labels(arrays[0], layout.letters, axes)
+        yield LabelArray(arrays[0], layout.letters, axes)
         for fine, coarse in pairwise(arrays):
             _shrink(fine, coarse)
     _listed(within, target.name, layout.form)
 
 
-class Labels:
+class LabelArray:
     """The axes of an array that labels have, in their order; the others have length 1."""
 
     def __init__(self, array: Any, letters: str, axes: str) -> None:

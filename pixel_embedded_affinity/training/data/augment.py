@@ -17,7 +17,7 @@ from pixel_embedded_affinity.fields import Settings, integer, list_of, number, s
 from pixel_embedded_affinity.training.data.compression import compressed
 
 FloatArray = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int32]
+LabelArray = npt.NDArray[np.int32]
 Coordinates = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -116,12 +116,12 @@ class Augmentation(Settings, section="augmentation"):
 
 def random_crop(
     image: FloatArray,
-    labels: Labels,
+    labels: LabelArray,
     size: int,
     settings: Augmentation,
     generator: Generator,
-    above: tuple[FloatArray, Labels] | None = None,
-) -> tuple[FloatArray, Labels]:
+    above: tuple[FloatArray, LabelArray] | None = None,
+) -> tuple[FloatArray, LabelArray]:
     """Draw one augmented crop.
 
     Parameters
@@ -158,8 +158,8 @@ def random_crop(
 
 
 def _placed(
-    image: FloatArray, labels: Labels, size: int, settings: Augmentation, generator: Generator
-) -> tuple[FloatArray, Labels]:
+    image: FloatArray, labels: LabelArray, size: int, settings: Augmentation, generator: Generator
+) -> tuple[FloatArray, LabelArray]:
     """Draw where a crop comes from, and the brightness of each of its objects."""
     coordinates = drawn_coordinates(labels, size, settings, generator)
     crop, picked = _sample(image, coordinates), _pick(labels, coordinates)
@@ -170,11 +170,11 @@ def _placed(
 
 def _laid_over(
     below: FloatArray,
-    below_labels: Labels,
+    below_labels: LabelArray,
     above: FloatArray,
-    above_labels: Labels,
+    above_labels: LabelArray,
     generator: Generator,
-) -> tuple[FloatArray, Labels]:
+) -> tuple[FloatArray, LabelArray]:
     """Lay a random share of the objects of one crop over another crop, whose labels must be others.
 
     Pixels of an object of the lower crop become `OUTSIDE` where hardly anything is left to be seen of it.
@@ -189,7 +189,7 @@ def _laid_over(
     return crop, np.where(mask, above_labels, seen).astype(np.int32)
 
 
-def _hidden(labels: Labels, mask: Mask) -> Mask:
+def _hidden(labels: LabelArray, mask: Mask) -> Mask:
     """Pixels of objects of which too little stays visible beside the mask."""
     inside = np.maximum(labels, 0)
     before = np.bincount(inside.ravel())
@@ -217,7 +217,7 @@ def places(coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
     return torch.from_numpy(np.stack(scaled[::-1], axis=-1).astype(np.float32))[None]
 
 
-def _pick(labels: Labels, coordinates: Coordinates) -> Labels:
+def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
     """Take the nearest label, and `OUTSIDE` beyond the image's outermost pixels."""
     nearest = np.rint(coordinates).astype(np.intp)
     shape = np.array(labels.shape)[:, None, None]
@@ -226,7 +226,9 @@ def _pick(labels: Labels, coordinates: Coordinates) -> Labels:
     return np.where(inside, labels[row, column], OUTSIDE).astype(np.int32)
 
 
-def drawn_coordinates(labels: Labels, size: int, settings: Augmentation, generator: Generator) -> Coordinates:
+def drawn_coordinates(
+    labels: LabelArray, size: int, settings: Augmentation, generator: Generator
+) -> Coordinates:
     """Where each pixel of the crop comes from: (2, size, size) in pixels of the image."""
     scale = np.exp(generator.uniform(*np.log(settings.scale)))
     angle = np.deg2rad(generator.uniform(-settings.rotation, settings.rotation))
@@ -242,7 +244,7 @@ def drawn_coordinates(labels: Labels, size: int, settings: Augmentation, generat
     return displaced
 
 
-def _draw_center(labels: Labels, reach: float, focus: float, generator: Generator) -> list[float]:
+def _draw_center(labels: LabelArray, reach: float, focus: float, generator: Generator) -> list[float]:
     """Draw a crop's center, in pixels of the image: near an object with the probability `focus`, else anywhere."""
     near: Sequence[float | None] = [None] * labels.ndim
     if focus and generator.random() < focus:
@@ -251,7 +253,7 @@ def _draw_center(labels: Labels, reach: float, focus: float, generator: Generato
     return [place_center(length, reach, place, generator) for length, place in wanted]
 
 
-def _pixel_of_an_object(labels: Labels, generator: Generator) -> list[float] | None:
+def _pixel_of_an_object(labels: LabelArray, generator: Generator) -> list[float] | None:
     """Draw an object, then one of its pixels; None where the image shows background alone."""
     objects = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
     if not objects.size:
@@ -303,7 +305,9 @@ def changed_intensity(image: FloatArray, settings: Augmentation, generator: Gene
     return changed
 
 
-def _changed_objects(crop: FloatArray, labels: Labels, strength: float, generator: Generator) -> FloatArray:
+def _changed_objects(
+    crop: FloatArray, labels: LabelArray, strength: float, generator: Generator
+) -> FloatArray:
     """Make each object brighter or darker by a factor of its own, up to ``exp(strength)``, with soft edges."""
     objects, numbers = np.unique(labels, return_inverse=True)
     factors = np.exp(generator.uniform(-strength, strength, objects.size))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from pixel_embedded_affinity.data.layouts import Example
-from pixel_embedded_affinity.training.data.augment import FloatArray, Labels, random_crop
+from pixel_embedded_affinity.training.data.augment import FloatArray, LabelArray, random_crop
 from pixel_embedded_affinity.training.data.membranes import membranes_marked
 from pixel_embedded_affinity.training.data.stack import random_stack
 from pixel_embedded_affinity.training.data.weights import object_areas, pixel_weights
@@ -53,7 +53,7 @@ class _Crop:
     """A crop, its labels, and the area of each label in the whole image."""
 
     image: FloatArray
-    labels: Labels
+    labels: LabelArray
     areas: npt.NDArray[np.int64]
 
 
@@ -136,12 +136,12 @@ class BatchSource:
         image, labels = random_crop(*drawn, above)
         return _Crop(image, membranes_marked(labels, self._recipe.loss.membrane), areas)
 
-    def _renumbered(self, index: int, last: int) -> tuple[FloatArray, Labels]:
+    def _renumbered(self, index: int, last: int) -> tuple[FloatArray, LabelArray]:
         """An image, and its labels after those of another image."""
         example = self._examples[index]
         return example.image, np.where(example.labels > 0, example.labels + last, example.labels)
 
-    def _weigh(self, labels: list[Labels], areas: list[npt.NDArray[np.int64]]) -> torch.Tensor | None:
+    def _weigh(self, labels: list[LabelArray], areas: list[npt.NDArray[np.int64]]) -> torch.Tensor | None:
         settings = self._recipe.loss
         if not settings.border_weight and not settings.small_weight:
             return None

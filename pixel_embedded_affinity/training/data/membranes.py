@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.training.data.augment import MEMBRANE, OUTSIDE, Labels
+from pixel_embedded_affinity.training.data.augment import MEMBRANE, OUTSIDE, LabelArray
 
 
-def membranes_marked(labels: Labels, width: int) -> Labels:
+def membranes_marked(labels: LabelArray, width: int) -> LabelArray:
     """Give membranes their own label: pixels without a label, and pixels near a border between labels.
 
     Parameters
@@ -29,11 +29,11 @@ def membranes_marked(labels: Labels, width: int) -> Labels:
     for axis in (-2, -1):
         for step in range(1, width + 1):
             _mark_pairs(labels, near, axis, step)
-    marked: Labels = np.where(near & (labels != OUTSIDE), np.int32(MEMBRANE), labels)
+    marked: LabelArray = np.where(near & (labels != OUTSIDE), np.int32(MEMBRANE), labels)
     return marked
 
 
-def _mark_pairs(labels: Labels, near: npt.NDArray[np.bool_], axis: int, step: int) -> None:
+def _mark_pairs(labels: LabelArray, near: npt.NDArray[np.bool_], axis: int, step: int) -> None:
     """Mark both ends of the pairs, `step` pixels apart along an axis, whose labels differ."""
     ends, marked = np.moveaxis(labels, axis, 0), np.moveaxis(near, axis, 0)
     first, second = ends[:-step], ends[step:]

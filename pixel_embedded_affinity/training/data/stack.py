@@ -18,7 +18,7 @@ from pixel_embedded_affinity.training.data.augment import (
     Augmentation,
     Coordinates,
     FloatArray,
-    Labels,
+    LabelArray,
     changed_intensity,
     drawn_coordinates,
     places,
@@ -58,12 +58,12 @@ class SectionSettings(Settings, section="sections"):
 
 def random_stack(
     image: FloatArray,
-    labels: Labels,
+    labels: LabelArray,
     size: Sequence[int],
     settings: Augmentation,
     sections: SectionSettings,
     generator: Generator,
-) -> tuple[FloatArray, Labels]:
+) -> tuple[FloatArray, LabelArray]:
     """Draw one augmented crop of a volume.
 
     Parameters
@@ -129,7 +129,7 @@ def _sampled(image: FloatArray, coordinates: Coordinates) -> FloatArray:
     return np.ascontiguousarray(values)
 
 
-def _picked(labels: Labels, planes: npt.NDArray[np.intp], coordinates: Coordinates) -> Labels:
+def _picked(labels: LabelArray, planes: npt.NDArray[np.intp], coordinates: Coordinates) -> LabelArray:
     """Take the nearest label within each section, and `OUTSIDE` beyond the volume."""
     z = planes[:, None, None]
     y, x = np.rint(coordinates).astype(np.intp).transpose(1, 0, 2, 3)

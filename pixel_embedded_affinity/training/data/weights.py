@@ -6,16 +6,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pixel_embedded_affinity.training.data.augment import OUTSIDE, FloatArray, Labels
+from pixel_embedded_affinity.training.data.augment import OUTSIDE, FloatArray, LabelArray
 from pixel_embedded_affinity.training.recipe import LossSettings
 
 
-def object_areas(labels: Labels) -> npt.NDArray[np.int64]:
+def object_areas(labels: LabelArray) -> npt.NDArray[np.int64]:
     """Area in pixels of each label of an image, by label."""
     return np.bincount(labels.ravel())
 
 
-def pixel_weights(labels: Labels, areas: npt.NDArray[np.int64], settings: LossSettings) -> FloatArray:
+def pixel_weights(labels: LabelArray, areas: npt.NDArray[np.int64], settings: LossSettings) -> FloatArray:
     """Weigh the pixels of a crop: more near borders between labels, and more in small objects.
 
     Parameters
@@ -42,7 +42,7 @@ def pixel_weights(labels: Labels, areas: npt.NDArray[np.int64], settings: LossSe
     return weights.astype(np.float32)
 
 
-def _distance_to_border(labels: Labels) -> npt.NDArray[np.float64]:
+def _distance_to_border(labels: LabelArray) -> npt.NDArray[np.float64]:
     """Distance in pixels to the nearest pixel with a neighbor of another label; infinite if there is none."""
     border = np.zeros(labels.shape, dtype=bool)
     for axis in range(labels.ndim):
