@@ -23,6 +23,7 @@ from pixel_embedded_affinity.geometry.tiling import (
     rounded_up,
     shape_of,
     tiles,
+    whole_box,
 )
 from pixel_embedded_affinity.geometry.views import Geometry, checked_views, geometries, pixel_sizes
 from pixel_embedded_affinity.inference.base import Array, Runtime, numpy_of
@@ -268,7 +269,7 @@ def _several_views(run: _Run, image: FloatArray, views: Sequence[Geometry]) -> E
     """
     shape = image.shape[1:]
     extended = _padded(image, tuple(slice(0, end) for end in map(rounded_up, shape, grid_of(run.network))))
-    whole = tuple(slice(0, length) for length in shape)
+    whole = whole_box(shape)
     for number, geometry in enumerate(views):
         found = _one_view(run, np.ascontiguousarray(geometry.apply(extended)))
         mapped = _mapped_back(found, geometry, extended.shape[1:]).crop(whole)
@@ -471,7 +472,7 @@ def _padded(image: FloatArray, box: Box) -> FloatArray:
 
 def _empty_like(found: Embedding, shape: tuple[int, ...]) -> Embedding:
     """An embedding of an image of another shape, its values still unset."""
-    whole = tuple(slice(0, length) for length in shape)
+    whole = whole_box(shape)
     values = _empty(found.values, (len(found.values), *shape_of(_strided(whole, found.stride))))
     foreground = None if found.foreground is None else _empty(found.foreground, shape)
     return replace(found, values=values, foreground=foreground, seen=shape)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import nearest
-from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.geometry.tiling import Box, whole_box
 from pixel_embedded_affinity.labels import Labels, relabel
 
 Numbers = npt.NDArray[np.intp]
@@ -196,7 +196,7 @@ def seeds_at(
     stride : sequence of int, optional
         Pixels that the network saw between two positions, along each axis. Default: 1.
     """
-    part = tuple(slice(0, length) for length in links.shape) if box is None else box
+    part = whole_box(links.shape) if box is None else box
     steps = (1,) * len(positions) if stride is None else stride
     lines = np.unravel_index(links.pixels, links.shape)
     inside = np.all([(side.start <= line) & (line < side.stop) for line, side in zip(lines, part)], axis=0)

@@ -16,7 +16,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import micrometers
 from pixel_embedded_affinity.geometry.blobs import blob_diameter
 from pixel_embedded_affinity.geometry.scaling import resize_image
-from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.geometry.tiling import Box, whole_box
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import Labels, Mask
 
@@ -231,7 +231,7 @@ def find_scale(
     looks: list[Look] = []
     embeddings: list[Embedding | None] = []
     shape = values.shape[1:]
-    whole = _whole(shape)
+    whole = whole_box(shape)
     least = _least(shape)
     start = max(least, min(_FIRST, _SIDE / max(shape)))
     likely = _first_look(values, known, first)
@@ -274,13 +274,9 @@ def _first_look(
         exact = known.diameter / diameter
     scale = settled(max(least, searched(exact)))
     if math.prod(min(1.0, _SIDE / (scale * length)) for length in shape) > _MOST:
-        return _whole(shape), scale
+        return whole_box(shape), scale
     closer = max(least, float(f"{searched(_AIM * exact):.2g}")) if first is None else first
-    return _window(_contrast(values), _whole(shape), closer), closer
-
-
-def _whole(shape: Sequence[int]) -> Box:
-    return tuple(slice(0, length) for length in shape)
+    return _window(_contrast(values), whole_box(shape), closer), closer
 
 
 def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: Observe) -> FoundScale:
@@ -304,7 +300,7 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
         foreground, the scale is 1.
     """
     shape = values.shape[1:]
-    box = _whole(shape)
+    box = whole_box(shape)
     if given is not None:
         thing = _largest_thing(given)
         return GIVEN if thing is None else _fitted(thing, extent, shape, thing.all)

@@ -226,11 +226,13 @@ def refuse_others(jobs: Iterable[Job], maker: Maker) -> None:
     """
     for job in jobs:
         record = read_record(job.record)
+        if record is None:
+            continue
         try:
             other = is_of_another(record, job.image, partial(maker.source, job.image))
         except OSError:  # Whoever does the job says which file cannot be read.
             continue
-        if other and record is not None:
+        if other:
             raise InputError(
                 f"'{job.labels}' holds the results of another image, '{record.path}', not of '{job.image}'; expected "
                 "an --output of its own for images of the same name; name another one, or use --overwrite to replace "

@@ -34,6 +34,8 @@ def frame_by_frame(
     """
     import numpy as np
 
+    from pixel_embedded_affinity.export.table import joined_tables
+
     frames = []
     for number in range(picture.frame_count):
         others = {name: channel.frame(number) for name, channel in channels.items()}
@@ -47,11 +49,10 @@ def frame_by_frame(
         number_on(np.moveaxis(stored, axes.index("Z"), 0))
 
     def measure() -> dict[str, Any]:
-        tables = [frame.table for frame in frames]
-        counts = [len(table["label"]) for table in tables]
-        columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        columns["label"] += np.repeat(added, counts)
-        return {FRAME_COLUMNS[picture.frame_axis]: np.repeat(np.arange(len(tables)), counts), **columns}
+        column = FRAME_COLUMNS[picture.frame_axis]
+        columns = joined_tables([frame.table for frame in frames], column)
+        columns["label"] += np.asarray(added)[columns[column]]
+        return columns
 
     sizes = frames[0].pixel_size
     distance = (picture.source.pixel_size or {}).get("Z")

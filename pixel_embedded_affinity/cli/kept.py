@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,5 +96,5 @@ def _result(picture: Picture, stored: npt.NDArray[Any]) -> Result:
     axes = f"C{SPATIAL[labels.ndim]}" if image.shown.ndim > labels.ndim else None
     measure = partial(object_table, labels, image.shown, axes=axes, pixel_size=image.pixel_size)
     letters = picture.axes.replace("C", "")
-    found = Result(labels, image.shown, stored, measure, letters, image.source_pixel_size, picture.name)
-    return replace(found, place=picture.place)
+    sizes, place = image.source_pixel_size, picture.place
+    return Result(labels, image.shown, stored, measure, letters, sizes, picture.name, place=place)

@@ -188,9 +188,9 @@ def state(
     return DONE if whole else PARTIAL
 
 
-def is_of_another(record: Record | None, image: Path, source: Callable[[], Source]) -> bool:
+def is_of_another(record: Record, image: Path, source: Callable[[], Source]) -> bool:
     """Tell whether a record is that of another image: another file, elsewhere, that has the same name."""
-    if record is None or record.path in ("", str(image.absolute())):
+    if record.path in ("", str(image.absolute())):
         return False
     return bool(record.source["image"] != source().image)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import measurements
-from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.export.base import FRAME_COLUMNS, Result
 from pixel_embedded_affinity.export.measurements import Columns
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.image import Image, as_channels, in_usual_order
@@ -132,9 +132,13 @@ def _table_of_frames(
     tables = [
         object_table(frame, image, axes=rest, pixel_size=pixel_size) for frame, image in zip(frames, shown)
     ]
+    return joined_tables(tables, FRAME_COLUMNS["T"])
+
+
+def joined_tables(tables: Sequence[Columns], column: str) -> Columns:
+    """Return the rows of the tables of all frames, one after the other, with a column of the frames' numbers."""
     numbers = np.repeat(np.arange(len(tables)), [len(table["label"]) for table in tables])
-    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    return {"frame": numbers, **joined}
+    return {column: numbers} | {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def _spatial_axes(axes: str | None, ndim: int) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
-from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.geometry.tiling import Box, whole_box
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import Labels, Mask, relabel
 
@@ -34,7 +34,7 @@ def resize_image(values: FloatArray, scale: Scale) -> FloatArray:
     """
     shape = values.shape[1:]
     scaled = scaled_shape(shape, scale)
-    return resize_part(values, _whole(shape), _whole(scaled), shape, scaled)
+    return resize_part(values, whole_box(shape), whole_box(scaled), shape, scaled)
 
 
 def scaled_shape(shape: Sequence[int], scale: Scale) -> tuple[int, ...]:
@@ -103,10 +103,6 @@ def labels_of_image(labels: Labels, shape: Sequence[int], foreground: Mask | Non
 def nearest(side: slice, old: int, new: int) -> npt.NDArray[np.intp]:
     """For some pixels of an axis resized to `new` pixels, the index of the nearest of the `old` pixels."""
     return np.minimum(((np.arange(side.start, side.stop) + 0.5) * old / new).astype(np.intp), old - 1)
-
-
-def _whole(shape: Sequence[int]) -> Box:
-    return tuple(slice(0, length) for length in shape)
 
 
 def _positions(side: slice, old: int, new: int) -> npt.NDArray[np.float64]:

@@ -188,6 +188,11 @@ def intersection(one: Box, other: Box) -> Box | None:
     return shared if all(side.start < side.stop for side in shared) else None
 
 
+def whole_box(shape: Sequence[int]) -> Box:
+    """Return the box that holds all of an image."""
+    return tuple(slice(0, length) for length in shape)
+
+
 def shape_of(box: Box) -> tuple[int, ...]:
     """Lengths of a box along each axis."""
     return tuple(side.stop - side.start for side in box)

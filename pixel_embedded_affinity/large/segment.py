@@ -20,7 +20,7 @@ from pixel_embedded_affinity.clustering import Clusterer
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.embedding import halo_of
 from pixel_embedded_affinity.geometry.per_axis import per_axis
-from pixel_embedded_affinity.geometry.tiling import Box, Tiling, shape_of
+from pixel_embedded_affinity.geometry.tiling import Box, Tiling, shape_of, whole_box
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import as_foreground
 from pixel_embedded_affinity.large.blockwise import label_blockwise
@@ -127,7 +127,7 @@ def _scale(windows: WindowLabeler) -> FoundScale:
 def _samples(shape: Sequence[int]) -> list[Box]:
     """The middle of an image, and the middles of its quarters; the whole image if it is small."""
     if max(shape) <= _SAMPLE:
-        return [tuple(slice(0, length) for length in shape)]
+        return [whole_box(shape)]
     places = [(0.5,) * len(shape), *product((0.25, 0.75), repeat=len(shape))]
     return [tuple(_around(place, length) for place, length in zip(shares, shape)) for shares in places]
 
