@@ -294,6 +294,34 @@ class Segmentation:
             table["region"] = numbered_regions(self.labels, self.foreground)
         return table
 
+    def with_labels(self, labels: Any) -> Segmentation:
+        """Return this result with other labels, such as those that a person has corrected; this one stays as it is.
+
+        Parameters
+        ----------
+        labels : array-like of integers
+            From `Segmenter.cluster` with strokes, or from another program: the shape and the axes of `labels`, 0 =
+            background. Objects keep their numbers.
+
+        Returns
+        -------
+        Segmentation
+            Its table, pictures and files are those of the new labels. The confidence of objects is found anew, in the
+            embedding of this result; where components had scales of their own, it has no column ``scale``.
+
+        Raises
+        ------
+        InputError
+            If the labels cannot be used, or have another shape.
+        """
+        array = as_labels(labels, self.labels.shape)
+        if array.max(initial=0) > np.iinfo(np.int32).max:
+            raise InputError(
+                f"an object has the number {array.max()}; expected numbers below 2147483648; use "
+                "pixel_embedded_affinity.labels.relabel(labels)"
+            )
+        return replace(self, labels=array.astype(np.int32), own={})
+
     def _channels(
         self, intensity: Any, axes: str | None, part: Selection
     ) -> dict[str, npt.NDArray[np.float32]]:
@@ -308,13 +336,15 @@ class Segmentation:
         """Return the labels with their axes in the usual order, whatever that of the source."""
         return in_usual_order(self.labels, self.axes)
 
-    def overlay(self, *, scale: int = 1) -> npt.NDArray[np.uint8]:
+    def overlay(self, *, scale: int = 1, numbers: bool = False) -> npt.NDArray[np.uint8]:
         """Draw the objects over the image, see `pixel_embedded_affinity.export.render_overlay`.
 
         Parameters
         ----------
         scale : int
             Enlargement of the picture.
+        numbers : bool
+            Whether each object gets its number, which is its ``label`` in the table.
 
         Returns
         -------
@@ -327,7 +357,8 @@ class Segmentation:
             If the labels are those of a volume, or the result was made without an image.
         """
         shown = self._shown()
-        return render_overlay(shown, self._upright(), axes=self._axes_of(shown), scale=scale)
+        axes = self._axes_of(shown)
+        return render_overlay(shown, self._upright(), axes=axes, scale=scale, numbers=numbers)
 
     def show(self, ax: Axes | None = None) -> Axes:
         """Draw the objects over the image with matplotlib.

@@ -113,7 +113,7 @@ def _replaced(found: Objects, box: Box, mask: Mask, part: Part) -> Objects:
 
 
 def numbered_regions(labels: Labels, inside: Mask | None) -> npt.NDArray[np.int64]:
-    """Return for each object 1..n the number of the component of the foreground that holds most of it.
+    """Return for each object, in ascending order of labels, the number of the component that holds most of it.
 
     Components are as for `by_components`, such as the plants of a tray. Those that hold objects are numbered from 1, by
     their first pixels.
@@ -121,20 +121,19 @@ def numbered_regions(labels: Labels, inside: Mask | None) -> npt.NDArray[np.int6
     Parameters
     ----------
     labels : numpy.ndarray
-        int32 labels of the image, objects 1..n.
+        int32 labels of the image; need not be consecutive.
     inside : numpy.ndarray or None
         Where objects may be; None for where objects are.
     """
     objects = labels > 0
     components = _connected(objects if inside is None else inside | objects)
     count = int(components.max(initial=0)) + 1
-    pairs, shares = np.unique(
-        labels[objects].astype(np.int64) * count + components[objects], return_counts=True
-    )
+    ids, rows = np.unique(labels[objects], return_inverse=True)
+    pairs, shares = np.unique(rows * count + components[objects], return_counts=True)
     # What is written last stays: the component with the largest share, the first one of equals.
     order = np.lexsort((-pairs, shares))
-    held = np.zeros(int(labels.max(initial=0)), np.int64)
-    held[pairs[order] // count - 1] = pairs[order] % count
+    held = np.zeros(len(ids), np.int64)
+    held[pairs[order] // count] = pairs[order] % count
     return np.unique(held, return_inverse=True)[1].astype(np.int64) + 1
 
 

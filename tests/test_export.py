@@ -20,12 +20,16 @@ from PIL import Image as PillowImage
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import (
     object_table,
+    region_table,
     render_overlay,
     write_labels,
     write_overlay,
     write_table,
 )
+from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.export.numbered_overlay import NumberedOverlay
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.marks import is_marked
 
 Array = np.ndarray[Any, Any]
 LABELS = np.array([[1, 1, 0, 0], [1, 0, 0, 7], [0, 0, 7, 7]], dtype=np.int32)
@@ -177,6 +181,57 @@ def test_enlarged_overlay_keeps_a_thin_outline() -> None:
     outline = picture[6, 6]
     assert (picture[6:18, 6] == outline).all()
     assert not (picture[7:17, 7] == outline).all(axis=-1).any()
+
+
+def test_numbers_lie_in_their_objects_and_name_them() -> None:
+    labels = np.zeros((60, 90), np.int64)
+    labels[5:55, 5:40], labels[20:40, 50:85] = 7, 70_000
+    image = np.random.default_rng(0).integers(0, 255, labels.shape).astype(np.uint8)
+    plain, numbered = render_overlay(image, labels), render_overlay(image, labels, numbers=True)
+    changed = (plain != numbered).any(axis=-1)
+    assert set(np.unique(labels[changed])) == {7, 70_000}
+    for label in (7, 70_000):
+        assert changed[labels == label].any()
+        rows, columns = np.nonzero(changed & (labels == label))
+        middle = np.argwhere(labels == label).mean(axis=0)
+        np.testing.assert_allclose([rows.mean(), columns.mean()], middle, atol=4)
+    alone = np.where(labels == 7, 8, labels)
+    assert (render_overlay(image, alone, numbers=True) != numbered).any(axis=-1)[labels == 7].any()
+    assert not (render_overlay(image, alone, numbers=True) != numbered).any(axis=-1)[labels == 70_000].any()
+
+
+@pytest.mark.parametrize("label", [5, 12_345])
+def test_numbers_of_objects_at_the_border_stay_in_the_picture(label: int) -> None:
+    """The strip is thinner than any digit: the number is moved until it is seen whole."""
+    labels = np.zeros((40, 60), np.int32)
+    labels[:, :2] = label
+    image = np.full(labels.shape, 100, np.uint8)
+    left = render_overlay(image, labels, numbers=True) != render_overlay(image, labels)
+    right = render_overlay(image, labels[:, ::-1], numbers=True) != render_overlay(image, labels[:, ::-1])
+    middle = np.where(np.arange(60) // 2 == 14, labels[:, :1], 0)
+    whole = render_overlay(image, middle, numbers=True) != render_overlay(image, middle)
+    width = np.ptp(np.nonzero(whole.any(axis=(0, 2)))[0])
+    for changed in (left, right):
+        assert abs(int(np.ptp(np.nonzero(changed.any(axis=(0, 2)))[0])) - int(width)) <= 2
+
+
+def test_numbers_of_nothing_are_no_error() -> None:
+    labels = np.zeros((3, 4), np.int32)
+    np.testing.assert_array_equal(
+        render_overlay(labels, labels, numbers=True), render_overlay(labels, labels)
+    )
+
+
+@pytest.mark.parametrize(("side", "expected"), [(4, 4), (10, 3), (40, 1)])
+def test_small_objects_are_enlarged_until_numbers_can_be_read(
+    side: int, expected: int, tmp_path: Path
+) -> None:
+    labels = np.kron(np.arange(1, 5).reshape(2, 2), np.ones((side, side), int)).astype(np.int32)
+    result = Result(labels, labels.astype(np.float32), labels, dict)
+    NumberedOverlay().write(tmp_path / "a_numbers.png", result)
+    with PillowImage.open(tmp_path / "a_numbers.png") as picture:
+        assert picture.size == (2 * side * expected, 2 * side * expected)
+    assert is_marked(tmp_path / "a_numbers.png")
 
 
 def test_three_channels_are_shown_in_color_and_others_by_their_mean() -> None:
@@ -334,6 +389,44 @@ def test_table_without_objects_has_the_same_empty_columns() -> None:
 def test_table_refuses_intensity_of_another_shape() -> None:
     with pytest.raises(InputError, match=r"\(3, 4\).*\(4, 3\)"):
         object_table(LABELS, np.zeros((4, 3)))
+
+
+@given(data=st.data(), dims=st.sampled_from([2, 3]))
+def test_a_table_of_regions_sums_up_the_pixels_of_their_objects(data: st.DataObject, dims: int) -> None:
+    seed = data.draw(st.integers(0, 2**31))
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 6, (5, 6, 7)[:dims])
+    sizes = (0.5, 0.25, 2.0)[:dims]
+    table = object_table(labels, pixel_size=sizes)
+    region = generator.integers(1, 4, len(table["label"]))
+    found = region_table(table | {"region": region})
+    np.testing.assert_array_equal(found["region"], np.unique(region))
+    for row, number in enumerate(found["region"]):
+        ids = table["label"][region == number]
+        inside = np.isin(labels, ids)
+        areas = [int((labels == one).sum()) for one in ids]
+        assert (found["objects"][row], found["area"][row]) == (len(ids), inside.sum())
+        assert found["mean_area"][row] == pytest.approx(np.mean(areas))
+        assert found["median_area"][row] == pytest.approx(np.median(areas))
+        unit = "area_um2" if dims == 2 else "volume_um3"
+        assert found[unit][row] == pytest.approx(inside.sum() * np.prod(sizes))
+        centroid = np.argwhere(inside).mean(axis=0)
+        names = [f"centroid-{letter}" for letter in "zyx"[-dims:]]
+        np.testing.assert_allclose([found[name][row] for name in names], centroid)
+
+
+def test_without_regions_the_image_is_one_and_frames_are_apart() -> None:
+    labels = np.array([[[1, 1, 0], [0, 2, 2]], [[0, 0, 0], [3, 0, 0]]])
+    assert region_table(object_table(labels[0]))["objects"].tolist() == [2]
+    found = region_table(object_table(labels, axes="TYX"))
+    assert list(found)[:3] == ["frame", "region", "objects"]
+    assert found["frame"].tolist() == [0, 1]
+    assert found["region"].tolist() == [1, 1]
+    assert found["area"].tolist() == [4, 1]
+    empty = region_table(object_table(np.zeros((3, 4), int)))
+    assert all(len(column) == 0 for column in empty.values())
+    with pytest.raises(InputError, match="table without area, centroid-x; expected one of object_table"):
+        region_table({"label": [1]})
 
 
 def test_table_is_written_with_all_digits(tmp_path: Path) -> None:

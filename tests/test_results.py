@@ -15,7 +15,8 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
-from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity import Segmenter, samples
+from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
 from pixel_embedded_affinity.export import object_table, render_overlay, write_labels, write_overlay
 from pixel_embedded_affinity.image import as_image
@@ -279,6 +280,55 @@ def test_a_result_saves_what_the_command_writes(
     assert only.name == "other_labels.tif"
     with pytest.raises(InputError, match="unknown exporter 'gone'"):
         result.save(tmp_path / "out", exporters=["gone"])
+
+
+def test_a_result_with_corrected_labels_is_measured_drawn_and_saved_anew(
+    segmenter: Segmenter, calibrated: Path, tmp_path: Path
+) -> None:
+    result = segmenter.analyze(calibrated)
+    before = result.labels.copy()
+    labels = np.zeros((36, 44), np.uint16)
+    labels[3:9, 4:12], labels[20:30, 20:40] = 12, 500
+    corrected = result.with_labels(labels)
+    np.testing.assert_array_equal(result.labels, before)
+    table = corrected.table(calibrated)
+    assert table["label"].tolist() == [12, 500]
+    assert table["area"].tolist() == [48, 200]
+    assert table["area_um2"].tolist() == pytest.approx([48 / 8, 200 / 8])
+    neighborhood = result.settings.neighborhood
+    np.testing.assert_array_equal(
+        table["confidence"], object_confidence(labels, result.embedding, neighborhood)
+    )
+    np.testing.assert_array_equal(corrected.overlay(), render_overlay(calibrated, labels))
+    np.testing.assert_array_equal(
+        corrected.overlay(numbers=True), render_overlay(calibrated, labels, numbers=True)
+    )
+    corrected.save(tmp_path)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "cells_labels.tif"), labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.zeros((36, 43), int), "expected"),
+        (np.full((36, 44), 2**31), "an object has the number 2147483648"),
+        (np.zeros((36, 44)), "labels of dtype float64; expected integers"),
+    ],
+)
+def test_corrected_labels_that_do_not_fit_are_refused(
+    segmenter: Segmenter, image: Array, labels: Array, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        segmenter.analyze(image).with_labels(labels)
+
+
+def test_corrected_labels_of_a_tray_have_regions(segmenter: Segmenter) -> None:
+    known = segmenter.with_settings(object_diameter=20.0, regions="components", scale=1)
+    found = known.analyze(samples.nuclei().image[:60, :70])
+    labels = np.where(found.labels > 0, 3 * found.labels + 1, 0)
+    table, corrected = found.table(), found.with_labels(labels).table()
+    np.testing.assert_array_equal(corrected["region"], table["region"])
+    np.testing.assert_array_equal(corrected["label"], 3 * table["label"] + 1)
 
 
 def test_a_result_saves_outlines_by_the_name_of_its_image(

@@ -88,7 +88,7 @@ def _without(segmenter: Segmenter, others: Collection[str]) -> str:
     confidence = "; its table has no confidence, which needs the whole embedding" if others else ""
     if segmenter.config.regions == "image":
         return confidence
-    return f"{confidence}; all its regions get one scale, and its table has no column of them (--regions)"
+    return f"{confidence}; all its regions get one scale (--regions)"
 
 
 def _folder(job: Job, source: records.Source) -> Path:

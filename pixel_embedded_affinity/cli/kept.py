@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.io.read import stored_source
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
+from pixel_embedded_affinity.regions import numbered_regions
 from pixel_embedded_affinity.runtime.device import CPU
 from pixel_embedded_affinity.runtime.memory import free_memory
 
@@ -36,7 +36,10 @@ def describe(
     channels: Mapping[str, Picture],
     labels: Path | None = None,
 ) -> None:
-    """Write all files of a job but the labels, which are there; the table has no confidence.
+    """Write all files of a job but the labels, which are there.
+
+    The table has no confidence. Where regions are components, they are components of the labels: nothing else is known
+    of the foreground.
 
     Parameters
     ----------
@@ -76,25 +79,29 @@ def describe(
             "expected the same; --overwrite makes the labels again"
         )
     if not picture.frame_axis:
-        result = with_channels(_result(picture, stored), channels)
+        result = with_channels(_result(picture, stored, config.regions), channels)
     else:
         frames = np.moveaxis(stored, picture.axes.replace("C", "").index(picture.frame_axis), 0)
 
         def of_frame(number: int, frame: Picture, others: Mapping[str, Picture]) -> Result:
-            return with_channels(_result(frame, frames[number]), others)
+            return with_channels(_result(frame, frames[number], config.regions), others)
 
         result = frame_by_frame(picture, channels, of_frame, renumber=False)
     write_results(others, result)
 
 
-def _result(picture: Picture, stored: npt.NDArray[Any]) -> Result:
+def _result(picture: Picture, stored: npt.NDArray[Any], regions: str) -> Result:
     """What labels say of an image, both with their axes in the file's order."""
-    from pixel_embedded_affinity.export.table import object_table
-
     image = picture.image()
     labels = image.from_source_order(stored).astype(np.int32)
     axes = f"C{SPATIAL[labels.ndim]}" if image.shown.ndim > labels.ndim else None
-    measure = partial(object_table, labels, image.shown, axes=axes, pixel_size=image.pixel_size)
+
+    def measure() -> dict[str, npt.NDArray[Any]]:
+        from pixel_embedded_affinity.export.table import object_table
+
+        table = object_table(labels, image.shown, axes=axes, pixel_size=image.pixel_size)
+        return table if regions == "image" else table | {"region": numbered_regions(labels, None)}
+
     letters = picture.axes.replace("C", "")
     sizes, place = image.source_pixel_size, picture.place
     return Result(labels, image.shown, stored, measure, letters, sizes, picture.name, place=place)

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from pixel_embedded_affinity.cli.batch import Job
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import FRAME_COLUMNS
+from pixel_embedded_affinity.export.labels import Labels
+from pixel_embedded_affinity.export.region_table import RegionTable
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.io.read import list_series, stored_source
 from pixel_embedded_affinity.io.readers.base import Source
@@ -27,15 +29,19 @@ Row = dict[str, Any]
 
 _TOGETHER = 1 << 24  # pixels that are counted at a time
 _UNITS = {2: "area_um2", 3: "volume_um3"}
-_NAMES = ("image", "labels", *FRAME_COLUMNS.values(), "objects", "area", "mean_area", "median_area")
+_NAMES = (
+    *("image", "labels", *FRAME_COLUMNS.values(), "region", "objects"),
+    *("area", "mean_area", "median_area", "centroid-z", "centroid-y", "centroid-x"),
+)
 
 
 def write_summary(path: Path, jobs: Sequence[Job], selection: Selection, ndim: Callable[[], int]) -> None:
     """Write a row for each image, and for each time point or section that was segmented on its own.
 
-    The numbers are of the labels that lie in the folder now, also of those that a person has corrected. An image
-    without labels has a row without numbers. Images that an earlier summary names, and whose labels lie in the folder,
-    keep their rows; these are counted anew.
+    Where a table of regions lies beside the labels, each region, such as a plant of a tray, has its own row. The
+    numbers are of the labels that lie in the folder now, also of those that a person has corrected. An image without
+    labels has a row without numbers. Images that an earlier summary names, and whose labels lie in the folder, keep
+    their rows; these are counted anew.
 
     Parameters
     ----------
@@ -89,13 +95,44 @@ def _rows_of(
     letter = _frame_letter(source.axes, ndim)
     rest = source.axes.replace(letter, "") if letter else source.axes
     sizes = _sizes(source, image, rest, selection)
+    regions = _regions_beside(labels)
     if not letter:
-        yield named | _described(_counted(_in_parts(source.values)), rest, sizes)
+        areas = _counted(_in_parts(source.values))
+        yield from (named | _sized(row, rest, sizes) for row in _divided(areas, regions))
         return
-    place = source.axes.index(letter)
+    place, column = source.axes.index(letter), FRAME_COLUMNS[letter]
     for number in range(source.values.shape[place]):
         frame = np.asarray(source.values[(*(slice(None),) * place, number)])
-        yield named | {FRAME_COLUMNS[letter]: number} | _described(_counted([frame]), rest, sizes)
+        here = [row for row in regions if row.get(column) == str(number)]
+        for row in _divided(_counted([frame]), here):
+            yield named | {column: number} | _sized(row, rest, sizes)
+
+
+def _regions_beside(labels: Path) -> list[Row]:
+    """The rows of the table of regions that was written with the labels; none if there is none."""
+    if not labels.name.endswith(Labels.suffix):
+        return []
+    path = labels.with_name(labels.name.removesuffix(Labels.suffix) + RegionTable.suffix)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [dict(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def _divided(areas: npt.NDArray[np.int64], regions: Sequence[Row]) -> list[Row]:
+    """A row for each region; or one for all if there are no regions, or they are those of other labels."""
+    whole: Row = {"objects": len(areas), "area": int(areas.sum())}
+    if len(areas):
+        whole |= {"mean_area": float(areas.mean()), "median_area": float(np.median(areas))}
+    rows = [{name: _number(row[name]) for name in _NAMES if row.get(name)} for row in regions]
+    alike = all(sum(row.get(name, 0) for row in rows) == whole[name] for name in ("objects", "area"))
+    return rows if rows and alike else [whole]
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() and "." not in text else value
 
 
 def _sizes(labels: Source, image: str, axes: str, selection: Selection) -> Mapping[str, float]:
@@ -147,17 +184,10 @@ def _counted(parts: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
     return np.array(list(found.values()), np.int64)
 
 
-def _described(areas: npt.NDArray[np.int64], axes: str, sizes: Mapping[str, float]) -> Row:
-    """Return the numbers of a row, also in micrometers if it is known how large a pixel is."""
-    row: Row = {"objects": len(areas), "area": int(areas.sum())}
-    if len(areas):
-        row |= {"mean_area": float(areas.mean()), "median_area": float(np.median(areas))}
+def _sized(row: Row, axes: str, sizes: Mapping[str, float]) -> Row:
+    """Return a row also in micrometers if it is known how large a pixel is."""
     pixel = [sizes[letter] for letter in axes if letter in sizes]
-    if len(pixel) == len(axes) and len(axes) in _UNITS:
-        unit = _UNITS[len(axes)]
-        row |= {
-            name.replace("area", unit): row[name] * math.prod(pixel)
-            for name in tuple(row)
-            if name != "objects"
-        }
-    return row
+    if len(pixel) < len(axes) or len(axes) not in _UNITS:
+        return row
+    unit, size = _UNITS[len(axes)], math.prod(pixel)
+    return row | {name.replace("area", unit): row[name] * size for name in row if name.endswith("area")}

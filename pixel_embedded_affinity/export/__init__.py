@@ -10,6 +10,7 @@ from pixel_embedded_affinity.export.neuroglancer import write_neuroglancer
 from pixel_embedded_affinity.export.overlay import render_overlay, write_overlay
 from pixel_embedded_affinity.export.polygons import Polygon, object_polygons, rasterize
 from pixel_embedded_affinity.export.qupath import write_qupath
+from pixel_embedded_affinity.export.region_table import region_table
 from pixel_embedded_affinity.export.table import object_table, write_table
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "object_polygons",
     "object_table",
     "rasterize",
+    "region_table",
     "render_overlay",
     "write_cell_tracking",
     "write_coco",

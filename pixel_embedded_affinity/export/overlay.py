@@ -35,6 +35,10 @@ _REACH = 8
 _FILL = 0.18
 # Lifts dim objects, so that a person sees a missed one.
 _GAMMA = 0.7
+# Height of numbers in pixels, and the width of a digit as a share of it.
+_SMALLEST, _LARGEST, _DIGIT = 9, 32, 0.6
+# As a share of the greatest thickness of an object: where it is thick enough for its number.
+_THICK = 0.8
 _STRETCH = Normalization("percentile", lower=1.0, upper=99.8, clip=(0.0, 1.0))
 _FULL_RANGE = Normalization("percentile", lower=0.0, upper=100.0)
 
@@ -51,19 +55,25 @@ class Overlay:
 
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""
-        if result.frame_axis:
-            frames = zip(result.image, result.labels, strict=True)
-            _write_picture(path, np.concatenate([_of_result(image, labels) for image, labels in frames]))
-        else:
-            _write_picture(path, _of_result(result.image, result.labels))
+        write_picture(path, picture_of(result))
 
 
-def _of_result(image: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
-    return render_overlay(image, labels, axes="CYX" if image.ndim == 3 else None)
+def picture_of(result: Result, *, scale: int = 1, numbers: bool = False) -> npt.NDArray[np.uint8]:
+    """Draw a result as `render_overlay` does, its frames below each other."""
+    framed = bool(result.frame_axis)
+    frames = zip(result.image, result.labels, strict=True) if framed else [(result.image, result.labels)]
+    return np.concatenate(
+        [
+            render_overlay(
+                image, labels, axes="CYX" if image.ndim == 3 else None, scale=scale, numbers=numbers
+            )
+            for image, labels in frames
+        ]
+    )
 
 
 def render_overlay(
-    image: Any, labels: Any, *, axes: str | None = None, scale: int = 1
+    image: Any, labels: Any, *, axes: str | None = None, scale: int = 1, numbers: bool = False
 ) -> npt.NDArray[np.uint8]:
     """Draw labels over an image.
 
@@ -84,6 +94,9 @@ def render_overlay(
         A letter per axis of the image, as for `Segmenter.segment`.
     scale : int
         Enlargement: each pixel becomes `scale` x `scale` pixels, the outline stays one pixel wide.
+    numbers : bool
+        Whether each object gets its number, which is its row's ``label`` in the table; where it is thickest, in a
+        size that fits into it, but at least 9 pixels high.
 
     Returns
     -------
@@ -112,11 +125,18 @@ def render_overlay(
     inside, outline = objects > 0, _outline(objects)
     picture[inside] += _FILL * (colors[objects[inside]] - picture[inside])
     picture[outline] = colors[objects[outline]]
-    return np.asarray(np.rint(picture), dtype=np.uint8)
+    drawn = np.asarray(np.rint(picture), dtype=np.uint8)
+    return _numbered(drawn, np.unique(upright[upright > 0]), _middles(objects)) if numbers else drawn
 
 
 def write_overlay(
-    path: str | os.PathLike[str], image: Any, labels: Any, *, axes: str | None = None, scale: int = 1
+    path: str | os.PathLike[str],
+    image: Any,
+    labels: Any,
+    *,
+    axes: str | None = None,
+    scale: int = 1,
+    numbers: bool = False,
 ) -> None:
     """Draw labels over an image as `render_overlay` does, and write the picture as PNG.
 
@@ -124,7 +144,7 @@ def write_overlay(
     ----------
     path : str or path-like
         A name ending in ``.png`` in an existing folder; a file there is replaced, at once and whole.
-    image, labels, axes, scale
+    image, labels, axes, scale, numbers
         As for `render_overlay`.
 
     Raises
@@ -132,10 +152,11 @@ def write_overlay(
     InputError
         As `render_overlay`, or if the path does not fit.
     """
-    _write_picture(path, render_overlay(image, labels, axes=axes, scale=scale))
+    write_picture(path, render_overlay(image, labels, axes=axes, scale=scale, numbers=numbers))
 
 
-def _write_picture(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8]) -> None:
+def write_picture(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8]) -> None:
+    """Write a picture ``(Y, X, 3)`` as PNG, marked as one that the library drew, so that it is no input."""
     from PIL import Image as PillowImage
     from PIL.PngImagePlugin import PngInfo
 
@@ -175,6 +196,51 @@ def _outline(objects: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
     outline[:, 1:] |= columns
     outline[:, :-1] |= columns
     return outline & (objects > 0)
+
+
+def _middles(objects: npt.NDArray[np.intp]) -> list[tuple[int, int, float]]:
+    """Where each object is thick, near its middle, and how many pixels are from there to its outline.
+
+    The end of the image counts as an outline.
+    """
+    from scipy import ndimage
+
+    inside = np.pad((objects > 0) & ~_outline(objects), 1)
+    thickness = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
+    found = []
+    for number, box in enumerate(ndimage.find_objects(objects), start=1):
+        thick = np.where(objects[box] == number, thickness[box], -1.0)
+        places = np.argwhere(thick >= _THICK * thick.max())
+        nearest = np.square(places - places.mean(axis=0)).sum(axis=1).argmin()
+        y, x = (int(place + side.start) for place, side in zip(places[nearest], box))
+        found.append((y, x, float(thickness[y, x])))
+    return found
+
+
+def _numbered(
+    picture: npt.NDArray[np.uint8],
+    ids: npt.NDArray[np.integer[Any]],
+    middles: list[tuple[int, int, float]],
+) -> npt.NDArray[np.uint8]:
+    """Write the number of each object where it is thickest."""
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw, ImageFont
+
+    drawn = PillowImage.fromarray(picture)
+    draw = ImageDraw.Draw(drawn)
+    for number, (y, x, radius) in zip(ids.tolist(), middles, strict=True):
+        fitting = 2 * radius / (_DIGIT * len(str(number)))
+        font = ImageFont.load_default(size=min(max(int(fitting), _SMALLEST), _LARGEST))
+        white, black = (255, 255, 255), (0, 0, 0)
+        left, top, right, bottom = font.getbbox(str(number), anchor="mm", stroke_width=1)
+        place = _within(x, left, right, drawn.width), _within(y, top, bottom, drawn.height)
+        draw.text(place, str(number), white, font, anchor="mm", stroke_width=1, stroke_fill=black)
+    return np.asarray(drawn)
+
+
+def _within(place: float, before: float, behind: float, length: int) -> float:
+    """Move what reaches from `before` to `behind` around a place into the picture."""
+    return max(min(place, length - behind), -before)
 
 
 def _colors(objects: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:

@@ -132,6 +132,59 @@ def test_corrected_labels_keep_their_size_in_micrometers(
     assert float(row["area_um2"]) == pytest.approx(20 * pixel)
 
 
+def test_each_region_of_a_tray_has_a_row(weights: Path, images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    words = ["--regions", "components", "--object-diameter", "20", "--scale", "1", "--region-table"]
+    command = (images, "--weights", weights, "--output", output, *words, "--pixel-size", "0.5")
+    assert run(*command) == 0
+    found = rows(output)
+    for name in "abc":
+        here = [row for row in found if row["labels"] == f"{name}_labels.tif"]
+        with (output / f"{name}_regions.csv").open(newline="") as file:
+            regions = list(csv.DictReader(file))
+        assert [row["region"] for row in here] == [row["region"] for row in regions] != []
+        assert all(row["objects"] == region["objects"] for row, region in zip(here, regions, strict=True))
+        assert all(float(row["area_um2"]) == float(row["area"]) / 4 for row in here)
+    # A person corrects a file: two plants of one leaf each.
+    labels = np.zeros((20, 28), np.uint8)
+    labels[:4, :5], labels[10:, 10:] = 3, 9
+    tifffile.imwrite(output / "b_labels.tif", labels)
+    assert run(*command, "--resume") == 0
+    here = [row for row in rows(output) if row["labels"] == "b_labels.tif"]
+    assert [(row["region"], row["objects"], row["area"]) for row in here] == [
+        ("1", "1", "20"),
+        ("2", "1", "180"),
+    ]
+    assert [row for row in rows(output) if row["labels"] != "b_labels.tif"] == [
+        row for row in found if row["labels"] != "b_labels.tif"
+    ]
+
+
+def test_regions_of_other_labels_are_not_counted(weights: Path, images: Path, tmp_path: Path) -> None:
+    """Someone replaced the labels of an earlier day, whose table of regions is not made again."""
+    output, second = tmp_path / "out", tmp_path / "day2"
+    assert run(images, "--weights", weights, "--output", output, "--region-table") == 0
+    second.mkdir()
+    (images / "b.tif").rename(second / "d.tif")
+    tifffile.imwrite(output / "a_labels.tif", np.ones((20, 28), np.uint8))
+    assert run(second, "--weights", weights, "--output", output, "--resume", "--region-table") == 0
+    first, *others = rows(output)
+    assert (first["region"], first["objects"], first["area"]) == ("", "1", "560")
+    assert all(row["region"] == "1" for row in others)
+
+
+def test_each_frame_of_a_movie_has_its_regions(weights: Path, tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 4000, (3, 20, 28), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "movie.ome.tif", values, metadata={"axes": "TYX"}, ome=True)
+    words = ["--weights", weights, "--output", tmp_path / "out", "--region-table"]
+    assert run(tmp_path / "movie.ome.tif", *words) == 0
+    labels = tifffile.imread(tmp_path / "out" / "movie.ome_labels.tif")
+    found = rows(tmp_path / "out")
+    assert [(row["frame"], row["region"]) for row in found] == [("0", "1"), ("1", "1"), ("2", "1")]
+    for row, frame in zip(found, labels, strict=True):
+        check(row, frame)
+
+
 def test_an_image_that_fails_has_a_row_without_numbers(weights: Path, images: Path, tmp_path: Path) -> None:
     (images / "b.tif").write_bytes(b"II*\0 no image")
     assert run(images, "--weights", weights, "--output", tmp_path / "out") == 1

@@ -1,0 +1,40 @@
+"""The picture of `overlay` with the number of each object, to find the row of an object in the table."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from pixel_embedded_affinity.export.base import Result, refuse_volumes
+from pixel_embedded_affinity.export.overlay import picture_of, write_picture
+
+_WIDTH = 24
+"""Pixels across the median object, from which on a number of three digits is easy to read."""
+_LARGEST, _PIXELS = 4, 50_000_000
+
+
+class NumberedOverlay:
+    """Exporter of the overlay with numbers; small objects are enlarged up to four times."""
+
+    suffix = "_numbers.png"
+    help = "the overlay with the number of each object, which is its label in the table"
+
+    def check(self, ndim: int) -> None:
+        """Refuse volumes."""
+        refuse_volumes("--numbered-overlay", ndim)
+
+    def write(self, path: Path, result: Result) -> None:
+        """Write the picture."""
+        write_picture(path, picture_of(result, scale=_scale(result), numbers=True))
+
+
+def _scale(result: Result) -> int:
+    """By how much numbers need the picture to be enlarged; a large picture is not."""
+    areas = np.unique(result.labels[result.labels > 0], return_counts=True)[1]
+    if not len(areas):
+        return 1
+    across = 2 * math.sqrt(float(np.median(areas)) / math.pi)
+    affordable = int(math.sqrt(_PIXELS / result.labels.size))
+    return max(1, min(math.ceil(_WIDTH / across), _LARGEST, affordable))
