@@ -418,12 +418,14 @@ def refuse_unknown(keys: Iterable[str], known: Iterable[str], title: str) -> Non
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: parts as dictionaries, tuples as lists."""
+    """Return a value as JSON has it: parts as dictionaries, tuples as lists; nothing is shared with it."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if hasattr(value, "__dataclass_fields__"):
         return {entry.name: plain(getattr(value, entry.name)) for entry in fields(value)}
-    return [plain(entry) for entry in value] if isinstance(value, tuple) else value
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, (tuple, list)) else value
 
 
 def as_integer(value: Any) -> int:

@@ -17,6 +17,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
 from pixel_embedded_affinity.io.read import Source, read_source
 from pixel_embedded_affinity.io.read import read_image as read_image
+from pixel_embedded_affinity.io.readers.hdf5 import file_name, stem_of
 from pixel_embedded_affinity.io.selection import (
     LETTERS,
     SPATIAL,
@@ -38,6 +39,7 @@ _FEW_CHANNELS = 16
 _MOST_PIXELS = 2**31 - 1
 """The most objects that int32 can count; also more than the embedding of any machine's main memory holds."""
 
+_MOST_CHANNELS = 16
 _FRAMES = {"T": ("time points", "time"), "Z": ("sections", "z")}
 """What lies along the axis of several images, and the choice of one of them."""
 
@@ -56,12 +58,16 @@ class Image:
         Size of a pixel along each spatial axis, ordered ``(y, x)`` or ``(z, y, x)``, in micrometers; None if not known.
     name : str
         The file's name; empty for an array.
+    stem : str
+        Start of the names of what is made from it: the name without its ending, with the dataset, the series, and the
+        numbers of the section and the time point as far as they were chosen.
     """
 
     values: npt.NDArray[np.float32]
     source_axes: str
     pixel_size: tuple[float, ...] | None = None
     name: str = ""
+    stem: str = "image"
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
@@ -205,6 +211,8 @@ class Picture:
         How messages call it.
     name : str
         The file's name; empty for an array.
+    series : int or None
+        The series that was chosen of the file.
     """
 
     source: Source
@@ -213,6 +221,7 @@ class Picture:
     pixel_size: tuple[float, ...] | None
     what: str
     name: str = ""
+    series: int | None = None
 
     @property
     def axes(self) -> str:
@@ -278,7 +287,12 @@ class Picture:
         array = numeric(source.values, "image")
         first = _channels_first(array, source.axes)
         pixels = _fit_channels(first, self.channels, source, self.what)
-        return Image(_as_float32(pixels, array), source.axes, self.pixel_size, self.name)
+        return Image(_as_float32(pixels, array), source.axes, self.pixel_size, self.name, self._stem())
+
+    def _stem(self) -> str:
+        series = [] if self.series is None else [f"series{self.series}"]
+        place = [f"{letter}{number}" for letter, number in sorted(self.place.items())]
+        return "_".join([stem_of(Path(self.name)) or "image", *series, *place])
 
 
 def open_picture(
@@ -307,8 +321,9 @@ def open_picture(
         named = named._replace(axes=selection.axes, pixel_size=sizes)
     part = part_of(named, selection, ndim, what)
     _check_size(tuple(named.values.shape), named.axes)
-    name = Path(source).name if isinstance(source, (str, os.PathLike)) else ""
-    return Picture(named, part, channels, sizes_of(named, selection, ndim), what, name)
+    name = file_name(Path(source)) if isinstance(source, (str, os.PathLike)) else ""
+    size = sizes_of(named, selection, ndim)
+    return Picture(named, part, channels, size, what, name, selection.series)
 
 
 def _named(source: Any, selection: Selection, ndim: int, lazily: bool) -> tuple[Source, str]:
@@ -535,17 +550,18 @@ def is_gray(pixels: npt.NDArray[Any], *, has_alpha: bool = False) -> bool:
 
 def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[int], what: str) -> InputError:
     """Return the error for channels that do not fit the model, with the choices that would."""
-    letters = source.axes
-    advice = []
+    letters, choices, others = source.axes, [], []
     if channels in (1, 3) and count > 1:
         listed = listed_channels(count, source.channels)
-        advice.append(
+        choices.append(
             f"choose one of the channels {listed}, the one with the stain, such as channel=0 (--channel 0)"
         )
     if "C" in letters:
         lengths = dict(zip("C" + SPATIAL[len(letters) - 1], shape))
-        advice += _other_axes(letters, lengths, channels, declared=what.startswith("'"))
+        others = _other_axes(letters, lengths, channels, declared=what.startswith("'"))
     file = f"{what}: " if what.startswith("'") else ""
+    # Nobody stains as many things: such an axis is one of space.
+    advice = [*choices, *others] if count <= _MOST_CHANNELS else [*others, *choices]
     return InputError(
         f"{file}image of {count} channel(s) (axes {letters}) for a model of {channels}; expected {channels}; "
         + ("; or, ".join(advice) or f"pass an array of {channels} channels")
@@ -561,9 +577,11 @@ def _other_axes(letters: str, lengths: Mapping[str, int], channels: int, *, decl
     advice = []
     if moved == channels:
         other = f"{spatial}C" if first else f"C{spatial}"
-        advice.append(f"if another axis holds the channels, pass axes='{other}'")
+        advice.append(f"if another axis holds the channels, pass axes='{other}' (--axes {other})")
     if channels == 1 and not declared:
-        advice.append(f"if the first axis holds time points or planes, pass axes='T{spatial}'")
+        advice.append(f"if the first axis holds time points, pass axes='T{spatial}'")
+        if len(spatial) == len("YX"):
+            advice.append("if it holds the sections of a stack, pass axes='ZYX', and z=0 for one of them")
     return advice
 
 

@@ -45,6 +45,13 @@ class Links:
     group: Numbers
     apart: Numbers
 
+    def agree_with(self, labels: Labels) -> bool:
+        """Whether each group lies in one object already, and groups that are different objects in different ones."""
+        pairs = np.unique(np.stack((self.group, labels.ravel()[self.pixels]), axis=1), axis=0)
+        if len(np.unique(pairs[:, 0])) < len(pairs) or not pairs[:, 1].all():
+            return False
+        return bool(np.all(pairs[self.apart[:, 0], 1] != pairs[self.apart[:, 1], 1]))
+
 
 class Held(NamedTuple):
     """Objects that stay while labels are postprocessed.
@@ -177,8 +184,14 @@ def seeds_at(
     box: Box | None = None,
     seen: Sequence[int],
     stride: Sequence[int] | None = None,
+    labels: Labels | None = None,
+    shown: Labels | None = None,
 ) -> Seeds:
     """Find the positions of an embedding that strokes lie on.
+
+    Borders between objects are placed to the pixel, so a pixel may show another object than the one of its position. A
+    stroke means what is shown: such a pixel stands for the nearest position of the object that it shows, if no other
+    pixel of the group does. A pixel that shows background, at a position of an object, stands for no position.
 
     A position that several groups lie on belongs to the group with most pixels in it. A group that no position is
     left for joins the seed that it lies on, unless the two are different objects.
@@ -195,6 +208,8 @@ def seeds_at(
         Spatial shape of this part as the network saw it.
     stride : sequence of int, optional
         Pixels that the network saw between two positions, along each axis. Default: 1.
+    labels, shown : numpy.ndarray, optional
+        Labels of the positions, and of the pixels in the same numbers. Default: pixels show what their position has.
     """
     part = whole_box(links.shape) if box is None else box
     steps = (1,) * len(positions) if stride is None else stride
@@ -204,7 +219,10 @@ def seeds_at(
         _seen(line[inside] - side.start, side, length) // step
         for line, side, length, step in zip(lines, part, seen, steps)
     ]
-    owned = _owned(np.ravel_multi_index(places, tuple(positions)), links.group[inside])
+    position, group = np.ravel_multi_index(places, tuple(positions)), links.group[inside]
+    if labels is not None and shown is not None:
+        position, group = _as_shown(position, group, shown.ravel()[links.pixels[inside]], labels)
+    owned = _owned(position, group)
     seed = _seed_of_each(owned, links)
     numbers = np.zeros(tuple(positions), np.intp)
     numbers.ravel()[owned.position] = seed[owned.owner]
@@ -343,6 +361,30 @@ def _owned(position: Numbers, group: Numbers) -> _Owned:
     hosts = owner[np.searchsorted(owned, pairs[:, 0])]
     best = np.lexsort((count, pairs[:, 1]))
     return _Owned(owned, owner, dict(zip(pairs[best, 1].tolist(), hosts[best].tolist())))
+
+
+def _as_shown(
+    position: Numbers, group: Numbers, shown: npt.NDArray[Any], labels: Labels
+) -> tuple[Numbers, Numbers]:
+    """Replace the pixels of strokes that show another object than that of their position, see `seeds_at`."""
+    fits = labels.ravel()[position] == shown
+    strange = ~fits & (shown > 0)
+    met = set(zip(group[fits].tolist(), shown[fits].tolist(), strict=True))
+    wanted = dict(zip(zip(group[strange].tolist(), shown[strange].tolist()), position[strange].tolist()))
+    missed = {pair: place for pair, place in wanted.items() if pair not in met}
+    nearest_ones = [_nearest(labels, item, place) for (_, item), place in missed.items()]
+    return (
+        np.concatenate((position[fits], np.array(nearest_ones, np.intp))),
+        np.concatenate((group[fits], np.array([one for one, _ in missed], np.intp))),
+    )
+
+
+def _nearest(labels: Labels, item: int, place: int) -> int:
+    """The position of an object that is nearest to a place; both are numbered in C order."""
+    positions = np.flatnonzero(labels == item)
+    lines = np.stack(np.unravel_index(positions, labels.shape))
+    here = np.array(np.unravel_index(place, labels.shape))[:, np.newaxis]
+    return int(positions[np.square(lines - here).sum(axis=0).argmin()])
 
 
 def _seed_of_each(owned: _Owned, links: Links) -> Numbers:

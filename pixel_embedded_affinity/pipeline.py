@@ -179,18 +179,20 @@ class Labeler:
     clusterer: Clusterer
     threads: int | None = None
 
-    def __call__(self, pairs: Affinities, inside: Mask | None, seeds: Seeds | None = None) -> Labels:
+    def __call__(self, pairs: Affinities, inside: Mask | None) -> Labels:
         """Cluster and postprocess, at the embedding's resolution."""
-        held = None if seeds is None else seeds.held
-        return postprocessed(self.clustered(pairs, inside, seeds), pairs.source, self.config, held)
+        return postprocessed(self.clustered(pairs, inside), pairs.source, self.config)
 
-    def clustered(self, pairs: Affinities, inside: Mask | None, seeds: Seeds | None = None) -> Integers:
+    def clustered(self, pairs: Affinities, inside: Mask | None) -> Integers:
         """Return the clusterer's objects; the labels of a plug-in are checked."""
         with working(self.threads):
-            found = self._called(pairs, inside)
-            if seeds is None:
-                return found
-            return corrected(found, pairs, seeds, getattr(self.clusterer, "repulsion", 1.0))
+            return self._called(pairs, inside)
+
+    def corrected(self, found: Integers, pairs: Affinities, seeds: Seeds) -> Labels:
+        """Change the clusterer's objects as strokes say, and postprocess them."""
+        with working(self.threads):
+            changed = corrected(found, pairs, seeds, getattr(self.clusterer, "repulsion", 1.0))
+        return postprocessed(changed, pairs.source, self.config, seeds.held)
 
     def _called(self, pairs: Affinities, inside: Mask | None) -> Integers:
         """Call the clusterer, and name it if it fails."""
@@ -288,7 +290,8 @@ class Segmentation:
         part = Selection(channel=channel, time=time, z=z, series=series)
         channels = {} if intensity is None else self._channels(intensity, axes, part)
         table = table_of(self.labels, self.axes, channels, sure, self.pixel_size)
-        if self.found.looks or self.found.box or self.own:
+        one_scale = self.settings.regions == "image"
+        if "scale" in self.own or (one_scale and (self.found.looks or self.found.box)):
             table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
         if self.settings.regions != "image":
             table["region"] = numbered_regions(self.labels, self.foreground)
@@ -392,7 +395,7 @@ class Segmentation:
         folder: str | os.PathLike[str],
         *,
         name: str | None = None,
-        exporters: Sequence[str] | None = None,
+        exporters: str | Sequence[str] | None = None,
     ) -> list[Path]:
         """Write the result as ``pea segment`` does: labels, a table, and for 2D images an overlay.
 
@@ -401,8 +404,9 @@ class Segmentation:
         folder : path
             It is made if it is absent; files of these names are replaced.
         name : str, optional
-            Start of the files' names. Default: the name of the image file, or ``"image"``.
-        exporters : sequence of str, optional
+            Start of the files' names. Default: the name of the image file, or ``"image"``; with the dataset, the
+            series, and the number of the time point or the section where the file holds several: ``movie_t3``.
+        exporters : str or sequence of str, optional
             What to write. Default: ``"overlay"`` for 2D images, ``"table"`` and ``"labels"``.
 
         Returns
@@ -416,9 +420,10 @@ class Segmentation:
             If there is no such exporter, or a file cannot be written.
         """
         default = ("overlay", "table", "labels") if self.labels.ndim == 2 else ("table", "labels")
-        built = [EXPORTERS.build(one) for one in (default if exporters is None else exporters)]
+        wanted = default if exporters is None else (exporters,) if isinstance(exporters, str) else exporters
+        built = [EXPORTERS.build(one) for one in wanted]
         target, file = Path(folder), "" if self.image is None else self.image.name
-        stem = name or Path(file).stem or "image"
+        stem = name or ("image" if self.image is None else self.image.stem)
         result = self.as_result(file or stem)
         target.mkdir(parents=True, exist_ok=True)
         paths = [target / f"{stem}{exporter.suffix}" for exporter in built]
@@ -590,9 +595,11 @@ def stated_scale(config: ModelConfig, pixel_size: Sequence[float] | None) -> Fou
         return None
     by_size = scale_by_size(pixel_size, config.pixel_size)
     if by_size is None:
+        # A number would resize a volume along z, too.
+        number = ", or the scale as a number" if config.ndim == 2 or config.pixel_size is None else ""
         raise InputError(
             f"scale 'auto' compares the size of the image's pixels, {pixel_size}, with the model's, "
-            f"{config.pixel_size}, in micrometers; one is not known; give pixel_size=, or the scale as a number"
+            f"{config.pixel_size}, in micrometers; one is not known; give pixel_size= (--pixel-size){number}"
         )
     check_factors(by_size, pixel_size, config.pixel_size)
     return FoundScale(by_size)
@@ -650,9 +657,7 @@ def given_foreground(foreground: Any, picture: Image) -> Mask:
     return picture.from_source_order(as_foreground(foreground, shape))
 
 
-def label(
-    embedding: Embedding, given: Mask | None, labeler: Labeler, seeds: Seeds | None = None
-) -> tuple[Labels, Affinities]:
+def label(embedding: Embedding, given: Mask | None, labeler: Labeler) -> tuple[Labels, Affinities]:
     """Return labels at the embedding's positions, and the affinities that they were made from.
 
     Parameters
@@ -663,12 +668,10 @@ def label(
         The caller's foreground, of the image's spatial shape; None for the network's own.
     labeler : Labeler
         Clusterer and settings.
-    seeds : Seeds, optional
-        Strokes at the embedding's positions.
     """
     with working(labeler.threads):
         pairs = affinities(embedding, labeler.config.neighborhood).numpy()
-        return labeler(pairs, positions_inside(embedding, given, labeler.config), seeds), pairs
+        return labeler(pairs, positions_inside(embedding, given, labeler.config)), pairs
 
 
 def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
@@ -686,20 +689,34 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
     return embedding.whole(labels_of_image(seen, embedding.part_shape, given))
 
 
-def linked(
-    labels: Labels,
-    embedding: Embedding,
-    given: Mask | None,
-    config: ModelConfig,
-    links: Links,
-    seeds: Seeds,
-) -> Labels:
-    """Restore labels as `restore` does, but all pixels of a stroke get the label of their object."""
+def linked(embedding: Embedding, given: Mask | None, labeler: Labeler, links: Links) -> Labels:
+    """Label an embedding as `cluster` does, and change those objects that the strokes go through."""
+    config = labeler.config
+    with working(labeler.threads):
+        pairs = affinities(embedding, config.neighborhood).numpy()
+    found = labeler.clustered(pairs, positions_inside(embedding, given, config))
+    labels = postprocessed(found, pairs.source, config)
+    shown = _shown(labels, embedding, given, config)
+    if links.agree_with(shown):
+        return relabel(shown)
+    seeds = seeds_at(
+        links,
+        embedding.spatial_shape,
+        box=embedding.box,
+        seen=embedding.seen_shape,
+        stride=embedding.stride,
+        labels=labels,
+        shown=shown,
+    )
+    labels = labeler.corrected(found, pairs, seeds)
+    return painted_over(_shown(labels, embedding, given, config), labels, links, seeds)
+
+
+def _shown(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
+    """What `restore` makes of the labels of positions, under their numbers."""
     seen = labels_seen(labels, embedding, given, config)
     full = embedding.whole(resize_labels(seen, embedding.part_shape))
-    if given is not None:
-        full = np.where(given, full, 0)
-    return painted_over(full, labels, links, seeds)
+    return full if given is None else np.where(given, full, 0)
 
 
 def labels_seen(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
@@ -760,10 +777,7 @@ def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler, links: L
     if links is None:
         labels, _ = label(embedding, given, labeler)
         return restore(labels, embedding, given, labeler.config)
-    seen, box, stride = embedding.seen_shape, embedding.box, embedding.stride
-    seeds = seeds_at(links, embedding.spatial_shape, box=box, seen=seen, stride=stride)
-    labels, _ = label(embedding, given, labeler, seeds)
-    return linked(labels, embedding, given, labeler.config, links, seeds)
+    return linked(embedding, given, labeler, links)
 
 
 def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:

@@ -468,6 +468,8 @@ class Postprocess(Settings, section="postprocess"):
             alike = embedding if self._radii_by_similarity else None
             result = merge_thin(result, self.merge_radii, alike, sampling=sampling, held=held)
         if self.min_size:
+            if np.all(labels):  # No hole opens where everything is an object, as in a volume of neurons.
+                result = merge_fragments(result, (self.min_size,), held=held)
             result = remove_small(result, self.min_size, held=held)
         if self.fill_holes:
             result = fill_holes(result)

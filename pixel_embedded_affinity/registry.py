@@ -95,7 +95,7 @@ class Registry(Generic[T]):
                 f"the factory of {self.kind} {name!r} must be callable, got {type(factory).__name__}; "
                 "pass a class"
             )
-        if name in self.names():
+        if name in self.names() and not _is_same(self._registered.get(name), factory):
             raise InputError(f"{self.kind} {name!r} exists already; choose another name")
         self._registered[name] = factory
 
@@ -211,3 +211,10 @@ class Registry(Generic[T]):
         if unknown:
             valid = f"the valid ones are {sorted(parameters)}" if parameters else "it has none"
             raise InputError(f"unknown settings {unknown} of {self.kind} {name!r}; {valid}")
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two factories have the same name in the same module, as when a cell of a notebook runs again."""
+    return all(
+        getattr(one, name, None) == getattr(other, name, "") for name in ("__module__", "__qualname__")
+    )

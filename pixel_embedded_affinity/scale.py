@@ -521,7 +521,15 @@ def diameter_in_pixels(diameter: float | str, pixel_size: Sequence[float] | None
 
 
 def remark_on_size(image: Sequence[float] | None, model: Sequence[float] | None) -> str:
-    """Say that an image's pixels have another size than those that a model knows; empty if they have not."""
+    """Say that an image's pixels have another size than those that a model knows; empty if they have not.
+
+    Also say so if the size of the voxels of a volume is not known, and the model knows one.
+    """
+    if image is None and model is not None and len(model) == len("ZYX"):
+        return (
+            f"the size of the volume's voxels is not known, and the model knows {_size(model)} micrometers (z, y, x); "
+            "give pixel_size= with scale='auto' (--pixel-size, --scale auto)"
+        )
     factors = scale_by_size(image, model)
     if image is None or model is None or factors is None or all(1 / KEPT < one < KEPT for one in factors):
         return ""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.call import Call
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.config.model import ModelConfig, refuse_other_keywords
+from pixel_embedded_affinity.config.model import ModelConfig, may_be_none, refuse_other_keywords
 from pixel_embedded_affinity.config.settings import read_settings, write_settings
 from pixel_embedded_affinity.embedding import Embedding
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import TileSize
 from pixel_embedded_affinity.inference.base import AUTO, ONNX, TORCH, Runtime
 from pixel_embedded_affinity.inference.loading import load
@@ -64,7 +65,7 @@ class Segmenter:
     DeviceError
         If the device is missing, or the precision unknown.
     InputError
-        If `threads` is not an integer from 1 to 1024.
+        If `config` is none, or `threads` is not an integer from 1 to 1024.
     """
 
     def __init__(
@@ -77,6 +78,11 @@ class Segmenter:
         threads: int | None = None,
         origin: Callable[[], Checkpoint] | None = None,
     ) -> None:
+        if not isinstance(config, ModelConfig):
+            raise InputError(
+                f"config of type {type(config).__name__}; expected a ModelConfig, such as "
+                "Segmenter.pretrained(name).config"
+            )
         self.config, self._origin = config, origin
         self._embedder = Embedder.of(network, config, device, precision, checked_threads(threads))
 
@@ -205,15 +211,16 @@ class Segmenter:
         clusterer : str, optional
             Name of the clusterer, which gets its default settings unless `clusterer_settings` are given.
         clusterer_settings : dict, optional
-            Settings of the clusterer.
+            Settings of the clusterer. Without `clusterer`, those that are not given stay as they are.
         foreground_threshold : float, optional
             Probability above which a pixel is foreground.
         postprocess : Postprocess, optional
             What is done to the labels.
         scale : float or "auto", optional
             Factor by which images are resized for the network, unless a call gives another one.
-        diameter : float or str, optional
-            Median diameter of the objects in the images, which says the scale, see `segment`.
+        diameter : float, str or None, optional
+            Median diameter of the objects in the images, which says the scale, see `segment`; None takes an earlier one
+            back.
         views : {1, 4, 8}, optional
             Number of views in which the network sees an image (test-time augmentation): 1, the image as it is; 4,
             also its flips; 8, also these transposed. With n views the network takes n times as long.
@@ -233,7 +240,7 @@ class Segmenter:
             If a keyword is neither a setting nor a dotted key.
         """
         refuse_other_keywords(settings)
-        given = {name: value for name, value in settings.items() if value is not None or "." in name}
+        given = {name: value for name, value in settings.items() if value is not None or may_be_none(name)}
         config = self.config.with_values(given)
         get_clusterer(config.clusterer, **config.clusterer_settings)
         changed = copy.copy(self)
@@ -282,7 +289,7 @@ class Segmenter:
         ----------
         images, labels, **options
             See `pixel_embedded_affinity.tune.tune`: ``metric``, ``search``, ``foregrounds``, ``axes``,
-            ``channel``, ``time``, ``series``, ``progress``.
+            ``channel``, ``time``, ``z``, ``series``, ``pixel_size``, ``progress``.
 
         Returns
         -------
@@ -302,7 +309,7 @@ class Segmenter:
         ----------
         images, labels, minutes, **options
             See `pixel_embedded_affinity.training.finetune.finetune`: ``steps``, ``metric``, ``seed``, ``axes``,
-            ``channel``, ``time``, ``series``, ``progress``.
+            ``channel``, ``time``, ``z``, ``series``, ``pixel_size``, ``progress``.
 
         Returns
         -------

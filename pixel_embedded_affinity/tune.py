@@ -242,7 +242,7 @@ def tune(
     images: Iterable[Any],
     labels: Iterable[Any] | None = None,
     *,
-    metric: str | Metric = "aggregated_jaccard_index",
+    metric: str | Metric | None = None,
     search: Search | None = None,
     foregrounds: Iterable[Any] | None = None,
     axes: str | None = None,
@@ -275,8 +275,9 @@ def tune(
     labels : iterable, optional
         True labels of each image, of its spatial shape: whole numbers, 0 = background, or the path of a TIFF or PNG
         that holds them. Without them, only the scale is chosen, see below.
-    metric : str or callable
-        The score to raise: a name (``aggregated_jaccard_index`` or ``AJI``, ``symmetric_best_dice`` or
+    metric : str or callable, optional
+        The score to raise; by default AJI, for a model of volumes VOI. A name
+        (``aggregated_jaccard_index`` or ``AJI``, ``symmetric_best_dice`` or
         ``SBD``, ``panoptic_quality`` or ``PQ``, ``f1_score`` or ``F1``, ``dice`` or ``Dice``; for neurons
         ``variation_of_information`` or ``VOI``, ``adapted_rand_error`` or ``ARAND``, whose negatives are raised,
         without the background of the truth), or a function of ``(truth, prediction)`` that returns a number, where
@@ -328,7 +329,7 @@ def tune(
     selection = Selection(axes, channel, time, series, pixel_size, z)
     if labels is None:
         return _tuned_without_labels(segmenter, images, foregrounds, selection, progress)
-    measure = as_metric(metric)
+    measure = as_metric(usual_metric(segmenter.config.ndim) if metric is None else metric)
     values = _values(segmenter.config, Search() if search is None else search)
     samples = _samples(segmenter, images, labels, foregrounds, selection, progress)
     if not any(sample.chooses_foreground for sample in samples):
@@ -597,6 +598,11 @@ def _present(config: ModelConfig, key: str) -> Any:
 def _neurons(truth: Any, prediction: Any) -> dict[str, float]:
     """Errors of volumes, without the background of the truth, as in `metrics.evaluate`."""
     return metrics.evaluate(truth, prediction, ignore_background=True)
+
+
+def usual_metric(ndim: int) -> str:
+    """Name of the metric that is raised if none is named, for models of so many spatial axes."""
+    return "AJI" if ndim == 2 else "VOI"
 
 
 def as_metric(metric: str | Metric) -> Metric:

@@ -7,10 +7,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_dilation
 
+from pixel_embedded_affinity import samples
 from pixel_embedded_affinity.clustering import MutexWatershed, list_clusterers
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.links import Held
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.postprocess import (
@@ -190,3 +193,58 @@ def test_alike_objects_that_are_apart_stay_so_also_through_others() -> None:
     merged = merge_alike(labels, embedding, 0.5, held=apart)
     assert merged[0, 0] != merged[0, 3]
     assert merged.max() == 2
+
+
+# --- what a person sees counts, not the position below it ---------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["nuclei", "bbbc039-fast", "neurons"])
+def real(request: pytest.FixtureRequest) -> tuple[Segmenter, Embedding]:
+    """A real image, whose borders lie between the positions of the embedding, which are up to 2 pixels apart."""
+    segmenter = Segmenter.pretrained(request.param, device="cpu")
+    if segmenter.config.ndim == 2:
+        return segmenter, segmenter.embed(samples.nuclei().image[:160, 90:250], scale=1)
+    sample = samples.neurons()
+    return segmenter, segmenter.embed(sample.image[:4, :96, :96], scale="auto", pixel_size=sample.pixel_size)
+
+
+def test_objects_with_all_their_pixels_as_strokes_stay_as_they_are(
+    real: tuple[Segmenter, Embedding],
+) -> None:
+    segmenter, embedding = real
+    before = segmenter.cluster(embedding)
+    strokes = [np.argwhere(before == number) for number in range(1, before.max() + 1)]
+    assert len(strokes) > 4
+    np.testing.assert_array_equal(segmenter.cluster(embedding, same=strokes), before)
+    for stroke in strokes:
+        np.testing.assert_array_equal(segmenter.cluster(embedding, same=[stroke]), before)
+
+
+def test_strokes_that_change_one_object_leave_all_others(real: tuple[Segmenter, Embedding]) -> None:
+    """Strokes go up to the rim of each object, where positions belong to its neighbors."""
+    segmenter, embedding = real
+    before = segmenter.cluster(embedding)
+    strokes = [np.argwhere(before == number) for number in range(1, before.max() + 1)]
+    joined = [np.concatenate(strokes[:2]), *strokes[2:]]
+    after = segmenter.cluster(embedding, same=joined)
+    assert after.max() == before.max() - 1
+    expected = relabel(np.where(before == 2, 1, before))
+    changed = after != expected
+    assert changed.mean() < 1e-3  # postprocessing sees a larger object, such as a hole between two
+    assert np.isin(before[changed], [0, 1, 2]).all()
+
+
+def test_a_stroke_over_a_rim_of_background_is_an_object_of_its_own(
+    real: tuple[Segmenter, Embedding],
+) -> None:
+    segmenter, embedding = real
+    before = segmenter.cluster(embedding)
+    rim = np.argwhere(binary_dilation(before > 0) & (before == 0))
+    if not len(rim):
+        pytest.skip("the volume has no background")
+    after = segmenter.cluster(embedding, same=[rim])
+    changed = after != before
+    assert after.max() == before.max() + 1
+    assert len(np.unique(after[tuple(rim.T)])) == 1
+    np.testing.assert_array_equal(relabel(np.where(before > 0, after, 0)), relabel(before))
+    assert changed[tuple(rim.T)].all()

@@ -161,8 +161,12 @@ def test_one_is_registered_in_code(kind: str, tmp_path: Path) -> None:
     BY_KIND[kind].register("ours", space["OnePiece"])
     (tmp_path / "files").mkdir()
     use(kind, "ours", tmp_path / "files")
+    # A cell of a notebook that defines and registers it runs again.
+    exec(SOURCES[kind], space)
+    BY_KIND[kind].register("ours", space["OnePiece"])
+    assert BY_KIND[kind].get("ours") is space["OnePiece"]
     with pytest.raises(InputError, match=f"{kind} 'ours' exists already"):
-        BY_KIND[kind].register("ours", space["OnePiece"])
+        BY_KIND[kind].register("ours", lambda: space["OnePiece"]())
 
 
 # --- what holds for all ----------------------------------------------------------------------------------------

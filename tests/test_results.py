@@ -322,6 +322,41 @@ def test_corrected_labels_that_do_not_fit_are_refused(
         segmenter.analyze(image).with_labels(labels)
 
 
+def test_corrected_labels_have_no_scale_where_components_had_their_own(segmenter: Segmenter) -> None:
+    image = samples.nuclei().image[:60, :70]
+    one = segmenter.with_settings(object_diameter=20.0, scale="auto").analyze(image)
+    assert "scale" in one.table()
+    assert "scale" in one.with_labels(one.labels).table()
+    own = segmenter.with_settings(object_diameter=20.0, scale="auto", regions="components").analyze(image)
+    assert "scale" in own.table()
+    assert "scale" not in own.with_labels(own.labels).table()
+
+
+def test_parts_of_a_file_are_saved_under_names_of_their_own(segmenter: Segmenter, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="HDF5 needs h5py")
+    movie = np.random.default_rng(0).integers(0, 4000, (3, 20, 24)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "movie.tif", movie, imagej=True, metadata={"axes": "TYX"})
+    for time in range(3):
+        segmenter.analyze(tmp_path / "movie.tif", time=time).save(tmp_path / "out", exporters="labels")
+    for name in ("p1", "p2"):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["volumes/raw"] = movie[0]
+        found = segmenter.analyze(f"{tmp_path / name}.h5:/volumes/raw")
+        found.save(tmp_path / "out", exporters=["coco"])
+        about = json.loads((tmp_path / "out" / f"{name}_volumes_raw_coco.json").read_text())
+        assert about["images"][0]["file_name"] == f"{name}.h5:/volumes/raw"
+    (alone,) = segmenter.analyze(movie, axes="ZYX", z=1).save(tmp_path / "out", exporters="labels")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "image_z1_labels.tif",
+        "movie_t0_labels.tif",
+        "movie_t1_labels.tif",
+        "movie_t2_labels.tif",
+        "p1_volumes_raw_coco.json",
+        "p2_volumes_raw_coco.json",
+    ]
+    assert alone.name == "image_z1_labels.tif"
+
+
 def test_corrected_labels_of_a_tray_have_regions(segmenter: Segmenter) -> None:
     known = segmenter.with_settings(object_diameter=20.0, regions="components", scale=1)
     found = known.analyze(samples.nuclei().image[:60, :70])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import inspect
+import io
 import logging
 import os
 import threading
@@ -39,6 +40,7 @@ from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.metrics import adapted_rand_error
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.base import NetworkOutput
 from pixel_embedded_affinity.normalize import Normalization
 from pixel_embedded_affinity.pipeline import Embedder
 from pixel_embedded_affinity.postprocess import Postprocess
@@ -603,6 +605,82 @@ def test_fifty_calls_hold_no_more_memory_than_five(segmenter: Segmenter) -> None
 
 
 # --- with settings ----------------------------------------------------------------------------------------
+
+
+def test_none_takes_a_diameter_back(segmenter: Segmenter, tmp_path: Path) -> None:
+    known = segmenter.with_settings(object_diameter=20.0, scale="auto")
+    given = known.with_settings(diameter=30)
+    assert given.config.diameter == 30
+    assert given.with_settings(diameter=None).config.diameter is None
+    assert known.with_settings(object_extent=200.0).with_settings(object_extent=None).config == known.config
+    assert known.with_settings(clusterer=None, neighborhood=None).config == known.config
+    with pytest.raises(InputError, match="object_diameter"):
+        known.with_settings(object_diameter=None)
+    known.save_settings(tmp_path / "settings.json")
+    assert given.with_settings_from(tmp_path / "settings.json").config == known.config
+
+
+def test_a_dictionary_of_settings_shares_nothing_with_the_model(segmenter: Segmenter) -> None:
+    given = segmenter.with_settings(clusterer_settings={"repulsion": 0.5})
+    given.config.to_dict()["clusterer_settings"]["repulsion"] = 3.0
+    assert given.config.clusterer_settings == {"repulsion": 0.5}
+
+
+class Returning(torch.nn.Module):
+    """A network that returns what it was made with."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.output
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (
+            torch.zeros(1, 8, 12, 16),
+            "returned Tensor; expected a pixel_embedded_affinity.network.base.NetworkOutput",
+        ),
+        ((torch.zeros(1, 8, 12, 16), None), "returned tuple"),
+        (NetworkOutput(None), "returned NetworkOutput; expected .* with a tensor as embedding"),
+        (
+            NetworkOutput(torch.zeros(1, 8, 4, 5)),
+            r"embedding of shape \(1, 8, 4, 5\).*expected \(1, 'D', 12, 16\)",
+        ),
+        (
+            NetworkOutput(torch.zeros(1, 8, 12, 16), torch.zeros(1, 12, 16)),
+            r"foreground of shape \(1, 12, 16\); expected \(1, 1, 12, 16\)",
+        ),
+    ],
+)
+def test_what_a_network_of_the_caller_returns_is_checked(
+    segmenter: Segmenter, output: Any, words: str
+) -> None:
+    own = Segmenter(Returning(output), segmenter.config, device="cpu")
+    with pytest.raises(InputError, match=words):
+        own.segment(np.zeros((12, 16)), tile=None, scale=1)
+
+
+def test_a_network_without_a_foreground_finds_objects_everywhere(segmenter: Segmenter) -> None:
+    halves = torch.zeros(1, 8, 12, 16)
+    halves[:, 0, :6], halves[:, 1, 6:] = 1, 1
+    own = Segmenter(Returning(NetworkOutput(halves)), segmenter.config, device="cpu")
+    labels = own.with_settings(postprocess=Postprocess()).segment(np.zeros((12, 16)), tile=None, scale=1)
+    np.testing.assert_array_equal(labels, np.repeat([[1], [2]], 6, axis=0) * np.ones((1, 16), int))
+
+
+def test_a_configuration_is_no_name(segmenter: Segmenter) -> None:
+    with pytest.raises(InputError, match=r"config of type str; expected a ModelConfig"):
+        Segmenter(segmenter.embedder.network, "bbbc039")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("image", [b"II*", io.BytesIO(b"II*")])
+def test_bytes_are_no_image_and_the_advice_works(segmenter: Segmenter, image: Any) -> None:
+    with pytest.raises(InputError, match="write it to a file, and pass its path"):
+        segmenter.segment(image)
 
 
 def test_changed_settings_leave_the_segmenter_alone(segmenter: Segmenter, image: Array) -> None:

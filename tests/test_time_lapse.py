@@ -117,7 +117,7 @@ def test_the_advice_about_a_stack_works(segmenter: Segmenter, movie: Array) -> N
     with pytest.raises(InputError, match=r"pass list\(stack\)"):
         segmenter.segment_many(movie)
     assert len(list(segmenter.segment_many(list(movie)))) == 3
-    with pytest.raises(InputError, match="if the first axis holds time points or planes, pass axes='TYX'"):
+    with pytest.raises(InputError, match="if the first axis holds time points, pass axes='TYX'"):
         list(segmenter.segment_many([movie]))
     (labels,) = segmenter.segment_many([movie], axes="TYX")
     assert labels.shape == movie.shape

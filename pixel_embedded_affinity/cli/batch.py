@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,10 +23,11 @@ from pixel_embedded_affinity.cli.records import (
 )
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.io.atomic import LONGEST_NAME
 from pixel_embedded_affinity.io.locks import locked
 
 _SHOWN = 3
-_LOCK, _LOCK_PATTERN = "lock-{0.number}-of-{0.count}", "lock-*-of-*"
+_LOCK, _LOCK_PATTERN = "lock-{0.number}-of-{0.count}-{1}", "lock-*-of-*"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def plan_jobs(images: Iterable[Found], output: Path, exporters: Collection[str] 
     Raises
     ------
     InputError
-        If two images would have the same result files nevertheless.
+        If two images would have the same result files nevertheless, or the name of a file would be too long.
     """
     found = list(images)
     if share_names(found):
@@ -129,6 +131,7 @@ def plan_jobs(images: Iterable[Found], output: Path, exporters: Collection[str] 
     jobs: dict[str, Job] = {}
     for one in found:
         outputs = {name: _result(one, output, suffix) for name, suffix in suffixes.items()}
+        _check_lengths(one.image, outputs.values())
         job = Job(one.image, outputs, record_path(output, outputs[LABELS]))
         other = jobs.setdefault(_stem(one), job)
         if other is not job:
@@ -240,27 +243,47 @@ def refuse_others(jobs: Iterable[Job], maker: Maker) -> None:
             )
 
 
+def _check_lengths(image: Path, outputs: Iterable[Path]) -> None:
+    for path in outputs:
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise InputError(
+                f"'{image}' would become '{path}', a name of {len(os.fsencode(path.name))} bytes; expected at most "
+                f"{LONGEST_NAME}; give the image a shorter name"
+            )
+
+
 @contextmanager
-def alone(output: Path, shard: Shard) -> Iterator[None]:
+def alone(output: Path, shard: Shard, jobs: Sequence[Job] = ()) -> Iterator[None]:
     """Make the output folder, and keep other runs from doing the same share of it while the block runs.
 
     What is empty in the end goes, unless other shards may need it.
 
+    Parameters
+    ----------
+    output : pathlib.Path
+        The folder.
+    shard : Shard
+        The share of this run.
+    jobs : sequence of Job
+        All images of the batch: the shares are those of these.
+
     Raises
     ------
     InputError
-        If another run does the same share, or cuts the batch into another number of shares.
+        If another run does the same share, or has other images, or cuts them into another number of shares.
     """
+    names = "\n".join(sorted(job.labels.relative_to(output).as_posix() for job in jobs))
+    batch = hashlib.sha256(names.encode()).hexdigest()[:12]
     records, made = output / RECORDS, not output.exists()
     records.mkdir(parents=True, exist_ok=True)
     refusal = (
-        f"another run writes into '{output}'; expected one at a time; wait until it has ended, give each run "
-        "another --shard of the same number of shards, or name another --output"
+        f"another run writes into '{output}'; expected one at a time; wait until it has ended, or name another "
+        "--output; to share the work, give all images to each run, and each its own part of them by --shard"
     )
     try:
-        with locked(records / _LOCK.format(shard), refusal):
+        with locked(records / _LOCK.format(shard, batch), refusal):
             for other in sorted(records.glob(_LOCK_PATTERN)):
-                if not other.name.endswith(f"-{shard.count}"):
+                if not other.name.endswith(f"-{shard.count}-{batch}"):
                     with locked(other, refusal):
                         pass
             yield

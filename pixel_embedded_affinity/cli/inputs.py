@@ -15,7 +15,7 @@ from pixel_embedded_affinity.cli.records import RECORDS, recorded_files
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder, is_sections_folder, lacking
-from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset
+from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset, stem_of
 
 RESULT = "results of earlier runs"
 _TRUTH = ("_labels", "_label", "_masks", "_mask", "_fg", "_centers")
@@ -125,7 +125,7 @@ def _images_of(entry: str, recursive: bool, sections: bool, findings: Findings) 
     path = Path(entry)
     file, dataset = file_and_dataset(path)
     if dataset and file.is_file():
-        return [Found(path, Path(f"{file.stem}_{dataset.replace('/', '_')}{file.suffix}"))]
+        return [Found(path, Path(f"{stem_of(path)}{file.suffix}"))]
     if sections and is_sections_folder(path):
         # The name of a folder has no ending that could be left off.
         return [Found(path, Path(f"{Path(os.path.abspath(path)).name}.sections"))]

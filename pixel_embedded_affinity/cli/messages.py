@@ -13,8 +13,9 @@ _PACKAGE_LOGGER = logging.getLogger("pixel_embedded_affinity")
 
 
 def say(text: str) -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Write a line to standard output, if there is one: a service may run without."""
+    if sys.stdout is not None:
+        sys.stdout.write(f"{text}\n")
 
 
 def complain(text: str) -> None:

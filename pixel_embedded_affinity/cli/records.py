@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixel_embedded_affinity.errors import InputError, MissingDependencyError
-from pixel_embedded_affinity.io.atomic import atomic_file
+from pixel_embedded_affinity.io.atomic import LONGEST_NAME, atomic_file
 from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.io.read import is_sections_folder, read_image, section_files
 from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset
@@ -90,7 +91,10 @@ def _image_fingerprint(path: Path) -> str:
 def record_path(output: Path, labels: Path) -> Path:
     """Return where the record of an image lies, whose labels have this path."""
     place = labels.relative_to(output)
-    return output / RECORDS / place.with_name(f"{place.name}.json")
+    name = f"{place.name}.json"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{hashlib.sha256(os.fsencode(place.name)).hexdigest()}.json"
+    return output / RECORDS / place.with_name(name)
 
 
 def write_record(path: Path, image: Path, source: Source, files: Mapping[str, Path], model: str = "") -> None:

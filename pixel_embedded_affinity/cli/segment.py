@@ -92,7 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
     measuring.check_measure(arguments.measure, arguments.exporters)
     every = _planned(arguments)
     jobs = arguments.shard.of(every)
-    with batch.alone(arguments.output, arguments.shard):
+    if len(every) < arguments.shard.count:
+        complain(
+            f"pea: {len(every)} images in {arguments.shard.count} shards: some shards are empty; give all images to "
+            "each run, which takes its own part of them"
+        )
+    with batch.alone(arguments.output, arguments.shard, every):
         states = _states(jobs, arguments)
         todo = [job.with_recorded() for job in jobs if states[job.image] != records.DONE]
         foreign = {job.image for job in jobs if states[job.image] == records.FOREIGN}

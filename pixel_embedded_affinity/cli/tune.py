@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", metavar="N", type=int, help=limit)
     metric = (
         "what is to be high: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND, whose negatives are shown "
-        "(default: %(default)s)"
+        "(default: AJI; VOI for a model of volumes)"
     )
-    parser.add_argument("--metric", default="AJI", help=metric)
+    parser.add_argument("--metric", help=metric)
     output = "the settings; a file there is replaced"
     parser.add_argument("--output", metavar="JSON", type=Path, required=True, help=output)
     table = "also write all that was tried; a file there is replaced"
@@ -43,13 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     data = loading.data_settings(arguments)
 
     from pixel_embedded_affinity.data.layouts import find_files
+    from pixel_embedded_affinity.tune import usual_metric
 
     files = _spread(find_files(arguments.data, data, arguments.split), arguments.limit)
     tuning = _tuned(arguments, data, files)
     tuning.segmenter.save_settings(arguments.output)
     if arguments.table is not None:
         tuning.write(arguments.table)
-    say(_report(tuning, arguments.metric))
+    say(_report(tuning, arguments.metric or usual_metric(tuning.segmenter.config.ndim)))
     return 0
 
 

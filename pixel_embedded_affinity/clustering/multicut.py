@@ -43,7 +43,7 @@ class CutSettings(Settings):
         0.5,
         number(above=0, below=1),
         "Affinity below which a border is evidence for a cut.",
-        tries=(0.3, 0.4, 0.5, 0.6, 0.7),
+        tries=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     )
     smoothing: float | tuple[float, ...] = smoothing_field()
     solver: str = setting(

@@ -324,8 +324,8 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         ----------
         values : mapping
             By name, such as ``"scale"``, or by dotted key, such as ``"postprocess.min_size"`` or
-            ``"clusterer_settings.repulsion"``. Another clusterer starts with its default settings. A scale replaces
-            a diameter.
+            ``"clusterer_settings.repulsion"``. A named clusterer starts with its default settings; without a name,
+            settings of the clusterer that are not given stay as they are. A scale replaces a diameter.
 
         Raises
         ------
@@ -335,6 +335,8 @@ class ModelConfig(fields.Settings, section="", title="the model configuration"):
         fields.refuse_unknown({key.partition(".")[0] for key in values}, SETTINGS, "the inference settings")
         if "clusterer" in values:
             values = {"clusterer_settings": {}, **values}
+        elif isinstance(given := values.get("clusterer_settings"), Mapping):
+            values = {**values, "clusterer_settings": {**self.clusterer_settings, **given}}
         if values.get("diameter") is not None:
             # The diameter says the scale. A file of settings holds both.
             values = {"scale": AUTO, **values}
@@ -389,6 +391,11 @@ def refuse_other_keywords(settings: Mapping[str, Any]) -> None:
             f"with_settings got unknown settings {unknown}; the valid ones are {', '.join(SETTINGS)}, and "
             f"dotted keys{meant_setting(unknown[0])}"
         )
+
+
+def may_be_none(name: str) -> bool:
+    """Whether None is a value of a setting, such as of a diameter, and not the same as no value."""
+    return "." in name or any(leaf.key == name and leaf.default is None for leaf in inference_leaves())
 
 
 def meant_setting(name: str) -> str:

@@ -35,6 +35,7 @@ _HEADINGS = {
     "panoptic_quality": "PQ",
     "f1_score": "F1",
     "mean_average_precision": "mAP",
+    "voi": "VOI",
     "voi_split": "VOI split",
     "voi_merge": "VOI merge",
     "adapted_rand_error": "ARAND",

@@ -339,8 +339,9 @@ def _split_by_name(files: list[Files], settings: DataSettings, split: str) -> li
     missing = sorted({*settings.validation, *settings.held_out} - set(names))
     if missing:
         raise InputError(
-            f"images {missing[:5]} of data.validation or data.held_out are not among the {len(names)} images "
-            "found"
+            f"images {missing[:5]}, which the recipe keeps apart (data.validation, data.held_out), are not among the "
+            f"{len(names)} images found; give a recipe for these images, or the layout without a recipe (--layout "
+            "folders --split all)"
         )
     parts = {"validation": set(settings.validation), "test": set(settings.held_out), "all": set(names)}
     parts["training"] = set(names) - parts["validation"] - parts["test"]

@@ -84,7 +84,8 @@ def write_neuroglancer(
     sizes = _checked_sizes(pixel_size)
     properties = None if table is None else _properties(table)
     with new_folder(folder) as part:
-        _write_voxels(module, part, array.astype(np.uint32), sizes)
+        large = array.max(initial=0) > np.iinfo(np.uint32).max
+        _write_voxels(module, part, array.astype(np.uint64 if large else np.uint32), sizes)
         if properties is not None:
             _add_properties(part, properties)
 
@@ -109,7 +110,9 @@ def _checked_sizes(pixel_size: Sequence[float] | None) -> list[float]:
     return sizes
 
 
-def _write_voxels(module: Any, folder: Path, labels: npt.NDArray[np.uint32], sizes: list[float]) -> None:
+def _write_voxels(
+    module: Any, folder: Path, labels: npt.NDArray[np.unsignedinteger[Any]], sizes: list[float]
+) -> None:
     """Write the chunks, whose axes are x, y, z and a channel."""
     scale = {
         "resolution": [size * _NANOMETERS for size in reversed(sizes)],
@@ -121,7 +124,7 @@ def _write_voxels(module: Any, folder: Path, labels: npt.NDArray[np.uint32], siz
     spec = {
         "driver": "neuroglancer_precomputed",
         "kvstore": {"driver": "file", "path": f"{folder}/"},
-        "multiscale_metadata": {"type": "segmentation", "data_type": "uint32", "num_channels": 1},
+        "multiscale_metadata": {"type": "segmentation", "data_type": labels.dtype.name, "num_channels": 1},
         "scale_metadata": scale,
     }
     volume = module.open(spec, create=True).result()
@@ -138,6 +141,9 @@ def _properties(table: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {
         name: column.astype(np.float32) for name, column in columns.items() if column.dtype.kind in "iuf"
     }
+    for name, column in numbers.items():
+        if not np.isfinite(column).all():
+            logger.warning("Neuroglancer gets no %s: not every segment has a number", name)
     found = [
         {"id": name, "type": "number", "data_type": "float32", "values": column.tolist()}
         for name, column in numbers.items()

@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 from pixel_embedded_affinity.errors import InputError
 
+LONGEST_NAME = 255
+"""Bytes of a file name that the usual file systems take."""
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iterator[Path]:
@@ -68,13 +71,20 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         If the file cannot be written.
     """
     with (
-        replacing(path, f".{path.name}.{secrets.token_hex(8)}.part") as temporary,
+        replacing(path, _part_of(path)) as temporary,
         # Mode "x" follows the umask; files of tempfile could be read by their owner only.
         temporary.open("xb") as file,
     ):
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def _part_of(path: Path) -> str:
+    """Name of a temporary file: it tells what it is for, unless the file system takes no name of this length."""
+    random = secrets.token_hex(8)
+    name = f".{path.name}.{random}.part"
+    return name if len(os.fsencode(name)) <= LONGEST_NAME else f".{random}.part"
 
 
 @contextmanager
@@ -112,7 +122,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(
             f"'{target}' exists, or the folder around it does not; expected a new name; choose another"
         )
-    with replacing(target, f".{target.name}.{secrets.token_hex(4)}.part") as part:
+    with replacing(target, _part_of(target)) as part:
         part.mkdir()
         yield part
 
@@ -120,7 +130,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Give a temporary path for a folder, which takes the place of a folder at `path` when the block ends."""
-    with replacing(path, f".{path.name}.{secrets.token_hex(4)}.part") as part:
+    with replacing(path, _part_of(path)) as part:
         yield part
         if path.is_dir():
             shutil.rmtree(path)

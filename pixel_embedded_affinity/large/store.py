@@ -16,7 +16,7 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
-from pixel_embedded_affinity.errors import InputError, optional_module
+from pixel_embedded_affinity.errors import InputError, one_line, optional_module
 from pixel_embedded_affinity.export.labels import tiff_calibration
 from pixel_embedded_affinity.geometry.tiling import largest_part
 from pixel_embedded_affinity.io.atomic import atomic_file, replacing
@@ -124,6 +124,19 @@ def check_output(out: Any, shape: Sequence[int]) -> None:
         raise InputError(
             f"out has shape {tuple(out.shape)} and dtype {out.dtype}; expected {tuple(shape)} and int32"
         )
+    else:
+        _check_writable(out)
+
+
+def _check_writable(out: Any) -> None:
+    """Write a pixel of an array as it is: only that shows for every library whether it can be written to."""
+    first = (0,) * len(out.shape)
+    try:
+        out[first] = out[first]
+    except Exception as error:  # each library has its own
+        raise InputError(
+            f"out cannot be written to ({one_line(error)}); expected an array that can; open or copy it for writing"
+        ) from error
 
 
 @contextmanager

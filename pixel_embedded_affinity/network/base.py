@@ -34,8 +34,8 @@ class NetworkOutput(NamedTuple):
     """
 
     embedding: torch.Tensor
-    foreground: torch.Tensor | None
-    pyramid: tuple[torch.Tensor, ...]
+    foreground: torch.Tensor | None = None
+    pyramid: tuple[torch.Tensor, ...] = ()
 
 
 class Network(nn.Module, ABC):

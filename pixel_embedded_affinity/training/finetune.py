@@ -153,7 +153,9 @@ def finetune(
     axes: str | None = None,
     channel: int | str | None = None,
     time: int | None = None,
+    z: int | None = None,
     series: int | None = None,
+    pixel_size: float | str | Sequence[float | str] | None = None,
     progress: Progress = False,
 ) -> FineTuning:
     """Let a model learn from a few labeled images.
@@ -184,8 +186,8 @@ def finetune(
         What decides, as for `pixel_embedded_affinity.tune.tune`.
     seed : int
         Seed of what is held out and of the crops.
-    axes, channel, time, series
-        Which part of each source is the image, as for `Segmenter.segment`.
+    axes, channel, time, z, series, pixel_size
+        Which part of each source is the image, and the size of its pixels, as for `Segmenter.segment`.
     progress : bool or callable
         True shows a bar with the time left and the best score.
 
@@ -204,7 +206,7 @@ def finetune(
         If the model's file has changed or gone since it was loaded.
     """
     _check_trainable(segmenter)
-    selection = Selection(axes, channel, time, series)
+    selection = Selection(axes, channel, time, series, pixel_size, z)
     return finetune_examples(
         segmenter,
         _examples(segmenter.config, images, labels, selection),
@@ -438,7 +440,7 @@ def _check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
     if segmenter.config.ndim != 2:
         raise InputError(
             f"model {segmenter.config.name!r} is for volumes; expected a model of images; volumes are trained with a "
-            "recipe (pea train)"
+            f"recipe: pea train RECIPE --data DATA --output FOLDER --init {segmenter.config.name}"
         )
     if segmenter.origin is None:
         raise InputError(

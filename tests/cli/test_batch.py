@@ -140,6 +140,34 @@ def test_one_output_has_one_run_for_each_share(tmp_path: Path, second: Shard, re
         assert output.is_dir()
 
 
+def test_shards_of_other_images_are_another_batch(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    one, other = (plan_jobs(found(f"{name}.tif"), output) for name in "ab")
+    with (
+        alone(output, Shard(1, 2), one),
+        pytest.raises(InputError, match="give all images to each run"),
+        alone(output, Shard(2, 2), other),
+    ):
+        pass
+    with alone(output, Shard(1, 2), one), alone(output, Shard(2, 2), one):
+        assert output.is_dir()
+
+
+@pytest.mark.parametrize("count", [244, 245])
+def test_a_name_that_no_file_can_have_is_refused_before_any_work(count: int) -> None:
+    """The labels add eleven bytes to it."""
+    images = found("a" * count + ".tif")
+    if count == 244:
+        (job,) = plan_jobs(images, Path("out"))
+        assert len(job.labels.name) == 255
+        assert len(job.record.name) <= 255
+    else:
+        with pytest.raises(
+            InputError, match="a name of 256 bytes; expected at most 255; give the image a shorter"
+        ):
+            plan_jobs(images, Path("out"))
+
+
 def test_an_output_folder_without_results_goes(tmp_path: Path) -> None:
     with alone(tmp_path / "out", Shard()):
         pass

@@ -754,7 +754,11 @@ def test_shards_do_the_batch_together(segment: Batch, capsys: pytest.CaptureFixt
     assert listing(segment.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
     assert segment("--shard", "9/9") == 0
     assert segment("--resume") == 0
-    out = capsys.readouterr().out.splitlines()
+    out, err = (text.splitlines() for text in capsys.readouterr())
+    assert err == [
+        "pea: 3 images in 9 shards: some shards are empty; give all images to each run, which takes its own "
+        "part of them"
+    ]
     assert [line.partition(";")[0] for line in out] == [
         "1 of 1 images of shard 2/2 segmented",
         "2 of 2 images of shard 1/2 segmented",
@@ -771,6 +775,21 @@ def test_a_shard_that_is_none_is_wrong_usage(
         segment(f"--shard={shard}")
     assert stopped.value.code == 2
     assert "is not I/N with I from 1 to N, such as 2/8" in capsys.readouterr().err
+
+
+def test_the_longest_names_are_segmented(segment: Batch) -> None:
+    (segment.images / "a.tif").rename(segment.images / f"{'a' * 240}.tif")
+    assert segment("--table") == 0
+    assert segment("--table", "--resume") == 0
+    assert f"{'a' * 240}_labels.tif" in listing(segment.output)
+
+
+def test_a_service_without_a_standard_output_is_served(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert segment() == 0
+    assert len(listing(segment.output)) == 3
 
 
 def test_a_second_run_on_one_output_is_told(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ def file_and_dataset(path: Path) -> tuple[Path, str]:
     if colon and Path(head).suffix.lower() in _ENDINGS:
         return Path(head), name.strip("/")
     return path, ""
+
+
+def file_name(path: Path) -> str:
+    """Return the name of a file, with the dataset if there is one, such as ``stack.h5:/raw``."""
+    file, dataset = file_and_dataset(path)
+    return f"{file.name}:/{dataset}" if dataset else file.name
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a file without its ending, with the dataset if there is one, such as ``stack_raw``."""
+    file, dataset = file_and_dataset(path)
+    return f"{file.stem}_{dataset.replace('/', '_')}" if dataset else file.stem
 
 
 class Hdf5:
@@ -45,7 +58,9 @@ class Hdf5:
         advice = f", or by its name, such as '{file}:/NAME'"
         chosen = chosen_series(self.list_series(path), series, path, advice=advice)[1]
         dataset = Dataset(file, chosen.name, *chosen.source.values)
-        return Source(dataset if lazily else dataset[...], "")
+        with _h5py(file).File(file, "r") as content:
+            axes, sizes = _declared(content[chosen.name])
+        return Source(dataset if lazily else dataset[...], axes, pixel_size=sizes)
 
     def list_series(self, path: Path) -> list[Series]:
         """List the datasets of a file, or the named one alone."""
@@ -68,6 +83,36 @@ class Hdf5:
                 f"'{file}:/NAME'"
             )
         return chosen
+
+
+def _declared(dataset: Any) -> tuple[str, dict[str, float] | None]:
+    """Axes and size of a pixel in micrometers of a dataset, as far as its attributes say them.
+
+    Axes are those of vigra's ``axistags``, or the labels of the dimensions. Sizes are ``element_size_um`` of ilastik
+    and ImageJ, or ``resolution`` in nanometers of CREMI, along z, y and x.
+    """
+    count, attributes = len(dataset.shape), dataset.attrs
+    axes = _of_axistags(attributes.get("axistags")) or "".join(one.label.upper() for one in dataset.dims)
+    if len(axes) != count or len(set(axes)) < count or not set(axes) <= set("TCZYX"):
+        axes = ""
+    for name, micrometers in (("element_size_um", 1.0), ("resolution", 1e-3)):
+        sizes = np.ravel(attributes.get(name, ()))
+        if (
+            len(sizes) == len("ZYX")
+            and sizes.dtype.kind in "iuf"
+            and np.all(np.isfinite(sizes) & (sizes > 0))
+        ):
+            known = dict(zip("ZYX", (float(size) * micrometers for size in sizes)))
+            letters = axes or ("ZYX"[-count:] if count <= len("ZYX") else "")
+            return letters, {letter: known[letter] for letter in letters if letter in known} or None
+    return axes, None
+
+
+def _of_axistags(text: Any) -> str:
+    try:
+        return "".join(str(axis["key"]).upper() for axis in json.loads(text)["axes"])
+    except (TypeError, ValueError, KeyError):  # none, or those of another program
+        return ""
 
 
 class Dataset:
