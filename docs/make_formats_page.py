@@ -8,6 +8,7 @@ Run it from any folder, whenever a reader has changed; it needs the packages zar
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -53,7 +54,8 @@ names the package ``imagecodecs``. OME-Zarr needs the package ``zarr``.
 
 HDF5 needs the package ``h5py`` (``pip install 'pixel-embedded-affinity[hdf5]'``). A dataset of a file that holds
 several is chosen by its name, ``"stack.h5:/volumes/raw"``, or by ``series``. In a shell, give the file and
-``--series``.
+``--series``. Its axes are vigra's ``axistags`` or the labels of its dimensions, and the size of a pixel is its attribute
+``element_size_um`` (micrometers along z, y and x, as ilastik writes it) or ``resolution`` (nanometers, as in CREMI).
 
 In Python, models of volumes also take a folder of sections: gray images of one size, in the order of the numbers in
 their names. In a shell, a folder holds images that are segmented one by one.
@@ -186,7 +188,9 @@ def hdf5(folder: Path) -> Path:
     import h5py
 
     with h5py.File(folder / "a.h5", "w") as file:
-        file["raw"] = GRAY
+        file["raw"] = STACK
+        file["raw"].attrs["element_size_um"] = (2.0, 0.5, 0.5)
+        file["raw"].attrs["axistags"] = json.dumps({"axes": [{"key": key} for key in "cyx"]})
     return folder / "a.h5"
 
 

@@ -742,15 +742,18 @@ def postprocessed(
     labels: Integers, embedding: Array | None, config: ModelConfig, held: Held | None = None
 ) -> Labels:
     """Postprocess labels at the embedding's positions; the embedding is fetched from its device only if needed."""
+    finish = partial(
+        config.postprocess, sampling=config.sampling, held=held, filled=config.foreground_threshold == 0
+    )
     if embedding is None or not config.postprocess.needs_embedding:
-        return config.postprocess(labels, sampling=config.sampling, held=held)
+        return finish(labels)
     vectors = numpy_of(embedding)
     whole = Embedding(vectors)  # of unit length already, so that nothing is divided again
 
     def measure(found: Labels) -> npt.NDArray[np.float64]:
         return object_confidence(found, whole, config.neighborhood)
 
-    return config.postprocess(labels, vectors, sampling=config.sampling, measure=measure, held=held)
+    return finish(labels, vectors, measure=measure)
 
 
 def seen_foreground(embedding: Embedding, given: Mask | None, config: ModelConfig) -> Mask | None:

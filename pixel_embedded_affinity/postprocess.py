@@ -437,6 +437,7 @@ class Postprocess(Settings, section="postprocess"):
         sampling: Sequence[float] | None = None,
         measure: Callable[[Labels], ArrayLike] | None = None,
         held: Held | None = None,
+        filled: bool = False,
     ) -> Labels:
         """Apply the steps to labels; returns new int32 labels, consecutive and ordered by first pixel.
 
@@ -453,6 +454,9 @@ class Postprocess(Settings, section="postprocess"):
         held : Held, optional
             Objects that a user has marked. They are never removed, and join no other object because they are small or
             thin; other objects may join them. Those that are apart never become one.
+        filled : bool
+            Whether objects fill the space, as neurons do: objects that are too small then go to their neighbors, and
+            only those without one are removed.
 
         Raises
         ------
@@ -468,7 +472,7 @@ class Postprocess(Settings, section="postprocess"):
             alike = embedding if self._radii_by_similarity else None
             result = merge_thin(result, self.merge_radii, alike, sampling=sampling, held=held)
         if self.min_size:
-            if np.all(labels):  # No hole opens where everything is an object, as in a volume of neurons.
+            if filled:
                 result = merge_fragments(result, (self.min_size,), held=held)
             result = remove_small(result, self.min_size, held=held)
         if self.fill_holes:

@@ -67,6 +67,15 @@ def test_a_table_becomes_properties(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("largest", [2**32 - 1, 2**32 + 5, 2**63 - 1])
+def test_numbers_of_64_bits_come_back(tmp_path: Path, largest: int) -> None:
+    labels = np.array([[[0, 5], [largest, largest - 1]]], np.uint64)
+    write_neuroglancer(tmp_path / "labels", labels, pixel_size=(0.03, 0.01, 0.01))
+    np.testing.assert_array_equal(read(tmp_path / "labels"), labels)
+    info = json.loads((tmp_path / "labels" / "info").read_text())
+    assert info["data_type"] == ("uint32" if largest < 2**32 else "uint64")
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [

@@ -474,3 +474,14 @@ def test_settings_of_confidence_need_something_that_measures_it():
         [[1, 2]], np.ones((1, 1, 2), np.float32), measure=lambda _: [0.4, 0.6]
     )
     assert found.tolist() == [[0, 1]]
+
+
+def test_small_objects_go_to_their_neighbors_where_objects_fill_the_space() -> None:
+    labels = np.array([[1, 1, 1, 1, 0, 5], [1, 2, 3, 3, 0, 0], [4, 4, 3, 3, 0, 6]])
+    steps = Postprocess(min_size=3)
+    np.testing.assert_array_equal(steps(labels), [[1, 1, 1, 1, 0, 0], [1, 0, 2, 2, 0, 0], [0, 0, 2, 2, 0, 0]])
+    filled = steps(labels, filled=True)
+    np.testing.assert_array_equal(filled > 0, (labels > 0) & (labels < 5))  # what has no neighbor goes
+    assert filled.max() == 2
+    assert (filled[labels == 1] == 1).all()
+    assert (filled[labels == 3] == 2).all()

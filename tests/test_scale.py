@@ -484,10 +484,15 @@ def test_voxels_of_another_size_are_remarked_on_where_the_scale_is_left_alone(
         caplog.clear()
         segmenter.segment(volume, pixel_size=size)
         assert ("0.03 x 0.01 x 0.01 micrometers" in caplog.text) is warned
+        unknown = "the size of the volume's voxels is not known, and the model knows 0.03 x 0.006 x 0.006 micrometers"
+        assert (unknown in caplog.text) is (size is None)
     caplog.clear()
     segmenter.segment(volume, pixel_size=(0.03, 0.01, 0.01), scale="auto")
     segmenter.segment(volume, pixel_size=(0.03, 0.01, 0.01), scale=0.9)
     assert not caplog.records
+    # A number would resize a volume along z, too.
+    with pytest.raises(InputError, match=r"one is not known; give pixel_size= \(--pixel-size\)$"):
+        segmenter.segment(volume, scale="auto")
     with pytest.raises(InputError, match=r"sizes are in micrometers, so 30 nm are 0\.03"):
         segmenter.segment(volume, pixel_size=(30, 10, 10), scale="auto")
 

@@ -277,6 +277,13 @@ def test_settings_change_by_dotted_keys() -> None:
 
 def test_another_clusterer_starts_with_its_own_settings() -> None:
     assert FULL.with_values({"clusterer": "multicut"}).clusterer_settings == {}
+    multicut = FULL.with_values({"clusterer": "multicut", "clusterer_settings": {"beta": 0.3, "solver": "a"}})
+    assert multicut.with_values({"clusterer_settings": {"beta": 0.4}}).clusterer_settings == {
+        "beta": 0.4,
+        "solver": "a",
+    }
+    named = multicut.with_values({"clusterer": "multicut", "clusterer_settings": {"beta": 0.4}})
+    assert named.clusterer_settings == {"beta": 0.4}
     changed = FULL.with_values({"clusterer_settings.beta": 0.4, "clusterer": "multicut"})
     assert changed.clusterer_settings == {"beta": 0.4}
 

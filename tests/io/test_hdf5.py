@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -91,3 +93,41 @@ def test_sections_of_another_size_and_a_folder_without_images_are_refused(
     # A model of images still takes the files of a folder one by one.
     with pytest.raises(InputError, match="use segment_many"):
         as_image(sections, channels=1)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "axes", "sizes"),
+    [
+        ({}, "", None),
+        ({"element_size_um": (0.03, 0.01, 0.02)}, "ZYX", {"Z": 0.03, "Y": 0.01, "X": 0.02}),
+        ({"resolution": (30.0, 10.0, 20.0)}, "ZYX", {"Z": 0.03, "Y": 0.01, "X": 0.02}),
+        ({"resolution": (30, 0, 20)}, "", None),
+        ({"resolution": "30 nm"}, "", None),
+        ({"axistags": json.dumps({"axes": [{"key": "z"}, {"key": "y"}, {"key": "x"}]})}, "ZYX", None),
+        ({"axistags": json.dumps({"axes": [{"key": "y"}, {"key": "x"}, {"key": "c"}]})}, "YXC", None),
+        ({"axistags": json.dumps({"axes": [{"key": "z"}, {"key": "y"}]})}, "", None),
+        ({"axistags": "no json", "element_size_um": (1.0, 2.0)}, "", None),
+    ],
+)
+def test_axes_and_sizes_are_read_where_programs_write_them(
+    tmp_path: Path, attributes: dict[str, Any], axes: str, sizes: dict[str, float] | None
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as content:
+        content["raw"] = VOLUME
+        content["raw"].attrs.update(attributes)
+    source = read_source(tmp_path / "a.h5")
+    assert (source.axes, source.pixel_size) == (axes, None if sizes is None else pytest.approx(sizes))
+
+
+def test_the_labels_of_dimensions_are_axes_and_sections_have_the_sizes_of_their_axes(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as content:
+        content["raw"], content["plane"] = VOLUME[np.newaxis], VOLUME[0]
+        for dimension, label in zip(content["raw"].dims, "czyx"):
+            dimension.label = label
+        for name in ("raw", "plane"):
+            content[name].attrs["element_size_um"] = (0.03, 0.01, 0.02)
+    source = read_source(tmp_path / "a.h5", series=1)
+    assert (source.axes, source.pixel_size) == ("CZYX", {"Z": 0.03, "Y": 0.01, "X": 0.02})
+    image = as_image(f"{tmp_path / 'a.h5'}:/raw", channels=1, ndim=3)
+    assert image.pixel_size == (0.03, 0.01, 0.02)
+    assert as_image(f"{tmp_path / 'a.h5'}:/plane", channels=1).pixel_size == (0.01, 0.02)

@@ -58,9 +58,7 @@ class Hdf5:
         advice = f", or by its name, such as '{file}:/NAME'"
         chosen = chosen_series(self.list_series(path), series, path, advice=advice)[1]
         dataset = Dataset(file, chosen.name, *chosen.source.values)
-        with _h5py(file).File(file, "r") as content:
-            axes, sizes = _declared(content[chosen.name])
-        return Source(dataset if lazily else dataset[...], axes, pixel_size=sizes)
+        return chosen.source._replace(values=dataset if lazily else dataset[...])
 
     def list_series(self, path: Path) -> list[Series]:
         """List the datasets of a file, or the named one alone."""
@@ -70,7 +68,8 @@ class Hdf5:
         def visit(key: str, item: Any) -> None:
             kind = getattr(item, "dtype", np.dtype(object)).kind
             if kind in "biuf" and len(item.shape) > 1:
-                found.append(Series(key, Source(NotRead(item.shape, item.dtype), "")))
+                axes, sizes = _declared(item)
+                found.append(Series(key, Source(NotRead(item.shape, item.dtype), axes, pixel_size=sizes)))
 
         with _h5py(file).File(file, "r") as content:
             content.visititems(visit)
