@@ -54,7 +54,7 @@ names the package ``imagecodecs``. OME-Zarr needs the package ``zarr``.
 
 HDF5 needs the package ``h5py`` (``pip install 'pixel-embedded-affinity[hdf5]'``). A dataset of a file that holds
 several is chosen by its name, ``"stack.h5:/volumes/raw"``, or by ``series``. In a shell, give the file and
-``--series``. Its axes are vigra's ``axistags`` or the labels of its dimensions, and the size of a pixel is its attribute
+``--series``. Its axes are those of ``axistags`` or the labels of its dimensions, the size of a pixel is its attribute
 ``element_size_um`` (micrometers along z, y and x, as ilastik writes it) or ``resolution`` (nanometers, as in CREMI).
 
 In Python, models of volumes also take a folder of sections: gray images of one size, in the order of the numbers in

@@ -19,7 +19,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import TileSize, Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
-from pixel_embedded_affinity.labels import Labels, as_foreground, number_on
+from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, number_on, relabel
 from pixel_embedded_affinity.links import read_links
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.pipeline import (
@@ -35,6 +35,7 @@ from pixel_embedded_affinity.pipeline import (
 from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.strokes import linked, relinked
 
 
 class Model(Protocol):
@@ -112,15 +113,28 @@ class Call:
         """Run the network over an image, at the scale that the settings ask for."""
         return see(self.embedder, self._opened(image), self.config, tiling=self.tiling).embedding
 
-    def cluster(self, embedding: Embedding, same: Any, different: Any, foreground: Any) -> Labels:
-        """Label an embedding, within the strokes of a user."""
+    def cluster(
+        self, embedding: Embedding, labels: Any, same: Any, different: Any, foreground: Any
+    ) -> Labels:
+        """Label an embedding, within the strokes of a user; or change labels by strokes."""
         if not isinstance(embedding, Embedding):
             raise InputError(
                 f"cluster takes what embed returns, an Embedding, got {type(embedding).__name__}"
             )
         labeler, shape = self.labeler, embedding.image_shape or embedding.seen_shape
         given = None if foreground is None else as_foreground(foreground, shape)
-        return cluster(embedding, given, labeler, read_links(same, different, shape))
+        links = read_links(same, different, shape)
+        if labels is None:
+            return (
+                cluster(embedding, given, labeler)
+                if links is None
+                else linked(embedding, given, labeler, links)
+            )
+        if links is None or foreground is not None:
+            raise InputError(
+                "labels= are changed by strokes alone; expected same= or different=, and no foreground="
+            )
+        return relinked(relabel(as_labels(labels, shape)), embedding, labeler, links)
 
     def analyze(self, image: Any, foreground: Any) -> Segmentation:
         """Label one image, and return it with all that the labels were made from."""

@@ -146,6 +146,38 @@ def as_labels(
     return array
 
 
+class SummedPairs(NamedTuple):
+    """Pairs of regions, in lexicographic order; for each the sum of its values, and how many there are."""
+
+    regions: npt.NDArray[np.intp]
+    total: npt.NDArray[np.float64]
+    length: npt.NDArray[np.intp]
+
+
+def summed_pairs(
+    first: npt.NDArray[np.intp],
+    second: npt.NDArray[np.intp],
+    regions: int,
+    values: npt.NDArray[np.floating[Any] | np.integer[Any]],
+) -> SummedPairs:
+    """Sum up the values of each pair of regions, whatever its order; pairs of a region with itself are left out.
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray
+        Shape (N,): the two regions of each value, numbered from 0.
+    regions : int
+        Number of regions.
+    values : numpy.ndarray
+        Shape (N,).
+    """
+    apart = first != second
+    keys = (np.minimum(first, second) * regions + np.maximum(first, second))[apart]
+    keys, pair, length = np.unique(keys, return_inverse=True, return_counts=True)
+    total = np.bincount(pair, values[apart], len(keys)).astype(np.float64)
+    return SummedPairs(np.stack(np.divmod(keys, regions), axis=1), total, length)
+
+
 def number_on(sections: Iterable[Labels]) -> list[int]:
     """Number the objects 1..n of several label images on from one to the next, in place.
 

@@ -372,16 +372,16 @@ def _as_shown(
     met = set(zip(group[fits].tolist(), shown[fits].tolist(), strict=True))
     wanted = dict(zip(zip(group[strange].tolist(), shown[strange].tolist()), position[strange].tolist()))
     missed = {pair: place for pair, place in wanted.items() if pair not in met}
-    nearest_ones = [_nearest(labels, item, place) for (_, item), place in missed.items()]
-    return (
-        np.concatenate((position[fits], np.array(nearest_ones, np.intp))),
-        np.concatenate((group[fits], np.array([one for one, _ in missed], np.intp))),
-    )
+    added = [(_nearest(labels, item, place), one) for (one, item), place in missed.items()]
+    more = np.array([pair for pair in added if pair[0] is not None], np.intp).reshape(-1, 2)
+    return np.concatenate((position[fits], more[:, 0])), np.concatenate((group[fits], more[:, 1]))
 
 
-def _nearest(labels: Labels, item: int, place: int) -> int:
-    """The position of an object that is nearest to a place; both are numbered in C order."""
+def _nearest(labels: Labels, item: int, place: int) -> int | None:
+    """The position of an object that is nearest to a place, both numbered in C order; None if it has no position."""
     positions = np.flatnonzero(labels == item)
+    if not len(positions):
+        return None
     lines = np.stack(np.unravel_index(positions, labels.shape))
     here = np.array(np.unravel_index(place, labels.shape))[:, np.newaxis]
     return int(positions[np.square(lines - here).sum(axis=0).argmin()])

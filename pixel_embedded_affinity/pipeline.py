@@ -26,7 +26,6 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.affinity import Affinities, Array, affinities, numpy_of
 from pixel_embedded_affinity.clustering import Clusterer, get_clusterer
-from pixel_embedded_affinity.clustering.corrections import corrected
 from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of, runtime_of, stride_of
@@ -43,7 +42,7 @@ from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
-from pixel_embedded_affinity.links import Held, Links, Seeds, painted_over, seeds_at
+from pixel_embedded_affinity.links import Held
 from pixel_embedded_affinity.neighborhood import new_axes
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components, numbered_regions
@@ -187,12 +186,6 @@ class Labeler:
         """Return the clusterer's objects; the labels of a plug-in are checked."""
         with working(self.threads):
             return self._called(pairs, inside)
-
-    def corrected(self, found: Integers, pairs: Affinities, seeds: Seeds) -> Labels:
-        """Change the clusterer's objects as strokes say, and postprocess them."""
-        with working(self.threads):
-            changed = corrected(found, pairs, seeds, getattr(self.clusterer, "repulsion", 1.0))
-        return postprocessed(changed, pairs.source, self.config, seeds.held)
 
     def _called(self, pairs: Affinities, inside: Mask | None) -> Integers:
         """Call the clusterer, and name it if it fails."""
@@ -689,30 +682,7 @@ def restore(labels: Labels, embedding: Embedding, given: Mask | None, config: Mo
     return embedding.whole(labels_of_image(seen, embedding.part_shape, given))
 
 
-def linked(embedding: Embedding, given: Mask | None, labeler: Labeler, links: Links) -> Labels:
-    """Label an embedding as `cluster` does, and change those objects that the strokes go through."""
-    config = labeler.config
-    with working(labeler.threads):
-        pairs = affinities(embedding, config.neighborhood).numpy()
-    found = labeler.clustered(pairs, positions_inside(embedding, given, config))
-    labels = postprocessed(found, pairs.source, config)
-    shown = _shown(labels, embedding, given, config)
-    if links.agree_with(shown):
-        return relabel(shown)
-    seeds = seeds_at(
-        links,
-        embedding.spatial_shape,
-        box=embedding.box,
-        seen=embedding.seen_shape,
-        stride=embedding.stride,
-        labels=labels,
-        shown=shown,
-    )
-    labels = labeler.corrected(found, pairs, seeds)
-    return painted_over(_shown(labels, embedding, given, config), labels, links, seeds)
-
-
-def _shown(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
+def shown(labels: Labels, embedding: Embedding, given: Mask | None, config: ModelConfig) -> Labels:
     """What `restore` makes of the labels of positions, under their numbers."""
     seen = labels_seen(labels, embedding, given, config)
     full = embedding.whole(resize_labels(seen, embedding.part_shape))
@@ -775,12 +745,10 @@ def positions_inside(embedding: Embedding, given: Mask | None, config: ModelConf
     return half
 
 
-def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler, links: Links | None = None) -> Labels:
+def cluster(embedding: Embedding, given: Mask | None, labeler: Labeler) -> Labels:
     """Label an embedding, and give the labels the size of the image that was embedded."""
-    if links is None:
-        labels, _ = label(embedding, given, labeler)
-        return restore(labels, embedding, given, labeler.config)
-    return linked(embedding, given, labeler, links)
+    labels, _ = label(embedding, given, labeler)
+    return restore(labels, embedding, given, labeler.config)
 
 
 def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:

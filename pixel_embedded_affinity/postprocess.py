@@ -27,7 +27,7 @@ from pixel_embedded_affinity.fields import (
     switch,
 )
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
-from pixel_embedded_affinity.labels import Labels, Mask, Runs, ordered_runs, painted
+from pixel_embedded_affinity.labels import Labels, Mask, Runs, ordered_runs, painted, summed_pairs
 from pixel_embedded_affinity.labels import relabel as relabel
 from pixel_embedded_affinity.links import Held
 
@@ -621,11 +621,8 @@ def _object_borders(ordered: Labels, count: int) -> _Borders:
 
 def _summed_borders(first: _Integers, second: _Integers, length: _Integers, count: int) -> _Borders:
     """Sum up the borders of the same two objects; the border of an object with itself vanishes."""
-    different = first != second
-    pairs = np.minimum(first, second) * count + np.maximum(first, second)
-    keys, inverse = np.unique(pairs[different], return_inverse=True)
-    lengths = np.bincount(inverse, weights=length[different], minlength=len(keys)).astype(np.intp)
-    return _Borders(keys // count, keys % count, lengths)
+    summed = summed_pairs(first, second, count, length)
+    return _Borders(summed.regions[:, 0], summed.regions[:, 1], summed.total.astype(np.intp))
 
 
 def _moved_borders(borders: _Borders, target: _Integers) -> _Borders:

@@ -16,7 +16,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import micrometers
 from pixel_embedded_affinity.geometry.blobs import blob_diameter
 from pixel_embedded_affinity.geometry.scaling import resize_image
-from pixel_embedded_affinity.geometry.tiling import Box, whole_box
+from pixel_embedded_affinity.geometry.tiling import Box, grown, shape_of, whole_box
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.labels import Labels, Mask
 
@@ -373,11 +373,8 @@ def _fitted(thing: _Thing, extent: float, shape: Sequence[int], part: Box | None
     shown, box = tuple(shape), None
     if part is not None:
         margin = math.ceil(_MARGIN * longest)
-        box = tuple(
-            slice(max(0, side.start - margin), min(length, side.stop + margin))
-            for side, length in zip(part, shape)
-        )
-        shown = tuple(side.stop - side.start for side in box)
+        box = grown(part, (margin,) * len(shape), shape, (1,) * len(shape))
+        shown = shape_of(box)
     scale = max(_least(shown), float(f"{searched(extent / longest):.3g}"))
     return FoundScale(scale, box=box)
 

@@ -470,6 +470,7 @@ class Segmenter:
         self,
         embedding: Embedding,
         *,
+        labels: Any = None,
         same: Sequence[Any] | None = None,
         different: Sequence[Any] | None = None,
         foreground: Any = None,
@@ -483,6 +484,10 @@ class Segmenter:
         ----------
         embedding : Embedding
             From `embed`.
+        labels : array-like of int, optional
+            Labels to change by the strokes, such as those that you corrected before, of the spatial shape of the image,
+            axes in the order ``YX``. Objects without a stroke stay as they are, to the pixel; nothing is clustered or
+            postprocessed but an object that is cut. Default: what the clusterer finds.
         same : sequence of array-like of int, optional
             Strokes. A stroke is an array ``(N, 2)`` or ``(N, 3)`` with a row for each pixel of the image, ``(y, x)`` or
             ``(z, y, x)``; a single pixel is a stroke, too. The objects that a stroke goes through become one, whether
@@ -505,11 +510,12 @@ class Segmenter:
         Raises
         ------
         InputError
-            If a setting cannot be used, or `embedding` is not an `Embedding`; if a stroke leaves the image, or strokes
+            If a setting cannot be used, or `embedding` is not an `Embedding`; if labels come without strokes or with a
+            foreground; if a stroke leaves the image, or strokes
             contradict each other; or if an object is to be cut, and the neighborhood has no attractive offset.
         """
         call = Call.of(self, neighborhood=neighborhood, clusterer=clusterer, min_size=min_size)
-        return call.cluster(embedding, same, different, foreground)
+        return call.cluster(embedding, labels, same, different, foreground)
 
     def segment_many(
         self,

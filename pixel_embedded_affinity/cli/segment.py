@@ -174,11 +174,17 @@ def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argpa
         if check is not None:
             check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
-    done = {
-        job.image: _attempt(segmenter, job, maker, selection, arguments, foreign=job.image in foreign)
-        for job in bar
-    }
-    return {image for image, succeeded in done.items() if not succeeded}
+    failed: set[Path] = set()
+    before = ""
+    for job in bar:
+        reason = _attempt(segmenter, job, maker, selection, arguments, foreign=job.image in foreign)
+        if reason:
+            name = readable(str(job.image))
+            alike = reason.replace(name, "")
+            complain(f"pea: error: {name}: {'failed as the one before' if alike == before else reason}")
+            failed.add(job.image)
+            before = alike
+    return failed
 
 
 def _try_out(segmenter: Segmenter) -> None:
@@ -187,7 +193,7 @@ def _try_out(segmenter: Segmenter) -> None:
 
     config = segmenter.config
     blank = np.zeros((config.network.in_channels, *(16,) * config.ndim), dtype=np.float32)
-    segmenter.segment(blank, axes=config.axes, scale=1)
+    segmenter.segment(blank, axes=config.axes, scale=1, pixel_size=config.pixel_size)
 
 
 def _attempt(
@@ -198,15 +204,15 @@ def _attempt(
     arguments: argparse.Namespace,
     *,
     foreign: bool,
-) -> bool:
-    """Do a job; if it fails for any reason, say so and let the batch go on."""
+) -> str:
+    """Do a job; return why it failed, or nothing."""
     with about(readable(str(job.image))):
         try:
             config, measure = segmenter.config, arguments.measure
             channels = measuring.measured_channels(job.image, selection, measure, config.ndim)
             if foreign:
                 kept.describe(job, config, selection, channels)
-                return True
+                return ""
             source = maker.source(job.image)
             if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
                 blocks.segment(segmenter, job, source, selection, arguments.tile, channels)
@@ -214,9 +220,8 @@ def _attempt(
                 _segment_file(segmenter, job, source, selection, arguments.tile, channels)
         except Exception as error:
             logger.info("it failed here:", exc_info=True)
-            complain(f"pea: error: {readable(str(job.image))}: {_reason(error, job.image)}")
-            return False
-    return True
+            return _reason(error, job.image) or type(error).__name__
+    return ""
 
 
 def _reason(error: Exception, image: Path) -> str:

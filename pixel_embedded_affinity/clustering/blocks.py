@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pixel_embedded_affinity.clustering.region_graph import RegionGraph
 from pixel_embedded_affinity.errors import InputError, compiled_library
 from pixel_embedded_affinity.fields import integer, optional, per_axis, setting
+from pixel_embedded_affinity.labels import summed_pairs
 
 _Integers = NDArray[np.intp]
 
@@ -165,9 +166,6 @@ def _within(costs: Costs, block: _Integers, place: _Integers, count: int) -> lis
 
 def _merged(costs: Costs, cluster: _Integers) -> Costs:
     """Costs between clusters: those of all edges between two are added up."""
-    ends = np.sort(cluster[costs.nodes], axis=1)
-    between = ends[:, 0] != ends[:, 1]
-    count = int(cluster.max()) + 1
-    keys, edge = np.unique(ends[between, 0] * count + ends[between, 1], return_inverse=True)
-    cost = np.bincount(edge, costs.cost[between], minlength=len(keys)).astype(np.float64)
-    return Costs(np.stack(np.divmod(keys, count), axis=1), cost)
+    first, second = cluster[costs.nodes].T
+    summed = summed_pairs(first, second, int(cluster.max()) + 1, costs.cost)
+    return Costs(summed.regions, summed.total)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
-from pixel_embedded_affinity.clustering.sections import Sums, edge_sums, section_regions
+from pixel_embedded_affinity.clustering.sections import Edges as Edges
+from pixel_embedded_affinity.clustering.sections import edge_means, section_regions
 from pixel_embedded_affinity.errors import InputError, compiled_library
 from pixel_embedded_affinity.fields import choice, number, per_axis, setting
-from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, relabel
+from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, relabel, summed_pairs
 
 _Integers = NDArray[np.intp]
 Smoothing = float | tuple[float, ...]
@@ -41,24 +42,6 @@ def regions_field() -> Any:
     """Declare the setting ``regions``, which all clusterers of regions have."""
     what = "How small regions grow: over the whole image, or in each section of a volume."
     return setting("watershed_cut", choice(*REGIONS), what)
-
-
-class Edges(NamedTuple):
-    """Edges of a region graph, in lexicographic order of their regions.
-
-    Attributes
-    ----------
-    regions : ndarray of intp, shape (E, 2)
-        The two regions of each edge, the smaller number first.
-    affinity : ndarray of float64, shape (E,)
-        Mean affinity, negative ones taken as 0, of the pairs of pixels with one end in each region.
-    length : ndarray of intp, shape (E,)
-        Number of these pairs.
-    """
-
-    regions: _Integers
-    affinity: _Floats
-    length: _Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,14 +165,10 @@ def _graph_of_sections(given: Affinities, inside: Mask, smoothing: Smoothing, li
     deviations = smoothing if isinstance(smoothing, tuple) else (smoothing,) * inside.ndim
     region, count = section_regions(given, inside, deviations)
     borders, far = (
-        _mean(edge_sums(given, inside, region, count, attractive=attractive)) if wanted else _NO_EDGES
+        edge_means(given, inside, region, count, attractive=attractive) if wanted else _NO_EDGES
         for attractive, wanted in ((True, True), (False, lifted))
     )
     return RegionGraph(inside, region[inside], count, borders, far)
-
-
-def _mean(sums: Sums) -> Edges:
-    return Edges(sums.regions, sums.total / sums.length, sums.length)
 
 
 class _Pairs(NamedTuple):
@@ -289,10 +268,5 @@ def _numbered(region: _Integers, pairs: _Pairs) -> tuple[_Integers, int]:
 
 def _edges(region: _Integers, pairs: _Pairs, count: int) -> Edges:
     """Mean affinity of the pairs between different regions."""
-    ends = np.sort(np.stack((region[pairs.first], region[pairs.second]), axis=1), axis=1)
-    between = ends[:, 0] != ends[:, 1]
-    keys = ends[between, 0] * count + ends[between, 1]
-    keys, inverse = np.unique(keys, return_inverse=True)
-    length = np.bincount(inverse, minlength=len(keys))
-    total = np.bincount(inverse, pairs.affinity[between], minlength=len(keys))
-    return Edges(np.stack(np.divmod(keys, count), axis=1), total / length, length)
+    regions, total, length = summed_pairs(region[pairs.first], region[pairs.second], count, pairs.affinity)
+    return Edges(regions, total / length, length)

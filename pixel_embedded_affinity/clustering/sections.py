@@ -19,21 +19,21 @@ _Integers = NDArray[np.intp]
 _STEP = 2.0**-24
 
 
-class Sums(NamedTuple):
-    """Pairs between regions, summed up.
+class Edges(NamedTuple):
+    """Edges of a region graph, in lexicographic order of their regions.
 
     Attributes
     ----------
     regions : ndarray of intp, shape (E, 2)
-        The two regions of each edge, the smaller number first, in lexicographic order.
-    total : ndarray of float64, shape (E,)
-        Sum of the affinities of the pairs between them, negative ones taken as 0.
+        The two regions of each edge, the smaller number first.
+    affinity : ndarray of float64, shape (E,)
+        Mean affinity, negative ones taken as 0, of the pairs of pixels with one end in each region.
     length : ndarray of intp, shape (E,)
         Number of these pairs.
     """
 
     regions: _Integers
-    total: NDArray[np.float64]
+    affinity: NDArray[np.float64]
     length: _Integers
 
 
@@ -72,10 +72,10 @@ def section_regions(
     return region, count
 
 
-def edge_sums(
+def edge_means(
     affinities: Affinities, inside: Mask, region: _Integers, count: int, *, attractive: bool
-) -> Sums:
-    """Sum up the pairs between regions, one section after the other.
+) -> Edges:
+    """Return the mean affinity of the pairs between regions, taken one section after the other.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def edge_sums(
     keys, inverse = np.unique(every, return_inverse=True)
     total, length = (np.bincount(inverse, values, minlength=len(keys)) for values in (totals, lengths))
     regions = np.stack(np.divmod(keys, count), axis=1)
-    return Sums(regions, total.astype(np.float64), length.astype(np.intp))
+    return Edges(regions, total / length, length.astype(np.intp))
 
 
 def _summed(keys: _Integers, values: NDArray[np.float64]) -> tuple[_Integers, NDArray[np.float64], _Integers]:

@@ -60,11 +60,16 @@ class LazyImage:
     series: int | None = None
     pixel_size: tuple[float, ...] | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         """Pickle the path, where there is one, and not the pixels."""
-        source = self.source if self.path is None else None
-        known = (self.axes, self.channels, self.index, self.path, self.series, self.pixel_size)
-        return _reopened, (source, *known)
+        return vars(self) if self.path is None else {**vars(self), "source": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.path is not None:
+            self.__dict__["source"] = read_source(
+                self.path, series=self.series, lazily=True, sections=True
+            ).values
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -188,20 +193,6 @@ def _is_gray(image: LazyImage, picture: Picture) -> bool:
         if not is_gray(part, has_alpha=picture.source.has_alpha):
             return False
     return True
-
-
-def _reopened(
-    source: Any,
-    axes: str,
-    channels: int,
-    index: tuple[int | slice, ...],
-    path: Path | None,
-    series: int | None,
-    pixel_size: tuple[float, ...] | None,
-) -> LazyImage:
-    if path is not None:
-        source = read_source(path, series=series, lazily=True, sections=True).values
-    return LazyImage(source, axes, channels, index, path, series, pixel_size)
 
 
 def fingerprint(source: Any) -> str:

@@ -39,7 +39,7 @@ class AnisotropicBlock(nn.Module):
         return functional.elu(refined.add_(entered))
 
 
-class AnisotropicUNet(base.Network):
+class AnisotropicUNet(base.UNet):
     """Residual U-Net for volumes with thick sections, with embedding heads at five scales.
 
     The network of Lee et al. (2017), "Superhuman accuracy on the SNEMI3D connectomics challenge", as in the table of
@@ -93,11 +93,6 @@ class AnisotropicUNet(base.Network):
         self.embedding_head = nn.Conv3d(finest, embedding_channels, 1)
         self.foreground_head = nn.Conv3d(finest, 1, 1) if foreground_head else None
 
-    def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
-        """Embed a batch of volumes (N, C, D, H, W) of any size; `pyramid` also gives the coarse embeddings."""
-        features, coarse = self._features(base.padded(images, self.grid), pyramid)
-        return base.headed(self, features, images.shape[2:], coarse)
-
     def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution and the coarse embeddings."""
         features = self.encoder[0](functional.elu(self.stem(images)))
@@ -114,12 +109,6 @@ class AnisotropicUNet(base.Network):
             )
             features = block(functional.elu(raised.add_(skips[-1 - level])))
         return functional.elu(self.last(features)), coarse
-
-    def receptive_radius(self) -> tuple[int, ...]:
-        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
-        return base.measured_radius(
-            AnisotropicUNet, in_channels=1, filters=(1,) * LEVELS, embedding_channels=1
-        )
 
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per voxel, in float32: a handful of maps of the finest level."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -90,6 +90,36 @@ class Network(nn.Module, ABC):
                     module[index], module[index + 1] = fold(module[index], module[index + 1])
             elif callable(folding := getattr(module, "fold_batch_norm", None)):
                 folding()
+
+
+class UNet(Network):
+    """An encoder and a decoder, whose features become embeddings and a foreground.
+
+    Attributes
+    ----------
+    levels : int
+        Number of levels, each with a number of filters.
+    foreground_head : torch.nn.Module or None
+        What makes a foreground of the finest features.
+    """
+
+    levels = 5
+    foreground_head: nn.Module | None
+    _features: Callable[..., tuple[torch.Tensor, Sequence[torch.Tensor]]]
+
+    @property
+    def narrowest(self) -> dict[str, Any]:
+        """Options of the narrowest network that reads as far as this one."""
+        return {"filters": (1,) * self.levels, "foreground_head": self.foreground_head is not None}
+
+    def receptive_radius(self) -> tuple[int, ...]:
+        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
+        return measured_radius(type(self), in_channels=1, embedding_channels=1, **self.narrowest)
+
+    def forward(self, images: torch.Tensor, pyramid: bool = False) -> NetworkOutput:
+        """Embed a batch of images (N, C, *spatial) of any size; `pyramid` also gives the coarse embeddings."""
+        features, coarse = self._features(padded(images, self.grid), pyramid)
+        return headed(self, features, images.shape[2:], coarse)
 
 
 NETWORKS: Registry[Network] = Registry(

@@ -18,7 +18,7 @@ STRIDE = 2
 LEVELS = 5
 
 
-class HalfUNet(base.Network):
+class HalfUNet(base.UNet):
     """U-Net whose finest level has half the image's height and width.
 
     Each square of 2 x 2 pixels becomes the channels of one position. A position gets one embedding vector, and a
@@ -104,13 +104,6 @@ class HalfUNet(base.Network):
             raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
             features = block(raised.add_(skips[-1 - level]))
         return features, coarse
-
-    def receptive_radius(self) -> tuple[int, ...]:
-        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
-        head = self.foreground_head is not None
-        return base.measured_radius(
-            HalfUNet, in_channels=1, filters=(1,) * LEVELS, embedding_channels=1, foreground_head=head
-        )
 
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per pixel of the image, in float32."""

@@ -31,7 +31,7 @@ class PlainPass(nn.Sequential):
         super().__init__(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
 
 
-class MalaUNet(base.Network):
+class MalaUNet(base.UNet):
     """Plain 3D U-Net for volumes with thick sections, the network of the baseline MALA.
 
     The network of J. Funke et al., "Large Scale Image Segmentation with Structured Loss based Deep Learning for
@@ -62,6 +62,7 @@ class MalaUNet(base.Network):
     ndim = 3
     grid = (1, 27, 27)
     stride = (1, 1, 1)
+    levels = LEVELS
 
     def __init__(
         self,
@@ -81,12 +82,7 @@ class MalaUNet(base.Network):
         self.embedding_head = nn.Conv3d(filters[0], embedding_channels, 1)
         self.foreground_head = nn.Conv3d(filters[0], 1, 1) if foreground_head else None
 
-    def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
-        """Embed a batch of volumes (N, C, D, H, W) of any size; there are no coarse embeddings to ask for."""
-        features = self._features(base.padded(images, self.grid))
-        return base.headed(self, features, images.shape[2:], ())
-
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
+    def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution."""
         features: torch.Tensor = self.encoder[0](images)
         skips = []
@@ -95,11 +91,7 @@ class MalaUNet(base.Network):
             features = block(functional.max_pool3d(features, POOLING))
         for lift, block in zip(self.raise_level, self.decoder):
             features = block(torch.cat((skips.pop(), lift(features)), dim=1))
-        return features
-
-    def receptive_radius(self) -> tuple[int, ...]:
-        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
-        return base.measured_radius(MalaUNet, in_channels=1, filters=(1,) * LEVELS, embedding_channels=1)
+        return features, []
 
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per voxel, in float32: the maps of the finest pass."""

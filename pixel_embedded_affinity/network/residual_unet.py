@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ DEEPEST_SCALE = 16
 """Height and width of the input are padded to multiples of this inside the network."""
 
 
-class ResidualUNet(base.Network):
+class ResidualUNet(base.UNet):
     """Residual U-Net with embedding heads at five scales (Huang et al., AAAI 2022).
 
     It has 4.7 million parameters by default.
@@ -71,11 +72,6 @@ class ResidualUNet(base.Network):
         self.embedding_head = nn.Conv2d(levels[0], embedding_channels, 1)
         self.foreground_head = two_layer_head(levels[0]) if foreground_head else None
 
-    def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
-        """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings."""
-        features, coarse = self._features(base.padded(images, self.grid), pyramid)
-        return base.headed(self, features, images.shape[2:], coarse)
-
     def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution and the coarse embeddings."""
         features = self.stem(images)
@@ -99,12 +95,10 @@ class ResidualUNet(base.Network):
             features = block(features)
         return features, coarse
 
-    def receptive_radius(self) -> tuple[int, ...]:
-        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
-        skip = self.full_resolution_skip
-        return base.measured_radius(
-            ResidualUNet, in_channels=1, filters=(1,) * 5, embedding_channels=1, full_resolution_skip=skip
-        )
+    @property
+    def narrowest(self) -> dict[str, Any]:
+        """See `base.UNet.narrowest`."""
+        return {**super().narrowest, "full_resolution_skip": self.full_resolution_skip}
 
     def memory_per_pixel(self) -> int:
         """Bytes of main or device memory that a forward pass takes at its peak, per pixel, in float32.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -123,7 +124,7 @@ class DecoderStep(nn.Module):
         return found
 
 
-class ResNetUNet(base.Network):
+class ResNetUNet(base.UNet):
     """What the U-Nets with an encoder of bottlenecks share; a subclass says how many bottlenecks each stage has.
 
     Parameters
@@ -174,11 +175,6 @@ class ResNetUNet(base.Network):
         self.embedding_head = nn.Conv2d(finest, embedding_channels, 1)
         self.foreground_head = two_layer_head(finest) if foreground_head else None
 
-    def forward(self, images: torch.Tensor, pyramid: bool = False) -> base.NetworkOutput:
-        """Embed a batch of images (N, C, H, W) of any size; `pyramid` also gives the coarse embeddings."""
-        features, coarse = self._features(base.padded(images, self.grid), pyramid)
-        return base.headed(self, features, images.shape[2:], coarse)
-
     def _features(self, images: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features at full resolution and the coarse embeddings."""
         maps = self.encoder(images)
@@ -190,11 +186,10 @@ class ResNetUNet(base.Network):
             features = step(features, maps.pop() if maps else None)
         return features, coarse
 
-    def receptive_radius(self) -> tuple[int, ...]:
-        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
-        return base.measured_radius(
-            type(self), in_channels=1, width=1, filters=(1,) * LEVELS, embedding_channels=1
-        )
+    @property
+    def narrowest(self) -> dict[str, Any]:
+        """See `base.UNet.narrowest`."""
+        return {**super().narrowest, "width": 1}
 
     def memory_per_pixel(self) -> int:
         """Bytes of main or device memory that a forward pass takes at its peak, per pixel, in float32.

@@ -64,7 +64,7 @@ class Neighbors(nn.Module):
         return rows.view_as(last).permute(0, 3, 1, 2)
 
 
-class SectionsUNet(base.Network):
+class SectionsUNet(base.UNet):
     """U-Net for anisotropic volumes whose finest level has half of each section's height and width.
 
     The sections of a volume go through two-dimensional convolutions one by one. From the second level on, and after
@@ -154,13 +154,6 @@ class SectionsUNet(base.Network):
 
     def _stemmed(self, pixels: torch.Tensor) -> torch.Tensor:
         return torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels))))
-
-    def receptive_radius(self) -> tuple[int, ...]:
-        """Distance in pixels, per axis, of the farthest pixel that an output pixel reads."""
-        head = self.foreground_head is not None
-        return base.measured_radius(
-            SectionsUNet, in_channels=1, filters=(1,) * LEVELS, embedding_channels=1, foreground_head=head
-        )
 
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per pixel of the volume, in float32."""

@@ -777,6 +777,21 @@ def test_a_shard_that_is_none_is_wrong_usage(
     assert "is not I/N with I from 1 to N, such as 2/8" in capsys.readouterr().err
 
 
+def test_a_reason_is_given_once_for_images_that_fail_alike(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.tif", "b.tif"):
+        stack = np.zeros((2, 3, 20, 28), np.uint8)
+        tifffile.imwrite(segment.images / name, stack, imagej=True, metadata={"axes": "TZYX"})
+    (segment.images / "c.tif").write_bytes(b"II*\0 no image")
+    assert segment() == 1
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"pea: error: {segment.images / 'a.tif'}: ")
+    assert second == f"pea: error: {segment.images / 'b.tif'}: failed as the one before"
+    assert third.startswith(f"pea: error: {segment.images / 'c.tif'}: ")
+    assert "failed as" not in third
+
+
 def test_the_longest_names_are_segmented(segment: Batch) -> None:
     (segment.images / "a.tif").rename(segment.images / f"{'a' * 240}.tif")
     assert segment("--table") == 0

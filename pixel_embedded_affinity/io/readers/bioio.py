@@ -38,10 +38,6 @@ class Bioio:
         there = all(importlib.util.find_spec(name) is not None for name in ("bioio", module))
         return None if there else command
 
-    def read(self, path: Path) -> Source:
-        """Read the one image of a file."""
-        return self.read_series(path, None, lazily=False)
-
     def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
         """Open one image; its values are read when they are indexed, also without `lazily`."""
         image = _opened(path)

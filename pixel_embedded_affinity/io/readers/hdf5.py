@@ -48,10 +48,6 @@ class Hdf5:
         """Tell how to install h5py; None if it is installed."""
         return None if importlib.util.find_spec("h5py") is not None else _INSTALL
 
-    def read(self, path: Path) -> Source:
-        """Read the one dataset of a file, or the named one."""
-        return self.read_series(path, None, lazily=False)
-
     def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
         """Read one dataset, or open it."""
         file, _ = file_and_dataset(path)

@@ -28,10 +28,6 @@ class Tiff:
     suffixes = (".tif", ".tiff", ".btf", ".tf2", ".tf8")
     signatures = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-    def read(self, path: Path) -> Source:
-        """Read the one image of a file."""
-        return self.read_series(path, None, lazily=False)
-
     def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
         """Read one image of a file, at its finest resolution; with `lazily`, read parts when they are indexed."""
         import tifffile

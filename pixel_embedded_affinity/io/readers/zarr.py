@@ -25,10 +25,6 @@ class Zarr:
         """Tell whether a folder is a zarr array or group, whatever its name."""
         return any((folder / name).is_file() for name in _METADATA)
 
-    def read(self, path: Path) -> Source:
-        """Read the one image of a folder."""
-        return self.read_series(path, None, lazily=False)
-
     def read_series(self, path: Path, series: int | None, *, lazily: bool) -> Source:
         """Open one image; its values are read when they are indexed, also without `lazily`."""
         advice = ", or pass the path of an image within"

@@ -162,10 +162,10 @@ def _placed(
 ) -> tuple[FloatArray, LabelArray]:
     """Draw where a crop comes from, and the brightness of each of its objects."""
     coordinates = drawn_coordinates(labels, size, settings, generator)
-    crop, picked = _sample(image, coordinates), _pick(labels, coordinates)
+    crop, taken = sampled(image[None], coordinates[None])[0], picked(labels, coordinates)
     if settings.object_contrast:
-        crop = _changed_objects(crop, picked, settings.object_contrast, generator)
-    return crop, picked
+        crop = _changed_objects(crop, taken, settings.object_contrast, generator)
+    return crop, taken
 
 
 def _laid_over(
@@ -200,14 +200,37 @@ def _hidden(labels: LabelArray, mask: Mask) -> Mask:
     return hidden
 
 
-def _sample(image: FloatArray, coordinates: Coordinates) -> FloatArray:
-    """Interpolate linearly between the pixels of an image (C, H, W), mirrored at its outermost pixels."""
-    place = places(coordinates, image.shape[1:])
-    sampled = functional.grid_sample(
-        torch.from_numpy(image)[None], place, mode="bilinear", padding_mode="reflection", align_corners=True
-    )
-    values: FloatArray = sampled[0].numpy()
-    return values
+def sampled(images: FloatArray, coordinates: Coordinates) -> FloatArray:
+    """Interpolate linearly between the pixels of images, mirrored at their outermost pixels.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        Shape (N, C, H, W).
+    coordinates : numpy.ndarray
+        Shape (N, 2, height, width): rows and columns for each image.
+    """
+    place = torch.cat([places(one, images.shape[2:]) for one in coordinates])
+    found: FloatArray = functional.grid_sample(
+        torch.from_numpy(images), place, mode="bilinear", padding_mode="reflection", align_corners=True
+    ).numpy()
+    return found
+
+
+def picked(labels: LabelArray, positions: Coordinates) -> LabelArray:
+    """Take the nearest label, and `OUTSIDE` beyond the outermost pixels, in an image or a volume.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        Shape (*spatial).
+    positions : numpy.ndarray
+        Shape (ndim, ...): a coordinate along each axis.
+    """
+    nearest = np.rint(positions).astype(np.intp)
+    shape = np.reshape(labels.shape, (-1, *[1] * (nearest.ndim - 1)))
+    inside = ((nearest >= 0) & (nearest < shape)).all(axis=0)
+    return np.where(inside, labels[tuple(np.clip(nearest, 0, shape - 1))], OUTSIDE).astype(np.int32)
 
 
 def places(coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
@@ -215,15 +238,6 @@ def places(coordinates: Coordinates, shape: Sequence[int]) -> torch.Tensor:
     halves = [max(length - 1, 1) / 2 for length in shape]
     scaled = [line / half - 1 for line, half in zip(coordinates, halves)]
     return torch.from_numpy(np.stack(scaled[::-1], axis=-1).astype(np.float32))[None]
-
-
-def _pick(labels: LabelArray, coordinates: Coordinates) -> LabelArray:
-    """Take the nearest label, and `OUTSIDE` beyond the image's outermost pixels."""
-    nearest = np.rint(coordinates).astype(np.intp)
-    shape = np.array(labels.shape)[:, None, None]
-    inside = ((nearest >= 0) & (nearest < shape)).all(axis=0)
-    row, column = np.clip(nearest, 0, shape - 1)
-    return np.where(inside, labels[row, column], OUTSIDE).astype(np.int32)
 
 
 def drawn_coordinates(

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from numpy.random import Generator
 from scipy import ndimage
-from torch.nn import functional
 
 from pixel_embedded_affinity.fields import Settings, number, setting
 from pixel_embedded_affinity.training.data.augment import (
-    OUTSIDE,
     Augmentation,
     Coordinates,
     FloatArray,
     LabelArray,
     changed_intensity,
     drawn_coordinates,
-    places,
+    picked,
+    sampled,
 )
 
 
@@ -93,10 +91,11 @@ def random_stack(
     taken = np.clip(planes, 0, len(labels) - 1)
     coordinates = drawn_coordinates(labels[taken[depth // 2]], side, settings, generator)
     moved = coordinates + _displacements(depth, sections, generator)
-    crop = _sampled(image[:, taken], moved)
+    crop = np.ascontiguousarray(sampled(image[:, taken].swapaxes(0, 1), moved).swapaxes(0, 1))
     flat = changed_intensity(crop.reshape(-1, side, side), settings, generator)
     changed = _sections_changed(flat.reshape(crop.shape), settings, sections, generator)
-    return changed, _picked(labels, planes, moved)
+    z = np.broadcast_to(planes[:, None, None], moved[:, 0].shape)
+    return changed, picked(labels, np.stack((z, *moved.swapaxes(0, 1))))
 
 
 def _drawn_planes(
@@ -113,30 +112,6 @@ def _displacements(depth: int, sections: SectionSettings, generator: Generator) 
     deviation = max(0.0, generator.uniform(-1, 1)) * sections.shift
     drawn: Coordinates = generator.normal(0, 1, (depth, 2, 1, 1)) * deviation
     return drawn
-
-
-def _sampled(image: FloatArray, coordinates: Coordinates) -> FloatArray:
-    """Interpolate linearly within each section of a volume (C, D, H, W), mirrored at its outermost pixels."""
-    place = torch.cat([places(section, image.shape[2:]) for section in coordinates])
-    sampled = functional.grid_sample(
-        torch.from_numpy(image).transpose(0, 1),
-        place,
-        mode="bilinear",
-        padding_mode="reflection",
-        align_corners=True,
-    )
-    values: FloatArray = sampled.transpose(0, 1).numpy()
-    return np.ascontiguousarray(values)
-
-
-def _picked(labels: LabelArray, planes: npt.NDArray[np.intp], coordinates: Coordinates) -> LabelArray:
-    """Take the nearest label within each section, and `OUTSIDE` beyond the volume."""
-    z = planes[:, None, None]
-    y, x = np.rint(coordinates).astype(np.intp).transpose(1, 0, 2, 3)
-    depth, height, width = labels.shape
-    inside = (z >= 0) & (z < depth) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    near = (np.clip(place, 0, length - 1) for place, length in zip((z, y, x), labels.shape))
-    return np.where(inside, labels[tuple(near)], OUTSIDE).astype(np.int32)
 
 
 def _sections_changed(

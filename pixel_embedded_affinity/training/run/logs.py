@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.atomic import atomic_file
@@ -49,12 +48,13 @@ class CsvLog:
                 f"{str(path)!r} has columns {found}; expected {self._columns}; use another folder"
             )
         self._file = path.open("a", newline="", encoding="utf-8", buffering=1)
+        self._rows = csv.writer(self._file, lineterminator="\n")
         if not found:
-            self._file.write(_line(self._columns))
+            self._rows.writerow(self._columns)
 
     def write(self, row: Row) -> None:
         """Append one row; it survives a kill of the process."""
-        self._file.write(_line([row[name] for name in self._columns]))
+        self._rows.writerow([row[name] for name in self._columns])
 
     def close(self) -> None:
         """Close the file."""
@@ -127,9 +127,3 @@ def _columns_of(path: Path) -> list[str]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return next(csv.reader(file), [])
-
-
-def _line(values: Sequence[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
