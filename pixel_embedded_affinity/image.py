@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.arrays import not_finite, numeric, opened
-from pixel_embedded_affinity.io.read import Source, read_source
+from pixel_embedded_affinity.io.read import Source, content_source, is_content, read_source
 from pixel_embedded_affinity.io.read import read_image as read_image
 from pixel_embedded_affinity.io.readers.hdf5 import file_name, stem_of
 from pixel_embedded_affinity.io.selection import (
@@ -334,6 +334,10 @@ def _named(source: Any, selection: Selection, ndim: int, lazily: bool) -> tuple[
         if not loaded.axes and selection.axes is None:
             loaded = loaded._replace(axes=_default_axes(tuple(loaded.values.shape), ndim))
         return loaded, f"'{os.fspath(source)}'"
+    if is_content(source):
+        loaded = content_source(source, selection.series)
+        axes = loaded.axes or _default_axes(tuple(loaded.values.shape), ndim)
+        return loaded if selection.axes is not None else loaded._replace(axes=axes), "'the given file'"
     if selection.series is not None:
         raise InputError(
             f"series={selection.series} for an array; expected a file that holds several images; index the array "

@@ -345,7 +345,8 @@ class Segmenter:
         ----------
         image : array-like or path
             Anything with ``shape``, ``dtype`` and indexing, of any integer, floating-point or boolean type.
-            A path is read as TIFF, PNG, JPEG or OME-Zarr. Never modified.
+            A path is read as TIFF, PNG, JPEG, OME-Zarr or HDF5. Or the content of such a file: bytes, or a file that is
+            open for reading in mode ``"rb"``, such as an upload. Never modified.
         axes : str, optional
             One letter per axis: ``"YX"``, ``"YXC"``, ``"CYX"``; with T for time points, which are labeled one by one.
             Default: what a file declares; for an array, spatial axes, then the channels if there is one more axis.

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image as PillowImage
 from torch import nn
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
@@ -677,10 +678,39 @@ def test_a_configuration_is_no_name(segmenter: Segmenter) -> None:
         Segmenter(segmenter.embedder.network, "bbbc039")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("image", [b"II*", io.BytesIO(b"II*")])
-def test_bytes_are_no_image_and_the_advice_works(segmenter: Segmenter, image: Any) -> None:
-    with pytest.raises(InputError, match="write it to a file, and pass its path"):
-        segmenter.segment(image)
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".ome.tif"])
+@pytest.mark.parametrize("opened", [bytes, bytearray, io.BytesIO])
+def test_the_content_of_a_file_is_an_image(
+    segmenter: Segmenter, image: Array, tmp_path: Path, suffix: str, opened: Any
+) -> None:
+    path = tmp_path / f"image{suffix}"
+    values = (image / image.max() * 255).astype(np.uint8)
+    if suffix == ".png":
+        PillowImage.fromarray(values).save(path)
+    else:
+        tifffile.imwrite(path, values, metadata={"axes": "YX"})
+    expected = segmenter.segment(path)
+    np.testing.assert_array_equal(segmenter.segment(opened(path.read_bytes())), expected)
+    np.testing.assert_array_equal(segmenter.analyze(opened(path.read_bytes())).labels, expected)
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(segmenter.segment(file), expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the 0 bytes begin as no image"),
+        (
+            b"GIF89a",
+            "the 6 bytes begin as no image that is read from memory; expected a TIFF, PNG, JPEG or HDF5",
+        ),
+        (b"II*\0 cut", "the given file cannot be read"),
+        (io.StringIO("II*"), "the file gives str; expected bytes; open it in mode 'rb'"),
+    ],
+)
+def test_what_is_no_content_of_an_image_is_refused(segmenter: Segmenter, content: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        segmenter.segment(content)
 
 
 def test_changed_settings_leave_the_segmenter_alone(segmenter: Segmenter, image: Array) -> None:

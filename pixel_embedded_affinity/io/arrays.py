@@ -29,11 +29,9 @@ def opened(source: Any, what: str) -> Any:
         return source
     if isinstance(source, (list, tuple)) or hasattr(source, "__array__"):
         return _to_numpy(source, what)
-    file = isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, "read")
-    advice = "write it to a file, and pass its path" if file else "convert it, e.g. by numpy.asarray"
     raise InputError(
         f"{what} of type {type(source).__name__}; expected an array (NumPy, torch, zarr, dask, h5py) or "
-        f"nested lists of numbers; {advice}"
+        "nested lists of numbers; convert it, e.g. by numpy.asarray"
     )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,40 @@ def read_source(
     if sections and is_sections_folder(path):
         return _sections_of(path, series)
     return _shown(_read(path, series, lazily=lazily), path)
+
+
+def is_content(source: Any) -> bool:
+    """Whether something is the content of a file: bytes, or an open file, such as an upload."""
+    return isinstance(source, (bytes, bytearray, memoryview)) or (
+        hasattr(source, "read") and not hasattr(source, "shape")
+    )
+
+
+def content_source(source: Any, series: int | None) -> Source:
+    """Read the content of a file, whose first bytes say the format.
+
+    Raises
+    ------
+    InputError
+        If it holds no bytes, or no image that can be read.
+    """
+    content = source.read() if hasattr(source, "read") else bytes(source)
+    if not isinstance(content, bytes):
+        raise InputError(f"the file gives {type(content).__name__}; expected bytes; open it in mode 'rb'")
+    known = [reader for _, reader in READERS.every() if reader.signatures]
+    found = next((reader for reader in known if content.startswith(reader.signatures)), None)
+    if found is None:
+        raise InputError(
+            f"the {len(content)} bytes begin as no image that is read from memory; expected a TIFF, PNG, JPEG or HDF5; "
+            "of other formats, pass the path of a file, or the pixels as an array"
+        )
+    with TemporaryDirectory(prefix="image-") as folder:
+        path = Path(folder) / f"image{found.suffixes[0]}"
+        path.write_bytes(content)
+        try:
+            return read_source(path, series=series)
+        except InputError as error:
+            raise InputError(str(error).replace(f"'{path}'", "the given file")) from error
 
 
 def is_sections_folder(path: Path) -> bool:
