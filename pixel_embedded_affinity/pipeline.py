@@ -275,7 +275,8 @@ class Segmentation:
             See `pixel_embedded_affinity.export.table.object_table`, with lengths in micrometers where the size of a
             pixel is known; with ``confidence``, see `pixel_embedded_affinity.confidence.object_confidence`; with
             ``scale`` where it was found; and with ``region``, the number of the component of the foreground that an
-            object lies in, such as a plant of a tray, where the settings say ``regions="components"``.
+            object lies in, where the settings say ``regions="components"``. Of a model that knows the extent of a
+            plant, regions are plants: pieces that are near each other count as one.
         """
         sure = self.own.get("confidence")
         if sure is None:
@@ -287,7 +288,8 @@ class Segmentation:
         if "scale" in self.own or (one_scale and (self.found.looks or self.found.box)):
             table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
         if self.settings.regions != "image":
-            table["region"] = numbered_regions(self.labels, self.foreground)
+            scattered = self.settings.object_extent is not None
+            table["region"] = numbered_regions(self.labels, self.foreground, scattered=scattered)
         return table
 
     def with_labels(self, labels: Any) -> Segmentation:

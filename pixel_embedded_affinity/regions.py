@@ -8,13 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
 
-from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.geometry.tiling import Box, grown
 from pixel_embedded_affinity.labels import Labels, Mask, extent_of
 from pixel_embedded_affinity.scale import KEPT, KnownObjects, is_kept, searched
 
 Floats = npt.NDArray[np.float64]
+
+_SCRAP = 0.25
+"""Share of the usual area of a component below which it may be a piece of another one."""
+
+_NEAR = 0.5
+"""How near such a piece is, as a share of the side of a square of the usual area."""
 
 _BETTER = 0.1
 """By how much the mean confidence of new objects must be higher: large objects have a little more of it anyway."""
@@ -112,11 +119,13 @@ def _replaced(found: Objects, box: Box, mask: Mask, part: Part) -> Objects:
     )
 
 
-def numbered_regions(labels: Labels, inside: Mask | None) -> npt.NDArray[np.int64]:
-    """Return for each object, in ascending order of labels, the number of the component that holds most of it.
+def numbered_regions(
+    labels: Labels, inside: Mask | None, *, scattered: bool = False
+) -> npt.NDArray[np.int64]:
+    """Return for each object, in ascending order of labels, the number of the region that it lies in.
 
-    Components are as for `by_components`, such as the plants of a tray. Those that hold objects are numbered from 1, by
-    their first pixels.
+    Regions are components of the foreground, as for `by_components`, such as the plants of a tray. The one that holds
+    most of an object counts. Those that hold objects are numbered from 1, by their first pixels.
 
     Parameters
     ----------
@@ -124,6 +133,10 @@ def numbered_regions(labels: Labels, inside: Mask | None) -> npt.NDArray[np.int6
         int32 labels of the image; need not be consecutive.
     inside : numpy.ndarray or None
         Where objects may be; None for where objects are.
+    scattered : bool
+        Whether the objects of a region may be apart, as the leaves of a plant are where no stem was found. Components
+        that are much smaller than the usual ones then belong together if they are near each other, and to the nearest
+        larger one if it is near. Two larger ones are always two regions.
     """
     objects = labels > 0
     components = _connected(objects if inside is None else inside | objects)
@@ -134,7 +147,39 @@ def numbered_regions(labels: Labels, inside: Mask | None) -> npt.NDArray[np.int6
     order = np.lexsort((-pairs, shares))
     held = np.zeros(len(ids), np.int64)
     held[pairs[order] // count] = pairs[order] % count
+    if scattered and len(ids):
+        areas = np.bincount(held, np.bincount(rows), count).astype(np.float64)
+        held = _gathered(components, areas)[held]
     return np.unique(held, return_inverse=True)[1].astype(np.int64) + 1
+
+
+def _gathered(components: Labels, areas: Floats) -> npt.NDArray[np.int64]:
+    """For each component, one of those that it belongs to, the same for all of them, see `numbered_regions`."""
+    falling = np.sort(areas)[::-1]
+    # Half of all that objects cover lies in components of this area or more: scraps hardly change it.
+    usual = falling[np.searchsorted(falling.cumsum(), falling.sum() / 2)]
+    reach, scrap = _NEAR * math.sqrt(usual), (areas > 0) & (areas < _SCRAP * usual)
+    margin = (math.ceil(reach),) * components.ndim
+    links: dict[int, list[int]] = {}
+    for number, tight in enumerate(ndimage.find_objects(components), start=1):
+        if scrap[number]:
+            around = components[grown(tight, margin, components.shape, (1,) * components.ndim)]
+            gaps = ndimage.distance_transform_edt(around != number)
+            near = (around > 0) & (around != number) & (gaps <= reach) & (areas[around] > 0)
+            whole = near & ~scrap[around]
+            nearest = around.ravel()[np.where(whole, gaps, np.inf).argmin()]
+            links[number] = [int(nearest)] if whole.any() else np.unique(around[near]).tolist()
+    alone = {number for number, others in links.items() if all(scrap[others])}
+    pairs = [
+        (number, other)
+        for number, others in links.items()
+        for other in others
+        if not scrap[other] or {number, other} <= alone
+    ]
+    ends = np.array(pairs, np.intp).reshape(-1, 2).T
+    graph = sparse.csr_array((np.ones(ends.shape[1]), tuple(ends)), shape=(len(areas), len(areas)))
+    found: npt.NDArray[np.int32] = csgraph.connected_components(graph, directed=False)[1]
+    return found.astype(np.int64)
 
 
 def _connected(inside: Mask) -> Labels:
@@ -146,10 +191,7 @@ def _components(inside: Mask, margin: int) -> Iterator[tuple[Box, Mask]]:
     """Give each component of the foreground: a box around it with a margin, and where in the box it is."""
     found = _connected(inside)
     for number, tight in enumerate(ndimage.find_objects(found), start=1):
-        box = tuple(
-            slice(max(0, side.start - margin), min(length, side.stop + margin))
-            for side, length in zip(tight, inside.shape)
-        )
+        box = grown(tight, (margin,) * inside.ndim, inside.shape, (1,) * inside.ndim)
         yield box, found[box] == number
 
 

@@ -187,6 +187,59 @@ def test_regions_are_those_of_a_loop_over_objects(seed: int) -> None:
     np.testing.assert_array_equal(numbered_regions(labels, None), expected + 1 if most else [])
 
 
+def drawn(*pieces: tuple[int, int, int]) -> np.ndarray:
+    """An object for each square: its first row, its first column, its side."""
+    labels = np.zeros((60, 120), np.int32)
+    for number, (row, column, side) in enumerate(pieces, start=1):
+        labels[row : row + side, column : column + side] = number
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        # A leaf without its stem beside a plant; one that is too far away.
+        ([(10, 10, 20), (10, 34, 5), (10, 80, 5)], [1, 1, 2]),
+        # It is nearer to the second plant.
+        ([(10, 10, 20), (10, 36, 5), (10, 44, 20)], [1, 2, 2]),
+        # The leaves of a small plant, among larger ones.
+        ([(5, 10, 20), (35, 60, 4), (35, 68, 4), (42, 64, 4), (5, 90, 20)], [1, 3, 3, 3, 2]),
+        # Two plants stay two, however near they are, and whatever lies between them.
+        ([(10, 10, 20), (10, 32, 20)], [1, 2]),
+        ([(10, 10, 20), (10, 33, 4), (10, 40, 4), (10, 47, 20)], [1, 1, 2, 2]),
+        # Seedlings are all alike: none is a piece of another.
+        ([(10, 10, 6), (10, 20, 6), (10, 30, 6)], [1, 2, 3]),
+        ([], []),
+    ],
+)
+def test_pieces_of_a_plant_belong_to_it(pieces: list[tuple[int, int, int]], expected: list[int]) -> None:
+    labels = drawn(*pieces)
+    np.testing.assert_array_equal(numbered_regions(labels, None, scattered=True), expected)
+    np.testing.assert_array_equal(numbered_regions(labels, None), np.arange(1, len(pieces) + 1))
+
+
+@given(st.integers(0, 2**31))
+def test_larger_components_are_never_one_region(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    pieces = [(*generator.integers(0, (50, 110)), int(generator.integers(1, 11))) for _ in range(12)]
+    labels = drawn(*pieces)
+    ids = np.unique(labels[labels > 0])
+    plain, gathered = numbered_regions(labels, None), numbered_regions(labels, None, scattered=True)
+    # Objects of one component stay together.
+    assert len({*zip(plain.tolist(), gathered.tolist())}) == plain.max()
+    areas = np.bincount(plain, [np.count_nonzero(labels == one) for one in ids])[1:]
+    falling = np.sort(areas)[::-1]
+    usual = falling[np.searchsorted(falling.cumsum(), falling.sum() / 2)]
+    large = [gathered[plain == number][0] for number in np.flatnonzero(areas >= usual / 4) + 1]
+    assert len(set(large)) == len(large)
+
+
+def test_the_plants_of_a_tray_are_counted() -> None:
+    """The sample shows 18 plants; of three seedlings, the stems are not found."""
+    leaves = Segmenter.pretrained("leaves", device="cpu").with_settings(regions="components")
+    assert leaves.analyze(samples.tray()).table()["region"].max() == 18
+
+
 def test_the_table_has_regions_where_components_are_segmented(segmenter: Segmenter) -> None:
     image = samples.nuclei().image[:120, :140]
     known = segmenter.with_settings(object_diameter=20.0, regions="components", scale="auto")

@@ -79,18 +79,18 @@ def describe(
             "expected the same; --overwrite makes the labels again"
         )
     if not picture.frame_axis:
-        result = with_channels(_result(picture, stored, config.regions), channels)
+        result = with_channels(_result(picture, stored, config), channels)
     else:
         frames = np.moveaxis(stored, picture.axes.replace("C", "").index(picture.frame_axis), 0)
 
         def of_frame(number: int, frame: Picture, others: Mapping[str, Picture]) -> Result:
-            return with_channels(_result(frame, frames[number], config.regions), others)
+            return with_channels(_result(frame, frames[number], config), others)
 
         result = frame_by_frame(picture, channels, of_frame, renumber=False)
     write_results(others, result)
 
 
-def _result(picture: Picture, stored: npt.NDArray[Any], regions: str) -> Result:
+def _result(picture: Picture, stored: npt.NDArray[Any], config: ModelConfig) -> Result:
     """What labels say of an image, both with their axes in the file's order."""
     image = picture.image()
     labels = image.from_source_order(stored).astype(np.int32)
@@ -100,7 +100,10 @@ def _result(picture: Picture, stored: npt.NDArray[Any], regions: str) -> Result:
         from pixel_embedded_affinity.export.table import object_table
 
         table = object_table(labels, image.shown, axes=axes, pixel_size=image.pixel_size)
-        return table if regions == "image" else table | {"region": numbered_regions(labels, None)}
+        if config.regions == "image":
+            return table
+        scattered = config.object_extent is not None
+        return table | {"region": numbered_regions(labels, None, scattered=scattered)}
 
     letters = picture.axes.replace("C", "")
     sizes, place = image.source_pixel_size, picture.place
