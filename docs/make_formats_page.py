@@ -57,6 +57,9 @@ several is chosen by its name, ``"stack.h5:/volumes/raw"``, or by ``series``. In
 ``--series``. Its axes are those of ``axistags`` or the labels of its dimensions, the size of a pixel is its attribute
 ``element_size_um`` (micrometers along z, y and x, as ilastik writes it) or ``resolution`` (nanometers, as in CREMI).
 
+In Python, an image may also be the content of a TIFF, PNG, JPEG or HDF5 file: bytes, or an open file, such as an upload
+to a web service.
+
 In Python, models of volumes also take a folder of sections: gray images of one size, in the order of the numbers in
 their names. In a shell, a folder holds images that are segmented one by one.
 
