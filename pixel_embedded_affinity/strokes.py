@@ -37,7 +37,9 @@ def linked(embedding: Embedding, given: Mask | None, labeler: Labeler, links: Li
     if links.agree_with(visible):
         return relabel(visible)
     seeds = _seeds(links, embedding, labels, visible)
-    changed = _corrected(found, pairs, seeds, labeler, repulsion=getattr(labeler.clusterer, "repulsion", 1.0))
+    objects = _with_removed(labels, found, seeds)
+    repulsion = getattr(labeler.clusterer, "repulsion", 1.0)
+    changed = _corrected(objects, pairs, seeds, labeler, repulsion=repulsion)
     labels = postprocessed(changed, pairs.source, config, seeds.held)
     return painted_over(shown(labels, embedding, given, config), labels, links, seeds)
 
@@ -77,6 +79,14 @@ def relinked(labels: Labels, embedding: Embedding, labeler: Labeler, links: Link
         if item:
             _take_over(result, labels, item, boxes[item - 1], parts)
     return painted_over(result, changed, links, seeds)
+
+
+def _with_removed(labels: Labels, found: Integers, seeds: Seeds) -> Labels:
+    """The objects that postprocessing left, which a person sees, and those that it removed where there is a stroke."""
+    gone = np.where(labels == 0, found, 0)
+    wanted = np.unique(gone[seeds.numbers > 0])
+    back = np.isin(gone, wanted[wanted > 0])
+    return np.where(back, gone + int(labels.max(initial=0)), labels).astype(np.int32)
 
 
 def _take_over(result: Labels, labels: Labels, item: int, box: Box, parts: Labels) -> None:

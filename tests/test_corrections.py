@@ -236,6 +236,28 @@ def test_strokes_that_change_one_object_leave_all_others(real: tuple[Segmenter, 
     assert np.isin(before[changed], [0, 1, 2]).all()
 
 
+def test_clicks_anywhere_in_two_objects_make_them_one(real: tuple[Segmenter, Embedding]) -> None:
+    """A click at the rim may lie on a fragment that postprocessing gave to the object."""
+    segmenter, embedding = real
+    before = segmenter.cluster(embedding)
+    for one, other in ((1, 2), (3, 5), (2, 6)):
+        pixels = [np.argwhere(before == number) for number in (one, other)]
+        for place in (0, -1):
+            after = segmenter.cluster(embedding, same=[[pixels[0][place], pixels[1][place]]])
+            expected = relabel(np.where(before == other, one, before))
+            assert after.max() == before.max() - 1
+            assert (after != expected).mean() < 1e-3
+
+
+def test_a_click_anywhere_in_an_object_changes_nothing(real: tuple[Segmenter, Embedding]) -> None:
+    segmenter, embedding = real
+    before = segmenter.cluster(embedding)
+    first, second = (np.argwhere(before == number)[0] for number in (1, 2))
+    far = np.argwhere(before == before.max())[-1]
+    after = segmenter.cluster(embedding, same=[[first], [far]], different=[([first], [second])])
+    np.testing.assert_array_equal(after, before)
+
+
 def test_a_click_on_background_joins_no_objects(real: tuple[Segmenter, Embedding]) -> None:
     """The position below such a pixel may belong to an object beside it."""
     segmenter, embedding = real
