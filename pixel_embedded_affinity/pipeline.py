@@ -45,7 +45,7 @@ from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_label
 from pixel_embedded_affinity.links import Held
 from pixel_embedded_affinity.neighborhood import new_axes
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.regions import Again, Part, by_components, numbered_regions
+from pixel_embedded_affinity.regions import Again, Part, by_components, region_column
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.scale import (
@@ -287,10 +287,7 @@ class Segmentation:
         one_scale = self.settings.regions == "image"
         if "scale" in self.own or (one_scale and (self.found.looks or self.found.box)):
             table["scale"] = self.own.get("scale", np.full(len(sure), self.scale))
-        if self.settings.regions != "image":
-            scattered = self.settings.object_extent is not None
-            table["region"] = numbered_regions(self.labels, self.foreground, scattered=scattered)
-        return table
+        return table | region_column(self.labels, self.foreground, self.settings)
 
     def with_labels(self, labels: Any) -> Segmentation:
         """Return this result with other labels, such as those that a person has corrected; this one stays as it is.

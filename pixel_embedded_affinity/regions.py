@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
+from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.geometry.tiling import Box, grown
 from pixel_embedded_affinity.labels import Labels, Mask, extent_of
 from pixel_embedded_affinity.scale import KEPT, KnownObjects, is_kept, searched
@@ -117,6 +118,18 @@ def _replaced(found: Objects, box: Box, mask: Mask, part: Part) -> Objects:
         np.concatenate((found.confidence, part.confidence)),
         np.concatenate((found.scale, scales)),
     )
+
+
+def region_column(
+    labels: Labels, inside: Mask | None, config: ModelConfig
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the column ``region`` of a table of objects, where the settings ask for regions; else nothing.
+
+    Things with an extent, such as plants, consist of objects that may be apart.
+    """
+    if config.regions == "image":
+        return {}
+    return {"region": numbered_regions(labels, inside, scattered=config.object_extent is not None)}
 
 
 def numbered_regions(

@@ -18,7 +18,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.io.read import stored_source
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
-from pixel_embedded_affinity.regions import numbered_regions
+from pixel_embedded_affinity.regions import region_column
 from pixel_embedded_affinity.runtime.device import CPU
 from pixel_embedded_affinity.runtime.memory import free_memory
 
@@ -100,10 +100,7 @@ def _result(picture: Picture, stored: npt.NDArray[Any], config: ModelConfig) -> 
         from pixel_embedded_affinity.export.table import object_table
 
         table = object_table(labels, image.shown, axes=axes, pixel_size=image.pixel_size)
-        if config.regions == "image":
-            return table
-        scattered = config.object_extent is not None
-        return table | {"region": numbered_regions(labels, None, scattered=scattered)}
+        return table | region_column(labels, None, config)
 
     letters = picture.axes.replace("C", "")
     sizes, place = image.source_pixel_size, picture.place
