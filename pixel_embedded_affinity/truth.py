@@ -17,8 +17,10 @@ from pixel_embedded_affinity.labels import Labels, as_labels, relabel, warn_of_m
 
 _EXACT_FLOATS = 2.0**53
 
+_CHANNELS_OF_COLOR = 4
 
-def read_labels(path: Path, *, ndim: int = 2) -> Labels:
+
+def read_labels(path: Path, *, ndim: int | None = 2) -> Labels:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
     A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
@@ -28,8 +30,8 @@ def read_labels(path: Path, *, ndim: int = 2) -> Labels:
     ----------
     path : Path
         TIFF or PNG with one value per pixel: 0 for background, another number per object.
-    ndim : {2, 3}
-        Number of axes; the pages of a TIFF are the sections of a volume.
+    ndim : {2, 3} or None
+        Number of axes; the pages of a TIFF are the sections of a volume. None: as many as the file has.
 
     Raises
     ------
@@ -40,6 +42,9 @@ def read_labels(path: Path, *, ndim: int = 2) -> Labels:
     if path.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"label image {str(path)!r} is a JPEG, which changes values; expected TIFF or PNG")
     values = read_stored(path)
+    if ndim is None:
+        # A last axis of a few numbers is color.
+        ndim = 3 if values.ndim == 3 and values.shape[-1] > _CHANNELS_OF_COLOR else 2
     if values.ndim != ndim:
         expected = "(H, W)" if ndim == 2 else "(D, H, W)"
         raise InputError(

@@ -53,8 +53,14 @@ def check_target(option: str, path: Path | None, suffix: str) -> None:
         raise InputError(f"{option} {path}: expected a name ending in {suffix} in a folder that exists")
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model`` or ``--weights``, the flags for device and threads, and the flags of the inference settings."""
+def add_model_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add ``--model`` or ``--weights``, the flags for device and threads, and the flags of the inference settings.
+
+    Returns
+    -------
+    argparse group
+        Of ``--model`` and ``--weights``: one of its arguments is required.
+    """
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--model", metavar="NAME", help="a model of 'pea models list'")
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
@@ -66,6 +72,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", metavar="N", type=int, help=threads)
     parser.add_argument("--offline", action="store_true", help="never use the network to get the model")
     add_setting_arguments(parser)
+    return model
 
 
 def load_segmenter(arguments: argparse.Namespace) -> Segmenter:

@@ -6,18 +6,22 @@ import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.data.layouts import RAW, Example, Source, load_one
+from pixel_embedded_affinity.data.layouts import RAW, Example, Source, labels_of, load_one
 from pixel_embedded_affinity.errors import InputError, one_line
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
+from pixel_embedded_affinity.io.read import image_suffixes
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
+from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.metrics import evaluate
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.truth import read_labels
 
 Row = dict[str, "float | str"]
 
@@ -46,6 +50,10 @@ _HEADINGS = {
 _SHOWN = 3
 
 
+_ENDINGS = ("", "_labels", "_label", "_masks", "_mask", "_cp_masks")
+"""What programs put between the name of an image and the ending of its label file."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What the pipeline made of one example."""
@@ -55,8 +63,11 @@ class Prediction:
 
     def row(self) -> Row:
         """The example's name and all values of `metrics.evaluate`; of a volume, its VOI ignores the background."""
-        truth = self.example.labels
-        return {"name": self.example.name, **evaluate(truth, self.labels, ignore_background=truth.ndim == 3)}
+        return _scored(self.example.name, self.example.labels, self.labels)
+
+
+def _scored(name: str, truth: Labels, found: Labels) -> Row:
+    return {"name": name, **evaluate(truth, found, ignore_background=truth.ndim == 3)}
 
 
 def evaluate_model(
@@ -98,6 +109,71 @@ def evaluate_model(
     if not rows:
         raise InputError("nothing to evaluate: no image was given; expected at least one")
     return rows
+
+
+def evaluate_labels(
+    folder: str | os.PathLike[str], files: Sequence[Source], *, progress: Progress = False
+) -> list[Row]:
+    """Compare label files, which any program may have made, with the true labels of the same images.
+
+    Parameters
+    ----------
+    folder : path
+        Where the label files lie, also in folders below. The file of an image has its name, or its name and
+        ``_labels``, ``_label``, ``_masks``, ``_mask`` or ``_cp_masks``.
+    files : sequence of Files or Stack
+        From `layouts.find_files`.
+    progress : bool or callable
+        True shows a bar.
+
+    Returns
+    -------
+    list of dict
+        As from `evaluate_model`.
+
+    Raises
+    ------
+    InputError
+        If there is no image, an image has no label file or several, a file cannot be read, or sizes differ.
+    """
+    if not files:
+        raise InputError("nothing to evaluate: no image was given; expected at least one")
+    found = _label_files(Path(folder), [entry.name for entry in files])
+    return [_compared(entry, found[entry.name]) for entry in track(files, progress, desc="evaluating")]
+
+
+def _label_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The label file of each image."""
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is no folder; give the folder that holds the label files")
+    by_stem: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in image_suffixes():
+            by_stem.setdefault(path.stem, []).append(path)
+    found = {name: [path for end in _ENDINGS for path in by_stem.get(name + end, [])] for name in names}
+    lacking = [name for name, paths in found.items() if not paths]
+    if lacking:
+        raise InputError(
+            f"{len(lacking)} of {len(names)} images have no label file in {str(folder)!r}, such as "
+            f"{', '.join(lacking[:_SHOWN])}; expected files named as the images, or with _labels or _masks after the "
+            "name, such as "
+            f"{lacking[0]}_labels.tif"
+        )
+    for name, paths in found.items():
+        if len(paths) > 1:
+            several = ", ".join(str(path) for path in paths[:_SHOWN])
+            raise InputError(f"image {name} has {len(paths)} label files: {several}; keep one")
+    return {name: path for name, (path,) in found.items()}
+
+
+def _compared(entry: Source, path: Path) -> Row:
+    found = read_labels(path, ndim=None)
+    truth = labels_of(entry, found.shape)
+    if truth.shape != found.shape:
+        raise InputError(
+            f"{str(path)!r} has {found.shape} pixels, the true labels {truth.shape}; expected labels of the whole image"
+        )
+    return _scored(entry.name, truth, found)
 
 
 def predict(

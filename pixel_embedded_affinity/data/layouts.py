@@ -208,7 +208,7 @@ def load_one(
         values = normalize(image.values, normalization)
     except InputError as error:
         raise naming(entry.image, error) from error
-    labels = _labels_of(entry, image.spatial_shape)
+    labels = labels_of(entry, image.spatial_shape)
     if image.spatial_shape != labels.shape:
         raise InputError(
             f"image {str(entry.image)!r} has {image.spatial_shape} pixels, its labels {str(entry.labels)!r} "
@@ -217,8 +217,16 @@ def load_one(
     return Example(entry.name, values, labels, image.pixel_size)
 
 
-def _labels_of(entry: Files, shape: tuple[int, ...]) -> Labels:
-    """Read the labels of an image of this shape."""
+def labels_of(entry: Source, shape: tuple[int, ...]) -> Labels:
+    """Read the labels of an example whose image has this spatial shape; they may have another one.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or holds no labels; the message names the file.
+    """
+    if isinstance(entry, Stack):
+        return numbered(_stacked(entry.labels), entry.labels[0])
     if entry.labels.suffix.lower() in outline_suffixes():
         return read_outlines(entry.labels, entry.image, shape)
     return entry.read_labels(entry.labels) if len(shape) == 2 else read_labels(entry.labels, ndim=len(shape))
@@ -227,13 +235,13 @@ def _labels_of(entry: Files, shape: tuple[int, ...]) -> Labels:
 def _load_stack(entry: Stack, normalization: Normalization, channels: int) -> Example:
     """Read the sections of a volume, put them together, and number its objects."""
     image = as_image(_stacked(entry.images), channels=channels, ndim=3)
-    labels = _stacked(entry.labels)
+    labels = labels_of(entry, image.spatial_shape)
     if image.spatial_shape != labels.shape:
         raise InputError(
             f"the sections of {entry.name} have {image.spatial_shape[1:]} pixels, their labels {labels.shape[1:]}; "
             "expected the same size"
         )
-    return Example(entry.name, normalize(image.values, normalization), numbered(labels, entry.labels[0]))
+    return Example(entry.name, normalize(image.values, normalization), labels)
 
 
 def _stacked(paths: Sequence[Path]) -> npt.NDArray[Any]:

@@ -112,7 +112,11 @@ def borders_placed(
 
 
 def borders_flooded(
-    pixels: npt.NDArray[np.int32], foreground: npt.NDArray[np.float32], stride: Sequence[int]
+    pixels: npt.NDArray[np.int32],
+    foreground: npt.NDArray[np.float32],
+    stride: Sequence[int],
+    *,
+    smoothing: float = 0,
 ) -> npt.NDArray[np.int32]:
     """Place the borders between touching objects where the foreground is least likely, in each section of a volume.
 
@@ -126,15 +130,20 @@ def borders_flooded(
         float32, of the same shape: probability that a pixel belongs to an object.
     stride : sequence of int
         Pixels of a position along each axis.
+    smoothing : float
+        Standard deviation, in pixels, of the Gaussian that smooths the foreground in each section.
 
     Returns
     -------
     numpy.ndarray
         int32, of the shape of `pixels`; what is background stays background, and no object leaves a section.
     """
+    from scipy import ndimage
+
     placed = pixels.copy()
     for section in np.ndindex(pixels.shape[:-2]):
-        placed[section] = _flooded(pixels[section], 1 - foreground[section], 2 * max(stride))
+        heights = 1 - ndimage.gaussian_filter(foreground[section], smoothing)
+        placed[section] = _flooded(pixels[section], heights, 2 * max(stride))
     return placed
 
 

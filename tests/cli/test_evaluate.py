@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import tifffile
@@ -192,3 +195,109 @@ def test_a_table_that_cannot_be_compared_is_refused_before_work_starts(
     monkeypatch.setattr(Segmenter, "segment", lambda *_, **__: pytest.fail("work was done"))
     assert main([*words, "--against", str(before)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def labeled(data: Path, tmp_path: Path) -> Path:
+    """Label files of another program for the three images: one object, shifted, in each."""
+    folder = tmp_path / "results"
+    (folder / "day1").mkdir(parents=True)
+    for file in ("a.png", "day1/b_labels.tif", "c_cp_masks.png"):
+        labels = np.zeros((20, 28), np.uint16)
+        labels[3:9, 3:12] = 7
+        write = imageio.imwrite if file.endswith("png") else tifffile.imwrite
+        write(folder / file, labels)
+    return folder
+
+
+def judging(data: Path, labeled: Path) -> list[str]:
+    return [
+        "evaluate",
+        "--labels",
+        str(labeled),
+        "--data",
+        str(data),
+        "--layout",
+        "folders",
+        "--split",
+        "all",
+    ]
+
+
+def test_label_files_of_any_program_are_scored(
+    data: Path, labeled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "scores.csv"
+    assert main([*judging(data, labeled), "--output", str(table)]) == 0
+    rows = read_rows(table)
+    assert list(rows) == ["a", "b", "c"]
+    truth = tifffile.imread(data / "labels" / "a.tif")
+    found = np.zeros_like(truth)
+    found[3:9, 3:12] = 1
+    for row in rows.values():
+        expected = truth if row["name"] != "c" else np.zeros_like(truth)
+        for name, value in evaluate(expected, found).items():
+            assert float(row[name]) == pytest.approx(value, abs=1e-12)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["a", "b", "c", "mean"]
+
+
+def test_scores_of_label_files_are_those_of_the_model_that_made_them(
+    data: Path, weights: Path, tmp_path: Path
+) -> None:
+    tables = tmp_path / "model.csv", tmp_path / "files.csv"
+    assert main([*scoring(data, weights), "--output", str(tables[0])]) == 0
+    made = str(tmp_path / "made")
+    assert main(["segment", str(data / "images"), "--weights", str(weights), "--output", made]) == 0
+    assert main([*judging(data, Path(made)), "--against", str(tables[0]), "--output", str(tables[1])]) == 0
+    assert tables[0].read_text() == tables[1].read_text()
+
+
+def test_volumes_of_label_files_are_scored_without_the_background(tmp_path: Path) -> None:
+    truth = np.zeros((3, 20, 30), np.uint16)
+    truth[:, :9, :14], truth[:, 10:, 15:] = 1, 2
+    gray: dict[str, Any] = {"photometric": "minisblack"}
+    for folder in ("data/images", "data/labels", "results"):
+        (tmp_path / folder).mkdir(parents=True)
+    tifffile.imwrite(tmp_path / "data" / "images" / "v.tif", (truth * 40).astype(np.uint8), **gray)
+    tifffile.imwrite(tmp_path / "data" / "labels" / "v.tif", truth, **gray)
+    tifffile.imwrite(tmp_path / "results" / "v_labels.tif", np.ones_like(truth), **gray)
+    table = tmp_path / "scores.csv"
+    assert main([*judging(tmp_path / "data", tmp_path / "results"), "--output", str(table)]) == 0
+    expected = evaluate(truth, np.ones_like(truth), ignore_background=True)
+    assert float(read_rows(table)["v"]["voi_merge"]) == pytest.approx(expected["voi_merge"], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "more", "expected"),
+    [
+        (lambda folder: (folder / "a.png").unlink(), [], "such as a; expected"),
+        (
+            lambda folder: tifffile.imwrite(folder / "a_labels.tif", np.ones((20, 28), np.uint8)),
+            [],
+            "image a has 2 label files",
+        ),
+        (lambda folder: imageio.imwrite(folder / "a.png", np.ones((9, 9), np.uint8)), [], "(9, 9) pixels"),
+        (
+            lambda folder: imageio.imwrite(folder / "a.png", np.ones((20, 28, 3), np.uint8)),
+            [],
+            "colors are not labels",
+        ),
+        (lambda folder: folder.rename(folder.parent / "moved"), [], "is no folder"),
+        (lambda folder: None, ["--views", "8"], "leave out the settings"),
+        (lambda folder: None, ["--foreground", "truth"], "--foreground"),
+        (lambda folder: None, ["--channel", "1"], "choices of the image"),
+    ],
+)
+def test_label_files_that_cannot_be_scored_are_refused(
+    spoil: Callable[[Path], object],
+    more: list[str],
+    expected: str,
+    data: Path,
+    labeled: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil(labeled)
+    assert main([*judging(data, labeled), *more]) == 2
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    assert captured.out == ""
