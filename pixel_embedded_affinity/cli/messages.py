@@ -57,10 +57,21 @@ def about(subject: str) -> Iterator[None]:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes the log as `complain` does, so that it does not tear a progress bar."""
+    """Writes the log as `complain` does, so that it does not tear a progress bar.
+
+    A warning that names no subject is given once: more of the same volumes have the same to say.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._given: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         text, subject = self.format(record), _subject.get()
+        if not subject and record.levelno >= logging.WARNING:
+            if text in self._given:
+                return
+            self._given.add(text)
         named = not subject or subject in text
         complain(f"pea: {text}" if named else f"pea: {subject}: {text}")
 

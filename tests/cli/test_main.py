@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import pixel_embedded_affinity
-from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.cli import main, messages
 
 PACKAGE = "pixel_embedded_affinity"
 
@@ -164,3 +164,18 @@ def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False, env=buffered
     )
     assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_a_warning_that_names_no_subject_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger(f"{PACKAGE}.some_module")
+    with messages.log_to_stderr(logging.INFO):
+        for _ in range(3):
+            log.warning("the size of a voxel is not known")
+            log.info("a step")
+        for name in ("a.tif", "b.tif"):
+            with messages.about(name):
+                log.warning("the size of a voxel is not known")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("pea: the size of a voxel is not known") == 1
+    assert lines.count("pea: a step") == 3
+    assert lines[-2:] == [f"pea: {name}: the size of a voxel is not known" for name in ("a.tif", "b.tif")]
