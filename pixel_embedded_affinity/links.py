@@ -278,7 +278,7 @@ def _stroke(points: Any, name: str, shape: tuple[int, ...]) -> Stroke:
     if array.ndim != 2 or array.shape[1] != len(shape) or not len(array) or array.dtype.kind not in "iu":
         raise InputError(
             f"{name} must be integers of shape (N, {len(shape)}), a row for each pixel, got {array.dtype} of shape "
-            f"{array.shape}; round coordinates, e.g. numpy.rint(points).astype(int)"
+            f"{array.shape}; {_advice(name, array)}"
         )
     outside = ((array < 0) | (array >= shape)).any(axis=1)
     if outside.any():
@@ -288,6 +288,19 @@ def _stroke(points: Any, name: str, shape: tuple[int, ...]) -> Stroke:
             "clip the stroke to the image"
         )
     return Stroke(name, np.unique(np.ravel_multi_index(tuple(array.T.astype(np.intp)), shape)))
+
+
+def _advice(name: str, array: npt.NDArray[Any]) -> str:
+    """What to do about a stroke that is none."""
+    if array.dtype.kind == "f" and array.ndim == 2:
+        return "round coordinates, e.g. numpy.rint(points).astype(int)"
+    kind = name.partition("[")[0]
+    form = (
+        "[(one, other)], a list of pairs of strokes"
+        if kind == "different"
+        else "[stroke, stroke], a list of strokes"
+    )
+    return f"{kind} is {form}, and a stroke is a list of pixels, or a pixel"
 
 
 def _meetings(member: Numbers, place: Numbers, strokes: int, pixels: int) -> Any:

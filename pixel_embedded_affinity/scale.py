@@ -531,8 +531,8 @@ def remark_on_size(image: Sequence[float] | None, model: Sequence[float] | None)
     if image is None or model is None or factors is None or all(1 / KEPT < one < KEPT for one in factors):
         return ""
     return (
-        f"the image's pixels measure {_size(image)} micrometers, those that the model knows {_size(model)}; scale "
-        "'auto' resizes the image for the model"
+        f"the image's pixels measure {_size(image)} micrometers, those that the model knows {_size(model)}; the "
+        "image was taken as it is; scale='auto' (--scale auto) resizes it for the model"
     )
 
 

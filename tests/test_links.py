@@ -84,6 +84,15 @@ def test_what_is_no_stroke_is_refused(stroke, complaint) -> None:
         read_links([stroke], None, SHAPE)
 
 
+def test_a_stroke_of_another_form_is_answered_by_the_right_form() -> None:
+    with pytest.raises(InputError, match=r"round coordinates"):
+        read_links([[(0.5, 1.0)]], None, SHAPE)
+    with pytest.raises(InputError, match=r"different is \[\(one, other\)\], a list of pairs of strokes"):
+        read_links(None, ((2, 3), (4, 5)), SHAPE)
+    with pytest.raises(InputError, match=r"same is \[stroke, stroke\], a list of strokes"):
+        read_links([3, 4], None, SHAPE)
+
+
 def test_lists_that_are_none_are_refused() -> None:
     with pytest.raises(InputError, match="same must be a list, got int"):
         read_links(3, None, SHAPE)

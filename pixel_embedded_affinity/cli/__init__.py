@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"pea: error: {error}")
         return REFUSED
     except KeyboardInterrupt:
-        complain("pea: interrupted; files that were finished stay")
+        complain("pea: interrupted; files that were finished stay, and no other file was written")
         return INTERRUPTED
 
 

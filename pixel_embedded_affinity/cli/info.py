@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity import __version__
-from pixel_embedded_affinity.cli.messages import aligned, say
-from pixel_embedded_affinity.errors import readable
+from pixel_embedded_affinity.cli.messages import aligned, complain, say
+from pixel_embedded_affinity.errors import InputError, MissingDependencyError, readable
 from pixel_embedded_affinity.inference.base import TORCH, is_installed
 from pixel_embedded_affinity.io.read import Source, list_series
 from pixel_embedded_affinity.io.readers.base import Series
@@ -37,12 +38,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Describe files; without any, print versions, devices, the cache folder, which models are here, and plug-ins."""
     if arguments.files:
-        say("\n\n".join(aligned(_file_rows(Path(file))) for file in arguments.files))
-        return 0
+        return _describe([Path(file) for file in arguments.files])
     models = [(f"model {name}", _place(name)) for name in list_models()]
     extensions = [("plug-in", name) for name in plug_ins()] or [("plug-ins", "none")]
     say(aligned([*_versions(), *_devices(), ("cache folder", str(cache_folder())), *models, *extensions]))
     return 0
+
+
+def _describe(files: Sequence[Path]) -> int:
+    """Describe each file that can be read, and say what is wrong with the others; the exit status."""
+    described = []
+    for file in files:
+        try:
+            described.append(aligned(_file_rows(file)))
+        except (InputError, MissingDependencyError) as error:
+            if len(files) == 1:
+                raise
+            complain(f"pea: error: {error}")
+    if described:
+        say("\n\n".join(described))
+    return 0 if len(described) == len(files) else 1
 
 
 def _file_rows(path: Path) -> list[Row]:

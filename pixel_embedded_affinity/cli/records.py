@@ -25,7 +25,9 @@ NEW = "new"
 DONE = "done"
 CHANGED = "made again, since the image, the model or the settings are others"
 PARTIAL = "made again, since results were missing or not whole"
-FOREIGN = "kept, since no run wrote these labels as they are; other files are made from them; --overwrite replaces them"
+FOREIGN = (
+    "kept: no run wrote these labels as they are now; other files follow them; --overwrite replaces them"
+)
 
 
 class Source(NamedTuple):

@@ -7,10 +7,6 @@ from pathlib import Path
 
 from pixel_embedded_affinity.cli.loading import add_device_argument, add_run_arguments
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, say
-from pixel_embedded_affinity.data.evaluate import Row, format_table
-from pixel_embedded_affinity.training.run.logs import read_rows
-from pixel_embedded_affinity.training.run.train import train
-from pixel_embedded_affinity.training.run.validation import VALIDATION_FILE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     PixelEmbeddedAffinityError
         As `pixel_embedded_affinity.training.run.train.train`.
     """
+    from pixel_embedded_affinity.training.run.train import train
+
     names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "compiled")
     starts = ("warm_start", "init", "encoder_weights")
     given = {name: getattr(arguments, name) for name in (*names, *starts)}
@@ -58,6 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _scores(folder: Path) -> str:
     """The last validation as a table, or nothing where there was none."""
+    from pixel_embedded_affinity.data.evaluate import Row, format_table
+    from pixel_embedded_affinity.training.run.logs import read_rows
+    from pixel_embedded_affinity.training.run.validation import VALIDATION_FILE
+
     rows = read_rows(folder / VALIDATION_FILE)
     if not rows:
         return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.data.layouts import RAW, Example, Source, labels_of, load_one
+from pixel_embedded_affinity.data.layouts import LABEL_ENDINGS, RAW, Example, Source, labels_of, load_one
 from pixel_embedded_affinity.errors import InputError, one_line
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
@@ -48,10 +48,6 @@ _HEADINGS = {
 }
 
 _SHOWN = 3
-
-
-_ENDINGS = ("", "_labels", "_label", "_masks", "_mask", "_cp_masks")
-"""What programs put between the name of an image and the ending of its label file."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ def _label_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in image_suffixes():
             by_stem.setdefault(path.stem, []).append(path)
-    found = {name: [path for end in _ENDINGS for path in by_stem.get(name + end, [])] for name in names}
+    found = {name: [path for end in LABEL_ENDINGS for path in by_stem.get(name + end, [])] for name in names}
     lacking = [name for name, paths in found.items() if not paths]
     if lacking:
         raise InputError(

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,20 @@ SPLITS = ("training", "validation", "test", "all")
 RAW = Normalization(kind="none")
 """For `load`: images as they are stored, for a segmenter that normalizes them itself."""
 
+LABEL_ENDINGS = (
+    "",
+    "_labels",
+    "_label",
+    "_masks",
+    "_mask",
+    "_cp_masks",
+    "_rois",
+    "_objects",
+    "_coco",
+    "_coco_rle",
+)
+"""What programs, this one too, put between the name of an image and the ending of its label file."""
+
 _RESIZING = 0.1, 4.0
 
 
@@ -47,9 +61,10 @@ class DataSettings(Settings, section="data"):
     Parameters
     ----------
     layout : {"folders", "bbbc039", "cvppp", "ac3ac4"}
-        ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings; or
-        a list file. Labels may also be ROIs of ImageJ, GeoJSON of QuPath, or COCO. The others: the data sets as
-        published. ``"cvppp"`` is for the rosettes of CVPPP and Ara2013, in any folder below.
+        ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings, or by
+        ``_labels``, ``_masks`` or what else the library or other programs add; or a list file. Labels may also be ROIs
+        of ImageJ, GeoJSON of QuPath, or COCO. The others: the data sets as published. ``"cvppp"`` is for the rosettes
+        of CVPPP and Ara2013, in any folder below.
     validation : sequence of str
         Names of the images kept for validation (``"folders"`` and ``"cvppp"``; the others bring their own split).
     held_out : sequence of str
@@ -358,16 +373,31 @@ def _split_by_name(files: list[Files], settings: DataSettings, split: str) -> li
 
 def _paired_by_stem(folder: Path) -> list[Files]:
     images = _by_stem(folder / "images", image_suffixes())
-    labels = _by_stem(folder / "labels", image_suffixes() + outline_suffixes())
+    labels = _named_as(images, _by_stem(folder / "labels", image_suffixes() + outline_suffixes()))
     for have, lack, what in ((images, labels, "labels"), (labels, images, "image")):
         alone = sorted(set(have) - set(lack))
         if alone:
             others = ", ".join(path.name for path in list(lack.values())[:_SHOWN]) or "nothing that is read"
             raise InputError(
                 f"{str(have[alone[0]])!r} has no {what} of the same name ({len(alone)} such files); beside it lie "
-                f"{others}; expected names that differ in their endings alone"
+                f"{others}; expected names that differ in their endings alone, or labels with _labels or _masks after the "
+                "name"
             )
     return [Files(stem, images[stem], labels[stem], read_labels) for stem in images]
+
+
+def _named_as(images: Collection[str], labels: dict[str, Path]) -> dict[str, Path]:
+    """Label files by the names of their images; one of the usual endings may follow the name."""
+    of_image = {name + end: name for name in images for end in LABEL_ENDINGS if name + end not in images}
+    found: dict[str, Path] = {}
+    for stem, path in labels.items():
+        name = of_image.get(stem, stem)
+        if name in found:
+            raise InputError(
+                f"{str(path)!r} and {found[name].name!r} are labels of one image, {name}; expected one label file"
+            )
+        found[name] = path
+    return found
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

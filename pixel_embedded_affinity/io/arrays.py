@@ -62,6 +62,8 @@ def _to_numpy(source: Any, what: str) -> npt.NDArray[Any]:
     try:
         convertible = isinstance(source, (list, tuple)) or hasattr(source, "__array__")
         return np.asarray(source if convertible else source[...])
+    except InputError:  # a source of our own says what is wrong
+        raise
     # An array of another library may read a file or a network, and raise nearly anything.
     except Exception as error:
         raise _not_an_array(source, what, error) from error

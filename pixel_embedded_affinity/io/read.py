@@ -283,9 +283,9 @@ def _found_reader(path: Path) -> tuple[str, Reader]:
             raise InputError(f"'{path}' is a folder; use segment_many on the files in it, or pea segment")
         return "zarr", READERS.build("zarr")
     file, _ = file_and_dataset(path)
-    name, reader = _reader_of(file)
     if not os.path.exists(file):
         raise InputError(f"'{file}' does not exist; expected an image file; check the path")
+    name, reader = _reader_of(file)
     with _reading(path, name):
         _check_signature(file, name, reader)
     return name, reader

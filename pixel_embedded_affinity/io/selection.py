@@ -82,7 +82,9 @@ class Selection(Settings, section="", title="the selection"):
         None, _letters(), "A letter per axis: YX, YXC, CYX, TYX (default: what the file declares)."
     )
     channel: int | str | None = setting(
-        None, optional(_channel()), "The channel to take: its number, from 0, or its name (default: all)."
+        None,
+        optional(_channel()),
+        "The channel to take: its number, from 0, or its name (default: all; a model of one channel needs one).",
     )
     time: int | None = setting(
         None, optional(integer(0)), "The time point to take, from 0 (default: all, frame by frame)."

@@ -28,6 +28,9 @@ from pixel_embedded_affinity.runtime.progress import Progress, track
 
 Labeler = Callable[[Box], Labels]
 
+_SHOWN, _LONG = 3, 80
+"""Differing values that a message names, and the length from which it gives a value's name alone."""
+
 
 def label_blockwise(
     plan: Plan,
@@ -118,10 +121,10 @@ def _resume(store: Store, plan: Plan, identity: dict[str, Any]) -> None:
     wanted = {name: getattr(plan, name) for name in ("shape", "block", "overlap", "strides")} | identity
     text = json.dumps(wanted, indent=2, sort_keys=True)
     path = store.folder / PLAN_FILE
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and (before := path.read_text(encoding="utf-8")) != text:
         raise InputError(
-            f"'{store.folder}' holds blocks of another image or of other settings; expected the same; "
-            "delete the folder, or name another one"
+            f"'{store.folder}' holds blocks of another image or of other settings ({_differing(before, text)}); "
+            "expected the same; delete the folder, or name another one"
         )
     if not path.exists() and (strange := store.finished()):
         raise InputError(
@@ -130,6 +133,26 @@ def _resume(store: Store, plan: Plan, identity: dict[str, Any]) -> None:
         )
     with atomic_file(path) as file:
         file.write(text.encode())
+
+
+def _differing(before: str, now: str) -> str:
+    """Say which values of two JSON texts differ; long ones, such as those that stand for pixels, by name only."""
+    try:
+        old, new = _leaves(json.loads(before)), _leaves(json.loads(now))
+    except ValueError:
+        return f"its {PLAN_FILE} cannot be read"
+    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    parts = (f"{name} was {old.get(name)}, is {new.get(name)}" for name in names[:_SHOWN])
+    said = [part if len(part) <= _LONG else name for part, name in zip(parts, names)]
+    return ", ".join([*said, *(["others"] if len(names) > _SHOWN else [])])
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, str]:
+    """The values of nested tables by their dotted names, as texts."""
+    if not isinstance(value, dict):
+        return {name: json.dumps(value)}
+    inner = (_leaves(entry, f"{name}.{key}" if name else key) for key, entry in value.items())
+    return {key: text for leaves in inner for key, text in leaves.items()}
 
 
 def _tables(plan: Plan, store: Store, min_size: int, clear_border: bool) -> list[Labels]:

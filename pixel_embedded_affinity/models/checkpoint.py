@@ -25,6 +25,7 @@ import numpy as np
 from pixel_embedded_affinity.errors import CheckpointError, one_line
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.atomic import atomic_file
+from pixel_embedded_affinity.runtime.device import require_torch
 
 if TYPE_CHECKING:
     import torch
@@ -301,6 +302,7 @@ def _check_dtypes(path: Path, header: Mapping[str, Any]) -> None:
 
 
 def _decode(path: Path, data: bytes) -> dict[str, torch.Tensor]:
+    require_torch("Reading weights as tensors")
     import safetensors.torch
 
     try:

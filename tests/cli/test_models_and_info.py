@@ -127,3 +127,19 @@ def test_info_names_a_package_that_is_not_installed(
 ) -> None:
     monkeypatch.setattr("pixel_embedded_affinity.cli.info._PACKAGES", ("surely-no-such-package",))
     assert info(capsys)["surely-no-such-package"] == "not installed"
+
+
+def test_info_describes_the_files_that_can_be_read(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    good = str(images / "a.tif")
+    assert main(["info", str(tmp_path / "notes.txt"), good, str(tmp_path / "nothere")]) == 1
+    shown = capsys.readouterr()
+    assert good in shown.out
+    assert [line.partition("'; ")[0].partition(": error: ")[0] for line in shown.err.splitlines()] == [
+        "pea"
+    ] * 2
+    assert "notes.txt' ends in '.txt'" in shown.err
+    assert "nothere' does not exist" in shown.err
+    assert main(["info", str(tmp_path / "nothere")]) == 2

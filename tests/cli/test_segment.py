@@ -450,7 +450,7 @@ def test_resume_keeps_labels_that_no_run_wrote_and_says_so(
     assert listing(half_done.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
     captured = capsys.readouterr()
     assert captured.out.startswith("2 of 3 images segmented, 0 done before, 1 kept as they are;")
-    kept = "kept, since no run wrote these labels as they are; other files are made from them; --overwrite replaces"
+    kept = "kept: no run wrote these labels as they are now; other files follow them; --overwrite replaces"
     assert f"{kept} them (1): '{half_done.output}" in captured.err
 
 

@@ -67,7 +67,10 @@ def test_an_interrupted_batch_says_one_line_and_keeps_whole_files_only(
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=240)
     assert process.returncode == 130
-    assert (out, err) == ("", "pea: interrupted; files that were finished stay\n")
+    assert (out, err) == (
+        "",
+        "pea: interrupted; files that were finished stay, and no other file was written\n",
+    )
     left = sorted(path.name for path in output.iterdir() if path.name != RECORDS)
     assert 2 <= len(left) < MANY
     assert all(name.endswith("_labels.tif") for name in left)

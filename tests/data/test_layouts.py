@@ -66,6 +66,27 @@ def test_image_and_label_files_may_be_of_different_formats_and_others_are_ignore
     assert names(data, DataSettings(), "training") == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("ending", ["_labels", "_label", "_masks", "_mask", "_cp_masks"])
+def test_labels_may_be_named_as_programs_name_them(data, ending):
+    (data / "labels" / "a.tif").rename(data / "labels" / f"a{ending}.tif")
+    found = find_files(data, DataSettings(), "all")
+    assert [entry.name for entry in found] == ["a", "b", "c"]
+    assert found[0].labels.name == f"a{ending}.tif"
+
+
+def test_two_label_files_of_an_image_are_refused(data):
+    write_labels(data / "labels" / "a_labels.tif", LABELS)
+    with pytest.raises(InputError, match=r"a_labels.tif' and 'a.tif' are labels of one image, a"):
+        find_files(data, DataSettings(), "all")
+
+
+def test_an_image_whose_name_has_such_an_ending_keeps_its_own_labels(data):
+    for folder in ("images", "labels"):
+        (data / folder / "b.tif").rename(data / folder / "a_labels.tif")
+    found = {entry.name: entry.labels.name for entry in find_files(data, DataSettings(), "all")}
+    assert found == {"a": "a.tif", "a_labels": "a_labels.tif", "c": "c.tif"}
+
+
 @pytest.mark.parametrize(("part", "other"), [("images", "labels"), ("labels", "images")])
 def test_a_missing_partner_is_named(data, part, other):
     (data / other / "b.tif").unlink()

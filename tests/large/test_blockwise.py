@@ -19,7 +19,7 @@ from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.plan import Plan, default_block, default_overlap
-from pixel_embedded_affinity.large.store import Store, block_folder, check_output, opened_output
+from pixel_embedded_affinity.large.store import PLAN_FILE, Store, block_folder, check_output, opened_output
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -159,11 +159,48 @@ def test_blocks_of_other_settings_or_another_cut_are_refused(tmp_path: Path) -> 
     truth = field((40, 40), 9, 1)
     with pytest.raises(KeyboardInterrupt):
         run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth, 1), tmp_path)
-    with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
+    with pytest.raises(InputError, match="holds blocks of another image or of other settings") as refusal:
         run(Plan(truth.shape, 20, 10, (1, 1)), Looker(truth), tmp_path)
+    assert "overlap was [9, 9], is [10, 10]" in str(refusal.value)
     plan = Plan(truth.shape, 20, 9, (1, 1))
     with pytest.raises(InputError, match="holds blocks of another image or of other settings"):
         label_blockwise(plan, Looker(truth), truth.astype(np.int32), folder=tmp_path, identity={"a": 2})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ({"image": ["YX", "f" * 64]}, {"image": ["YX", "0" * 64]}, "(image)"),
+        (
+            {"config": {"views": 1, "scale": "auto"}},
+            {"config": {"views": 8, "scale": "auto"}},
+            "(config.views was 1, is 8)",
+        ),
+        ({"a": 1}, {"b": 1}, "(a was 1, is None, b was None, is 1)"),
+        (
+            dict.fromkeys("abcde", 1),
+            dict.fromkeys("abcde", 2),
+            "(a was 1, is 2, b was 1, is 2, c was 1, is 2, others)",
+        ),
+    ],
+)
+def test_what_differs_from_an_earlier_run_is_said(
+    before: dict[str, Any], now: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    truth = field((40, 40), 9, 1)
+    plan, out = Plan(truth.shape, 20, 9, (1, 1)), truth.astype(np.int32)
+    with pytest.raises(KeyboardInterrupt):
+        label_blockwise(plan, Looker(truth, 1), out, folder=tmp_path, identity=before)
+    with pytest.raises(InputError, match="holds blocks") as refusal:
+        label_blockwise(plan, Looker(truth), out, folder=tmp_path, identity=now)
+    assert expected in str(refusal.value)
+
+
+def test_a_plan_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    truth = field((40, 40), 9, 1)
+    (tmp_path / PLAN_FILE).write_text("{")
+    with pytest.raises(InputError, match=f"{PLAN_FILE} cannot be read"):
+        run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth), tmp_path)
 
 
 def test_a_damaged_block_is_named(tmp_path: Path) -> None:

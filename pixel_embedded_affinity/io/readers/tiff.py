@@ -253,8 +253,11 @@ def _decoded(path: Path, series: Any) -> Any:
 
 
 def _missing_codec(path: Path, page: Any) -> MissingDependencyError:
+    compressed = (
+        "without compression" if page.compression.name == "NONE" else f"compressed by {page.compression.name}"
+    )
     return MissingDependencyError(
-        f"'{path}' holds {page.bitspersample}-bit values compressed by {page.compression.name}, which needs the "
+        f"'{path}' holds {page.bitspersample}-bit values {compressed}, which needs the "
         "package imagecodecs; install it (pip install imagecodecs), or save the file without compression, with 8, 16 "
         "or 32 bits"
     )
