@@ -380,8 +380,7 @@ def _paired_by_stem(folder: Path) -> list[Files]:
             others = ", ".join(path.name for path in list(lack.values())[:_SHOWN]) or "nothing that is read"
             raise InputError(
                 f"{str(have[alone[0]])!r} has no {what} of the same name ({len(alone)} such files); beside it lie "
-                f"{others}; expected names that differ in their endings alone, or labels with _labels or _masks after the "
-                "name"
+                f"{others}; expected names that differ in their endings alone, or _labels or _masks after the name"
             )
     return [Files(stem, images[stem], labels[stem], read_labels) for stem in images]
 
