@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import complain, log_to_stderr
@@ -78,7 +78,16 @@ def _run(arguments: argparse.Namespace) -> int:
         return REFUSED
 
 
-class _CommandParser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """Parser that says what is wrong in two lines; a command with many arguments would bury it below them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where the arguments are explained, and exit."""
+        usage = f"usage: {self.prog} ...; '{self.prog} --help' explains all arguments"
+        self.exit(REFUSED, f"{usage}\n{self.prog}: error: {message}\n")
+
+
+class _CommandParser(_Parser):
     """Parser of one command; it imports the command's module and adds the arguments only when it is used."""
 
     module = ""
@@ -92,7 +101,7 @@ class _CommandParser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     purpose = "Instance segmentation of homogeneous objects by pixel-embedded affinity."
-    parser = argparse.ArgumentParser(prog="pea", description=purpose, allow_abbrev=False)
+    parser = _Parser(prog="pea", description=purpose, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"pea {__version__}")
     _add_verbose(parser, default=False)
     commands = parser.add_subparsers(
