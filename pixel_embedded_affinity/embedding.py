@@ -78,6 +78,10 @@ class Embedding:
     seen: tuple[int, ...] | None = None
     box: Box | None = None
 
+    def __repr__(self) -> str:
+        sides = " x ".join(map(str, self.spatial_shape))
+        return f"Embedding({sides} vectors of {len(self.values)} values, stride {self.stride or 1})"
+
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         """Number of embedding vectors along each axis: height and width, or depth, height and width."""

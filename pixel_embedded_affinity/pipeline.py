@@ -461,9 +461,15 @@ class Segmentation:
         spatial = SPATIAL[self.labels.ndim]
         return spatial if shown.ndim == self.labels.ndim else f"C{spatial}"
 
+    def __repr__(self) -> str:
+        return f"Segmentation({self._summary()}, model {self.settings.name} {self.settings.version})"
+
+    def _summary(self) -> str:
+        return f"{self.labels.max(initial=0)} objects in {' x '.join(map(str, self.labels.shape))} pixels"
+
     def _repr_html_(self) -> str:
         """A picture with the number of objects, for notebooks."""
-        text = f"{self.labels.max(initial=0)} objects in {' x '.join(map(str, self.labels.shape))} pixels"
+        text = self._summary()
         if self.image is None or self.labels.ndim != 2:
             return f"<p>{text}</p>"
         from PIL import Image as PillowImage

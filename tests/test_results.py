@@ -253,6 +253,10 @@ def test_a_result_draws_itself(segmenter: Segmenter, image: Array, calibrated: P
     result = segmenter.analyze(calibrated)
     np.testing.assert_array_equal(result.overlay(), render_overlay(image, result.labels))
     assert result.overlay(scale=2).shape == (72, 88, 3)
+    assert repr(result).startswith(
+        f"Segmentation({result.labels.max()} objects in 36 x 44 pixels, model tiny"
+    )
+    assert repr(result.embedding) == "Embedding(36 x 44 vectors of 4 values, stride 1)"
     page = result._repr_html_()
     assert f"{result.labels.max()} objects in 36 x 44 pixels" in page
     data = page.partition("base64,")[2].partition('"')[0]
