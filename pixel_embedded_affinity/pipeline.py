@@ -31,7 +31,7 @@ from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of, runtime_of, stride_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
-from pixel_embedded_affinity.export.overlay import render_overlay
+from pixel_embedded_affinity.export.overlay import middle_section, render_overlay
 from pixel_embedded_affinity.export.table import channels_of, table_of
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
@@ -336,7 +336,9 @@ class Segmentation:
         return in_usual_order(self.labels, self.axes)
 
     def overlay(self, *, scale: int = 1, numbers: bool = False) -> npt.NDArray[np.uint8]:
-        """Draw the objects over the image, see `pixel_embedded_affinity.export.render_overlay`.
+        """Draw the objects over the image, or over the middle section of a volume.
+
+        See `pixel_embedded_affinity.export.render_overlay`.
 
         Parameters
         ----------
@@ -353,11 +355,11 @@ class Segmentation:
         Raises
         ------
         InputError
-            If the labels are those of a volume, or the result was made without an image.
+            If the result was made without an image.
         """
-        shown = self._shown()
-        axes = self._axes_of(shown)
-        return render_overlay(shown, self._upright(), axes=axes, scale=scale, numbers=numbers)
+        shown, labels = middle_section(self._shown(), self._upright())
+        axes = "YX" if shown.ndim == 2 else "CYX"
+        return render_overlay(shown, labels, axes=axes, scale=scale, numbers=numbers)
 
     def show(self, ax: Axes | None = None) -> Axes:
         """Draw the objects over the image with matplotlib.
@@ -393,7 +395,7 @@ class Segmentation:
         name: str | None = None,
         exporters: str | Sequence[str] | None = None,
     ) -> list[Path]:
-        """Write the result as ``pea segment`` does: labels, a table, and for 2D images an overlay.
+        """Write the result as ``pea segment`` does: labels, a table and an overlay.
 
         Parameters
         ----------
@@ -403,7 +405,7 @@ class Segmentation:
             Start of the files' names. Default: the name of the image file, or ``"image"``; with the dataset, the
             series, and the number of the time point or the section where the file holds several: ``movie_t3``.
         exporters : str or sequence of str, optional
-            What to write. Default: ``"overlay"`` for 2D images, ``"table"`` and ``"labels"``.
+            What to write. Default: ``"overlay"``, ``"table"`` and ``"labels"``.
 
         Returns
         -------
@@ -415,7 +417,7 @@ class Segmentation:
         InputError
             If there is no such exporter, or a file cannot be written.
         """
-        default = ("overlay", "table", "labels") if self.labels.ndim == 2 else ("table", "labels")
+        default = ("overlay", "table", "labels")
         wanted = default if exporters is None else (exporters,) if isinstance(exporters, str) else exporters
         built = [EXPORTERS.build(one) for one in wanted]
         target, file = Path(folder), "" if self.image is None else self.image.name
@@ -470,7 +472,7 @@ class Segmentation:
     def _repr_html_(self) -> str:
         """A picture with the number of objects, for notebooks."""
         text = self._summary()
-        if self.image is None or self.labels.ndim != 2:
+        if self.image is None:
             return f"<p>{text}</p>"
         from PIL import Image as PillowImage
 

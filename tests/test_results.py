@@ -385,13 +385,21 @@ def test_a_result_saves_outlines_by_the_name_of_its_image(
         assert json.loads(path.read_text())["images"][0]["file_name"] == expected
 
 
-def test_a_volume_has_no_picture(volume_segmenter: Segmenter, tmp_path: Path) -> None:
+def test_the_picture_of_a_volume_is_its_middle_section(volume_segmenter: Segmenter, tmp_path: Path) -> None:
     volume = np.random.default_rng(0).integers(0, 4000, (8, 20, 24)).astype(np.uint16)
     result = volume_segmenter.analyze(volume)
-    assert "img" not in result._repr_html_()
-    with pytest.raises(InputError, match="expected 2D ones to draw"):
-        result.overlay()
-    assert [path.name for path in result.save(tmp_path)] == ["image_objects.csv", "image_labels.tif"]
+    expected = render_overlay(volume[4], result.labels[4])
+    np.testing.assert_array_equal(result.overlay(), expected)
+    assert "img" in result._repr_html_()
+    names = ["image_overlay.png", "image_objects.csv", "image_labels.tif", "image_numbers.png"]
+    exporters = ["overlay", "table", "labels", "numbered_overlay"]
+    assert [path.name for path in result.save(tmp_path, exporters=exporters)] == names
+    assert [path.name for path in result.save(tmp_path)] == names[:3]
+    with PillowImage.open(tmp_path / names[0]) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected)
+    turned = volume_segmenter.analyze(volume.transpose(2, 1, 0), axes="XYZ")
+    upright = turned.labels.transpose(2, 1, 0)[4]
+    np.testing.assert_array_equal(turned.overlay(), render_overlay(volume[4], upright))
 
 
 def test_show_draws_the_overlay(segmenter: Segmenter, image: Array) -> None:

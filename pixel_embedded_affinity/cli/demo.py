@@ -113,13 +113,13 @@ def _agreement(demo: Demo, truth: Sample, labels: Any) -> str:
 def _write(demo: Demo, folder: Path, image: Any, labels: Any) -> None:
     """Write the labels, and a picture of them; for a volume, of its middle section."""
     from pixel_embedded_affinity.export import write_labels, write_overlay
+    from pixel_embedded_affinity.export.overlay import middle_section
 
     folder.mkdir(parents=True, exist_ok=True)
     labels_path = folder / f"{demo.objects}_labels.tif"
     overlay_path = folder / f"{demo.objects}_overlay.png"
     write_labels(labels_path, labels)
-    middle = len(labels) // 2
-    shown = (image[middle], labels[middle]) if labels.ndim == 3 else (image, labels)
+    shown = middle_section(image, labels) if labels.ndim == 3 else (image, labels)
     write_overlay(overlay_path, *shown, scale=demo.enlargement)
     say(f"labels:  {labels_path}")
     say(f"overlay: {overlay_path}")

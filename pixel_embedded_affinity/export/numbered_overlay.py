@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pixel_embedded_affinity.export.base import Result, refuse_volumes
-from pixel_embedded_affinity.export.overlay import picture_of, write_picture
+from pixel_embedded_affinity.export.base import Result
+from pixel_embedded_affinity.export.overlay import middle_section, picture_of, write_picture
 
 _WIDTH = 24
 """Pixels across the median object, from which on a number of three digits is easy to read."""
@@ -21,10 +21,6 @@ class NumberedOverlay:
     suffix = "_numbers.png"
     help = "the overlay with the number of each object, which is its label in the table"
 
-    def check(self, ndim: int) -> None:
-        """Refuse volumes."""
-        refuse_volumes("--numbered-overlay", ndim)
-
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""
         write_picture(path, picture_of(result, scale=_scale(result), numbers=True))
@@ -32,9 +28,10 @@ class NumberedOverlay:
 
 def _scale(result: Result) -> int:
     """By how much numbers need the picture to be enlarged; a large picture is not."""
-    areas = np.unique(result.labels[result.labels > 0], return_counts=True)[1]
+    labels = result.labels if result.frame_axis else middle_section(result.image, result.labels)[1]
+    areas = np.unique(labels[labels > 0], return_counts=True)[1]
     if not len(areas):
         return 1
     across = 2 * math.sqrt(float(np.median(areas)) / math.pi)
-    affordable = int(math.sqrt(_PIXELS / result.labels.size))
+    affordable = int(math.sqrt(_PIXELS / labels.size))
     return max(1, min(math.ceil(_WIDTH / across), _LARGEST, affordable))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.base import Result, refuse_volumes
+from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.image import as_channels
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.marks import MARK, PNG_KEY
@@ -47,11 +47,7 @@ class Overlay:
     """Exporter that calls `write_overlay`."""
 
     suffix = "_overlay.png"
-    help = "outlines on the image; the frames of a time-lapse, or sections, below each other"
-
-    def check(self, ndim: int) -> None:
-        """Refuse volumes."""
-        refuse_volumes("--overlay", ndim)
+    help = "outlines on the image, or the middle section of a volume; frames and single sections below each other"
 
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""
@@ -59,9 +55,9 @@ class Overlay:
 
 
 def picture_of(result: Result, *, scale: int = 1, numbers: bool = False) -> npt.NDArray[np.uint8]:
-    """Draw a result as `render_overlay` does, its frames below each other."""
-    framed = bool(result.frame_axis)
-    frames = zip(result.image, result.labels, strict=True) if framed else [(result.image, result.labels)]
+    """Draw a result as `render_overlay` does: frames below each other, of a volume the middle section."""
+    pair = result.image, result.labels
+    frames = zip(*pair, strict=True) if result.frame_axis else [middle_section(*pair)]
     return np.concatenate(
         [
             render_overlay(
@@ -70,6 +66,16 @@ def picture_of(result: Result, *, scale: int = 1, numbers: bool = False) -> npt.
             for image, labels in frames
         ]
     )
+
+
+def middle_section(
+    image: npt.NDArray[Any], labels: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the middle section of a volume ``(Z, Y, X)`` or ``(C, Z, Y, X)`` and of its labels; an image as it is."""
+    if labels.ndim == 2:
+        return image, labels
+    middle = len(labels) // 2
+    return image[..., middle, :, :], labels[middle]
 
 
 def render_overlay(

@@ -232,7 +232,7 @@ def test_what_every_image_would_lack_is_refused_before_work_starts(
     assert not segment.output.exists()
 
 
-@pytest.mark.parametrize("name", ["overlay", "imagej_rois", "qupath", "coco", "coco_rle"])
+@pytest.mark.parametrize("name", ["imagej_rois", "qupath", "coco", "coco_rle"])
 def test_exporters_of_images_refuse_volumes(name: str) -> None:
     exporter: Any = EXPORTERS.build(name)
     with pytest.raises(

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
 from tiny3d import tiny_config_3d, tiny_network_3d
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.cli.inputs import find_images
+from pixel_embedded_affinity.export import render_overlay
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 
 VOLUME = np.random.default_rng(3).integers(0, 255, (5, 40, 48)).astype(np.uint8)
@@ -98,3 +100,20 @@ def test_the_name_of_the_working_folder_is_that_of_its_volume(
 ) -> None:
     monkeypatch.chdir(sections)
     assert [one.place.stem for one in find_images(["."], sections=True).images] == ["stack.v1"]
+
+
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_the_overlay_of_a_volume_shows_its_middle_section(
+    way: str, model: Path, sections: Path, tmp_path: Path, volume_segmenter: Segmenter
+) -> None:
+    output = tmp_path / "out"
+    words = ["--sections", "--weights", model, "--output", output, "--overlay", "--blocks", way]
+    assert run(sections, *words) == 0
+    labels = tifffile.imread(output / "stack.v1_labels.tif")
+    expected = render_overlay(VOLUME[2], labels[2])
+    with PillowImage.open(output / "stack.v1_overlay.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected)
+    (output / "stack.v1_overlay.png").unlink()
+    assert run(sections, *words, "--resume") == 0
+    with PillowImage.open(output / "stack.v1_overlay.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected)
