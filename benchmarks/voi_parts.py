@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 from skimage.measure import label
+from skimage.segmentation import find_boundaries
 
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load_one
@@ -69,14 +70,8 @@ def to_border(truth: np.ndarray) -> np.ndarray:
 
 
 def _to_border(section: np.ndarray) -> np.ndarray:
-    inside = np.ones(section.shape, bool)
-    for ends, marks in ((section, inside), (section.T, inside.T)):
-        differs = ends[1:] != ends[:-1]
-        marks[1:] &= ~differs
-        marks[:-1] &= ~differs
-    if inside.all():
-        return np.full(section.shape, np.inf)
-    return ndimage.distance_transform_edt(inside) + 1
+    border = find_boundaries(section, connectivity=1, mode="thick")
+    return ndimage.distance_transform_edt(~border) + 1 if border.any() else np.full(section.shape, np.inf)
 
 
 if __name__ == "__main__":

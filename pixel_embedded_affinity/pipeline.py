@@ -31,7 +31,7 @@ from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of, runtime_of, stride_of
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
-from pixel_embedded_affinity.export.overlay import middle_section, render_overlay
+from pixel_embedded_affinity.export.overlay import picture_of
 from pixel_embedded_affinity.export.table import channels_of, table_of
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
 from pixel_embedded_affinity.geometry.strides import at_positions, borders_flooded, borders_placed, spread
@@ -357,9 +357,7 @@ class Segmentation:
         InputError
             If the result was made without an image.
         """
-        shown, labels = middle_section(self._shown(), self._upright())
-        axes = "YX" if shown.ndim == 2 else "CYX"
-        return render_overlay(shown, labels, axes=axes, scale=scale, numbers=numbers)
+        return picture_of(self.as_result(""), scale=scale, numbers=numbers)
 
     def show(self, ax: Axes | None = None) -> Axes:
         """Draw the objects over the image with matplotlib.

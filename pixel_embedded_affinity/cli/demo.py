@@ -119,7 +119,6 @@ def _write(demo: Demo, folder: Path, image: Any, labels: Any) -> None:
     labels_path = folder / f"{demo.objects}_labels.tif"
     overlay_path = folder / f"{demo.objects}_overlay.png"
     write_labels(labels_path, labels)
-    shown = middle_section(image, labels) if labels.ndim == 3 else (image, labels)
-    write_overlay(overlay_path, *shown, scale=demo.enlargement)
+    write_overlay(overlay_path, *middle_section(image, labels), scale=demo.enlargement)
     say(f"labels:  {labels_path}")
     say(f"overlay: {overlay_path}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import aligned, complain, say
-from pixel_embedded_affinity.errors import InputError, MissingDependencyError, readable
+from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.inference.base import TORCH, is_installed
 from pixel_embedded_affinity.io.read import Source, list_series
 from pixel_embedded_affinity.io.readers.base import Series
@@ -51,7 +51,7 @@ def _describe(files: Sequence[Path]) -> int:
     for file in files:
         try:
             described.append(aligned(_file_rows(file)))
-        except (InputError, MissingDependencyError) as error:
+        except PixelEmbeddedAffinityError as error:
             if len(files) == 1:
                 raise
             complain(f"pea: error: {error}")

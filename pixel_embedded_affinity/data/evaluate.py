@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.data.layouts import LABEL_ENDINGS, RAW, Example, Source, labels_of, load_one
+from pixel_embedded_affinity.data.layouts import RAW, Example, Source, label_stems, labels_of, load_one
 from pixel_embedded_affinity.errors import InputError, one_line
 from pixel_embedded_affinity.export.table import write_table
 from pixel_embedded_affinity.fields import choice
@@ -142,18 +142,17 @@ def _label_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """The label file of each image."""
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is no folder; give the folder that holds the label files")
-    by_stem: dict[str, list[Path]] = {}
+    of_image, suffixes = label_stems(names), image_suffixes()
+    found: dict[str, list[Path]] = {name: [] for name in names}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in image_suffixes():
-            by_stem.setdefault(path.stem, []).append(path)
-    found = {name: [path for end in LABEL_ENDINGS for path in by_stem.get(name + end, [])] for name in names}
+        if path.suffix.lower() in suffixes and path.stem in of_image:
+            found[of_image[path.stem]].append(path)
     lacking = [name for name, paths in found.items() if not paths]
     if lacking:
         raise InputError(
             f"{len(lacking)} of {len(names)} images have no label file in {str(folder)!r}, such as "
             f"{', '.join(lacking[:_SHOWN])}; expected files named as the images, or with _labels or _masks after the "
-            "name, such as "
-            f"{lacking[0]}_labels.tif"
+            f"name, such as {lacking[0]}_labels.tif"
         )
     for name, paths in found.items():
         if len(paths) > 1:

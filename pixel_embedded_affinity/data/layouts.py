@@ -385,10 +385,16 @@ def _paired_by_stem(folder: Path) -> list[Files]:
     return [Files(stem, images[stem], labels[stem], read_labels) for stem in images]
 
 
+def label_stems(images: Collection[str]) -> dict[str, str]:
+    """Names that the label files of images may have, without the ending of a file, and for each the image."""
+    return {
+        name + end: name for name in images for end in LABEL_ENDINGS if not end or name + end not in images
+    }
+
+
 def _named_as(images: Collection[str], labels: dict[str, Path]) -> dict[str, Path]:
     """Label files by the names of their images; one of the usual endings may follow the name."""
-    of_image = {name + end: name for name in images for end in LABEL_ENDINGS if name + end not in images}
-    found: dict[str, Path] = {}
+    of_image, found = label_stems(images), dict[str, Path]()
     for stem, path in labels.items():
         name = of_image.get(stem, stem)
         if name in found:

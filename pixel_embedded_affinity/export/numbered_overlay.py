@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pixel_embedded_affinity.export.base import Result
-from pixel_embedded_affinity.export.overlay import middle_section, picture_of, write_picture
+from pixel_embedded_affinity.export.overlay import picture_of, planes_of, write_picture
 
 _WIDTH = 24
 """Pixels across the median object, from which on a number of three digits is easy to read."""
@@ -28,7 +28,7 @@ class NumberedOverlay:
 
 def _scale(result: Result) -> int:
     """By how much numbers need the picture to be enlarged; a large picture is not."""
-    labels = result.labels if result.frame_axis else middle_section(result.image, result.labels)[1]
+    labels = np.stack([shown for _, shown in planes_of(result)])
     areas = np.unique(labels[labels > 0], return_counts=True)[1]
     if not len(areas):
         return 1

@@ -55,17 +55,21 @@ class Overlay:
 
 
 def picture_of(result: Result, *, scale: int = 1, numbers: bool = False) -> npt.NDArray[np.uint8]:
-    """Draw a result as `render_overlay` does: frames below each other, of a volume the middle section."""
-    pair = result.image, result.labels
-    frames = zip(*pair, strict=True) if result.frame_axis else [middle_section(*pair)]
+    """Draw the planes of a result as `render_overlay` does, below each other."""
     return np.concatenate(
         [
             render_overlay(
                 image, labels, axes="CYX" if image.ndim == 3 else None, scale=scale, numbers=numbers
             )
-            for image, labels in frames
+            for image, labels in planes_of(result)
         ]
     )
+
+
+def planes_of(result: Result) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Return image and labels of what a picture of a result shows: each frame, or the middle section of a volume."""
+    pair = result.image, result.labels
+    return list(zip(*pair, strict=True)) if result.frame_axis else [middle_section(*pair)]
 
 
 def middle_section(

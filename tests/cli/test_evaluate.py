@@ -42,12 +42,12 @@ def read_rows(path: Path) -> dict[str, dict[str, str]]:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
-def scoring(data: Path, weights: Path) -> list[str]:
-    """Return the words that score a model on all images of a folder."""
+def scoring(data: Path, made: Path, flag: str = "--weights") -> list[str]:
+    """Return the words that score a model, or label files, on all images of a folder."""
     return [
         "evaluate",
-        "--weights",
-        str(weights),
+        flag,
+        str(made),
         "--data",
         str(data),
         *"--layout folders --split all".split(),
@@ -210,25 +210,11 @@ def labeled(data: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def judging(data: Path, labeled: Path) -> list[str]:
-    return [
-        "evaluate",
-        "--labels",
-        str(labeled),
-        "--data",
-        str(data),
-        "--layout",
-        "folders",
-        "--split",
-        "all",
-    ]
-
-
 def test_label_files_of_any_program_are_scored(
     data: Path, labeled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "scores.csv"
-    assert main([*judging(data, labeled), "--output", str(table)]) == 0
+    assert main([*scoring(data, labeled, "--labels"), "--output", str(table)]) == 0
     rows = read_rows(table)
     assert list(rows) == ["a", "b", "c"]
     truth = tifffile.imread(data / "labels" / "a.tif")
@@ -248,7 +234,12 @@ def test_scores_of_label_files_are_those_of_the_model_that_made_them(
     assert main([*scoring(data, weights), "--output", str(tables[0])]) == 0
     made = str(tmp_path / "made")
     assert main(["segment", str(data / "images"), "--weights", str(weights), "--output", made]) == 0
-    assert main([*judging(data, Path(made)), "--against", str(tables[0]), "--output", str(tables[1])]) == 0
+    assert (
+        main(
+            [*scoring(data, Path(made), "--labels"), "--against", str(tables[0]), "--output", str(tables[1])]
+        )
+        == 0
+    )
     assert tables[0].read_text() == tables[1].read_text()
 
 
@@ -262,7 +253,7 @@ def test_volumes_of_label_files_are_scored_without_the_background(tmp_path: Path
     tifffile.imwrite(tmp_path / "data" / "labels" / "v.tif", truth, **gray)
     tifffile.imwrite(tmp_path / "results" / "v_labels.tif", np.ones_like(truth), **gray)
     table = tmp_path / "scores.csv"
-    assert main([*judging(tmp_path / "data", tmp_path / "results"), "--output", str(table)]) == 0
+    assert main([*scoring(tmp_path / "data", tmp_path / "results", "--labels"), "--output", str(table)]) == 0
     expected = evaluate(truth, np.ones_like(truth), ignore_background=True)
     assert float(read_rows(table)["v"]["voi_merge"]) == pytest.approx(expected["voi_merge"], abs=1e-12)
 
@@ -297,7 +288,7 @@ def test_label_files_that_cannot_be_scored_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     spoil(labeled)
-    assert main([*judging(data, labeled), *more]) == 2
+    assert main([*scoring(data, labeled, "--labels"), *more]) == 2
     captured = capsys.readouterr()
     assert expected in captured.err
     assert captured.out == ""
