@@ -213,8 +213,9 @@ def refuse_existing(jobs: Iterable[Job], others: Iterable[Path] = ()) -> None:
     existing = [f"'{path}'" for path in paths if path.exists()]
     if existing:
         more = f" and {len(existing) - _SHOWN} more" if len(existing) > _SHOWN else ""
+        verb = "exists" if len(existing) == 1 else "exist"
         raise InputError(
-            f"{', '.join(existing[:_SHOWN])}{more} exist already; use --resume to keep them and do the rest, "
+            f"{', '.join(existing[:_SHOWN])}{more} {verb} already; use --resume to keep them and do the rest, "
             "--overwrite to replace them, or another --output"
         )
 
