@@ -25,6 +25,7 @@ from pixel_embedded_affinity.io.selection import (
     Part,
     Selection,
     applied,
+    color_names,
     listed_channels,
     part_of,
     sizes_of,
@@ -556,7 +557,7 @@ def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[in
     """Return the error for channels that do not fit the model, with the choices that would."""
     letters, choices, others = source.axes, [], []
     if channels in (1, 3) and count > 1:
-        listed = listed_channels(count, source.channels)
+        listed = listed_channels(count, source.channels or color_names(source))
         choices.append(
             f"choose one of the channels {listed}, the one with the stain, such as channel=0 (--channel 0)"
         )

@@ -442,6 +442,21 @@ def test_compressed_tiff_that_pillow_would_change_asks_for_the_codecs(tmp_path: 
             read_image(tmp_path / name)
 
 
+def test_the_channels_of_a_color_image_have_the_names_of_colors(tmp_path: Path) -> None:
+    colors = ramp(40, 50, 4) | np.uint8(1)
+    PillowImage.fromarray(colors[..., :3]).save(tmp_path / "color.png")
+    PillowImage.fromarray(colors).save(tmp_path / "alpha.png")
+    tifffile.imwrite(tmp_path / "color.tif", colors[..., :3], photometric="rgb")
+    blue = Selection(channel="blue")
+    for source in (*(tmp_path / name for name in ("color.png", "alpha.png", "color.tif")), colors[..., :3]):
+        np.testing.assert_array_equal(as_image(source, channels=1, selection=blue).values[0], colors[..., 2])
+    first = Selection(channel="blue", axes="CYX")
+    with pytest.raises(InputError, match="no names of channels, for channel='blue'; expected one of 0 to 2"):
+        as_image(colors[..., :3].transpose(2, 0, 1), channels=1, selection=first)
+    with pytest.raises(InputError, match=r"'bleu'; expected one of 0 \('red'\), 1 \('green'\), 2 \('blue'\)"):
+        as_image(tmp_path / "color.png", channels=1, selection=Selection(channel="bleu"))
+
+
 def test_a_channel_of_an_array_with_channels_first_needs_the_axes() -> None:
     stack = np.zeros((2, 40, 50), np.float32)
     with pytest.raises(InputError, match=r"channel=0 of an image of shape .* such as axes='CYX'"):

@@ -28,6 +28,8 @@ LETTERS = "TCZYX"
 _UNNAMED = "QI"
 """How tifffile calls the pages of a file that does not name them."""
 
+_COLORS = ("red", "green", "blue", "alpha")
+
 
 def _channel() -> Check:
     def convert(value: Any, name: str) -> int | str:
@@ -60,8 +62,9 @@ class Selection(Settings, section="", title="the selection"):
         file declares; for an array, the spatial axes, then the channels if there is one more axis. A model of images
         takes the sections of a stack one by one if the axes say so, such as ``"ZYX"``.
     channel : int or str, optional
-        The channel to take: its number, from 0, or its name, where the file has names (OME, ImageJ). A number that is
-        too large may be a name, such as a wavelength. Default: all.
+        The channel to take: its number, from 0, or its name, where the file has names (OME, ImageJ); the colors of a
+        color image are ``"red"``, ``"green"`` and ``"blue"``. A number that is too large may be a name, such as a
+        wavelength. Default: all.
     time : int, optional
         The time point to take, from 0. Default: all.
     series : int, optional
@@ -227,8 +230,8 @@ def _chosen(
     chosen: dict[str, int | slice] = {}
     lengths = dict(zip(letters, shape))
     if selection.channel is not None:
-        number = _channel_number(selection.channel, lengths.get("C", 1), source.channels, what)
-        chosen["C"] = number
+        names = source.channels or color_names(source)
+        chosen["C"] = _channel_number(selection.channel, lengths.get("C", 1), names, what)
     if selection.time is not None:
         chosen["T"] = _frame_number(selection.time, "time", "T", "time point", lengths, what)
     if selection.z is not None:
@@ -255,6 +258,12 @@ def _channel_number(channel: int | str, count: int, names: Sequence[str], what: 
             f"channel={channel} of {what}, which has {count} channel(s); expected one of {listed}; choose one of them"
         )
     return channel
+
+
+def color_names(source: Source) -> Sequence[str]:
+    """Return the names of the channels of a color image, whose three colors come last; else none."""
+    count = source.values.shape[-1]
+    return _COLORS[:count] if source.axes[-1:] in ("S", "C") and count - source.has_alpha == 3 else ()
 
 
 def listed_channels(count: int, names: Sequence[str]) -> str:

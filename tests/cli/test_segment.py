@@ -391,7 +391,7 @@ def test_existing_results_are_refused_before_work_starts(
     half_done: Batch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert half_done() == 2
-    assert "b_labels.tif' exist already" in capsys.readouterr().err
+    assert "b_labels.tif' exists already" in capsys.readouterr().err
     assert [path.name for path in half_done.output.iterdir()] == ["b_labels.tif"]
 
 

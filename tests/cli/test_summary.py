@@ -225,7 +225,7 @@ def test_a_table_that_is_there_is_replaced_only_if_asked(
     (output / "summary.csv").write_text("mine")
     words = [images, "--weights", weights, "--output", output]
     assert run(*words) == 2
-    assert "summary.csv' exist already" in capsys.readouterr().err
+    assert "summary.csv' exists already" in capsys.readouterr().err
     assert (output / "summary.csv").read_text() == "mine"
     assert not (output / "a_labels.tif").exists()
     assert run(*words, "--overwrite") == 0
