@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.strokes import linked, relinked
+
+T = TypeVar("T")
 
 
 class Model(Protocol):
@@ -162,15 +164,10 @@ class Call:
         _check_sequence(images)
         return _labels_of_each(self._prepared, find, images, progress)
 
-    def _prepared(self, numbered: tuple[int, Any]) -> Seen | Labels:
+    def _prepared(self, image: Any) -> Seen | Labels:
         """Embed an image that is still to be labeled, or label one that has several frames."""
-        number, image = numbered
-        try:
-            picture = self._opened(image)
-            return self.segment(picture, None) if picture.frame_axis else self._see(picture)
-        except Exception as error:
-            error.add_note(f"It is images[{number}] of segment_many.")
-            raise
+        picture = self._opened(image)
+        return self.segment(picture, None) if picture.frame_axis else self._see(picture)
 
     def _opened(self, image: Any) -> Picture:
         """Find out which part of a source is the image."""
@@ -217,20 +214,37 @@ def _labels_of_each(
     progress: Progress,
 ) -> Iterator[Labels]:
     numbered = enumerate(track(images, progress))
-    with memory_reused(), closing(one_ahead(prepare, find, numbered)) as found:
-        yield from found
+    work = one_ahead(partial(_numbered, prepare), partial(_numbered, find), numbered)
+    with memory_reused(), closing(work) as found:
+        for _, labels in found:
+            yield labels
+
+
+def _numbered(function: Callable[[Any], T], numbered: tuple[int, Any]) -> tuple[int, T]:
+    """Call a function of an image; its error says which image it was."""
+    number, image = numbered
+    try:
+        return number, function(image)
+    except Exception as error:
+        error.add_note(f"It is images[{number}] of segment_many.")
+        raise
 
 
 def _check_sequence(images: Any) -> None:
+    shape = tuple(getattr(images, "shape", None) or ())
     if isinstance(images, (str, os.PathLike)):
         found, advice = "path", "put it in a list"
-    elif len(shape := tuple(getattr(images, "shape", ()))) > 1:
+    elif isinstance(images, bytes) or hasattr(images, "read"):
+        found, advice = "file", "put it in a list"
+    elif len(shape) > 1:
         found, advice = (
             f"array of shape {shape}",
             "put it in a list if it is one image; if it is a stack of images, pass list(stack)",
         )
     elif not hasattr(images, "__iter__") and not hasattr(images, "__getitem__"):
         found, advice = type(images).__name__, "pass a list of arrays or paths"
+    elif hasattr(images, "shape") and not shape:
+        found, advice = "number", "pass a list of arrays or paths"
     else:
         return
     raise InputError(f"segment_many takes a sequence of images, got one {found}; {advice}")

@@ -39,6 +39,10 @@ class InputError(PixelEmbeddedAffinityError, ValueError):
     """An image, an array, an axis string or a setting that cannot be used."""
 
 
+class NotEnoughMemoryError(InputError, MemoryError):
+    """An image does not fit into memory, or a damaged file claims such an image."""
+
+
 class CheckpointError(PixelEmbeddedAffinityError, ValueError):
     """A weights file that is damaged, foreign, or does not fit its own configuration."""
 

@@ -598,4 +598,11 @@ def _as_float32(pixels: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArr
             target[...] = channel
     if pixels.dtype.kind == "f" and not np.isfinite(values).all():
         raise not_finite(source, "image")
+    if values.size and values.dtype != pixels.dtype and values.min() == values.max():
+        least, most = pixels.min(), pixels.max()
+        if least != most:
+            raise InputError(
+                f"image with values from {least} to {most}, which are all {values.min():g} in float32; expected values "
+                "that differ there; subtract the smallest value, or multiply them, first"
+            )
     return values

@@ -400,8 +400,9 @@ class Segmentation:
         folder : path
             It is made if it is absent; files of these names are replaced.
         name : str, optional
-            Start of the files' names. Default: the name of the image file, or ``"image"``; with the dataset, the
-            series, and the number of the time point or the section where the file holds several: ``movie_t3``.
+            Start of the files' names, without folders. Default: the name of the image file, or ``"image"``; with the
+            dataset, the series, and the number of the time point or the section where the file holds several:
+            ``movie_t3``.
         exporters : str or sequence of str, optional
             What to write. Default: ``"overlay"``, ``"table"`` and ``"labels"``.
 
@@ -413,8 +414,14 @@ class Segmentation:
         Raises
         ------
         InputError
-            If there is no such exporter, or a file cannot be written.
+            If there is no such exporter, or `name` is no name of a file.
+        OSError
+            If a file cannot be written.
         """
+        if name is not None and (Path(name).name != name or "\0" in name or "\\" in name):
+            raise InputError(
+                f"name={name!r} is no name of a file; expected one without folders, such as 'plate1_A3'"
+            )
         default = ("overlay", "table", "labels")
         wanted = default if exporters is None else (exporters,) if isinstance(exporters, str) else exporters
         built = [EXPORTERS.build(one) for one in wanted]

@@ -59,7 +59,7 @@ def read_labels(path: Path, *, ndim: int | None = 2) -> Labels:
 def numbered(values: npt.NDArray[Any], path: Path) -> Labels:
     """Return the values of a label image as labels, as `read_labels` does."""
     what = f"label image {str(path)!r}"
-    values = _whole(values, what)
+    values = whole_numbers(values, what)
     warn_of_mask(values, what)
     try:
         return relabel(values.astype(np.uint8) if values.dtype == bool else values)
@@ -86,13 +86,19 @@ def true_labels(labels: Any, shape: Sequence[int], what: str) -> npt.NDArray[np.
     """
     if isinstance(labels, (str, os.PathLike)):
         return as_labels(read_labels(Path(labels), ndim=len(shape)), shape)
-    found = as_labels(_whole(numeric(opened(labels, "labels"), "labels"), "the truth"), shape)
+    found = as_labels(whole_numbers(numeric(opened(labels, "labels"), "labels"), "the truth"), shape)
     warn_of_mask(found, f"the truth of {what}")
     return found
 
 
-def _whole(values: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
-    """Turn floating-point numbers that are all whole into integers."""
+def whole_numbers(values: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """Turn floating-point numbers that are all whole into integers.
+
+    Raises
+    ------
+    InputError
+        If one is not whole.
+    """
     if values.dtype.kind != "f":
         return values
     if not ((np.abs(values) < _EXACT_FLOATS) & (values == np.rint(values))).all():

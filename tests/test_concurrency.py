@@ -357,19 +357,59 @@ def test_a_forked_process_computes_the_same_and_does_not_hang(checkpoint_file: P
                 os.killpg(parent.pid, signal.SIGKILL)
 
 
-def test_only_a_process_that_was_forked_after_torch_computed_gets_one_thread(
+def test_only_a_process_that_was_forked_after_torch_was_loaded_gets_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
-    monkeypatch.setattr(devices, "_computed_in", None)
     devices.survive_fork()
     devices.survive_fork()
     assert asked == []
-    monkeypatch.setattr("os.getpid", lambda: -1)
+    monkeypatch.setattr(devices, "_forked_with_torch", True)
+    monkeypatch.setattr(devices, "_one_thread_in", None)
     devices.survive_fork()
     devices.survive_fork()
     assert asked == [1]
+
+
+OTHERS = """
+import os, sys, threading
+import numpy as np, torch
+from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity.runtime import device, memory
+
+torch.set_num_threads(2)
+segmenter = Segmenter.from_file(sys.argv[1], runtime="torch")
+torch.nn.Conv2d(32, 32, 3)(torch.rand(1, 32, 256, 256))  # another model of the program
+entered, end = threading.Event(), threading.Event()
+
+def busy():
+    with device.cpu_threads(2), memory.memory_reused():
+        entered.set()
+        end.wait()
+
+threading.Thread(target=busy).start()
+entered.wait()
+process = os.fork()
+if process == 0:
+    segmenter.segment(np.random.default_rng(0).random((64, 64), np.float32))
+    os._exit(0 if device._number._users == memory._malloc._users == 0 else 3)
+code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+end.set()
+sys.exit(code)
+"""
+
+
+@can_fork
+def test_a_process_forked_from_one_that_computed_for_itself_neither_hangs_nor_inherits_what_others_do(
+    checkpoint_file: Path,
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", OTHERS, checkpoint_file], start_new_session=True) as parent:
+        try:
+            assert parent.wait(timeout=240) == 0
+        finally:
+            if parent.poll() is None:
+                os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_a_segmenter_may_be_pickled_while_threads_use_it(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -440,6 +442,54 @@ def test_compressed_tiff_that_pillow_would_change_asks_for_the_codecs(tmp_path: 
     for name in ("pages.tif", "palette.tif", "turned.tif"):
         with pytest.raises(MissingDependencyError, match=rf"{name}.*LZW.*pip install imagecodecs"):
             read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("values", [ramp(4, 5, dtype="int64") + 2**40, ramp(4, 5, dtype="float64") * 1e-300])
+def test_values_that_are_all_one_in_float32_are_refused(values: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(InputError, match=r"which are all .* in float32; expected values that differ there"):
+        as_image(values, channels=1)
+    constant = np.full((4, 5), 2**40)
+    assert as_image(constant, channels=1).values.shape == (1, 4, 5)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO])
+def test_a_fault_of_the_system_is_no_damage_of_the_file(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PillowImage.fromarray(ramp(4, 5)).save(tmp_path / "a.png")
+
+    def refusing(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(PillowImage, "open", refusing)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        read_image(tmp_path / "a.png")
+
+
+def test_memory_that_runs_out_is_no_damage_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PillowImage.fromarray(ramp(4, 5)).save(tmp_path / "a.png")
+
+    def refusing(*_: Any, **__: Any) -> None:
+        raise MemoryError("Unable to allocate 429 MiB")
+
+    monkeypatch.setattr(PillowImage, "open", refusing)
+    with pytest.raises(
+        MemoryError, match=r"a\.png' cannot be read, since memory ran out \(Unable to allocate"
+    ):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("most", [3, 15])  # Pillow refuses the first, and warns of the second
+@pytest.mark.filterwarnings("error")
+def test_a_picture_of_more_pixels_than_pillow_opens_is_named(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PillowImage.fromarray(ramp(4, 5)).save(tmp_path / "a.png")
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(InputError, match=r"has more pixels than Pillow opens .* store it as TIFF"):
+        read_image(tmp_path / "a.png")
 
 
 def test_the_channels_of_a_color_image_have_the_names_of_colors(tmp_path: Path) -> None:

@@ -286,6 +286,18 @@ def test_a_result_saves_what_the_command_writes(
         result.save(tmp_path / "out", exporters=["gone"])
 
 
+@pytest.mark.parametrize("name", ["../a", "sub/a", "/a", ".", "a\0", "..\\a"])
+def test_a_result_is_saved_in_its_folder_and_nowhere_else(
+    segmenter: Segmenter, calibrated: Path, tmp_path: Path, name: str
+) -> None:
+    result = segmenter.analyze(calibrated)
+    (tmp_path / "out" / "sub").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="is no name of a file; expected one without folders"):
+        result.save(tmp_path / "out", name=name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_result_with_corrected_labels_is_measured_drawn_and_saved_anew(
     segmenter: Segmenter, calibrated: Path, tmp_path: Path
 ) -> None:

@@ -467,6 +467,21 @@ def test_the_images_before_a_bad_one_are_segmented(segmenter: Segmenter, image: 
     assert caught.value.__notes__ == ["It is images[2] of segment_many."]
 
 
+def test_an_image_whose_clustering_fails_is_named(segmenter: Segmenter, image: Array) -> None:
+    calls = iter(range(4))
+
+    def second_fails(affinities: Affinities, foreground: Any = None) -> Array:
+        if next(calls) == 1:
+            raise RuntimeError("boom")
+        return np.zeros(affinities.spatial_shape, np.int32)
+
+    found = segmenter.segment_many([image] * 4, clusterer=second_fails)
+    next(found)
+    with pytest.raises(RuntimeError, match="boom") as caught:
+        list(found)
+    assert "It is images[1] of segment_many." in caught.value.__notes__
+
+
 def test_a_clusterer_that_fails_or_returns_no_labels_is_named(segmenter: Segmenter, image: Array) -> None:
     def divides(affinities: Any, *, foreground: Any = None) -> Any:
         return 1 / 0
@@ -553,6 +568,8 @@ def test_labels_of_tiles_are_those_of_the_whole(segmenter: Segmenter) -> None:
         (Path("a.tif"), "path"),
         (np.zeros((5, 6)), "array of shape (5, 6)"),
         (torch.zeros(2, 5, 6), "array of shape (2, 5, 6)"),
+        (b"II*", "file"),
+        (io.BytesIO(b"II*"), "file"),
     ],
 )
 def test_one_image_in_the_place_of_many_is_refused_at_once(
@@ -564,6 +581,7 @@ def test_one_image_in_the_place_of_many_is_refused_at_once(
 
 def test_what_is_no_sequence_is_refused_at_once(segmenter: Segmenter) -> None:
     assert "got one NoneType; pass a list" in refusal(segmenter.segment_many, None)
+    assert "got one number; pass a list" in refusal(segmenter.segment_many, np.array(5))
 
 
 def test_settings_of_many_images_are_checked_at_once(segmenter: Segmenter) -> None:

@@ -18,9 +18,11 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.io.read import stored_source
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
+from pixel_embedded_affinity.labels import as_labels, warn_of_mask
 from pixel_embedded_affinity.regions import region_column
 from pixel_embedded_affinity.runtime.device import CPU
 from pixel_embedded_affinity.runtime.memory import free_memory
+from pixel_embedded_affinity.truth import whole_numbers
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.config.model import ModelConfig
@@ -57,7 +59,7 @@ def describe(
     Raises
     ------
     InputError
-        If the labels have another shape than the image, or more memory is needed than there is.
+        If the file holds no labels, or labels of another shape than the image, or more memory is needed than there is.
     """
     from pixel_embedded_affinity.image import open_picture
 
@@ -78,6 +80,9 @@ def describe(
             f"the labels '{job.labels}' have the shape {stored.shape}, the image {tuple(picture.label_shape)}; "
             "expected the same; --overwrite makes the labels again"
         )
+    what = f"the label image '{job.labels}'"
+    stored = as_labels(whole_numbers(stored, what), frames=True)
+    warn_of_mask(stored, what)
     if not picture.frame_axis:
         result = with_channels(_result(picture, stored, config), channels)
     else:

@@ -67,12 +67,15 @@ def measured_channels(
     else:
         named = map(str.strip, measure.split(","))
         chosen = {name: int(name) if name.isdecimal() else name for name in named}
-    return {
-        f"-{name}": open_picture(
-            image, replace(selection, channel=channel), channels=1, ndim=ndim, lazily=True
-        )
-        for name, channel in chosen.items()
-    }
+    try:
+        return {
+            f"-{name}": open_picture(
+                image, replace(selection, channel=channel), channels=1, ndim=ndim, lazily=True
+            )
+            for name, channel in chosen.items()
+        }
+    except InputError as error:
+        raise InputError(f"--measure {measure}: {error}") from error
 
 
 def with_channels(result: Result, pictures: Mapping[str, Picture]) -> Result:

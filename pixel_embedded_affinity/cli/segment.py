@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(states: Mapping[Path, str], failed: Collection[Path], arguments: argparse.Namespace) -> str:
     shard = arguments.shard
     share = f" of shard {shard.number}/{shard.count}" if shard.count > 1 else ""
-    counts = Counter(states.values())
+    counts = Counter(state for image, state in states.items() if image not in failed)
     kept, before = counts[records.FOREIGN], counts[records.DONE]
     segmented = [image for image, state in states.items() if state not in (records.DONE, records.FOREIGN)]
     done = len(set(segmented) - set(failed))
@@ -135,9 +135,10 @@ def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
         findings.leave_out(inputs.RESULT, path)
     for line in findings.lines():
         complain(readable(f"pea: left out: {line}"))
+    jobs = batch.plan_jobs(images, arguments.output, arguments.exporters)
     if batch.share_names(images):
         complain("pea: images share names: their results lie in folders as the images do")
-    return batch.plan_jobs(images, arguments.output, arguments.exporters)
+    return jobs
 
 
 def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Path, str]:

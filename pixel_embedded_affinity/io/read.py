@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -14,7 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
+from pixel_embedded_affinity.errors import (
+    InputError,
+    NotEnoughMemoryError,
+    PixelEmbeddedAffinityError,
+    one_line,
+)
 from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.readers.base import READERS, OptionalReader, Reader, Series, SeriesReader
 from pixel_embedded_affinity.io.readers.base import Source as Source
@@ -24,6 +30,9 @@ from pixel_embedded_affinity.io.readers.zarr import Zarr
 logger = logging.getLogger(__name__)
 
 _LONGEST_SIGNATURE = 64
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
+"""What keeps an intact file from being read, and may have passed the next time."""
+
 _NUMBERS = re.compile(r"(\d+)")
 
 
@@ -267,8 +276,15 @@ def _reading(path: Path, name: str) -> Iterator[None]:
         yield
     except PixelEmbeddedAffinityError:
         raise
-    # A damaged file makes a decoder raise nearly anything, from struct.error to MemoryError.
+    except MemoryError as error:
+        raise NotEnoughMemoryError(
+            f"'{path}' cannot be read, since memory ran out ({one_line(error)}); expected more free memory, or an intact "
+            f"{name.upper()} file: a damaged one may claim any size"
+        ) from error
+    # A damaged file makes a decoder raise nearly anything, such as struct.error.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+            raise
         raise InputError(
             f"'{path}' cannot be read ({type(error).__name__}: {one_line(error)}); expected an intact "
             f"{name.upper()} file; it may be damaged or cut short, so copy or export it again"

@@ -8,6 +8,7 @@ longer than the overlap along each axis lies within the window of every block wh
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
@@ -28,6 +29,8 @@ from pixel_embedded_affinity.runtime.progress import Progress, track
 
 Labeler = Callable[[Box], Labels]
 
+_OF_PLAN = ("shape", "block", "overlap", "strides")
+_KEY = 12  # hexadecimal digits that tell plans apart
 _SHOWN, _LONG = 3, 80
 """Differing values that a message names, and the length from which it gives a value's name alone."""
 
@@ -78,12 +81,18 @@ def label_blockwise(
     Raises
     ------
     InputError
-        If `folder` holds blocks of other settings, or another run uses it.
+        If `folder` holds blocks of other settings, another run uses it, or `client` is none.
     """
-    store = Store(folder.absolute())  # workers may run elsewhere
+    if client is not None and not hasattr(client, "scatter"):
+        raise InputError(
+            f"client must be a dask.distributed.Client, got {client!r}; pass Client(address), or leave it out"
+        )
+    text = _described_plan(plan, identity)
+    key = f"-{hashlib.sha256(text.encode()).hexdigest()[:_KEY]}"
+    store = Store(folder.absolute(), key)  # workers may run elsewhere
     with store.locked():
         check_output(out, plan.shape)  # another run may just have written it
-        _resume(store, plan, identity)
+        _resume(store, text)
         work = partial(_finish, plan, label, store)
         todo = [index for index in range(len(plan.cores)) if not store.holds(index)]
         for _ in track(_done(work, todo, client), progress, total=len(todo), desc="blocks"):
@@ -116,12 +125,16 @@ def _called(work: Callable[[int], None], index: int) -> None:
     work(index)
 
 
-def _resume(store: Store, plan: Plan, identity: dict[str, Any]) -> None:
-    """Take up the work of a folder, if it is the same work."""
-    wanted = {name: getattr(plan, name) for name in ("shape", "block", "overlap", "strides")} | identity
-    text = json.dumps(wanted, indent=2, sort_keys=True)
+def _described_plan(plan: Plan, identity: dict[str, Any]) -> str:
+    wanted = {name: getattr(plan, name) for name in _OF_PLAN} | identity
+    return json.dumps(wanted, indent=2, sort_keys=True)
+
+
+def _resume(store: Store, text: str) -> None:
+    """Take up the work of a folder, if it is the same work; a plan of which no block was done is replaced."""
     path = store.folder / PLAN_FILE
-    if path.exists() and (before := path.read_text(encoding="utf-8")) != text:
+    before = path.read_text(encoding="utf-8") if path.exists() else text
+    if before != text and (store.finished() or not _is_plan(before)):
         raise InputError(
             f"'{store.folder}' holds blocks of another image or of other settings ({_differing(before, text)}); "
             "expected the same; delete the folder, or name another one"
@@ -133,6 +146,13 @@ def _resume(store: Store, plan: Plan, identity: dict[str, Any]) -> None:
         )
     with atomic_file(path) as file:
         file.write(text.encode())
+
+
+def _is_plan(text: str) -> bool:
+    try:
+        return set(_OF_PLAN) <= set(json.loads(text))
+    except (ValueError, TypeError):
+        return False
 
 
 def _differing(before: str, now: str) -> str:

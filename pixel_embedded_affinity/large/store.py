@@ -35,13 +35,17 @@ _BIG_TIFF = 2**32 - 2**20
 
 
 class Store(NamedTuple):
-    """Folder of the finished blocks, one file each, written whole or not at all."""
+    """Folder of the finished blocks, one file each, written whole or not at all.
+
+    The key of a plan is part of the names: a worker that still runs for an earlier plan writes no block of this one.
+    """
 
     folder: Path
+    key: str = ""
 
     def path(self, index: int) -> Path:
         """File of a block."""
-        return self.folder / f"block_{index:06d}.npz"
+        return self.folder / f"block_{index:06d}{self.key}.npz"
 
     def write(self, index: int, labels: Labels) -> None:
         """Keep the labels of a window."""

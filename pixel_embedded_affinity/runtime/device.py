@@ -24,11 +24,11 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 _MOST_THREADS = 1024  # OpenMP ends a process that cannot start as many threads as it was told to
 
-_computed_in: int | None = None
-"""The process in which torch last computed for the library."""
+_forked_with_torch = False
+"""Whether this process was forked from one that had loaded torch."""
 
 _one_thread_in: int | None = None
-"""This process, if it was forked after torch had computed."""
+"""This process, if torch was told to use one thread in it for that reason."""
 
 
 @dataclass(frozen=True)
@@ -161,20 +161,26 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
 
 
 def survive_fork() -> None:
-    """Make torch compute on one thread in a process that was forked after torch had computed.
+    """Make torch compute on one thread in a process that was forked from one that had loaded torch.
 
     Call this before torch computes. Torch computes on threads of GNU OpenMP. A forked process lacks them and would
-    wait for them forever. To compute on several threads, start a process by "spawn".
+    wait for them forever; nobody knows whether the parent's own code had torch compute. To compute on several threads,
+    start a process by "spawn".
     """
-    global _computed_in, _one_thread_in
-    process, torch = os.getpid(), loaded_torch()
-    if torch is None:
+    global _one_thread_in
+    torch, process = loaded_torch(), os.getpid()
+    if torch is None or not _forked_with_torch or _one_thread_in == process:
         return
-    if _computed_in not in (None, process):
-        logger.info("this process was forked after torch had computed: torch now uses one thread in it")
-        torch.set_num_threads(1)
-        _one_thread_in = process
-    _computed_in = process
+    logger.info("this process was forked after torch was loaded: torch now uses one thread in it")
+    torch.set_num_threads(1)
+    _one_thread_in = process
+
+
+def _after_fork() -> None:
+    """Begin anew in a forked process: the contexts of the parent's other threads never end in it."""
+    global _forked_with_torch
+    _forked_with_torch = loaded_torch() is not None
+    _number.forget()
 
 
 def checked_threads(threads: Any) -> int | None:
@@ -216,7 +222,7 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
     Torch has one number per process, which a thread takes over when it first computes. Several contexts may be
     open at once: as each of them ends, it restores the number from before the first of them. A process that was
-    forked after torch had computed stays at one thread, see `survive_fork`.
+    forked after torch was loaded stays at one thread, see `survive_fork`.
 
     Parameters
     ----------
@@ -241,6 +247,10 @@ class _Number:
     """The number of threads, which several contexts may replace at the same time; torch is told if it is loaded."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with no context."""
         self._lock = threading.Lock()
         self._users = 0
         self._before: int | None = None
@@ -259,7 +269,7 @@ class _Number:
     def restore(self) -> None:
         torch = loaded_torch()
         with self._lock:
-            self._users -= 1
+            self._users = max(0, self._users - 1)  # a fork within the context has forgotten it
             if self._users == 0:
                 self.wanted = None
             if torch is not None and self._before is not None:
@@ -267,3 +277,6 @@ class _Number:
 
 
 _number = _Number()
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

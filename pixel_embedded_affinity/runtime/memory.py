@@ -87,6 +87,10 @@ class _Malloc:
     """The malloc of glibc, which several contexts may tune at the same time."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with no context, as in a forked process, where those of other threads never end."""
         self._lock = threading.Lock()
         self._users = 0
 
@@ -116,7 +120,7 @@ class _Malloc:
     def release(self) -> None:
         """End a context; the last one maps large arrays again, and empties a heap with more than 1 GiB free."""
         with self._lock:
-            self._users -= 1
+            self._users = max(0, self._users - 1)  # a fork within the context has forgotten it
             last = self._users == 0
             if last:
                 self._library.mallopt(_MMAP_THRESHOLD, _USUALLY_MAPPED)
@@ -134,6 +138,9 @@ class _Malloc:
 
 
 _malloc = _Malloc()
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_malloc.forget)
 
 
 def _free_in_machine() -> int:

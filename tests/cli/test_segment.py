@@ -468,10 +468,14 @@ def test_resume_keeps_labels_that_a_person_corrected(
 
 
 @pytest.mark.parametrize("more", [[], ["--table", "--imagej-rois"]])
-def test_other_files_of_corrected_labels_are_made_from_them(segment: Batch, more: list[str]) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_other_files_of_corrected_labels_are_made_from_them(
+    segment: Batch, more: list[str], dtype: type
+) -> None:
+    """ImageJ often stores what it has changed as 32-bit floating-point numbers."""
     assert segment("--table", "--imagej-rois", "--overlay") == 0
     before = {path.name: path.read_bytes() for path in segment.output.glob("a_*")}
-    corrected = np.zeros((20, 28), np.uint8)
+    corrected = np.zeros((20, 28), dtype)
     corrected[2:6, 3:8], corrected[10:14, 20:26] = 4, 7
     tifffile.imwrite(segment.output / "a_labels.tif", corrected)
     assert segment("--resume", *more) == 0
@@ -484,6 +488,30 @@ def test_other_files_of_corrected_labels_are_made_from_them(segment: Batch, more
     assert (segment.output / "a_overlay.png").read_bytes() != before["a_overlay.png"]
 
 
+def test_a_file_without_labels_is_refused_before_anything_is_written(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--table", "--imagej-rois") == 0
+    before = {path.name: path.read_bytes() for path in segment.output.glob("a_*")}
+    tifffile.imwrite(segment.output / "a_labels.tif", np.full((20, 28), 0.5, np.float32))
+    assert segment("--resume", "--table", "--imagej-rois") == 1
+    assert "holds fractions, NaN or infinite values; expected whole numbers" in capsys.readouterr().err
+    now = {path.name: path.read_bytes() for path in segment.output.glob("a_*")}
+    assert {name for name in now if now[name] != before[name]} == {"a_labels.tif"}
+
+
+def test_a_mask_that_replaces_labels_is_named(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment("--table") == 0
+    mask = np.zeros((20, 28), np.uint8)
+    mask[2:6, 3:8] = mask[10:14, 20:26] = 255
+    tifffile.imwrite(segment.output / "a_labels.tif", mask)
+    assert segment("--resume") == 0
+    assert (
+        "a_labels.tif' holds a single object, 255, of 2 pieces; if it is a binary mask"
+        in capsys.readouterr().err
+    )
+
+
 def test_labels_of_another_shape_than_the_image_are_kept_and_named(
     segment: Batch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -493,7 +521,7 @@ def test_labels_of_another_shape_than_the_image_are_kept_and_named(
     assert read(segment.output / "a_labels.tif").shape == (10, 28)
     captured = capsys.readouterr()
     assert "have the shape (10, 28), the image (20, 28)" in captured.err
-    assert "0 of 3 images segmented, 2 done before, 1 kept as they are, 1 failed" in captured.out
+    assert "0 of 3 images segmented, 2 done before, 1 failed" in captured.out
 
 
 def test_resume_refuses_the_results_of_another_image_of_the_same_name(

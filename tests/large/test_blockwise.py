@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -208,8 +210,8 @@ def test_a_damaged_block_is_named(tmp_path: Path) -> None:
     plan = Plan(truth.shape, 20, 9, (1, 1))
     with pytest.raises(KeyboardInterrupt):
         run(plan, Looker(truth, 2), tmp_path)
-    np.savez(tmp_path / "block_000001.npz", other=np.zeros(3))
-    with pytest.raises(InputError, match=r"block_000001\.npz' cannot be read"):
+    np.savez(next(tmp_path.glob("block_000001-*.npz")), other=np.zeros(3))
+    with pytest.raises(InputError, match=r"block_000001-\w+\.npz' cannot be read"):
         run(plan, Looker(truth), tmp_path)
 
 
@@ -336,6 +338,51 @@ def test_blocks_run_on_dask_with_the_same_labels(tmp_path: Path) -> None:
     options = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         found, _ = run(plan, Looker(truth), tmp_path / "blocks", client=client)
+    np.testing.assert_array_equal(found, components(truth))
+
+
+def test_a_worker_of_a_failed_run_writes_no_block_of_the_next_one(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="dask's distributed scheduler is not installed")
+    truth, folder, go = field((40, 20), 9, 1), tmp_path / "blocks", tmp_path / "go"
+    plan = Plan(truth.shape, 20, 9, (1, 1))
+    options = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+
+    def late(window: Box) -> Array:
+        if window[0].start == 0:
+            raise RuntimeError("the first block failed")
+        while not go.exists():
+            time.sleep(0.01)
+        return np.ones_like(components(truth[window]))
+
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        with pytest.raises(RuntimeError, match="the first block failed"):
+            run(plan, late, folder, client=client)
+        shutil.rmtree(folder)
+        with pytest.raises(KeyboardInterrupt):
+            label_blockwise(plan, Looker(truth, 1), truth.astype(np.int32), folder=folder, identity={"a": 2})
+        go.touch()
+        deadline = time.monotonic() + 30
+        while len(list(folder.glob("block_000001-*.npz"))) < 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    out = np.zeros(truth.shape, np.int32)
+    label_blockwise(plan, Looker(truth), out, folder=folder, identity={"a": 2})
+    np.testing.assert_array_equal(out, components(truth))
+
+
+def test_what_is_no_client_is_refused_before_any_work(tmp_path: Path) -> None:
+    truth = field((40, 20), 9, 1)
+    with pytest.raises(
+        InputError, match=r"client must be a dask\.distributed\.Client, got 'tcp://host:8786'"
+    ):
+        run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth), tmp_path / "blocks", client="tcp://host:8786")
+    assert not (tmp_path / "blocks").exists()
+
+
+def test_a_plan_of_which_no_block_was_done_is_replaced(tmp_path: Path) -> None:
+    truth = field((40, 20), 9, 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(Plan(truth.shape, 20, 9, (1, 1)), Looker(truth, 0), tmp_path)
+    found, _ = run(Plan(truth.shape, 20, 10, (1, 1)), Looker(truth), tmp_path)
     np.testing.assert_array_equal(found, components(truth))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 import numpy as np
@@ -176,8 +175,8 @@ def test_what_is_no_number_of_threads_is_refused(threads: Any) -> None:
 def test_a_forked_process_that_has_one_thread_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
-    monkeypatch.setattr(devices, "_computed_in", os.getpid())
-    monkeypatch.setattr("os.getpid", lambda: -1)
+    monkeypatch.setattr(devices, "_forked_with_torch", True)
+    monkeypatch.setattr(devices, "_one_thread_in", None)
     for _ in range(2):
         with cpu_threads(2):
             pass

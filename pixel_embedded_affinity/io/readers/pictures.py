@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, one_line
 from pixel_embedded_affinity.io.readers.base import Source
 
 logger = logging.getLogger(__name__)
@@ -27,11 +27,19 @@ def read_picture(path: Path, kind: str) -> Source:
     Raises
     ------
     InputError
-        If it holds several pictures, or values that cannot be read without loss or have no agreed meaning.
+        If it holds several pictures, more pixels than Pillow opens, or values that cannot be read without loss or have
+        no agreed meaning.
     """
     from PIL import Image as PillowImage
 
-    with PillowImage.open(path, formats=[kind]) as stored:
+    try:
+        opened = PillowImage.open(path, formats=[kind])
+    except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+        raise InputError(
+            f"'{path}' has more pixels than Pillow opens ({one_line(error)}); store it as TIFF, or set "
+            "PIL.Image.MAX_IMAGE_PIXELS to None if you trust the file"
+        ) from error
+    with opened as stored:
         _check_frames(stored, path)
         _check_depth(stored, path)
         picture = _upright(stored, path)
