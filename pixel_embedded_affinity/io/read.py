@@ -278,8 +278,8 @@ def _reading(path: Path, name: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise NotEnoughMemoryError(
-            f"'{path}' cannot be read, since memory ran out ({one_line(error)}); expected more free memory, or an intact "
-            f"{name.upper()} file: a damaged one may claim any size"
+            f"'{path}' cannot be read, since memory ran out ({one_line(error)}); expected more free memory, or an "
+            f"intact {name.upper()} file: a damaged one may claim any size"
         ) from error
     # A damaged file makes a decoder raise nearly anything, such as struct.error.
     except Exception as error:
