@@ -35,6 +35,7 @@ from pixel_embedded_affinity.pipeline import (
 from pixel_embedded_affinity.runtime.ahead import one_ahead
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.runtime.subject import about
 from pixel_embedded_affinity.strokes import linked, relinked
 
 T = TypeVar("T")
@@ -113,7 +114,9 @@ class Call:
 
     def embed(self, image: Any) -> Embedding:
         """Run the network over an image, at the scale that the settings ask for."""
-        return see(self.embedder, self._opened(image), self.config, tiling=self.tiling).embedding
+        picture = self._opened(image)
+        with about(picture.name):
+            return see(self.embedder, picture, self.config, tiling=self.tiling).embedding
 
     def cluster(
         self, embedding: Embedding, labels: Any, same: Any, different: Any, foreground: Any
@@ -140,17 +143,17 @@ class Call:
 
     def analyze(self, image: Any, foreground: Any) -> Segmentation:
         """Label one image, and return it with all that the labels were made from."""
-        labeler = self.labeler
-        return analyzed(self._see(self._opened(image), foreground), labeler)
+        labeler, picture = self.labeler, self._opened(image)
+        with about(picture.name):
+            return analyzed(self._see(picture, foreground), labeler)
 
     def segment(self, image: Any, foreground: Any) -> Labels:
         """Label a source, each of its time points or sections on its own."""
-        labeler = self.labeler
-        return _labels_of_frames(
-            self._opened(image),
-            lambda frame, given: _labels(self._see(frame, given), labeler=labeler),
-            foreground,
-        )
+        labeler, picture = self.labeler, self._opened(image)
+        with about(picture.name):
+            return _labels_of_frames(
+                picture, lambda frame, given: _labels(self._see(frame, given), labeler=labeler), foreground
+            )
 
     def segment_each(self, images: Iterable[Any], progress: Progress) -> Iterator[Labels]:
         """Label images lazily; the network works one image ahead.
@@ -224,7 +227,8 @@ def _numbered(function: Callable[[Any], T], numbered: tuple[int, Any]) -> tuple[
     """Call a function of an image; its error says which image it was."""
     number, image = numbered
     try:
-        return number, function(image)
+        with about(f"images[{number}]"):
+            return number, function(image)
     except Exception as error:
         error.add_note(f"It is images[{number}] of segment_many.")
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,8 +12,9 @@ import numpy.typing as npt
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, choice, list_of, number, optional, setting, switch
 from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.runtime.subject import ImageLogger
 
-logger = logging.getLogger(__name__)
+logger = ImageLogger(__name__)
 
 _SPREADS = 6
 _FAINT = 0.1

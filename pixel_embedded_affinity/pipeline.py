@@ -11,7 +11,6 @@ import base64
 import copy
 import inspect
 import io
-import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +47,7 @@ from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.regions import Again, Part, by_components, region_column
 from pixel_embedded_affinity.runtime.device import cpu_threads, resolve_device, resolve_precision
 from pixel_embedded_affinity.runtime.memory import memory_reused
+from pixel_embedded_affinity.runtime.subject import ImageLogger
 from pixel_embedded_affinity.scale import (
     GIVEN,
     FoundScale,
@@ -65,7 +65,7 @@ from pixel_embedded_affinity.scale import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-logger = logging.getLogger(__name__)
+logger = ImageLogger(__name__)
 
 Integers = npt.NDArray[np.integer[Any]]
 

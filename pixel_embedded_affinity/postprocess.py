@@ -7,7 +7,6 @@ are consecutive from 1 and ordered by first pixel in C order. Two pixels are nei
 from __future__ import annotations
 
 import heapq
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -30,8 +29,9 @@ from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.labels import Labels, Mask, Runs, ordered_runs, painted, summed_pairs
 from pixel_embedded_affinity.labels import relabel as relabel
 from pixel_embedded_affinity.links import Held
+from pixel_embedded_affinity.runtime.subject import ImageLogger
 
-logger = logging.getLogger(__name__)
+logger = ImageLogger(__name__)
 
 MERGE_RADII_BY = ("border", "similarity")
 """How `Postprocess` chooses the neighbor that a thin object joins."""

@@ -26,6 +26,7 @@ from pixel_embedded_affinity.labels import Labels, refuse_masks, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.runtime.subject import about
 from pixel_embedded_affinity.truth import true_labels
 
 if TYPE_CHECKING:
@@ -670,20 +671,22 @@ def listed(values: Any, name: str) -> list[Any]:
 def _sample(
     segmenter: Tunable, number: int, image: Any, labels: Any, foreground: Any, selection: Selection
 ) -> _Sample:
+    name = f"image {number} of the images to tune on"
     try:
-        seen = pipeline.see(
-            segmenter.embedder,
-            image,
-            segmenter.config,
-            selection=selection,
-            foreground=foreground,
-            tiling=Tiling(),
-        )
+        with about(name):
+            seen = pipeline.see(
+                segmenter.embedder,
+                image,
+                segmenter.config,
+                selection=selection,
+                foreground=foreground,
+                tiling=Tiling(),
+            )
         shape = seen.picture.to_source_order(np.empty(seen.picture.spatial_shape, np.bool_)).shape
-        truth = true_labels(labels, shape, f"image {number} of the images to tune on")
+        truth = true_labels(labels, shape, name)
         return _Sample(seen, relabel(seen.picture.from_source_order(truth)))
     except InputError as error:
-        raise InputError(f"image {number} of the images to tune on: {error}") from error
+        raise InputError(f"{name}: {error}") from error
 
 
 def _key(config: ModelConfig) -> str:

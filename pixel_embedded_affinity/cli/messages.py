@@ -7,7 +7,8 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+
+from pixel_embedded_affinity.runtime.subject import subject
 
 _PACKAGE_LOGGER = logging.getLogger("pixel_embedded_affinity")
 
@@ -43,23 +44,10 @@ def bar_wanted(arguments: argparse.Namespace) -> bool:
     return sys.stderr.isatty() if arguments.progress is None else bool(arguments.progress)
 
 
-_subject: ContextVar[str] = ContextVar("subject", default="")
-
-
-@contextmanager
-def about(subject: str) -> Iterator[None]:
-    """Say what the log is about, such as an image, while the block runs; messages that name it stay as they are."""
-    token = _subject.set(subject)
-    try:
-        yield
-    finally:
-        _subject.reset(token)
-
-
 class _StderrHandler(logging.Handler):
     """Writes the log as `complain` does, so that it does not tear a progress bar.
 
-    A warning that names no subject is given once: more of the same volumes have the same to say.
+    A warning is given once for each image, and once if it names none.
     """
 
     def __init__(self, level: int) -> None:
@@ -67,13 +55,13 @@ class _StderrHandler(logging.Handler):
         self._given: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text, subject = self.format(record), _subject.get()
-        if not subject and record.levelno >= logging.WARNING:
-            if text in self._given:
+        text, name = self.format(record), subject()
+        line = f"pea: {text}" if not name or name in text else f"pea: {name}: {text}"
+        if record.levelno >= logging.WARNING:
+            if line in self._given:
                 return
-            self._given.add(text)
-        named = not subject or subject in text
-        complain(f"pea: {text}" if named else f"pea: {subject}: {text}")
+            self._given.add(line)
+        complain(line)
 
 
 @contextmanager

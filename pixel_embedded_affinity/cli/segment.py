@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from pixel_embedded_affinity.cli import batch, blocks, inputs, kept, measuring, records, summary
 from pixel_embedded_affinity.cli.frames import frame_by_frame
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker, title_of
-from pixel_embedded_affinity.cli.messages import about, add_progress_argument, bar_wanted, complain, say
+from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.runtime.progress import track
+from pixel_embedded_affinity.runtime.subject import about
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.image import Picture

@@ -20,6 +20,7 @@ from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import Labels
 from pixel_embedded_affinity.metrics import evaluate
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.runtime.subject import about
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.truth import read_labels
 
@@ -189,9 +190,9 @@ def predict(
         )
         given = example.labels > 0 if foreground == "truth" else None
         axes, size = segmenter.config.axes, example.pixel_size
-        yield Prediction(
-            example, segmenter.segment(example.image, axes=axes, foreground=given, pixel_size=size)
-        )
+        with about(example.name):
+            found = segmenter.segment(example.image, axes=axes, foreground=given, pixel_size=size)
+        yield Prediction(example, found)
 
 
 def mean_row(rows: Sequence[Row]) -> Row:

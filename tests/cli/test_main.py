@@ -14,6 +14,7 @@ import pytest
 
 import pixel_embedded_affinity
 from pixel_embedded_affinity.cli import main, messages
+from pixel_embedded_affinity.runtime.subject import about
 
 PACKAGE = "pixel_embedded_affinity"
 
@@ -168,14 +169,14 @@ def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
     assert (result.returncode, result.stderr) == (1, "")
 
 
-def test_a_warning_that_names_no_subject_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_is_given_once_for_each_image(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger(f"{PACKAGE}.some_module")
     with messages.log_to_stderr(logging.INFO):
         for _ in range(3):
             log.warning("the size of a voxel is not known")
             log.info("a step")
-        for name in ("a.tif", "b.tif"):
-            with messages.about(name):
+        for name in ("a.tif", "a.tif", "b.tif"):
+            with about(name):
                 log.warning("the size of a voxel is not known")
     lines = capsys.readouterr().err.splitlines()
     assert lines.count("pea: the size of a voxel is not known") == 1
