@@ -92,7 +92,8 @@ def _channels(source: Source) -> str:
     letter = "S" if "S" in source.axes else "C"
     count = dict(zip(source.axes, source.values.shape)).get(letter, 1)
     names = source.channels or color_names(source)
-    return listed_channels(count, names) + (", the last one is alpha" if source.has_alpha else "")
+    alpha = source.has_alpha and "alpha" not in names
+    return listed_channels(count, names) + (", the last one is alpha" if alpha else "")
 
 
 def _versions() -> list[Row]:

@@ -375,7 +375,7 @@ def test_info_lists_each_series_and_what_colors_mean(
     shown = described(capsys, tmp_path / "a.tif", tmp_path / "b.png")
     assert "series 1" in shown
     assert "so it is inverted" in shown
-    assert "0 to 3, the last one is alpha" in shown
+    assert "0 ('red'), 1 ('green'), 2 ('blue'), 3 ('alpha')" in shown
     assert "not declared" in shown
 
 
