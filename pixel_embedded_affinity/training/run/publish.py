@@ -12,10 +12,13 @@ import torch
 
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.fields import number
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 MANTISSA = 10
 """Bits of a float16's mantissa."""
+
+Tensors = dict[str, torch.Tensor]
 
 _INFINITE = 0x7C00  # the bits of infinity
 
@@ -29,6 +32,8 @@ def publish(
     scores: Mapping[str, float],
     half: bool = True,
     mantissa: int = MANTISSA,
+    start: Path | None = None,
+    share: float = 0.5,
 ) -> str:
     """Write ``NAME-VERSION.safetensors`` into a folder.
 
@@ -49,6 +54,11 @@ def publish(
     mantissa : int
         Bits of the mantissa that a float16 weight keeps, of 10. With fewer bits, weights are rounded. The file is as
         long as before, but a wheel or git packs it smaller: with 6 bits by a fifth, with 5 by almost a third.
+    start : Path, optional
+        The weights that the run started from. The weights to ship are then a mean of both, which often does better on
+        images of kinds that the training lacked (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
+    share : float
+        Weight of the run in this mean, from 0 to 1.
 
     Returns
     -------
@@ -58,13 +68,15 @@ def publish(
     Raises
     ------
     InputError
-        If `mantissa` is not from 1 to 10, or below 10 without `half`.
+        If `mantissa` is not from 1 to 10, or below 10 without `half`; or if `start` is of another network.
     """
     if not 1 <= mantissa <= MANTISSA or (mantissa < MANTISSA and not half):
         raise InputError(
             f"mantissa must be from 1 to {MANTISSA}, and {MANTISSA} without half, got {mantissa}"
         )
     tensors = read_checkpoint(model).tensors
+    if start is not None:
+        tensors = _mean(tensors, read_checkpoint(start).tensors, number(0, 1)(share, "share"))
     if half:
         tensors = {
             name: rounded(value.half(), mantissa) if value.dtype == torch.float32 else value
@@ -73,6 +85,21 @@ def publish(
     path = folder / f"{config.name}-{config.version}.safetensors"
     write_checkpoint(path, Checkpoint(config.to_json(), tensors))
     return _entry(path, config, data, scores)
+
+
+def _mean(trained: Tensors, start: Tensors, share: float) -> Tensors:
+    """Mean of two states of one network, floating-point values only; counts are those of the first."""
+    shapes = [{name: value.shape for name, value in tensors.items()} for tensors in (trained, start)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            "start holds the weights of another network; expected the weights that the run started from"
+        )
+    return {
+        name: start[name].float().lerp(value.float(), share).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in trained.items()
+    }
 
 
 def rounded(values: torch.Tensor, mantissa: int) -> torch.Tensor:

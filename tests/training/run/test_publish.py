@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.models.checkpoint import read_checkpoint
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pixel_embedded_affinity.models.registry import read_toml
 from pixel_embedded_affinity.training.run.publish import publish, rounded
 
@@ -68,3 +68,31 @@ def test_bits_that_a_weight_does_not_have_are_refused(checkpoint_file, tmp_path,
     config = ModelConfig.from_json(read_checkpoint(checkpoint_file).config_json)
     with pytest.raises(InputError, match=f"mantissa must be from 1 to 10.*got {mantissa}"):
         publish(checkpoint_file, tmp_path, config=config, data="", scores={}, mantissa=mantissa, half=half)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_weights_to_ship_may_be_a_mean_of_a_run_and_of_its_start(checkpoint_file, tmp_path, share):
+    checkpoint = read_checkpoint(checkpoint_file)
+    config = ModelConfig.from_json(checkpoint.config_json)
+    later = {
+        name: value + 1 if value.is_floating_point() else value + 8
+        for name, value in checkpoint.tensors.items()
+    }
+    write_checkpoint(tmp_path / "run.safetensors", Checkpoint(checkpoint.config_json, later))
+    shipped = {"config": config, "data": "", "scores": {}, "half": False}
+    publish(tmp_path / "run.safetensors", tmp_path, start=checkpoint_file, share=share, **shipped)
+    found = read_checkpoint(tmp_path / f"{config.name}-{config.version}.safetensors").tensors
+    for name, value in checkpoint.tensors.items():
+        torch.testing.assert_close(found[name], value + (share if value.is_floating_point() else 8))
+
+
+def test_a_start_of_another_network_is_refused(checkpoint_file, tmp_path):
+    checkpoint = read_checkpoint(checkpoint_file)
+    config = ModelConfig.from_json(checkpoint.config_json)
+    fewer = dict(list(checkpoint.tensors.items())[1:])
+    write_checkpoint(tmp_path / "other.safetensors", Checkpoint(checkpoint.config_json, fewer))
+    shipped = {"config": config, "data": "", "scores": {}}
+    with pytest.raises(InputError, match="weights of another network"):
+        publish(checkpoint_file, tmp_path, start=tmp_path / "other.safetensors", **shipped)
+    with pytest.raises(InputError, match=r"share must be .*, got 1\.5"):
+        publish(checkpoint_file, tmp_path, start=checkpoint_file, share=1.5, **shipped)
