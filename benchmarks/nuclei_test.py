@@ -28,7 +28,7 @@ from pixel_embedded_affinity.metrics import evaluate
 REPEATED = frozenset("0a849e0e 4be73d68 697a05c6 7f4cbe0b".split())
 """First eight characters of the names of images that repeat training images."""
 
-MODELS = ("nuclei", "nuclei@0.2.0", "bbbc039", "bbbc039-fast")
+MODELS = ("nuclei", "nuclei@0.4.0", "bbbc039", "bbbc039-fast")
 MEASURES = ("aggregated_jaccard_index", "panoptic_quality", "f1_score")
 ERRORS = ("missed", "joined", "cut", "outline")
 HALF, COVERED = 0.5, 1 / 3

@@ -131,7 +131,7 @@ def test_files_say_all_about_their_model(exported: Exported, tmp_path: Path) -> 
     extra = dict.fromkeys(told, "")
     torch.export.load(tmp_path / "model.pt2", extra_files=extra)
     assert told == extra == model.metadata
-    assert (told["name"], told["version"], told["license"]) == ("nuclei", "0.4.0", "CC0-1.0")
+    assert (told["name"], told["version"], told["license"]) == ("nuclei", "0.5.0", "CC0-1.0")
     assert json.loads(told["stride"]) == [2, 2]
     assert ModelConfig.from_json(told["config"]) == model.segmenter.config
 

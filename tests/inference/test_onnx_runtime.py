@@ -295,7 +295,7 @@ print(json.dumps([repr(segmenter), "torch" in sys.modules, "onnx" in sys.modules
 def test_nothing_on_the_way_from_an_image_to_its_table_imports_torch() -> None:
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    said = "Segmenter('nuclei', version='0.4.0', device='cpu', runtime='onnx')"
+    said = "Segmenter('nuclei', version='0.5.0', device='cpu', runtime='onnx')"
     assert json.loads(done.stdout) == [said, False, False]
 
 

@@ -99,10 +99,10 @@ function check(found, expected, model) {
 
 test("the sample has the labels of the library", async () => {
   await done(() => tab.click("#sample"));
-  assert.equal(await count(), largest(golden("nuclei-0.4.0")));
+  assert.equal(await count(), largest(golden("nuclei-0.5.0")));
   const { data, depth, width, height } = await labels();
   assert.deepEqual([depth, height, width], [16, 520, 696]);
-  check(data, golden("nuclei-0.4.0"), "nuclei");
+  check(data, golden("nuclei-0.5.0"), "nuclei");
   assert.equal(await tab.inputValue("#diameter"), "28");
 });
 
@@ -167,7 +167,7 @@ test("an image of smaller objects is seen larger, and its objects are those of t
   assert.ok(Math.abs((await tab.inputValue("#diameter")) - 14) <= 1);
   const { data, height, width } = await labels();
   assert.deepEqual([height, width], [260, 348]);
-  const expected = golden("nuclei-0.4.0").filter((_, at) => at % 2 === 0 && Math.floor(at / 696) % 2 === 0);
+  const expected = golden("nuclei-0.5.0").filter((_, at) => at % 2 === 0 && Math.floor(at / 696) % 2 === 0);
   const matches = overlaps(expected, data);
   const share = matches.filter((overlap) => overlap >= 0.7).length / matches.length;
   console.log(`half the size: ${largest(data)} objects, ${(100 * share).toFixed(1)} % of those of the sample`);

@@ -58,7 +58,7 @@ def publish(
         The weights that the run started from. The weights to ship are then a mean of both, which often does better on
         images of kinds that the training lacked (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
     share : float
-        Weight of the run in this mean, from 0 to 1.
+        Weight of the run in this mean, from 0 to 1; the provenance names it.
 
     Returns
     -------
@@ -77,6 +77,7 @@ def publish(
     tensors = read_checkpoint(model).tensors
     if start is not None:
         tensors = _mean(tensors, read_checkpoint(start).tensors, number(0, 1)(share, "share"))
+        config = config.changed(provenance={**config.provenance, "share": share})
     if half:
         tensors = {
             name: rounded(value.half(), mantissa) if value.dtype == torch.float32 else value

@@ -81,7 +81,9 @@ def test_weights_to_ship_may_be_a_mean_of_a_run_and_of_its_start(checkpoint_file
     write_checkpoint(tmp_path / "run.safetensors", Checkpoint(checkpoint.config_json, later))
     shipped = {"config": config, "data": "", "scores": {}, "half": False}
     publish(tmp_path / "run.safetensors", tmp_path, start=checkpoint_file, share=share, **shipped)
-    found = read_checkpoint(tmp_path / f"{config.name}-{config.version}.safetensors").tensors
+    shipped_file = read_checkpoint(tmp_path / f"{config.name}-{config.version}.safetensors")
+    assert ModelConfig.from_json(shipped_file.config_json).provenance["share"] == share
+    found = shipped_file.tensors
     for name, value in checkpoint.tensors.items():
         torch.testing.assert_close(found[name], value + (share if value.is_floating_point() else 8))
 
