@@ -2,8 +2,8 @@
 
 STAGE1_TEST is that folder of the Data Science Bowl 2018, as published: each image has a folder with ``images/ID.png``
 and a file per nucleus in ``masks``. The fluorescence images are scored but for four that repeat training images:
-49 images with 2,894 nuclei. No setting was chosen on them; choose none. (The share
-of the training in the weights of ``nuclei`` 0.5.0 was: of 0.25, 0.5 and 1.)
+49 images with 2,894 nuclei. No setting was chosen on them; choose none. The share of the training in the weights of
+``nuclei`` 0.5.0 was, of 0.25, 0.5 and 1.
 
 Each model segments them at the scale that it finds, at the scale that gives the true nuclei of an image its median
 diameter, and as they are. A nucleus without an object that overlaps it by half (intersection over union) is counted by

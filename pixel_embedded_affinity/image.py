@@ -25,7 +25,7 @@ from pixel_embedded_affinity.io.selection import (
     Part,
     Selection,
     applied,
-    color_names,
+    channel_names,
     listed_channels,
     part_of,
     sizes_of,
@@ -557,7 +557,7 @@ def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[in
     """Return the error for channels that do not fit the model, with the choices that would."""
     letters, choices, others = source.axes, [], []
     if channels in (1, 3) and count > 1:
-        listed = listed_channels(count, source.channels or color_names(source))
+        listed = listed_channels(count, channel_names(source))
         choices.append(
             f"choose one of the channels {listed}, the one with the stain, such as channel=0 (--channel 0)"
         )
@@ -598,7 +598,7 @@ def _as_float32(pixels: npt.NDArray[Any], source: npt.NDArray[Any]) -> npt.NDArr
             target[...] = channel
     if pixels.dtype.kind == "f" and not np.isfinite(values).all():
         raise not_finite(source, "image")
-    if values.size and values.dtype != pixels.dtype and values.min() == values.max():
+    if values.size and not np.can_cast(pixels.dtype, np.float32) and values.min() == values.max():
         least, most = pixels.min(), pixels.max()
         if least != most:
             raise InputError(

@@ -346,15 +346,20 @@ for way in ("segment", "segment on two threads", "affinities", "mean_shift"):
 """
 
 
-@can_fork
-def test_a_forked_process_computes_the_same_and_does_not_hang(checkpoint_file: Path) -> None:
-    """Without care it waits forever for the threads of its parent."""
-    with subprocess.Popen([sys.executable, "-c", FORK, checkpoint_file], start_new_session=True) as parent:
+def status_of(program: str, argument: Path) -> int:
+    """Run a program that forks, and kill it with its children if it waits forever."""
+    with subprocess.Popen([sys.executable, "-c", program, argument], start_new_session=True) as parent:
         try:
-            assert parent.wait(timeout=240) == 0
+            return parent.wait(timeout=240)
         finally:
             if parent.poll() is None:
                 os.killpg(parent.pid, signal.SIGKILL)
+
+
+@can_fork
+def test_a_forked_process_computes_the_same_and_does_not_hang(checkpoint_file: Path) -> None:
+    """Without care it waits forever for the threads of its parent."""
+    assert status_of(FORK, checkpoint_file) == 0
 
 
 def test_only_a_process_that_was_forked_after_torch_was_loaded_gets_one_thread(
@@ -366,7 +371,7 @@ def test_only_a_process_that_was_forked_after_torch_was_loaded_gets_one_thread(
     devices.survive_fork()
     assert asked == []
     monkeypatch.setattr(devices, "_forked_with_torch", True)
-    monkeypatch.setattr(devices, "_one_thread_in", None)
+    monkeypatch.setattr(devices, "_one_thread", False)
     devices.survive_fork()
     devices.survive_fork()
     assert asked == [1]
@@ -404,12 +409,7 @@ sys.exit(code)
 def test_a_process_forked_from_one_that_computed_for_itself_neither_hangs_nor_inherits_what_others_do(
     checkpoint_file: Path,
 ) -> None:
-    with subprocess.Popen([sys.executable, "-c", OTHERS, checkpoint_file], start_new_session=True) as parent:
-        try:
-            assert parent.wait(timeout=240) == 0
-        finally:
-            if parent.poll() is None:
-                os.killpg(parent.pid, signal.SIGKILL)
+    assert status_of(OTHERS, checkpoint_file) == 0
 
 
 def test_a_segmenter_may_be_pickled_while_threads_use_it(

@@ -15,7 +15,7 @@ from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.inference.base import TORCH, is_installed
 from pixel_embedded_affinity.io.read import Source, list_series
 from pixel_embedded_affinity.io.readers.base import Series
-from pixel_embedded_affinity.io.selection import color_names, listed_channels
+from pixel_embedded_affinity.io.selection import channel_names, listed_channels
 from pixel_embedded_affinity.models.fetch import cache_folder, plan
 from pixel_embedded_affinity.models.registry import REGISTRY_PATH, get_entry, list_models
 from pixel_embedded_affinity.registry import plug_ins
@@ -91,7 +91,7 @@ def _series_rows(number: int, series: Series) -> list[Row]:
 def _channels(source: Source) -> str:
     letter = "S" if "S" in source.axes else "C"
     count = dict(zip(source.axes, source.values.shape)).get(letter, 1)
-    names = source.channels or color_names(source)
+    names = channel_names(source)
     alpha = source.has_alpha and "alpha" not in names
     return listed_channels(count, names) + (", the last one is alpha" if alpha else "")
 

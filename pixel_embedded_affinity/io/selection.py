@@ -230,8 +230,7 @@ def _chosen(
     chosen: dict[str, int | slice] = {}
     lengths = dict(zip(letters, shape))
     if selection.channel is not None:
-        names = source.channels or color_names(source)
-        chosen["C"] = _channel_number(selection.channel, lengths.get("C", 1), names, what)
+        chosen["C"] = _channel_number(selection.channel, lengths.get("C", 1), channel_names(source), what)
     if selection.time is not None:
         chosen["T"] = _frame_number(selection.time, "time", "T", "time point", lengths, what)
     if selection.z is not None:
@@ -260,10 +259,11 @@ def _channel_number(channel: int | str, count: int, names: Sequence[str], what: 
     return channel
 
 
-def color_names(source: Source) -> Sequence[str]:
-    """Return the names of the channels of a color image, whose three colors come last; else none."""
+def channel_names(source: Source) -> Sequence[str]:
+    """Return the names that the file gives its channels, or those of the colors, which come last; else none."""
     count = source.values.shape[-1]
-    return _COLORS[:count] if source.axes[-1:] in ("S", "C") and count - source.has_alpha == 3 else ()
+    colored = source.axes[-1:] in ("S", "C") and count - source.has_alpha == 3
+    return source.channels or (_COLORS[:count] if colored else ())
 
 
 def listed_channels(count: int, names: Sequence[str]) -> str:

@@ -87,7 +87,7 @@ def label_blockwise(
         raise InputError(
             f"client must be a dask.distributed.Client, got {client!r}; pass Client(address), or leave it out"
         )
-    text = _described_plan(plan, identity)
+    text = _plan_text(plan, identity)
     key = f"-{hashlib.sha256(text.encode()).hexdigest()[:_KEY]}"
     store = Store(folder.absolute(), key)  # workers may run elsewhere
     with store.locked():
@@ -125,7 +125,7 @@ def _called(work: Callable[[int], None], index: int) -> None:
     work(index)
 
 
-def _described_plan(plan: Plan, identity: dict[str, Any]) -> str:
+def _plan_text(plan: Plan, identity: dict[str, Any]) -> str:
     wanted = {name: getattr(plan, name) for name in _OF_PLAN} | identity
     return json.dumps(wanted, indent=2, sort_keys=True)
 

@@ -27,8 +27,8 @@ _MOST_THREADS = 1024  # OpenMP ends a process that cannot start as many threads 
 _forked_with_torch = False
 """Whether this process was forked from one that had loaded torch."""
 
-_one_thread_in: int | None = None
-"""This process, if torch was told to use one thread in it for that reason."""
+_one_thread = False
+"""Whether torch was told to use one thread for that reason."""
 
 
 @dataclass(frozen=True)
@@ -167,19 +167,19 @@ def survive_fork() -> None:
     wait for them forever; nobody knows whether the parent's own code had torch compute. To compute on several threads,
     start a process by "spawn".
     """
-    global _one_thread_in
-    torch, process = loaded_torch(), os.getpid()
-    if torch is None or not _forked_with_torch or _one_thread_in == process:
+    global _one_thread
+    torch = loaded_torch()
+    if torch is None or not _forked_with_torch or _one_thread:
         return
     logger.info("this process was forked after torch was loaded: torch now uses one thread in it")
     torch.set_num_threads(1)
-    _one_thread_in = process
+    _one_thread = True
 
 
 def _after_fork() -> None:
     """Begin anew in a forked process: the contexts of the parent's other threads never end in it."""
-    global _forked_with_torch
-    _forked_with_torch = loaded_torch() is not None
+    global _forked_with_torch, _one_thread
+    _forked_with_torch, _one_thread = loaded_torch() is not None, False
     _number.forget()
 
 
@@ -233,7 +233,7 @@ def cpu_threads(count: int | None) -> Iterator[None]:
         yield
         return
     survive_fork()
-    if _one_thread_in == os.getpid():
+    if _one_thread:
         yield
         return
     _number.replace(count)

@@ -176,7 +176,7 @@ def test_a_forked_process_that_has_one_thread_keeps_it(monkeypatch: pytest.Monke
     asked: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", asked.append)
     monkeypatch.setattr(devices, "_forked_with_torch", True)
-    monkeypatch.setattr(devices, "_one_thread_in", None)
+    monkeypatch.setattr(devices, "_one_thread", False)
     for _ in range(2):
         with cpu_threads(2):
             pass
