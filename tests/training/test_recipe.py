@@ -22,7 +22,7 @@ from pixel_embedded_affinity.training.recipe_files import list_recipes, recipe_p
 MODEL = '[model]\nname = "m"\n'
 SHIPPED = """
     ac3ac4 bbbc039 bbbc039-fast bbbc039-residual cvppp cvppp-further cvppp-half leaves leaves-further
-    leaves-jpeg neurons neurons-further nuclei nuclei-further nuclei-stained quick
+    leaves-jpeg neurons neurons-further nuclei nuclei-constant nuclei-further nuclei-stained quick
 """.split()
 PLANTS = "002 016 029 037 045 046 055 061 072 080 088 099 104 108 115 127 130 142 148 159"
 
@@ -43,7 +43,7 @@ def recipe_of(tmp_path: Path) -> Callable[[str], Recipe]:
 def test_each_shipped_recipe_is_valid_named_as_its_model_and_survives_the_way_to_dict_and_back(name):
     recipe = Recipe.from_file(name)
     further = name.removesuffix("-half").removesuffix("-further").removesuffix("-jpeg")
-    assert recipe.model.name == further.removesuffix("-stained")
+    assert recipe.model.name == further.removesuffix("-stained").removesuffix("-constant")
     assert recipe.model.license
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
