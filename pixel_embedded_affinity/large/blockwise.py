@@ -204,9 +204,9 @@ def _described(plan: Plan, store: Store, index: int) -> Pieces:
 
 
 def _shared(plan: Plan, read: Callable[[int], Labels], one: int, other: int) -> Matches:
-    """Objects on which two blocks agree, in the pixels that both see."""
+    """Objects on which two blocks agree, in the pixels near both."""
     windows = plan.windows[one], plan.windows[other]
-    both = intersection(*windows)
+    both = intersection(plan.inner[one], plan.inner[other])
     if both is None:
         return np.zeros((0, 2), np.int64)
     shared = (read(index)[shifted(both, window)] for index, window in zip((one, other), windows))

@@ -107,6 +107,15 @@ def test_blocks_give_the_labels_of_the_whole(
     assert count == expected.max()
 
 
+def test_an_object_that_a_window_cuts_does_not_take_its_neighbor_with_it(perfect_of_ndim) -> None:
+    """The lower half of the object at z 0 to 5 has no pair that repels it from the object below, at z 6 to 11."""
+    image = field((12, 3, 22), 6, 306)
+    found = np.zeros(image.shape, np.int32)
+    tile = Tiling(32, halo=0)
+    perfect_of_ndim[3].segment_large(image, found, block=(11, 10, 10), overlap=(8, 8, 8), tile=tile)
+    np.testing.assert_array_equal(found, perfect_of_ndim[3].segment(image))
+
+
 def test_of_thousands_of_objects_none_is_cut_and_none_merged(perfect: Segmenter, tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr")
     image = field((600, 620), 12, 0)
