@@ -85,12 +85,12 @@ class Plan:
 
     @cached_property
     def inner(self) -> list[Box]:
-        """The part of its window in which each block is compared: its core and the nearer half of its overlap.
+        """The part of its window in which each block is compared: its core and the nearest quarter of its overlap.
 
         Farther out lie objects that the window cuts. They may have lost the pairs that repel them from their neighbors.
         """
-        half = tuple((length + 1) // 2 for length in self.overlap)
-        return [grown(core, half, self.shape, (1,) * len(half)) for core in self.cores]
+        near = tuple(-(-length // 4) for length in self.overlap)
+        return [grown(core, near, self.shape, (1,) * len(near)) for core in self.cores]
 
     def neighbors(self) -> list[tuple[int, int]]:
         """Blocks that touch at a side, an edge or a corner: the indices of every two, once."""
