@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_REGIONS = "region_table"
+"""The exporter of the table that has a row for each region."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
@@ -171,6 +174,8 @@ def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argpa
             "of a folder are segmented one by one"
         )
     _try_out(segmenter)
+    if segmenter.config.regions == "image" and any(_REGIONS in job.outputs for job in jobs):
+        complain("pea: without --regions components, --region-table has one row for each image")
     for name in {name for job in jobs for name in job.outputs}:
         check = getattr(EXPORTERS.build(name), "check", None)
         if check is not None:

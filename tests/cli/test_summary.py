@@ -132,11 +132,12 @@ def test_corrected_labels_keep_their_size_in_micrometers(
     assert float(row["area_um2"]) == pytest.approx(20 * pixel)
 
 
-def test_each_region_of_a_tray_has_a_row(weights: Path, images: Path, tmp_path: Path) -> None:
+def test_each_region_of_a_tray_has_a_row(weights: Path, images: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "out"
     words = ["--regions", "components", "--object-diameter", "20", "--scale", "1", "--region-table"]
     command = (images, "--weights", weights, "--output", output, *words, "--pixel-size", "0.5")
     assert run(*command) == 0
+    assert "--region-table" not in capsys.readouterr().err
     found = rows(output)
     for name in "abc":
         here = [row for row in found if row["labels"] == f"{name}_labels.tif"]
@@ -160,10 +161,12 @@ def test_each_region_of_a_tray_has_a_row(weights: Path, images: Path, tmp_path: 
     ]
 
 
-def test_regions_of_other_labels_are_not_counted(weights: Path, images: Path, tmp_path: Path) -> None:
+def test_regions_of_other_labels_are_not_counted(weights: Path, images: Path, tmp_path: Path, capsys) -> None:
     """Someone replaced the labels of an earlier day, whose table of regions is not made again."""
     output, second = tmp_path / "out", tmp_path / "day2"
     assert run(images, "--weights", weights, "--output", output, "--region-table") == 0
+    hint = "without --regions components, --region-table has one row for each image\n"
+    assert capsys.readouterr().err.count(hint) == 1
     second.mkdir()
     (images / "b.tif").rename(second / "d.tif")
     tifffile.imwrite(output / "a_labels.tif", np.ones((20, 28), np.uint8))
