@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -91,6 +91,15 @@ def clusterer_of(labels: Any) -> Any:
 
 
 # --- segment ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "verb", ["segment", "analyze", "embed", "cluster", "segment_many", "segment_large", "pretrained"]
+)
+def test_programs_can_read_the_types_of_a_verb(verb: str) -> None:
+    """Such as those that make a form or a command line from a function."""
+    method = getattr(Segmenter, verb)
+    assert set(get_type_hints(method)) >= set(inspect.signature(method).parameters) - {"self"}
 
 
 def test_labels_are_consecutive_int32_of_the_image_s_shape(segmenter: Segmenter, image: Array) -> None:

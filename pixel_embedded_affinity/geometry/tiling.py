@@ -95,7 +95,7 @@ class Tile:
         return shifted(self.core, self.outer)
 
 
-TileSize: TypeAlias = "str | int | tuple[int, ...] | Tiling | None"
+TileSize: TypeAlias = str | int | tuple[int, ...] | Tiling | None
 """What a caller gives as ``tile``: a size, ``"auto"``, None for the whole image, or a tiling."""
 
 
