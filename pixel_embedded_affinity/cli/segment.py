@@ -23,6 +23,7 @@ from pixel_embedded_affinity.runtime.progress import track
 from pixel_embedded_affinity.runtime.subject import about
 
 if TYPE_CHECKING:
+    from pixel_embedded_affinity.config.model import ModelConfig
     from pixel_embedded_affinity.image import Picture
     from pixel_embedded_affinity.segmenter import Segmenter
 
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _REGIONS = "region_table"
 """The exporter of the table that has a row for each region."""
+
+_SEVERAL = 5
+"""Images from which a batch has a usual scale."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,16 +186,36 @@ def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argpa
             check(segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
     failed: set[Path] = set()
+    scales: list[float] = []
     before = ""
     for job in bar:
-        reason = _attempt(segmenter, job, maker, selection, arguments, foreign=job.image in foreign)
+        reason = _attempt(segmenter, job, maker, selection, arguments, scales, foreign=job.image in foreign)
         if reason:
             name = readable(str(job.image))
             alike = reason.replace(name, "")
             complain(f"pea: error: {name}: {'failed as the one before' if alike == before else reason}")
             failed.add(job.image)
             before = alike
+    if remark := _remark_on(scales, segmenter.config):
+        complain(remark)
     return failed
+
+
+def _remark_on(scales: Sequence[float], config: ModelConfig) -> str:
+    """Say that some images were seen at another scale than most; empty if all have one, or each should have its own."""
+    from pixel_embedded_affinity.scale import is_kept
+
+    if len(scales) < _SEVERAL or config.regions != "image" or config.object_extent is not None:
+        return ""
+    usual = sorted(scales)[(len(scales) - 1) // 2]
+    others = sorted(scale for scale in scales if not is_kept(scale / usual))
+    if not others:
+        return ""
+    ends = " to ".join(dict.fromkeys(f"{scale:.2g}" for scale in (others[0], others[-1])))
+    return (
+        f"pea: most images were seen at a scale of about {usual:.2g}, {len(others)} of {len(scales)} at {ends}; if all "
+        f"come from one microscope, segment them with --scale {usual:.2g} --overwrite"
+    )
 
 
 def _try_out(segmenter: Segmenter) -> None:
@@ -209,10 +233,11 @@ def _attempt(
     maker: records.Maker,
     selection: Selection,
     arguments: argparse.Namespace,
+    scales: list[float],
     *,
     foreign: bool,
 ) -> str:
-    """Do a job; return why it failed, or nothing."""
+    """Do a job, and note its scales; return why it failed, or nothing."""
     with about(readable(str(job.image))):
         try:
             config, measure = segmenter.config, arguments.measure
@@ -224,7 +249,7 @@ def _attempt(
             if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
                 blocks.segment(segmenter, job, source, selection, arguments.tile, channels)
             else:
-                _segment_file(segmenter, job, source, selection, arguments.tile, channels)
+                scales += _segment_file(segmenter, job, source, selection, arguments.tile, channels)
         except Exception as error:
             logger.info("it failed here:", exc_info=True)
             return _reason(error, job.image) or type(error).__name__
@@ -244,32 +269,32 @@ def _segment_file(
     selection: Selection,
     tiling: Tiling | None,
     channels: Mapping[str, Picture],
-) -> None:
+) -> list[float]:
+    """Segment a file and write the results; return the scale of each frame."""
     from pixel_embedded_affinity.image import open_picture
 
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
     job.check_axes(picture.axes.replace("C", ""))
+    scales: list[float] = []
+
+    def result(part: Picture, others: Mapping[str, Picture]) -> Result:
+        """Segment a part; its spatial axes have their usual order, and labels to store have the file's."""
+        found = segmenter.analyze(part, tile=tiling or Tiling())
+        scales.append(found.found.number)
+        return measuring.with_channels(replace(found.as_result(part.name), place=part.place), others)
+
     if picture.frame_axis:
-        found = frame_by_frame(
-            picture, channels, lambda _, frame, others: _result(segmenter, frame, tiling, others)
-        )
+        found = frame_by_frame(picture, channels, lambda _, frame, others: result(frame, others))
     else:
-        found = _result(segmenter, picture, tiling, channels)
+        found = result(picture, channels)
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     # From here on, no file of an earlier run is the last word.
     records.write_record(job.record, job.image, source, {})
     batch.write_results(job.outputs, found)
     records.write_record(job.record, job.image, source, job.outputs, title_of(segmenter))
     logger.info("%s: %d objects", job.labels, found.labels.max(initial=0))
-
-
-def _result(
-    segmenter: Segmenter, picture: Picture, tiling: Tiling | None, channels: Mapping[str, Picture]
-) -> Result:
-    """Segment an image; the result has its spatial axes in their usual order, and labels to store in the file's."""
-    found = segmenter.analyze(picture, tile=tiling or Tiling()).as_result(picture.name)
-    return measuring.with_channels(replace(found, place=picture.place), channels)
+    return scales
 
 
 def _tiling(text: str) -> Tiling:

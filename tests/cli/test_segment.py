@@ -18,7 +18,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pixel_embedded_affinity import Neighborhood, Segmenter
+from pixel_embedded_affinity import Neighborhood, Segmenter, samples
 from pixel_embedded_affinity.cli import main, records
 from pixel_embedded_affinity.cli.batch import Shard, alone
 from pixel_embedded_affinity.cli.records import RECORDS, Source
@@ -970,3 +970,23 @@ def test_a_bar_is_shown_on_a_terminal_only_or_when_asked_for(
     assert bar_shown(terminal=True)
     assert bar_shown("--progress", terminal=False)
     assert not bar_shown("--no-progress", terminal=True)
+
+
+def test_a_batch_says_which_images_were_seen_at_another_scale_than_most(tmp_path: Path, capsys) -> None:
+    image = samples.nuclei()[0]
+    (tmp_path / "images").mkdir()
+    for number in range(5):
+        part = image[:200, 90 * number : 90 * number + 200]
+        tifffile.imwrite(tmp_path / "images" / f"{number}.tif", part)
+    tifffile.imwrite(
+        tmp_path / "images" / "odd.tif", np.kron(image[:100, :100], np.ones((2, 2), image.dtype))
+    )
+    command = ["segment", str(tmp_path / "images"), "--model", "nuclei", "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    said = "most images were seen at a scale of about 1, 1 of 6 at 0.6"
+    advice = "segment them with --scale 1 --overwrite"
+    error = capsys.readouterr().err
+    assert said in error
+    assert advice in error
+    assert main([*command, "--scale", "1", "--overwrite"]) == 0
+    assert "most images" not in capsys.readouterr().err
