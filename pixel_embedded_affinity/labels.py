@@ -196,7 +196,7 @@ def number_on(sections: Iterable[Labels]) -> list[int]:
 
 
 def warn_of_mask(labels: Any, what: str) -> None:
-    """Say in the log if labels look like a binary mask: one value, such as 255, for several pieces.
+    """Say in the log if labels look like a binary mask: one value, such as 255, for several pieces; or lack background.
 
     They are used as they are, since a single object may be hidden in part. A mask would make all scores and all
     training wrong, though.
@@ -215,10 +215,12 @@ def warn_of_mask(labels: Any, what: str) -> None:
             "by skimage.measure.label, which joins objects that touch"
         )
         logger.warning(text, what, np.max(labels), pieces)
+    if text := _background_object(labels):
+        logger.warning("%s: %s", what, text)
 
 
 def refuse_masks(every: Iterable[Any]) -> None:
-    """Refuse labels to learn from or to compare with if all of them look like binary masks.
+    """Refuse labels to learn from if all of them look like binary masks, or one has a number for its background.
 
     Parameters
     ----------
@@ -228,15 +230,39 @@ def refuse_masks(every: Iterable[Any]) -> None:
     Raises
     ------
     InputError
-        If each of them holds a single object, and these have more than two pieces on average.
+        If each of them holds a single object, and these have more than two pieces on average; or if no pixel of an
+        image is 0, and one of its objects touches all sides.
     """
-    pieces = [_pieces_of_mask(labels) for labels in every if np.any(labels)]
+    used = [labels for labels in every if np.any(labels)]
+    for number, labels in enumerate(used, start=1):
+        if text := _background_object(labels):
+            raise InputError(f"label image {number} of {len(used)}: {text}")
+    pieces = [_pieces_of_mask(labels) for labels in used]
     if pieces and all(pieces) and sum(pieces) > 2 * len(pieces):
         raise InputError(
             f"all {len(pieces)} label images hold a single object, of {sum(pieces)} pieces together; expected labels "
             "1..n, a number for each object, and these look like binary masks; number the objects, e.g. by "
             "skimage.measure.label, which joins objects that touch"
         )
+
+
+def _background_object(labels: Any) -> str:
+    """Describe the object of an image that seems to be its background; empty if 0 is the background, or in a volume.
+
+    Such labels come from a pixel classifier: no pixel is 0, and one of several objects touches all sides.
+    """
+    array = np.asarray(labels)
+    if array.ndim != len("YX") or not array.size or (array <= 0).any():
+        return ""
+    sides = [set(np.unique(side).tolist()) for side in (array[0], array[-1], array[:, 0], array[:, -1])]
+    around = sorted(set.intersection(*sides))
+    if not around or (array == around[0]).all():
+        return ""
+    return (
+        f"no pixel is 0, and object {around[0]} touches all sides and covers {np.mean(array == around[0]):.0%} of the "
+        "image; expected 0 for the background; if this object is the background, which ilastik and others count as 1, "
+        "set it to 0, and number each object"
+    )
 
 
 def _pieces_of_mask(labels: Any) -> int:

@@ -19,17 +19,21 @@ _EXACT_FLOATS = 2.0**53
 
 _CHANNELS_OF_COLOR = 4
 
+_OUTLINES = (".zip", ".roi", ".geojson", ".json")
+
 
 def read_labels(path: Path, *, ndim: int | None = 2) -> Labels:
     """Read a label image, and number its objects 1..n; an object keeps all its pieces.
 
     A palette image gives its palette indices, not its colors, and no value is inverted. Floating-point values are
-    accepted if all are whole. The log warns of what looks like a binary mask.
+    accepted if all are whole. The log warns of what looks like a binary mask, and of an object that seems to be the
+    background.
 
     Parameters
     ----------
     path : Path
-        TIFF or PNG with one value per pixel: 0 for background, another number per object.
+        TIFF or PNG with one value per pixel: 0 for background, another number per object. Axes of length 1 do not
+        count.
     ndim : {2, 3} or None
         Number of axes; the pages of a TIFF are the sections of a volume. None: as many as the file has.
 
@@ -45,15 +49,33 @@ def read_labels(path: Path, *, ndim: int | None = 2) -> Labels:
     if ndim is None:
         # A last axis of a few numbers is color.
         ndim = 3 if values.ndim == 3 and values.shape[-1] > _CHANNELS_OF_COLOR else 2
+    values = _without_single_axes(values, ndim)
     if values.ndim != ndim:
         expected = "(H, W)" if ndim == 2 else "(D, H, W)"
         raise InputError(
             f"label image {str(path)!r} has shape {values.shape}; expected {expected}, one number per pixel; "
-            "colors are not labels, except as a palette PNG; where each object has a color of its own, number them: "
-            "numpy.unique(colors.reshape(-1, colors.shape[-1]), axis=0, return_inverse=True)[1]"
-            ".reshape(colors.shape[:2])"
+            f"{_advice(values.shape)}"
         )
     return numbered(values, path)
+
+
+def _without_single_axes(values: npt.NDArray[Any], ndim: int) -> npt.NDArray[Any]:
+    """Leave out axes of length 1, the first ones first, until there are as many as wanted."""
+    for axis in [axis for axis, length in enumerate(values.shape) if length == 1][::-1]:
+        if values.ndim > ndim:
+            values = values.squeeze(axis)
+    return values
+
+
+def _advice(shape: Sequence[int]) -> str:
+    """Tell how to make labels of an image with too many or too few axes."""
+    if len(shape) == len("HWC") and shape[-1] <= _CHANNELS_OF_COLOR:
+        return (
+            "colors are not labels, except as a palette PNG; where each object has a color of its own on black, number "
+            "them: numpy.unique(colors.reshape(-1, colors.shape[-1]), axis=0, return_inverse=True)[1]"
+            ".reshape(colors.shape[:2])"
+        )
+    return "save the labels of each image, or of the whole volume, as a file of their own"
 
 
 def numbered(values: npt.NDArray[Any], path: Path) -> Labels:
@@ -85,7 +107,13 @@ def true_labels(labels: Any, shape: Sequence[int], what: str) -> npt.NDArray[np.
         If they are no labels, or have another shape.
     """
     if isinstance(labels, (str, os.PathLike)):
-        return as_labels(read_labels(Path(labels), ndim=len(shape)), shape)
+        path = Path(labels)
+        if path.suffix.lower() in _OUTLINES:
+            raise InputError(
+                f"labels {str(path)!r} are outlines; expected a label image here; read them with "
+                "pixel_embedded_affinity.data.outlines.base.read_outlines; the commands of pea read them themselves"
+            )
+        return as_labels(read_labels(path, ndim=len(shape)), shape)
     found = as_labels(whole_numbers(numeric(opened(labels, "labels"), "labels"), "the truth"), shape)
     warn_of_mask(found, f"the truth of {what}")
     return found

@@ -26,7 +26,7 @@ from pixel_embedded_affinity.labels import Labels, refuse_masks, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood, new_axes
 from pixel_embedded_affinity.postprocess import Postprocess
 from pixel_embedded_affinity.runtime.progress import Progress, track
-from pixel_embedded_affinity.runtime.subject import about
+from pixel_embedded_affinity.runtime.subject import about, silent
 from pixel_embedded_affinity.truth import true_labels
 
 if TYPE_CHECKING:
@@ -444,7 +444,8 @@ class _Trials:
 
     def _score(self, sample: _Sample, config: ModelConfig, clusters: npt.NDArray[np.integer[Any]]) -> float:
         embedding, given = sample.seen.embedding, sample.seen.given
-        found = pipeline.postprocessed(clusters, embedding.values, config)
+        with silent():  # settings that are only tried are no fault of the image
+            found = pipeline.postprocessed(clusters, embedding.values, config)
         score = self._measure(sample.truth, pipeline.restore(found, embedding, given, config))
         try:
             value = float(score)
@@ -665,6 +666,10 @@ def listed(values: Any, name: str) -> list[Any]:
     """
     if isinstance(values, (str, bytes, os.PathLike)) or not hasattr(values, "__iter__"):
         raise InputError(f"{name} must be a list, one entry per image, got {type(values).__name__}")
+    if getattr(values, "ndim", None) == len("YX"):
+        raise InputError(
+            f"{name} must be a list, one entry per image, got one image of shape {tuple(values.shape)}; pass [{name}]"
+        )
     return list(values)
 
 

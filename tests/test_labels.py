@@ -26,3 +26,26 @@ def test_masks_are_refused_if_all_images_have_them() -> None:
 )
 def test_other_labels_are_taken(every: list[np.ndarray]) -> None:
     refuse_masks(every)
+
+
+BACKGROUND = np.ones((6, 8), int)
+BACKGROUND[2:4, 2:4], BACKGROUND[2:4, 5:7] = 2, 3
+
+
+def test_a_background_with_a_number_of_its_own_is_refused_where_something_learns() -> None:
+    text = "label image 2 of 2: no pixel is 0, and object 1 touches all sides and covers 83% of the image"
+    with pytest.raises(InputError, match=text):
+        refuse_masks([BACKGROUND - 1, BACKGROUND, np.zeros((6, 8), int)])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        BACKGROUND - 1,
+        np.stack([BACKGROUND] * 2),  # a volume
+        np.arange(1, 49).reshape(6, 8),  # cells that fill the image
+        np.ones((6, 8), int),  # one object, larger than the image
+    ],
+)
+def test_objects_that_fill_the_image_are_taken(labels: np.ndarray) -> None:
+    refuse_masks([labels])

@@ -420,6 +420,9 @@ def test_progress_is_told_of_images_and_of_values() -> None:
         ([], [], {}, "0 images"),
         (np.zeros((2, 8, 8)), np.ones((1, 8, 8), int), {}, "2 images, 1 labels"),
         ("folder", [], {}, "images must be a list"),
+        (np.zeros((8, 8)), [np.ones((8, 8), int)], {}, r"got one image of shape \(8, 8\); pass \[images\]"),
+        ([np.zeros((8, 8))], np.ones((8, 8), int), {}, r"got one image of shape \(8, 8\); pass \[labels\]"),
+        ([np.zeros((8, 8))], ["rois.zip"], {}, r"'rois\.zip' are outlines.*read_outlines"),
         (np.zeros((1, 8, 8)), 5, {}, "labels must be a list"),
         (np.zeros((1, 8, 8)), np.zeros((1, 8, 8), int), {}, "empty"),
         (np.zeros((2, 8, 8)), np.ones((2, 8, 9), int), {}, "image 1 of the images to tune on.*shape"),
@@ -645,6 +648,34 @@ def test_the_command_writes_the_settings_that_tuning_finds(
     lines = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
     assert lines["images"] == "2"
     assert lines["SBD after"] == f"{expected.score:.4f}"
+
+
+def test_the_command_says_that_settings_may_not_suit_other_images(
+    data: Path,
+    checkpoint_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def worse(*arguments: Any, **options: Any) -> Any:
+        found = tune(*arguments, **options, search=SMALL)
+        return replace(found, held_out_scores=(found.start_score - offset,))
+
+    command = ["tune", "--weights", str(checkpoint_file), "--data", str(data), "--layout", "folders"]
+    command += ["--output", str(tmp_path / "settings.json"), "--device", "cpu"]
+    monkeypatch.setattr("pixel_embedded_affinity.tune.tune", worse)
+    for offset in (0.1, -0.1):
+        assert main(command) == 0
+        assert ("may not suit further images" in capsys.readouterr().err) == (offset > 0)
+
+
+def test_settings_that_are_only_tried_say_nothing_of_the_images(caplog: pytest.LogCaptureFixture) -> None:
+    images, labels = fields(1)
+    values = {"postprocess.noise_floor": [0.0, 1.0]}
+    hue_segmenter().tune(images, labels, search=Search(values=values))
+    assert "as in noise" not in caplog.text
+    hue_segmenter().with_settings(**{"postprocess.noise_floor": 1.0}).segment(images[0])
+    assert "as in noise" in caplog.text
 
 
 def test_segment_takes_a_settings_file_and_options_go_before_it(

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import complain, log_to_stderr
-from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError
+from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
 
 __all__ = ["main"]
 
@@ -74,8 +74,15 @@ def _run(arguments: argparse.Namespace) -> int:
         return FAILED
     except (PixelEmbeddedAffinityError, OSError) as error:
         logger.info("the error came from here:", exc_info=True)
-        complain(f"pea: error: {error}")
+        complain(f"pea: error: {_text_of(error)}")
         return REFUSED
+
+
+def _text_of(error: Exception) -> str:
+    """What went wrong; of an error of the system, the file and the reason without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return readable(f"{str(error.filename)!r}: {error.strerror}")
+    return str(error)
 
 
 class _Parser(argparse.ArgumentParser):

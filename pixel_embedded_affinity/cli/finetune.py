@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     minutes = "time after the images are read (default: 10)"
     length.add_argument("--minutes", type=float, metavar="M", help=minutes)
     length.add_argument("--steps", type=int, metavar="N", help="training steps, in place of a time")
-    metric = "what is to be high on the held-out part: AJI, SBD, PQ, F1 or Dice (default: %(default)s)"
+    metric = "what is to be high on the held-out part: AJI, SBD, PQ, F1 or Dice; or low, as VOI (default: %(default)s)"
     parser.add_argument("--metric", default="AJI", help=metric)
     seed = "seed of what is held out and of the crops (default: %(default)s)"
     parser.add_argument("--seed", type=int, metavar="N", default=0, help=seed)
@@ -42,9 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     require_torch("Fine-tuning")
     from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
-    from pixel_embedded_affinity.training.finetune import finetune_examples
+    from pixel_embedded_affinity.training.finetune import check_trainable, finetune_examples
 
     segmenter, selection = loading.load_segmenter(arguments), given_selection(arguments)
+    check_trainable(segmenter)
     files = find_files(arguments.data, DataSettings(layout=arguments.layout), "all")
     config = segmenter.config
     examples = load(files, RAW, config.network.in_channels, ndim=config.ndim, selection=selection)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.messages import aligned, complain, say
-from pixel_embedded_affinity.errors import PixelEmbeddedAffinityError, readable
+from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.inference.base import TORCH, is_installed
 from pixel_embedded_affinity.io.read import Source, list_series
 from pixel_embedded_affinity.io.readers.base import Series
@@ -62,6 +62,8 @@ def _describe(files: Sequence[Path]) -> int:
 
 def _file_rows(path: Path) -> list[Row]:
     """What was understood of a file."""
+    if path.suffix == ".safetensors":
+        raise InputError(f"'{path}' is a model file; expected images; see: pea models show {path}")
     rows = [("file", readable(str(path)))]
     for number, series in enumerate(list_series(path)):
         rows += _series_rows(number, series)

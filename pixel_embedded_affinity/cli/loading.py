@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from pixel_embedded_affinity.cli.records import Maker, fingerprint
@@ -49,8 +50,18 @@ def add_foreground_argument(parser: argparse.ArgumentParser) -> None:
 
 def check_target(option: str, path: Path | None, suffix: str) -> None:
     """Refuse now what could not be written after all the work."""
-    if path is not None and (path.suffix.lower() != suffix or not path.parent.is_dir()):
+    if path is None:
+        return
+    if path.suffix.lower() != suffix or not path.parent.is_dir():
         raise InputError(f"{option} {path}: expected a name ending in {suffix} in a folder that exists")
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; expected the path of a file; add a file name")
+    try:
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(
+            f"{option} {path}: nothing can be written in this folder ({error.strerror}); name another folder"
+        ) from error
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:

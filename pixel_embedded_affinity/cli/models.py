@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from pixel_embedded_affinity.cli.messages import aligned, say
@@ -16,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listed = actions.add_parser("list", help="one line per model (the default)", allow_abbrev=False)
     listed.set_defaults(act=_list)
     shown = actions.add_parser("show", help="all that is known of a model", allow_abbrev=False)
-    shown.add_argument("name", metavar="NAME")
+    shown.add_argument(
+        "name", metavar="NAME", help="one of 'pea models list', or a model file (.safetensors)"
+    )
     shown.set_defaults(act=_show)
     fetched = actions.add_parser(
         "download", help="get a model's file now, for machines without a network", allow_abbrev=False
@@ -41,6 +45,9 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
+    if arguments.name.endswith(".safetensors"):
+        _show_file(Path(arguments.name))
+        return
     entry = get_entry(arguments.name)
     rows = [
         ("name", entry.name),
@@ -56,6 +63,32 @@ def _show(arguments: argparse.Namespace) -> None:
         *(("url", url) for url in entry.urls),
     ]
     say(aligned(rows))
+
+
+def _show_file(path: Path) -> None:
+    """Show what a model file says of itself: its tables, such as the recipe, by their names only."""
+    from pixel_embedded_affinity.config.model import ModelConfig
+    from pixel_embedded_affinity.models.checkpoint import read_arrays
+
+    config = ModelConfig.from_json(read_arrays(path)[0])
+    origin = {name: value for name, value in config.provenance.items() if not isinstance(value, Mapping)}
+    rows = [
+        ("name", config.name),
+        ("version", config.version),
+        ("description", config.description),
+        ("license", config.license),
+        ("network", config.network.architecture),
+        *((name.replace("_", " "), _listed(value)) for name, value in origin.items()),
+        ("file", str(path)),
+        ("size", f"{path.stat().st_size} bytes"),
+        ("sha256", hashlib.sha256(path.read_bytes()).hexdigest()),
+    ]
+    rows += [(name, "in the file") for name in config.provenance if name not in origin]
+    say(aligned(rows))
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _download(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.cli import loading
-from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
+from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError
 
@@ -51,6 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.table is not None:
         tuning.write(arguments.table)
     say(_report(tuning, arguments.metric or usual_metric(tuning.segmenter.config.ndim)))
+    if tuning.held_out_scores and tuning.held_out_score < tuning.start_score:
+        complain(
+            "pea: settings found on the other images scored lower on the one left out than the old settings "
+            "(leave-one-out): the new ones may not suit further images; tune on more images"
+        )
     return 0
 
 

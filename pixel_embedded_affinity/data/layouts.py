@@ -363,8 +363,8 @@ def _split_by_name(files: list[Files], settings: DataSettings, split: str) -> li
     if missing:
         raise InputError(
             f"images {missing[:5]}, which the recipe keeps apart (data.validation, data.held_out), are not among the "
-            f"{len(names)} images found; give a recipe for these images, or the layout without a recipe (--layout "
-            "folders --split all)"
+            f"{len(names)} images found; give a recipe for these images; tune and evaluate also take the layout "
+            "without a recipe (--layout folders --split all)"
         )
     parts = {"validation": set(settings.validation), "test": set(settings.held_out), "all": set(names)}
     parts["training"] = set(names) - parts["validation"] - parts["test"]

@@ -302,7 +302,8 @@ def _advice(letters: str, shape: Sequence[int], ndim: int) -> str:
     if len(extra) != 1 or lacking or "T" in letters:
         return "save the wanted part as its own file"
     frames = letters.replace(extra[0], "T")
-    text = f"give axes='{frames}' (--axes {frames}) to segment each plane along {extra[0]} on its own"
+    text = f"give axes='{frames}' (--axes {frames}) to segment each plane along {extra[0]} on its own, with "
+    text += "time=0 (--time 0) for one plane"
     if "C" not in letters:
         channels = letters.replace(extra[0], "C")
         text += f", or axes='{channels}' with channel=0 (--axes {channels} --channel 0) if they are channels"
@@ -314,7 +315,10 @@ def _advice_of_section(letters: str, lengths: dict[str, int]) -> str:
     if lengths.get("T", 1) > 1:
         volume = letters.replace("T", "Z")
         return f"if its time points are the sections, give axes='{volume}' (--axes {volume})"
-    return "if the images of a folder are the sections of one volume, give the folder (with --sections in a shell)"
+    return (
+        "if the images of a folder are the sections of one volume, save them as one TIFF stack; segment and analyze "
+        "also take the folder (pea segment with --sections)"
+    )
 
 
 def _advice_of_stack(letters: str, lengths: dict[str, int]) -> str:

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 _subject: ContextVar[str] = ContextVar("subject", default="")
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -26,6 +27,16 @@ def about(name: str) -> Iterator[None]:
         _subject.reset(token)
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Leave out what the log says about images while the block runs, such as while settings are only tried."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
 def subject() -> str:
     """What the log is about now; empty if nobody has said it."""
     return _subject.get()
@@ -39,6 +50,8 @@ class ImageLogger(_Adapter):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log a message, after the name of its image."""
+        if _silent.get():
+            return
         if name := _subject.get():
             text = msg if args else str(msg).replace("%", "%%")
             msg, args = f"%s: {text}", (name, *args)

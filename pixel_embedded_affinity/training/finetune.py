@@ -25,6 +25,7 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import integer
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.inference.base import ONNX
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import extent_of, refuse_masks, relabel
@@ -54,6 +55,9 @@ _PART = 4
 
 _ROUNDS, _PATIENCE = 8, 3
 """Rounds of a whole fine-tuning, and rounds without a better score that end it early."""
+
+_TOUCHED, _MANY = 0.1, 5
+"""Labeled share of an object below which nobody labeled it, and the least number of such objects that is said."""
 
 _MINUTES = 10.0
 """Time of a fine-tuning where nothing is said."""
@@ -205,7 +209,7 @@ def finetune(
     CheckpointError
         If the model's file has changed or gone since it was loaded.
     """
-    _check_trainable(segmenter)
+    check_trainable(segmenter)
     selection = Selection(axes, channel, time, series, pixel_size, z)
     return finetune_examples(
         segmenter,
@@ -231,12 +235,13 @@ def finetune_examples(
     """Let a model learn from images that are read already, with `data.layouts.RAW`; all else as for `finetune`."""
     budget = Budget(minutes, steps)
     integer(0)(seed, "seed")
-    measure, start = as_metric(metric), _check_trainable(segmenter)()
+    measure, start = as_metric(metric), check_trainable(segmenter)()
     refuse_masks(example.labels for example in examples)
     learned, held_out = divided(examples, seed)
     contest = _Contest(partial(_score, held_out, measure), budget)
     contest.enter("start", segmenter, start.tensors)
     scaled = _at_best_scale(segmenter, learned, measure)
+    _warn_of_unlabeled(scaled, held_out[0])
     if scaled is not segmenter:
         contest.enter("scale", scaled, start.tensors)
     with TemporaryDirectory() as folder:
@@ -365,6 +370,12 @@ class _Contest:
         else:
             text = "no trained model scored higher on the held-out part than %.4f, the score without training; the "
             logger.warning(f"{text}weights stay as they were", row["score"])
+            settings = segmenter.config.postprocess
+            if not row["score"] and (settings.noise_floor or settings.min_confidence):
+                logger.warning(
+                    "the model's settings may leave out all objects of an image that it does not know; try "
+                    "postprocess.noise_floor and postprocess.min_confidence of 0 (--noise-floor 0 --min-confidence 0)"
+                )
         checkpoint = Checkpoint(segmenter.config.to_json(), tensors)
         return FineTuning(segmenter, table, held_out, checkpoint)
 
@@ -397,7 +408,8 @@ def _rounds(trainer: Trainer, start: Segmenter, contest: _Contest, progress: Pro
             if budget.is_round_over(step):
                 score = _enter(trainer, start, contest)
                 yield step
-                best, stale = max(best, score), 0 if score > best else stale + 1
+                # Scores of 0, as while all objects are left out, do not say that training is in vain.
+                best, stale = max(best, score), 0 if score > best else stale + bool(best or score < best)
                 budget.start_round(step)
             _show(bar, budget.left(step), contest.best_score)
             if stale >= _PATIENCE:
@@ -432,15 +444,23 @@ def _segmenter(like: Segmenter, config: ModelConfig, tensors: dict[str, torch.Te
     )
 
 
-def _check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
+def check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
     """Return what gives the model as it is stored: a segmenter's own network has its batch norms folded.
 
-    Volumes are refused: they are trained on larger crops, for hours.
+    Raises
+    ------
+    InputError
+        If the model is for volumes, which are trained on larger crops, for hours; or cannot learn.
     """
     if segmenter.config.ndim != 2:
         raise InputError(
             f"model {segmenter.config.name!r} is for volumes; expected a model of images; volumes are trained with a "
             f"recipe: pea train RECIPE --data DATA --output FOLDER --init {segmenter.config.name}"
+        )
+    if segmenter.origin is None and segmenter.runtime == ONNX:
+        raise InputError(
+            "an exported file (.onnx) cannot learn; expected a model file (.safetensors); give the one that it was "
+            "exported from"
         )
     if segmenter.origin is None:
         raise InputError(
@@ -624,6 +644,25 @@ def _score(held_out: Sequence[Example], measure: Metric, segmenter: Segmenter) -
     if not math.isfinite(score):
         raise InputError(f"the metric gave {score}; expected a finite number, where higher is better")
     return score
+
+
+def _warn_of_unlabeled(segmenter: Segmenter, example: Example) -> None:
+    """Say so if a model finds at least as many objects where an image has no labels as there are labels."""
+    if not segmenter.config.network.foreground_head:
+        return
+    (found,) = predict(segmenter, [example], "model")
+    areas = np.bincount(found.labels.ravel())[1:]
+    labeled = np.bincount(found.labels[example.labels > 0], minlength=len(areas) + 1)[1:]
+    outside = int(np.count_nonzero(labeled < _TOUCHED * areas))
+    labels = len(np.unique(example.labels[example.labels > 0]))
+    if outside >= max(labels, _MANY):
+        logger.warning(
+            "%s: the model finds %d objects where nothing is labeled, and %d are labeled; if these are objects, label "
+            "them, too, or cut the image: all that is 0 counts as background",
+            example.name,
+            outside,
+            labels,
+        )
 
 
 def _plan(config: ModelConfig, budget: Budget, seed: int) -> Recipe:

@@ -12,6 +12,7 @@ import torch
 
 import pixel_embedded_affinity
 from pixel_embedded_affinity.cli import main
+from pixel_embedded_affinity.models.fetch import resolve
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["models", "list"]])
@@ -42,6 +43,27 @@ def test_show_gives_all_that_is_known(
     assert shown["aji"] == "0.125"
     assert shown["size"].endswith(f"({weights.stat().st_size} bytes)")
     assert shown["url"] == "https://weights.invalid/tiny.safetensors"
+
+
+def test_show_says_what_a_model_file_is(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", str(weights)]) == 0
+    shown = dict(
+        line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if " " in line.strip()
+    )
+    assert (shown["name"], shown["version"]) == ("tiny", "1.2")
+    assert shown["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert main(["models", "show", "none.safetensors"]) == 2
+    assert "none.safetensors: no such file" in capsys.readouterr().err
+    assert main(["info", str(weights)]) == 2
+    assert f"pea models show {weights}" in capsys.readouterr().err
+
+
+def test_show_says_what_a_file_learned_from(capsys: pytest.CaptureFixture[str]) -> None:
+    path = resolve("nuclei@0.4.0")
+    assert main(["models", "show", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["recipe", "in", "the", "file"] for line in lines)
+    assert any(line.startswith("minutes ") for line in lines)
 
 
 def test_download_puts_the_verified_file_where_it_was_asked_for(

@@ -405,6 +405,36 @@ def test_a_binary_mask_in_the_place_of_labels_is_noticed(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_a_background_with_a_number_of_its_own_is_noticed(tmp_path, caplog):
+    labels = np.ones((10, 12), np.uint8)
+    labels[2:5, 3:6] = 2
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    assert read_labels(tmp_path / "a.tif").max() == 2
+    assert "a.tif': no pixel is 0, and object 1 touches all sides and covers 92% of the image" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6), (4, 6, 1), (1, 1, 4, 6)])
+def test_axes_of_length_1_of_a_label_image_do_not_count(tmp_path, shape):
+    labels = np.arange(24).reshape(4, 6).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", labels.reshape(shape), photometric="minisblack")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), labels)
+
+
+def test_a_label_image_with_another_number_of_axes_gets_advice_for_its_kind(tmp_path):
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((5, 6, 7), np.uint16))
+    with pytest.raises(InputError, match=r"shape \(5, 6, 7\).*save the labels of each image"):
+        read_labels(tmp_path / "stack.tif")
+    colors = np.zeros((6, 7, 3), np.uint8)
+    colors[1:3, 1:3], colors[4:, 4:] = (200, 0, 0), (0, 90, 9)
+    Image.fromarray(colors).save(tmp_path / "colors.png")
+    with pytest.raises(InputError, match="a color of its own on black, number them: ") as refused:
+        read_labels(tmp_path / "colors.png")
+    expression = str(refused.value).split("number them: ")[1]
+    numbered = eval(expression, {"numpy": np, "colors": colors})
+    assert sorted(np.unique(numbered).tolist()) == [0, 1, 2]
+    assert numbered[0, 0] == 0
+
+
 def test_labels_are_read_as_they_are_stored_whatever_they_show(tmp_path):
     labels = np.array([[0, 1, 1], [2, 0, 3]], np.uint8)
     colors = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny3d import tiny_config_3d, tiny_network_3d
 
-from pixel_embedded_affinity import Segmenter
+from pixel_embedded_affinity import Segmenter, samples
 from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.data.layouts import Example
@@ -149,6 +149,34 @@ def test_three_scores_that_are_no_better_end_the_training(start: Segmenter, pair
     found = tuned(start, pairs, steps=16, metric=scores_of([0.1, 0.2, 0.3, 0.3, 0.2, 0.25, 0.9]))
     assert [row["step"] for row in found.table] == [0, 2, 4, 6, 8, 10]
     assert next(row["step"] for row in found.table if row["chosen"]) == 4
+
+
+def test_scores_of_zero_do_not_end_the_training_and_a_hint_says_what_may_help(
+    start: Segmenter, pairs: list[Pair], caplog: Any
+) -> None:
+    segmenter = start.with_settings(**{"postprocess.noise_floor": 0.3})
+    found = tuned(segmenter, pairs, steps=16, metric=scores_of([0.0] * 7 + [0.4]))
+    assert [row["step"] for row in found.table] == [0, 2, 4, 6, 8, 10, 12, 14, 16]
+    assert found.score == 0.4
+    assert "--noise-floor 0" not in caplog.text
+    tuned(segmenter, pairs, steps=2, metric=scores_of([0.0]))
+    assert "--noise-floor 0 --min-confidence 0" in caplog.text
+
+
+def test_objects_without_a_label_are_said(caplog: Any) -> None:
+    sample = samples.nuclei()
+    labels = np.where(sample.labels % 4 == 1, sample.labels, 0)
+    parts = [np.s_[:, :260], np.s_[:, 260:]]
+    model = Segmenter.pretrained("bbbc039-fast", device="cpu")
+    for used, said in ((labels, True), (sample.labels, False)):
+        caplog.clear()
+        model.finetune([sample.image[part] for part in parts], [used[part] for part in parts], steps=1)
+        assert ("objects where nothing is labeled" in caplog.text) == said
+
+
+def test_an_exported_file_cannot_learn(onnx_segmenter: Segmenter, pairs: list[Pair]) -> None:
+    with pytest.raises(InputError, match=r"exported file \(\.onnx\) cannot learn.*exported from"):
+        tuned(onnx_segmenter, pairs)
 
 
 def test_the_last_step_is_scored(start: Segmenter, pairs: list[Pair]) -> None:
@@ -576,8 +604,33 @@ def test_the_command_refuses_before_the_work(
     command = ["finetune", str(data), "--weights", str(checkpoint_file)]
     assert main([*command, "--output", str(tmp_path / "mine.pt")]) == 2
     assert "expected a name ending in .safetensors" in capsys.readouterr().err
+    (tmp_path / "folder.safetensors").mkdir()
+    assert main([*command, "--output", str(tmp_path / "folder.safetensors")]) == 2
+    assert "is a folder; expected the path of a file" in capsys.readouterr().err
+    assert main(["finetune", str(tmp_path / "none"), "--model", "neurons", "--output", "m.safetensors"]) == 2
+    assert "model 'neurons' is for volumes" in capsys.readouterr().err
     assert main([*command, "--output", str(tmp_path / "m.safetensors"), "--minutes", "-1"]) == 2
     assert "minutes must be a positive number" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, "--output", str(tmp_path / "m.safetensors"), "--minutes", "1", "--steps", "2"])
     assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_the_work(
+    data: Path,
+    checkpoint_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(**_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pixel_embedded_affinity.cli.loading.TemporaryFile", refused)
+    output = tmp_path / "m.safetensors"
+    command = ["finetune", str(data), "--weights", str(checkpoint_file), "--output", str(output)]
+    assert main(command) == 2
+    said = (
+        f"--output {output}: nothing can be written in this folder (Permission denied); name another folder"
+    )
+    assert said in capsys.readouterr().err

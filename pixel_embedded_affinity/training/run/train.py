@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pixel_embedded_affinity.data.layouts import RAW, Example, find_files, load, resized
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.labels import refuse_masks
 from pixel_embedded_affinity.models.fetch import resolve
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.training.recipe import Recipe
@@ -165,7 +166,13 @@ def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example
     """Read the training images, normalized, and the validation images as they are."""
     channels = recipe.model.network.in_channels
     read = partial(load, channels=channels, ndim=recipe.model.ndim, selection=recipe.data.image)
-    training = read(find_files(data, recipe.data, "training"), recipe.model.normalization)
+    try:
+        training = read(find_files(data, recipe.data, "training"), recipe.model.normalization)
+    except InputError as error:
+        if "(--" not in str(error):
+            raise
+        raise InputError(f"{error}; in a recipe, these choices stand in [data.image]: channel = 0") from error
+    refuse_masks(example.labels for example in training)
     training = [resized(example, recipe.data) for example in training]
     if not recipe.data.brings_split and not recipe.data.validation:
         logger.warning("the recipe's data.validation names no image: the model will not be validated")

@@ -209,6 +209,26 @@ def test_images_of_background_alone_are_trained_beside_others_but_not_alone(reci
     assert not (tmp_path / "none").exists()
 
 
+def test_binary_masks_are_not_trained_on(recipe, data, tmp_path):
+    for path in (data / "labels").iterdir():
+        mask = np.zeros_like(tifffile.imread(path))
+        mask[::4, ::4] = 255
+        tifffile.imwrite(path, mask)
+    with pytest.raises(InputError, match="look like binary masks"):
+        train(recipe, data, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_choices_of_the_image_are_said_as_a_recipe_has_them(recipe, data, tmp_path):
+    for path in (data / "images").iterdir():
+        values = tifffile.imread(path)
+        tifffile.imwrite(path, np.stack([values, values / 2]), metadata={"axes": "CYX"})
+    with pytest.raises(InputError, match=r"these choices stand in \[data\.image\]: channel = 0"):
+        train(recipe, data, tmp_path / "run", device="cpu")
+    chosen = replace(recipe, data=replace(recipe.data, image=replace(recipe.data.image, channel=0)))
+    train(chosen, data, tmp_path / "run", device="cpu", steps=1)
+
+
 def test_a_baseline_is_not_trained_here(recipe, data, tmp_path):
     from pixel_embedded_affinity.training.studies.variants import variants_of
 
