@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ def publish(
     scores: Mapping[str, float],
     half: bool = True,
     mantissa: int = MANTISSA,
-    start: Path | None = None,
-    share: float = 0.5,
+    others: Sequence[Path] = (),
+    share: float | None = None,
 ) -> str:
     """Write ``NAME-VERSION.safetensors`` into a folder.
 
@@ -54,11 +54,13 @@ def publish(
     mantissa : int
         Bits of the mantissa that a float16 weight keeps, of 10. With fewer bits, weights are rounded. The file is as
         long as before, but a wheel or git packs it smaller: with 6 bits by a fifth, with 5 by almost a third.
-    start : Path, optional
-        The weights that the run started from. The weights to ship are then a mean of both, which often does better on
-        images of kinds that the training lacked (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
-    share : float
-        Weight of the run in this mean, from 0 to 1; the provenance names it.
+    others : sequence of Path
+        Model files of the same network that descend from the same weights, such as those that the run started from. The
+        weights to ship are then a mean of all, which often does better on images of kinds that the training lacked
+        (Wortsman et al., Robust fine-tuning of zero-shot models; Model soups; both 2022).
+    share : float, optional
+        Weight of the run in this mean, from 0 to 1; the others share the rest equally. The provenance names it, and the
+        others. Default: all weigh the same.
 
     Returns
     -------
@@ -68,16 +70,18 @@ def publish(
     Raises
     ------
     InputError
-        If `mantissa` is not from 1 to 10, or below 10 without `half`; or if `start` is of another network.
+        If `mantissa` is not from 1 to 10, or below 10 without `half`; or if one of `others` is of another network.
     """
     if not 1 <= mantissa <= MANTISSA or (mantissa < MANTISSA and not half):
         raise InputError(
             f"mantissa must be from 1 to {MANTISSA}, and {MANTISSA} without half, got {mantissa}"
         )
     tensors = read_checkpoint(model).tensors
-    if start is not None:
-        tensors = _mean(tensors, read_checkpoint(start).tensors, number(0, 1)(share, "share"))
-        config = config.changed(provenance={**config.provenance, "share": share})
+    if others:
+        share = number(0, 1)(1 / (1 + len(others)) if share is None else share, "share")
+        tensors = _mean(tensors, [read_checkpoint(path).tensors for path in others], share)
+        mean = {"share": round(share, 4), "mean_with": [_title(path) for path in others]}
+        config = config.changed(provenance={**config.provenance, **mean})
     if half:
         tensors = {
             name: rounded(value.half(), mantissa) if value.dtype == torch.float32 else value
@@ -88,19 +92,27 @@ def publish(
     return _entry(path, config, data, scores)
 
 
-def _mean(trained: Tensors, start: Tensors, share: float) -> Tensors:
-    """Mean of two states of one network, floating-point values only; counts are those of the first."""
-    shapes = [{name: value.shape for name, value in tensors.items()} for tensors in (trained, start)]
-    if shapes[0] != shapes[1]:
+def _mean(trained: Tensors, others: Sequence[Tensors], share: float) -> Tensors:
+    """Mean of several states of one network, floating-point values only; counts are those of the first."""
+    shapes = [{name: value.shape for name, value in tensors.items()} for tensors in (trained, *others)]
+    if any(other != shapes[0] for other in shapes):
         raise InputError(
-            "start holds the weights of another network; expected the weights that the run started from"
+            "others holds the weights of another network; expected model files of the network that was trained"
         )
+
+    def mean(name: str, value: torch.Tensor) -> torch.Tensor:
+        rest = torch.stack([tensors[name].float() for tensors in others]).mean(0)
+        return rest.lerp(value.float(), share).to(value.dtype)
+
     return {
-        name: start[name].float().lerp(value.float(), share).to(value.dtype)
-        if value.is_floating_point()
-        else value
-        for name, value in trained.items()
+        name: mean(name, value) if value.is_floating_point() else value for name, value in trained.items()
     }
+
+
+def _title(path: Path) -> str:
+    """Name, version and SHA-256 of a model file."""
+    config = ModelConfig.from_json(read_checkpoint(path).config_json)
+    return f"{config.name} {config.version}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def rounded(values: torch.Tensor, mantissa: int) -> torch.Tensor:

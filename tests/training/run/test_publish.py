@@ -80,12 +80,34 @@ def test_weights_to_ship_may_be_a_mean_of_a_run_and_of_its_start(checkpoint_file
     }
     write_checkpoint(tmp_path / "run.safetensors", Checkpoint(checkpoint.config_json, later))
     shipped = {"config": config, "data": "", "scores": {}, "half": False}
-    publish(tmp_path / "run.safetensors", tmp_path, start=checkpoint_file, share=share, **shipped)
+    publish(tmp_path / "run.safetensors", tmp_path, others=[checkpoint_file], share=share, **shipped)
     shipped_file = read_checkpoint(tmp_path / f"{config.name}-{config.version}.safetensors")
-    assert ModelConfig.from_json(shipped_file.config_json).provenance["share"] == share
+    provenance = ModelConfig.from_json(shipped_file.config_json).provenance
+    assert provenance["share"] == share
+    digest = hashlib.sha256(checkpoint_file.read_bytes()).hexdigest()
+    assert provenance["mean_with"] == [f"{config.name} {config.version}, sha256 {digest}"]
     found = shipped_file.tensors
     for name, value in checkpoint.tensors.items():
         torch.testing.assert_close(found[name], value + (share if value.is_floating_point() else 8))
+
+
+def test_without_a_share_all_files_weigh_the_same(checkpoint_file, tmp_path):
+    checkpoint = read_checkpoint(checkpoint_file)
+    config = ModelConfig.from_json(checkpoint.config_json)
+    files = []
+    for added in (3.0, 7.0):
+        later = {
+            name: value + added if value.is_floating_point() else value
+            for name, value in checkpoint.tensors.items()
+        }
+        files.append(tmp_path / f"{added}.safetensors")
+        write_checkpoint(files[-1], Checkpoint(checkpoint.config_json, later))
+    shipped = {"config": config, "data": "", "scores": {}, "half": False}
+    publish(checkpoint_file, tmp_path, others=files, **shipped)
+    found = read_checkpoint(tmp_path / f"{config.name}-{config.version}.safetensors").tensors
+    for name, value in checkpoint.tensors.items():
+        expected = value + 10 / 3 if value.is_floating_point() else value
+        torch.testing.assert_close(found[name], expected)
 
 
 def test_a_start_of_another_network_is_refused(checkpoint_file, tmp_path):
@@ -95,6 +117,6 @@ def test_a_start_of_another_network_is_refused(checkpoint_file, tmp_path):
     write_checkpoint(tmp_path / "other.safetensors", Checkpoint(checkpoint.config_json, fewer))
     shipped = {"config": config, "data": "", "scores": {}}
     with pytest.raises(InputError, match="weights of another network"):
-        publish(checkpoint_file, tmp_path, start=tmp_path / "other.safetensors", **shipped)
+        publish(checkpoint_file, tmp_path, others=[tmp_path / "other.safetensors"], **shipped)
     with pytest.raises(InputError, match=r"share must be .*, got 1\.5"):
-        publish(checkpoint_file, tmp_path, start=checkpoint_file, share=1.5, **shipped)
+        publish(checkpoint_file, tmp_path, others=[checkpoint_file], share=1.5, **shipped)
