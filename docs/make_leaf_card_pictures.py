@@ -49,7 +49,7 @@ BAD = {
         "a seedling, missed": Part("tray", 2, 30, 70),
     },
     "cvppp": {
-        "a small plant, missed": Part("tray", 2, 168, 66),
+        "a small plant, in part": Part("tray", 2, 168, 66),
         "young leaves, merged": Part("tray", 222, 95, 66),
     },
 }
