@@ -577,7 +577,7 @@ def scale_of(
     likely = scale_by_size(pixel_size, config.pixel_size)
     known, observe = _known(config), _observer(embedder, config, clusterer)
     if known.extent is not None:
-        found = find_extent(values, given, known.extent, observe)
+        found = find_extent(values, given, known.extent, observe, many=config.regions == "components")
     else:
         found = find_scale(values, given, known, observe, None if likely is None else min(likely))
     logger.info("scale %g was found in the image", found.scale)

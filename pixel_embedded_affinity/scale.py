@@ -279,7 +279,9 @@ def _first_look(
     return _window(_contrast(values), whole_box(shape), closer), closer
 
 
-def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: Observe) -> FoundScale:
+def find_extent(
+    values: FloatArray, given: Mask | None, extent: float, observe: Observe, *, many: bool = False
+) -> FoundScale:
     """Find the largest thing in an image, such as a plant, and the scale that gives it a known extent.
 
     Parameters
@@ -292,6 +294,9 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
         Wanted length in pixels along the longer axis.
     observe : callable
         Labels a part, see `Observe`. The whole image is seen at one size, then, if the thing is much smaller, closer.
+    many : bool
+        Whether there may be several things close together, such as the plants of a tray. Then pieces are of one thing
+        only if they touch, or nearly so.
 
     Returns
     -------
@@ -302,14 +307,14 @@ def find_extent(values: FloatArray, given: Mask | None, extent: float, observe: 
     shape = values.shape[1:]
     box = whole_box(shape)
     if given is not None:
-        thing = _largest_thing(given)
+        thing = _largest_thing(given, many=many)
         return GIVEN if thing is None else _fitted(thing, extent, shape, thing.all)
     looks: list[Look] = []
     found, scale = GIVEN, max(_least(shape), min(LARGEST, _OVERVIEW / max(shape)))
     while len(looks) < _LOOKS:
         sight = observe(resize_image(values[(slice(None), *box)], scale), None)
         looks.append(_look(sight, scale, box, shape))
-        thing = _largest_thing(sight.labels > 0)
+        thing = _largest_thing(sight.labels > 0, many=many)
         if thing is not None:
             pixels = [(side.stop - side.start) / length for side, length in zip(box, sight.labels.shape)]
             thing = thing.placed(pixels, box)
@@ -342,9 +347,9 @@ class _Thing(NamedTuple):
         return _Thing(_enlarged(self.largest, pixels, box), _enlarged(self.all, pixels, box), self.alone)
 
 
-def _largest_thing(inside: Mask) -> _Thing | None:
-    """Find the largest thing, whose pieces are not far apart; None if there is nothing."""
-    reach = max(1, round(_GAP * max(inside.shape)))
+def _largest_thing(inside: Mask, *, many: bool) -> _Thing | None:
+    """Find the largest thing, whose pieces are not far apart, or nearly touch; None if there is nothing."""
+    reach = 1 if many else max(1, round(_GAP * max(inside.shape)))
     found, _ = ndimage.label(ndimage.maximum_filter(inside, 2 * reach + 1))
     areas = np.bincount(found[inside], minlength=1)
     if not areas.any():

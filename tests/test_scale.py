@@ -246,6 +246,16 @@ def test_two_plants_are_both_kept_and_a_speck_does_not_count() -> None:
     assert one.scale == pytest.approx(256 / 201, rel=0.05)
 
 
+@pytest.mark.parametrize("is_given", [True, False])
+def test_plants_close_together_are_one_only_where_one_is_expected(is_given: bool) -> None:
+    image = plant((600, 900), (300, 300), 100) + plant((600, 900), (300, 512), 100)  # a gap of 11 pixels
+    given = image[0] > 0 if is_given else None
+    together = find_extent(image, given, 256.0, Watcher())
+    assert together.scale == pytest.approx(256 / 413, rel=0.05)
+    apart = find_extent(image, given, 256.0, Watcher(), many=True)
+    assert apart.scale == pytest.approx(256 / 201, rel=0.05)
+
+
 class ShortSighted(Watcher):
     """Sees only plants that extend over 30 pixels or more."""
 

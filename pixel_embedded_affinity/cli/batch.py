@@ -16,6 +16,7 @@ from pixel_embedded_affinity.cli.records import (
     PARTIAL,
     RECORDS,
     Maker,
+    has_other_image,
     is_of_another,
     read_record,
     record_path,
@@ -61,6 +62,13 @@ class Job:
             )
         except OSError:  # Whoever does the job says which file cannot be read.
             return PARTIAL
+
+    def has_other_image(self) -> bool:
+        """Tell whether the image is another one than that from which the results were made."""
+        try:
+            return has_other_image(read_record(self.record), self.image)
+        except OSError:
+            return False
 
     def check_axes(self, axes: str) -> None:
         """Raise what an exporter says of an image whose labels have these axes, before it is segmented."""

@@ -194,6 +194,12 @@ def state(
     return DONE if whole else PARTIAL
 
 
+def has_other_image(record: Record | None, image: Path) -> bool:
+    """Tell whether an image is no longer the one that its results were made from."""
+    made_from = record.source.get("image") if record and isinstance(record.source, dict) else None
+    return made_from is not None and made_from != _image_fingerprint(image)
+
+
 def is_of_another(record: Record, image: Path, source: Callable[[], Source]) -> bool:
     """Tell whether a record is that of another image: another file, elsewhere, that has the same name."""
     if record.path in ("", str(image.absolute())):

@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 _REGIONS = "region_table"
 """The exporter of the table that has a row for each region."""
 
+_OTHER_IMAGE = (
+    "the image has changed since these labels were made, and the tables now measure the new one; if the labels are not "
+    "its own, remove them"
+)
+
 _SEVERAL = 5
 """Images from which a batch has a usual scale."""
 
@@ -113,7 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
         failed = _work(todo, foreign, arguments) if todo else set()
         if arguments.summary:
             table, selection = arguments.output / summary.SUMMARY, given_selection(arguments)
-            summary.write_summary(table, every, selection, lambda: load_segmenter(arguments).config.ndim)
+            summary.write_summary(
+                table, every, selection, lambda: load_segmenter(arguments).config.ndim, failed
+            )
     say(_summary(states, failed, arguments))
     return 1 if failed else 0
 
@@ -164,6 +171,9 @@ def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Pa
     for state in (records.CHANGED, records.PARTIAL, records.FOREIGN):
         if paths := [job.labels for job in jobs if states[job.image] == state]:
             complain(readable(f"pea: {inputs.described(state, paths)}"))
+    foreign = [job for job in jobs if states[job.image] == records.FOREIGN]
+    if paths := [job.labels for job in foreign if job.has_other_image()]:
+        complain(readable(f"pea: {inputs.described(_OTHER_IMAGE, paths)}"))
     return states
 
 

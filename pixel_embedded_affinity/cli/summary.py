@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,19 @@ _NAMES = (
 )
 
 
-def write_summary(path: Path, jobs: Sequence[Job], selection: Selection, ndim: Callable[[], int]) -> None:
+def write_summary(
+    path: Path,
+    jobs: Sequence[Job],
+    selection: Selection,
+    ndim: Callable[[], int],
+    failed: Collection[Path] = (),
+) -> None:
     """Write a row for each image, and for each time point or section that was segmented on its own.
 
     Where a table of regions lies beside the labels, each region, such as a plant of a tray, has its own row. The
     numbers are of the labels that lie in the folder now, also of those that a person has corrected. An image without
-    labels has a row without numbers. Images that an earlier summary names, and whose labels lie in the folder, keep
-    their rows; these are counted anew.
+    labels, or one that failed, has a row without numbers. Images that an earlier summary names, and
+    whose labels lie in the folder, keep their rows; these are counted anew.
 
     Parameters
     ----------
@@ -53,6 +59,8 @@ def write_summary(path: Path, jobs: Sequence[Job], selection: Selection, ndim: C
         Its size of a pixel goes before what the files say.
     ndim : callable
         Returns the number of spatial axes of the model. It is called only where labels have an axis Z.
+    failed : collection of pathlib.Path
+        Images that could not be segmented, or whose labels cannot be used: their rows have no numbers.
 
     Raises
     ------
@@ -61,10 +69,11 @@ def write_summary(path: Path, jobs: Sequence[Job], selection: Selection, ndim: C
     """
     earlier = {labels: image for labels, image in _summarized(path).items() if labels.exists()}
     labeled = earlier | {job.labels: str(job.image) for job in jobs}
+    left_out = set(map(str, failed))
     rows = [
         row
         for labels, image in labeled.items()
-        for row in _rows_of(image, labels, path.parent, selection, ndim)
+        for row in _rows_of(image, labels, path.parent, selection, ndim, empty=image in left_out)
     ]
     known = {name for row in rows for name in row}
     names = [name for name in (*_NAMES, *_sized_names()) if name in known]
@@ -85,10 +94,10 @@ def _summarized(path: Path) -> dict[Path, str]:
 
 
 def _rows_of(
-    image: str, labels: Path, folder: Path, selection: Selection, ndim: Callable[[], int]
+    image: str, labels: Path, folder: Path, selection: Selection, ndim: Callable[[], int], *, empty: bool
 ) -> Iterator[Row]:
     named = {"image": image, "labels": labels.relative_to(folder).as_posix()}
-    if not labels.exists():
+    if empty or not labels.exists():
         yield named
         return
     source = _opened(labels)

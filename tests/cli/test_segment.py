@@ -524,6 +524,30 @@ def test_labels_of_another_shape_than_the_image_are_kept_and_named(
     assert "0 of 3 images segmented, 2 done before, 1 failed" in captured.out
 
 
+def test_corrected_labels_of_an_image_that_has_changed_are_named(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--table") == 0
+    tifffile.imwrite(segment.output / "a_labels.tif", BY_HAND)
+    assert segment("--resume", "--table") == 0
+    said = "the image has changed since these labels were made, and the tables now measure the new one"
+    assert said not in capsys.readouterr().err
+    tifffile.imwrite(segment.images / "a.tif", read(segment.images / "a.tif")[::-1])
+    assert segment("--resume", "--table") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if said in line]
+    assert line.endswith(f"remove them (1): '{segment.output / 'a_labels.tif'}'")
+
+
+def test_the_summary_has_no_numbers_of_labels_that_were_refused(segment: Batch) -> None:
+    assert segment("--summary", "--table") == 0
+    tifffile.imwrite(segment.output / "a_labels.tif", BY_HAND[:10])
+    assert segment("--summary", "--table", "--resume") == 1
+    with (segment.output / "summary.csv").open(newline="") as file:
+        first, *others = csv.DictReader(file)
+    assert (first["objects"], first["area"]) == ("", "")
+    assert all(int(row["area"]) > 0 for row in others)
+
+
 def test_resume_refuses_the_results_of_another_image_of_the_same_name(
     segment: Batch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
