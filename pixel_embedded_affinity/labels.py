@@ -196,7 +196,7 @@ def number_on(sections: Iterable[Labels]) -> list[int]:
 
 
 def warn_of_mask(labels: Any, what: str) -> None:
-    """Say in the log if labels look like a binary mask: one value, such as 255, for several pieces; or lack background.
+    """Say in the log if labels look like a binary mask, with one value for several pieces, or lack a background.
 
     They are used as they are, since a single object may be hidden in part. A mask would make all scores and all
     training wrong, though.

@@ -30,8 +30,8 @@ class CellTracking:
         if "T" not in axes:
             raise InputError(
                 f"--cell-tracking writes the frames of a time-lapse, and the axes are {axes}; expected T among them; "
-                "of a movie in one file, name the axis of time, such as --axes TYX; of images in files each, use "
-                "write_cell_tracking in Python; or leave --cell-tracking out"
+                "of a movie in one file, name the axis of time, such as --axes TYX; where each image has its own file, "
+                "use write_cell_tracking in Python; or leave --cell-tracking out"
             )
 
     def write(self, path: Path, result: Result) -> None:
