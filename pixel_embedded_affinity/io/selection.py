@@ -316,8 +316,8 @@ def _advice_of_section(letters: str, lengths: dict[str, int]) -> str:
         volume = letters.replace("T", "Z")
         return f"if its time points are the sections, give axes='{volume}' (--axes {volume})"
     return (
-        "if the images of a folder are the sections of one volume, save them as one TIFF stack; segment and analyze "
-        "also take the folder (pea segment with --sections)"
+        "if the images of a folder are the sections of one volume, give the folder (with --sections in a shell), or "
+        "save them as one TIFF stack, which every command takes"
     )
 
 
