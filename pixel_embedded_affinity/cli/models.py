@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from pixel_embedded_affinity.cli.messages import aligned, say
+from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_versions, newest_entries
 
 
@@ -81,7 +81,7 @@ def _show_file(path: Path) -> None:
         *((name.replace("_", " "), _listed(value)) for name, value in origin.items()),
         ("file", str(path)),
         ("size", f"{path.stat().st_size} bytes"),
-        ("sha256", hashlib.sha256(path.read_bytes()).hexdigest()),
+        ("sha256", sha256_of(path)),
     ]
     rows += [(name, "in the file") for name in config.provenance if name not in origin]
     say(aligned(rows))

@@ -13,6 +13,7 @@ import torch
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import number
+from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 MANTISSA = 10
@@ -79,8 +80,10 @@ def publish(
     tensors = read_checkpoint(model).tensors
     if others:
         share = number(0, 1)(1 / (1 + len(others)) if share is None else share, "share")
-        tensors = _mean(tensors, [read_checkpoint(path).tensors for path in others], share)
-        mean = {"share": round(share, 4), "mean_with": [_title(path) for path in others]}
+        read = [read_checkpoint(path) for path in others]
+        tensors = _mean(tensors, [other.tensors for other in read], share)
+        titles = [_title(other, path) for other, path in zip(read, others, strict=True)]
+        mean = {"share": round(share, 4), "mean_with": titles}
         config = config.changed(provenance={**config.provenance, **mean})
     if half:
         tensors = {
@@ -109,10 +112,10 @@ def _mean(trained: Tensors, others: Sequence[Tensors], share: float) -> Tensors:
     }
 
 
-def _title(path: Path) -> str:
+def _title(checkpoint: Checkpoint, path: Path) -> str:
     """Name, version and SHA-256 of a model file."""
-    config = ModelConfig.from_json(read_checkpoint(path).config_json)
-    return f"{config.name} {config.version}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    config = ModelConfig.from_json(checkpoint.config_json)
+    return f"{config.name} {config.version}, sha256 {sha256_of(path)}"
 
 
 def rounded(values: torch.Tensor, mantissa: int) -> torch.Tensor:
