@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, metavar="M", help=minutes)
     steps = "steps of the whole run, in place of the recipe's"
     parser.add_argument("--steps", type=int, metavar="N", help=steps)
+    seed = "seed of the run, in place of the recipe's"
+    parser.add_argument("--seed", type=int, metavar="N", help=seed)
     add_device_argument(parser)
     compiled = (
         "let torch compile the network: minutes at the first step, for faster steps; needs a C++ compiler"
@@ -46,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pixel_embedded_affinity.training.run.train import train
 
-    names = ("recipe", "data", "output", "resume", "minutes", "steps", "device", "compiled")
+    names = ("recipe", "data", "output", "resume", "minutes", "steps", "seed", "device", "compiled")
     starts = ("warm_start", "init", "encoder_weights")
     given = {name: getattr(arguments, name) for name in (*names, *starts)}
     model = train(**given, progress=bar_wanted(arguments))

@@ -30,6 +30,7 @@ def train(
     resume: bool = False,
     minutes: float | None = None,
     steps: int | None = None,
+    seed: int | None = None,
     device: str = "auto",
     warm_start: str | Path | None = None,
     init: str | None = None,
@@ -61,6 +62,9 @@ def train(
         validation that began within it nor the last one.
     steps : int, optional
         Steps of the whole run; replaces the recipe's.
+    seed : int, optional
+        Seed of the run; replaces the recipe's. Runs with other seeds are independent, and the mean of their weights is
+        often better than each (`publish`). A resumed run needs the seed that it was started with.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : str or Path, optional
@@ -97,7 +101,8 @@ def train(
         If the loss is no longer finite, or torch cannot compile the network.
     """
     plan = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe)
-    plan = plan if steps is None else plan.scheduled(steps=steps)
+    changed = {"steps": steps, "seed": seed}
+    plan = plan.scheduled(**{name: value for name, value in changed.items() if value is not None})
     folder = Path(output)
     _check_kind(plan)
     _check_given(folder, resume, minutes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from pixel_embedded_affinity import Segmenter
@@ -227,6 +229,19 @@ def test_choices_of_the_image_are_said_as_a_recipe_has_them(recipe, data, tmp_pa
         train(recipe, data, tmp_path / "run", device="cpu")
     chosen = replace(recipe, data=replace(recipe.data, image=replace(recipe.data.image, channel=0)))
     train(chosen, data, tmp_path / "run", device="cpu", steps=1)
+
+
+def test_another_seed_is_another_run_and_is_resumed_with_it(recipe, data, tmp_path):
+    number = recipe.schedule.seed + 1
+    model = train(recipe, data, tmp_path / "a", device="cpu", steps=2, seed=number)
+    same = train(recipe.scheduled(seed=number), data, tmp_path / "b", device="cpu", steps=2)
+    other = train(recipe, data, tmp_path / "c", device="cpu", steps=2)
+    found, expected, differing = (read_checkpoint(path) for path in (model, same, other))
+    assert all(torch.equal(found.tensors[name], values) for name, values in expected.tensors.items())
+    assert any(not torch.equal(found.tensors[name], values) for name, values in differing.tensors.items())
+    assert json.loads(found.config_json)["provenance"]["recipe"]["schedule"]["seed"] == number
+    with pytest.raises(InputError, match="started with another"):
+        train(recipe, data, tmp_path / "a", device="cpu", steps=3, resume=True)
 
 
 def test_a_baseline_is_not_trained_here(recipe, data, tmp_path):
