@@ -14,7 +14,13 @@ from typing import NamedTuple
 from pixel_embedded_affinity.cli.records import RECORDS, recorded_files
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.marks import is_marked
-from pixel_embedded_affinity.io.read import image_suffixes, is_image_folder, is_sections_folder, lacking
+from pixel_embedded_affinity.io.read import (
+    image_suffixes,
+    in_order,
+    is_image_folder,
+    is_sections_folder,
+    lacking,
+)
 from pixel_embedded_affinity.io.readers.hdf5 import file_and_dataset, stem_of
 
 RESULT = "results of earlier runs"
@@ -44,7 +50,8 @@ class Findings:
     Attributes
     ----------
     images : list of Found
-        In the order of the inputs, sorted within each. A file that several inputs or links lead to comes once.
+        In the order of the inputs, sorted within each, ``day2`` before ``day10``. A file that several inputs or
+        links lead to comes once.
     left_out : dict of str to dict of str to pathlib.Path
         The files and folders that are not taken, by the reason and by their `identity`.
     results : set of str
@@ -115,7 +122,7 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False, sections: boo
             seen.add(identity(one.image))
             if len(seen) > known:
                 new.append(one)
-        findings.images += sorted(new)
+        findings.images += sorted(new, key=lambda one: in_order(one.image))
     if not findings.images:
         raise InputError(_nothing("the inputs hold no image", recursive, findings))
     return findings

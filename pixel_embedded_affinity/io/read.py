@@ -183,10 +183,13 @@ def section_files(folder: Path) -> list[Path]:
         raise InputError(
             f"'{folder}' holds no image; expected the sections of a volume, files ending in {', '.join(suffixes)}"
         )
-    return sorted(
-        files,
-        key=lambda path: [int(part) if part.isdecimal() else part for part in _NUMBERS.split(path.name)],
-    )
+    return sorted(files, key=in_order)
+
+
+def in_order(path: Path) -> tuple[list[list[str | int]], str]:
+    """Return a key by which paths are sorted as a person counts: ``day2`` comes before ``day10``."""
+    names = (_NUMBERS.split(name) for name in path.parts)
+    return [[int(part) if part.isdecimal() else part for part in parts] for parts in names], str(path)
 
 
 def _sections_of(folder: Path, series: int | None) -> Source:

@@ -129,6 +129,17 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder: Path) -> No
     assert names(find_images([str(folder / "plate[1].tif")]), folder) == ["plate[1].tif"]
 
 
+def test_the_images_of_a_folder_come_as_a_person_counts(tmp_path: Path) -> None:
+    names = ["day1.png", "day2.png", "day10.png", "plant2/day1.png", "plant10/day1.png", "well_a.png"]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    assert [found.place.as_posix() for found in find_images([str(tmp_path)], recursive=True).images] == names
+    listed = find_images([str(tmp_path / "day*.png")]).images
+    assert [found.image.name for found in listed] == names[:3]
+
+
 def test_inputs_keep_their_order_and_a_file_named_twice_comes_once(folder: Path) -> None:
     found = find_images([str(folder / "c.jpeg"), str(folder), os.path.relpath(folder / "a.png")])
     assert [one.image.name for one in found.images] == ["c.jpeg", "a.png", "b.TIF"]
