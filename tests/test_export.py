@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as PillowImage
+from scipy import ndimage
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import (
@@ -28,6 +29,8 @@ from pixel_embedded_affinity.export import (
 )
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.export.numbered_overlay import NumberedOverlay
+from pixel_embedded_affinity.export.overlay import picture_of
+from pixel_embedded_affinity.export.region_overlay import RegionOverlay
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.marks import is_marked
 
@@ -232,6 +235,25 @@ def test_small_objects_are_enlarged_until_numbers_can_be_read(
     with PillowImage.open(tmp_path / "a_numbers.png") as picture:
         assert picture.size == (2 * side * expected, 2 * side * expected)
     assert is_marked(tmp_path / "a_numbers.png")
+
+
+@pytest.mark.parametrize("axes", ["YX", "TYX"])
+def test_each_region_has_its_number_at_its_middle(axes: str, tmp_path: Path) -> None:
+    labels = np.zeros((60, 90), np.int32)
+    labels[5:25, 5:25], labels[5:25, 30:50], labels[35:55, 60:80] = 1, 2, 3
+    labels = np.stack([labels, labels[::-1]]) if axes == "TYX" else labels
+    count = len(object_table(labels, axes=axes)["label"])
+    table = object_table(labels, axes=axes) | {"region": np.array([1, 1, 2] * (count // 3))}
+    result = Result(labels, labels.astype(np.float32), labels, lambda: table, axes)
+    RegionOverlay().write(tmp_path / "a_regions.png", result)
+    plain, shown = picture_of(result, scale=2), np.asarray(PillowImage.open(tmp_path / "a_regions.png"))
+    digits, count = ndimage.label((plain != shown).any(axis=2), np.ones((3, 3)))
+    found = ndimage.center_of_mass(digits > 0, digits, range(1, count + 1))
+    expected = [(14.5, 27), (44.5, 69.5), (104.5, 27), (74.5, 69.5)][
+        : 2 * len(labels) if axes == "TYX" else 2
+    ]
+    np.testing.assert_allclose(sorted(found), sorted((2 * y, 2 * x) for y, x in expected), atol=4)
+    assert is_marked(tmp_path / "a_regions.png")
 
 
 def test_three_channels_are_shown_in_color_and_others_by_their_mean() -> None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REGIONS = "region_table"
-"""The exporter of the table that has a row for each region."""
+_REGIONS = "region_table", "region_overlay"
+"""The exporters that number regions."""
 
 _OTHER_IMAGE = (
     "the image has changed since these labels were made, and the tables now measure the new one; if the labels are not "
@@ -188,7 +188,7 @@ def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argpa
             "of a folder are segmented one by one"
         )
     _try_out(segmenter)
-    if segmenter.config.regions == "image" and any(_REGIONS in job.outputs for job in jobs):
+    if segmenter.config.regions == "image" and any(name in job.outputs for name in _REGIONS for job in jobs):
         complain("pea: without --regions components, --region-table has one row for each image")
     for name in {name for job in jobs for name in job.outputs}:
         check = getattr(EXPORTERS.build(name), "check", None)

@@ -23,15 +23,15 @@ class NumberedOverlay:
 
     def write(self, path: Path, result: Result) -> None:
         """Write the picture."""
-        write_picture(path, picture_of(result, scale=_scale(result), numbers=True))
+        write_picture(path, picture_of(result, scale=readable_scale(result), numbers=True))
 
 
-def _scale(result: Result) -> int:
-    """By how much numbers need the picture to be enlarged; a large picture is not."""
-    labels = np.stack([shown for _, shown in planes_of(result)])
-    areas = np.unique(labels[labels > 0], return_counts=True)[1]
+def readable_scale(result: Result) -> int:
+    """Return by how much numbers need the picture to be enlarged; a large picture is not."""
+    planes = [labels for _, labels in planes_of(result)]
+    areas = np.concatenate([np.unique(plane[plane > 0], return_counts=True)[1] for plane in planes])
     if not len(areas):
         return 1
     across = 2 * math.sqrt(float(np.median(areas)) / math.pi)
-    affordable = int(math.sqrt(_PIXELS / labels.size))
+    affordable = int(math.sqrt(_PIXELS / sum(plane.size for plane in planes)))
     return max(1, min(math.ceil(_WIDTH / across), _LARGEST, affordable))

@@ -136,7 +136,7 @@ def render_overlay(
     picture[inside] += _FILL * (colors[objects[inside]] - picture[inside])
     picture[outline] = colors[objects[outline]]
     drawn = np.asarray(np.rint(picture), dtype=np.uint8)
-    return _numbered(drawn, np.unique(upright[upright > 0]), _middles(objects)) if numbers else drawn
+    return numbered(drawn, np.unique(upright[upright > 0]), _middles(objects)) if numbers else drawn
 
 
 def write_overlay(
@@ -174,6 +174,27 @@ def write_picture(path: str | os.PathLike[str], picture: npt.NDArray[np.uint8]) 
     mark.add_text(PNG_KEY, MARK)
     with atomic_path(path, (".png",)) as temporary:
         PillowImage.fromarray(picture).save(temporary, format="PNG", pnginfo=mark)
+
+
+def numbered(
+    picture: npt.NDArray[np.uint8],
+    ids: npt.NDArray[np.integer[Any]],
+    middles: list[tuple[int, int, float]],
+) -> npt.NDArray[np.uint8]:
+    """Write a number at each of some places ``(y, x)``, in a size that fits into the radius around it."""
+    from PIL import Image as PillowImage
+    from PIL import ImageDraw, ImageFont
+
+    drawn = PillowImage.fromarray(picture)
+    draw = ImageDraw.Draw(drawn)
+    for number, (y, x, radius) in zip(ids.tolist(), middles, strict=True):
+        fitting = 2 * radius / (_DIGIT * len(str(number)))
+        font = ImageFont.load_default(size=min(max(int(fitting), _SMALLEST), _LARGEST))
+        white, black = (255, 255, 255), (0, 0, 0)
+        left, top, right, bottom = font.getbbox(str(number), anchor="mm", stroke_width=1)
+        place = _within(x, left, right, drawn.width), _within(y, top, bottom, drawn.height)
+        draw.text(place, str(number), white, font, anchor="mm", stroke_width=1, stroke_fill=black)
+    return np.asarray(drawn)
 
 
 def _background(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -225,27 +246,6 @@ def _middles(objects: npt.NDArray[np.intp]) -> list[tuple[int, int, float]]:
         y, x = (int(place + side.start) for place, side in zip(places[nearest], box))
         found.append((y, x, float(thickness[y, x])))
     return found
-
-
-def _numbered(
-    picture: npt.NDArray[np.uint8],
-    ids: npt.NDArray[np.integer[Any]],
-    middles: list[tuple[int, int, float]],
-) -> npt.NDArray[np.uint8]:
-    """Write the number of each object where it is thickest."""
-    from PIL import Image as PillowImage
-    from PIL import ImageDraw, ImageFont
-
-    drawn = PillowImage.fromarray(picture)
-    draw = ImageDraw.Draw(drawn)
-    for number, (y, x, radius) in zip(ids.tolist(), middles, strict=True):
-        fitting = 2 * radius / (_DIGIT * len(str(number)))
-        font = ImageFont.load_default(size=min(max(int(fitting), _SMALLEST), _LARGEST))
-        white, black = (255, 255, 255), (0, 0, 0)
-        left, top, right, bottom = font.getbbox(str(number), anchor="mm", stroke_width=1)
-        place = _within(x, left, right, drawn.width), _within(y, top, bottom, drawn.height)
-        draw.text(place, str(number), white, font, anchor="mm", stroke_width=1, stroke_fill=black)
-    return np.asarray(drawn)
 
 
 def _within(place: float, before: float, behind: float, length: int) -> float:
