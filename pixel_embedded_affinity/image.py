@@ -318,6 +318,7 @@ def open_picture(
     named, what = _named(source, selection, ndim, lazily)
     if selection.axes is not None:
         _check_axes(selection.axes, tuple(named.values.shape), ndim)
+        _check_colors(named, selection.axes, what)
         sizes = _sizes_by_place(named, selection.axes)
         named = named._replace(axes=selection.axes, pixel_size=sizes)
     part = part_of(named, selection, ndim, what)
@@ -350,6 +351,16 @@ def _named(source: Any, selection: Selection, ndim: int, lazily: bool) -> tuple[
     if selection.channel is not None and axes.endswith("C"):
         _check_order(tuple(array.shape), selection.channel)
     return Source(array, axes), f"image of shape {tuple(array.shape)}"
+
+
+def _check_colors(source: Source, axes: str, what: str) -> None:
+    """Refuse to take the colors of a file for rows or columns of pixels."""
+    for declared, letter, length in zip(source.axes, axes, source.values.shape):
+        if declared == "C" and letter in "XY" and length in (3, 4):
+            raise InputError(
+                f"axes={axes!r} takes the {length} colors of {what} for {letter}, and the file has the axes "
+                f"{source.axes!r}; leave axes out (--axes)"
+            )
 
 
 def _sizes_by_place(source: Source, axes: str) -> dict[str, float] | None:

@@ -370,6 +370,17 @@ def test_unnamed_pages_are_planes_of_a_3d_model(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.values[0], source)
 
 
+@pytest.mark.parametrize("axes", ["TYX", "CYX", "XCY"])
+def test_colors_of_a_picture_are_no_pixels(tmp_path: Path, axes: str) -> None:
+    path = tmp_path / "plant.png"
+    PillowImage.fromarray(np.zeros((8, 9, 3), np.uint8)).save(path)
+    with pytest.raises(
+        InputError, match=rf"axes='{axes}' takes the 3 colors of .*plant.png' for [XY], .* 'YXC'; leave"
+    ):
+        as_channels(path, axes=axes)
+    assert as_channels(path, axes="XYC").values.shape == (3, 9, 8)
+
+
 def test_axes_given_for_a_file_outrank_those_it_declares(tmp_path: Path) -> None:
     source = ramp(3, 4, 5)
     tifffile.imwrite(tmp_path / "a.tif", source, photometric="minisblack")
