@@ -776,12 +776,16 @@ def analyzed(seen: Seen, labeler: Labeler) -> Segmentation:
     if inside is not None:
         inside = embedding.whole(resize_labels(inside, embedding.part_shape)) if given is None else given
     columns: dict[str, npt.NDArray[np.float64]] = {}
-    if again is not None:
-        known = _known(config)
+    known, sure = _known(config), np.zeros(0)
+    if again is not None or known.extent is not None:
         sure = object_confidence(restored, embedding, config.neighborhood)
+    if again is not None:
         objects = by_components(restored, inside, sure, scale.number, known, again)
         restored = objects.labels
         columns = {"confidence": objects.confidence, "scale": objects.scale}
+        sure = objects.confidence[np.unique(restored[restored > 0]) - 1]
+    if remark := known.remark_on_parts(scale, sure):
+        logger.warning(remark)
     stored = picture.to_source_order(restored)
     labels = relabel(stored)
     own = {name: _in_order(column, stored, labels) for name, column in columns.items()}

@@ -59,6 +59,9 @@ _PAST = 0.9
 _UNLIKE = 0.55
 """Share of the usual confidence below which an image is unlike those that the model knows."""
 
+_UNLIKE_PARTS = 0.45
+"""The same for things that consist of objects, such as plants: the mean of all objects of the result."""
+
 _OVERVIEW, _WIDEST = 384, 1536
 """Pixels along the longer axis of the overview, and the most that a closer look at the whole image may have."""
 
@@ -97,10 +100,19 @@ class KnownObjects(NamedTuple):
         # Of things with an extent, a look at the whole image shows how sure they are too coarsely.
         if best.confidence >= _UNLIKE * self.confidence or self.extent is not None:
             return ""
+        return self._unlike(f"even at the best scale, {found.number:.2g}, objects", best.confidence)
+
+    def remark_on_parts(self, found: FoundScale, confidence: npt.NDArray[np.float64]) -> str:
+        """Say so if the objects of things with an extent, at the scale that was found, are hardly sure; else empty."""
+        if self.extent is None or found.best is None or not len(confidence):
+            return ""
+        sure = float(confidence.mean())
+        return self._unlike("objects", sure) if sure < _UNLIKE_PARTS * self.confidence else ""
+
+    def _unlike(self, objects: str, sure: float) -> str:
         return (
-            f"this image is unlike those that the model knows: even at the best scale, {found.number:.2g}, objects "
-            f"have a confidence of {best.confidence:.2f}, where {self.confidence:.2f} is usual; look at the result "
-            "before you use it"
+            f"this image is unlike those that the model knows: {objects} have a confidence of {sure:.2f}, where "
+            f"{self.confidence:.2f} is usual; look at the result before you use it"
         )
 
 

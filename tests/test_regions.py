@@ -240,6 +240,20 @@ def test_the_plants_of_a_tray_are_counted() -> None:
     assert leaves.analyze(samples.tray()).table()["region"].max() == 18
 
 
+@pytest.mark.parametrize("regions", ["image", "components"])
+def test_a_picture_without_plants_is_said_to_be_unlike(regions: str, caplog: pytest.LogCaptureFixture) -> None:
+    squares = np.kron(np.indices((8, 8)).sum(axis=0) % 2, np.full((25, 25), 255))
+    leaves = Segmenter.pretrained("leaves", device="cpu").with_settings(regions=regions)
+    assert leaves.segment(samples.rosette()).max() > 0
+    assert not caplog.records
+    assert leaves.segment(np.repeat(squares[..., None], 3, axis=2).astype(np.uint8)).max() > 0
+    assert "unlike those that the model knows: objects have a confidence of 0.24" in caplog.text
+    caplog.clear()
+    # Whoever gives the scale has looked at the image.
+    leaves.segment(np.repeat(squares[..., None], 3, axis=2).astype(np.uint8), scale=2.56)
+    assert not caplog.records
+
+
 def test_the_table_has_regions_where_components_are_segmented(segmenter: Segmenter) -> None:
     image = samples.nuclei().image[:120, :140]
     known = segmenter.with_settings(object_diameter=20.0, regions="components", scale="auto")
