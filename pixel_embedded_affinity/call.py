@@ -14,7 +14,7 @@ import numpy as np
 from pixel_embedded_affinity.clustering import Clusterer
 from pixel_embedded_affinity.clustering.base import described
 from pixel_embedded_affinity.config.model import ModelConfig
-from pixel_embedded_affinity.embedding import Embedding
+from pixel_embedded_affinity.embedding import Embedding, check_embedding
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import TileSize, Tiling, as_tiling
 from pixel_embedded_affinity.image import Picture, open_picture
@@ -126,6 +126,7 @@ class Call:
             raise InputError(
                 f"cluster takes what embed returns, an Embedding, got {type(embedding).__name__}"
             )
+        check_embedding(embedding, self.config.ndim)
         labeler, shape = self.labeler, embedding.image_shape or embedding.seen_shape
         given = None if foreground is None else as_foreground(foreground, shape)
         links = read_links(same, different, shape)

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 _SHARE = 0.5  # of the free memory: the rest is for the embedding, the affinities and the clusterer
 _LARGEST_TILE = 2048  # beyond, a tile's halo costs next to nothing
 _LARGEST_BATCH = 16
+_ROUNDING = 1e-3  # by which a probability may pass 0 or 1
 
 T = TypeVar("T", bound=np.generic)
 
@@ -144,6 +145,56 @@ class Embedding:
     def foreground_numpy(self) -> FloatArray | None:
         """Return the foreground's probability as a NumPy array in main memory; None from a network without it."""
         return None if self.foreground is None else numpy_of(self.foreground)
+
+
+def check_embedding(embedding: Embedding, ndim: int) -> None:
+    """Refuse an embedding that was put together of parts that do not fit each other, or a model of `ndim` axes.
+
+    Raises
+    ------
+    InputError
+        Naming the part, what it is, and what was expected.
+    """
+    values, foreground, stride = embedding.values, embedding.foreground, embedding.stride
+    _check_part(values, "values", ndim + 1, f"(D, *spatial) with {ndim} spatial axes")
+    for name in ("stride", "image_shape"):
+        given = getattr(embedding, name)
+        if given is not None and not _are_lengths(given, ndim):
+            raise InputError(f"{name} of an embedding is {given!r}; expected {ndim} integers above 0")
+    if foreground is None:
+        return
+    _check_part(foreground, "foreground", ndim, f"its {ndim} spatial axes, one probability for each pixel")
+    least, most = (float(limit) for limit in (foreground.min(), foreground.max()))
+    if not (least >= -_ROUNDING and most <= 1 + _ROUNDING):
+        raise InputError(
+            f"the foreground of an embedding has values from {least:g} to {most:g}; expected probabilities, from 0 to 1"
+        )
+    positions = tuple(-(-length // step) for length, step in zip(foreground.shape, stride or (1,) * ndim))
+    if positions != embedding.spatial_shape:
+        raise InputError(
+            f"values of spatial shape {embedding.spatial_shape} and a foreground of shape {tuple(foreground.shape)} do "
+            f"not fit the stride {stride or 1} of an embedding; give stride=, the pixels between two vectors"
+        )
+
+
+def _check_part(part: Any, name: str, ndim: int, expected: str) -> None:
+    """Refuse what is no array of real numbers with so many axes."""
+    if not all(hasattr(part, attribute) for attribute in ("shape", "dtype", "min")):
+        raise InputError(f"{name} of an embedding is of type {type(part).__name__}; expected an array")
+    if len(part.shape) != ndim or 0 in part.shape:
+        raise InputError(f"{name} of an embedding has the shape {tuple(part.shape)}; expected {expected}")
+    if "float" not in str(part.dtype):
+        raise InputError(
+            f"{name} of an embedding has the dtype {part.dtype}; expected floating-point numbers"
+        )
+
+
+def _are_lengths(given: Any, count: int) -> bool:
+    return (
+        isinstance(given, (tuple, list))
+        and len(given) == count
+        and all(isinstance(length, (int, np.integer)) and length > 0 for length in given)
+    )
 
 
 def embed(

@@ -29,7 +29,7 @@ from pixel_embedded_affinity.confidence import object_confidence
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
 from pixel_embedded_affinity.embedding import WHOLE, Embedding, embed, ndim_of, runtime_of, stride_of
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.export.base import EXPORTERS, Result, check_exporter
 from pixel_embedded_affinity.export.overlay import picture_of
 from pixel_embedded_affinity.export.table import channels_of, table_of
 from pixel_embedded_affinity.geometry.scaling import labels_of_image, resize_image, resize_labels
@@ -38,6 +38,7 @@ from pixel_embedded_affinity.geometry.tiling import Box, Tiling
 from pixel_embedded_affinity.image import Image, as_channels, as_image, in_usual_order
 from pixel_embedded_affinity.inference.base import Runtime, check_onnx_device
 from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.io.atomic import as_path
 from pixel_embedded_affinity.io.selection import SPATIAL, Selection
 from pixel_embedded_affinity.io.selection import WHOLE as ALL
 from pixel_embedded_affinity.labels import Labels, Mask, as_foreground, as_labels, relabel
@@ -414,7 +415,7 @@ class Segmentation:
         Raises
         ------
         InputError
-            If there is no such exporter, or `name` is no name of a file.
+            If there is no such exporter, one cannot write this result, or `name` is no name of a file.
         OSError
             If a file cannot be written.
         """
@@ -425,7 +426,9 @@ class Segmentation:
         default = ("overlay", "table", "labels")
         wanted = default if exporters is None else (exporters,) if isinstance(exporters, str) else exporters
         built = [EXPORTERS.build(one) for one in wanted]
-        target, file = Path(folder), "" if self.image is None else self.image.name
+        for exporter in built:
+            check_exporter(exporter, self.labels.ndim, self.axes)
+        target, file = as_path(folder, "folder"), "" if self.image is None else self.image.name
         stem = name or ("image" if self.image is None else self.image.stem)
         result = self.as_result(file or stem)
         target.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.embedding import Embedding, embed, halo_of
 from pixel_embedded_affinity.errors import DeviceError, InputError
@@ -250,3 +251,42 @@ def test_a_cropped_embedding_is_a_window_of_it(tiny_network: nn.Module) -> None:
 def test_a_network_may_say_its_halo_which_a_tiling_replaces(halo: Any, expected: tuple[int, int]) -> None:
     network = build_network(NetworkConfig("half_unet", 1, filters=(4,) * 5))
     assert halo_of(network, Tiling(64, halo=halo)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"foreground": lambda f: f * np.nan}, "values from nan to nan; expected probabilities"),
+        ({"foreground": lambda f: f * 20 - 10}, "expected probabilities, from 0 to 1"),
+        (
+            {"foreground": lambda f: f[None]},
+            r"foreground of an embedding has the shape \(1, 20, 24\); expected its 2",
+        ),
+        ({"foreground": lambda f: "a"}, "foreground of an embedding is of type str"),
+        ({"foreground": lambda f: f[:10]}, "do not fit the stride"),
+        ({"values": lambda v: v.tolist()}, "values of an embedding is of type list"),
+        ({"values": lambda v: v.astype(complex)}, "dtype complex128; expected floating-point"),
+        ({"values": lambda v: v[0]}, r"expected \(D, \*spatial\) with 2 spatial axes"),
+        ({"stride": lambda s: None}, "give stride=, the pixels between two vectors"),
+        ({"stride": lambda s: 2}, "stride of an embedding is 2; expected 2 integers above 0"),
+        ({"stride": lambda s: (0, 0)}, "expected 2 integers above 0"),
+        ({"stride": lambda s: (2.0, 2.0)}, "expected 2 integers above 0"),
+        (
+            {"image_shape": lambda s: (20, 24, 3)},
+            r"image_shape of an embedding is \(20, 24, 3\); expected 2 integers",
+        ),
+        ({"image_shape": lambda s: 5}, "image_shape of an embedding is 5"),
+    ],
+)
+def test_an_embedding_of_parts_that_do_not_fit_is_refused(
+    strided_segmenter: Segmenter, changes: dict[str, Any], message: str
+) -> None:
+    found = strided_segmenter.embed(np.random.default_rng(0).random((20, 24)))
+    parts = {"values": found.numpy(), "foreground": found.foreground_numpy(), "stride": found.stride}
+    parts |= {"image_shape": (20, 24)}
+    np.testing.assert_array_equal(
+        strided_segmenter.cluster(Embedding(**parts)), strided_segmenter.cluster(found)
+    )
+    changed = {name: change(parts[name]) for name, change in changes.items()}
+    with pytest.raises(InputError, match=message):
+        strided_segmenter.cluster(Embedding(**(parts | changed)))

@@ -557,3 +557,20 @@ def test_longest_file_name_can_be_written(tmp_path: Path) -> None:
     name = "n" * 251 + ".csv"
     write_table(tmp_path / name, object_table(LABELS))
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("path", [None, 5, b"a.tif", "", "a\0.tif"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    for write in (write_labels, write_table):
+        given = LABELS if write is write_labels else {"label": [1]}
+        with pytest.raises(InputError, match="the output"):
+            write(path, given)
+
+
+def test_a_confidence_is_a_number_and_a_region_an_integer() -> None:
+    with pytest.raises(InputError, match="expected an integer, float or bool dtype"):
+        object_table(LABELS, confidence=["a", "b"])
+    table = object_table(LABELS)
+    for regions in ([1.0, np.nan], ["a", "b"]):
+        with pytest.raises(InputError, match="'region' has the dtype"):
+            region_table({**table, "region": regions})

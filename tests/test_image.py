@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import io
 import logging
 import os
 from pathlib import Path
@@ -529,3 +530,28 @@ def test_a_channel_of_an_array_with_channels_first_needs_the_axes() -> None:
     # A spectrum of many channels is taken where the other axes are long as well.
     many = as_image(np.zeros((20, 30, 40), np.float32), channels=1, selection=Selection(channel=39))
     assert many.values.shape == (1, 20, 30)
+
+
+def test_a_closed_file_and_one_for_writing_are_refused(tmp_path: Path) -> None:
+    closed = io.BytesIO(b"")
+    closed.close()
+    with pytest.raises(InputError, match="closed file"):
+        as_image(closed, channels=1)
+    with (tmp_path / "a.tif").open("wb") as file, pytest.raises(InputError, match="in mode 'rb'"):
+        as_image(file, channels=1)
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "I", "F", "RGB"])
+def test_an_open_picture_of_pillow_is_an_image(mode: str) -> None:
+    values = ramp(5, 6, 3, dtype="uint8") if mode == "RGB" else ramp(5, 6, dtype="uint8")
+    picture = (
+        PillowImage.fromarray(values) if mode in ("L", "RGB") else PillowImage.fromarray(values).convert(mode)
+    )
+    found = as_image(picture, channels=3 if mode == "RGB" else 1)
+    np.testing.assert_array_equal(found.values, np.moveaxis(values, -1, 0) if mode == "RGB" else values[None])
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "1"])
+def test_a_picture_whose_values_are_no_intensities_is_refused(mode: str) -> None:
+    with pytest.raises(InputError, match="expected an array"):
+        as_image(PillowImage.fromarray(ramp(5, 6, dtype="uint8")).convert(mode), channels=1)

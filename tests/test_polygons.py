@@ -312,3 +312,25 @@ def test_a_form_that_is_none_is_refused(tmp_path: Path) -> None:
         write_coco(tmp_path / "a.json", {"a.tif": RING}, segmentation="mask")
     with pytest.raises(InputError, match="expected a dictionary of file names and their labels"):
         write_coco(tmp_path / "a.json", RING)  # type: ignore[arg-type]
+
+
+def test_texts_of_a_table_are_no_measurements(tmp_path: Path) -> None:
+    labels = np.array([[1, 0, 2]])
+    table = object_table(labels)
+    write_qupath(tmp_path / "a.geojson", labels, {**table, "well": ["A1", "A2"]})
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert [set(one["properties"]["measurements"]) for one in features] == [set(table)] * 2
+    bad = [{**table, "more": [1.0]}, {**table, "more": 1.0}, {**table, "label": [1.0, np.nan]}, [1, 2]]
+    for one in bad:
+        with pytest.raises(InputError, match="table"):
+            write_qupath(tmp_path / "b.geojson", labels, one)
+    assert not (tmp_path / "b.geojson").exists()
+
+
+def test_names_of_images_may_be_paths_and_nothing_else(tmp_path: Path) -> None:
+    labels = np.array([[1, 0, 2]])
+    write_coco(tmp_path / "a.json", {Path("plate") / "a.tif": labels})
+    assert json.loads((tmp_path / "a.json").read_text())["images"][0]["file_name"] == "plate/a.tif"
+    for images, category in (({1: labels}, "cell"), ({"a.tif": labels}, None)):
+        with pytest.raises(InputError, match="expected the name"):
+            write_coco(tmp_path / "b.json", images, category=category)

@@ -241,7 +241,9 @@ def test_the_plants_of_a_tray_are_counted() -> None:
 
 
 @pytest.mark.parametrize("regions", ["image", "components"])
-def test_a_picture_without_plants_is_said_to_be_unlike(regions: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_picture_without_plants_is_said_to_be_unlike(
+    regions: str, caplog: pytest.LogCaptureFixture
+) -> None:
     squares = np.kron(np.indices((8, 8)).sum(axis=0) % 2, np.full((25, 25), 255))
     leaves = Segmenter.pretrained("leaves", device="cpu").with_settings(regions=regions)
     assert leaves.segment(samples.rosette()).max() > 0

@@ -447,3 +447,22 @@ def test_a_table_measures_another_channel_of_the_file(segmenter: Segmenter, tmp_
         np.testing.assert_allclose(table["mean_intensity"], expected, rtol=1e-5)
     with pytest.raises(InputError, match="holds 3 time points"):
         result.table(path, channel="GFP")
+
+
+@pytest.mark.parametrize(
+    ("exporter", "message"), [("neuroglancer", "describes volumes"), ("cell_tracking", "T")]
+)
+def test_what_one_exporter_cannot_write_is_refused_before_the_others_write(
+    segmenter: Segmenter, image: Array, tmp_path: Path, exporter: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        segmenter.analyze(image).save(tmp_path / "out", exporters=["labels", exporter])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("folder", [None, 5, b"out", "", "a\0b"])
+def test_a_result_is_saved_in_no_folder_without_a_name(
+    segmenter: Segmenter, image: Array, folder: Any
+) -> None:
+    with pytest.raises(InputError, match="folder"):
+        segmenter.analyze(image).save(folder)

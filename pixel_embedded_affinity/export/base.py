@@ -112,6 +112,14 @@ EXPORTERS: Registry[Exporter] = Registry(
 )
 
 
+def check_exporter(exporter: Exporter, ndim: int, axes: str) -> None:
+    """Let an exporter refuse, before anything is written, what it cannot write; see `Exporter`."""
+    for name, given in (("check", ndim), ("check_axes", axes)):
+        check = getattr(exporter, name, None)
+        if check is not None:
+            check(given)
+
+
 def refuse_volumes(flag: str, ndim: int) -> None:
     """Refuse volumes, for the `check` of an exporter that describes images."""
     if ndim != 2:

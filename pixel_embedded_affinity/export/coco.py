@@ -62,7 +62,7 @@ def write_coco(
     path : str or path-like
         A name ending in ``.json`` in an existing folder; a file there is replaced, at once and whole.
     images : mapping of str to array-like of integers
-        For each image, its file name and its labels ``(Y, X)``, 0 = background.
+        For each image, its file name (a path is one, too) and its labels ``(Y, X)``, 0 = background.
     segmentation : {"polygons", "rle"}
         ``"polygons"``: the outlines of an object's pieces; an object with holes comes as RLE, since polygons of COCO
         have none. ``"rle"``: runs of pixels (uncompressed RLE) for all objects, which is exact in every program.
@@ -72,8 +72,10 @@ def write_coco(
     Raises
     ------
     InputError
-        If labels or the form cannot be used, or the path does not fit.
+        If names, labels or the form cannot be used, or the path does not fit.
     """
+    if not isinstance(category, str):
+        raise InputError(f"category={category!r}; expected the name of the category")
     if segmentation not in SEGMENTATIONS:
         raise InputError(f"segmentation={segmentation!r}; expected one of {', '.join(SEGMENTATIONS)}")
     if not isinstance(images, Mapping):
@@ -83,7 +85,8 @@ def write_coco(
         )
     listed: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, (name, labels) in enumerate(images.items(), start=1):
+    names = [_file_name(name) for name in images]
+    for number, (name, labels) in enumerate(zip(names, images.values()), start=1):
         array = as_labels(labels)
         pieces = pieces_by_label(array)
         height, width = array.shape
@@ -94,6 +97,12 @@ def write_coco(
     content = json.dumps({"images": listed, "categories": categories, "annotations": annotations})
     with atomic_path(path, (".json",)) as temporary:
         temporary.write_text(content, encoding="utf-8")
+
+
+def _file_name(given: Any) -> str:
+    if not isinstance(given, (str, PurePath)):
+        raise InputError(f"the name {given!r} of an image; expected the name of its file")
+    return given if isinstance(given, str) else given.as_posix()
 
 
 def _annotations(

@@ -12,7 +12,7 @@ import numpy as np
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import Result
 from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
-from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.atomic import as_path, atomic_path
 from pixel_embedded_affinity.io.label_images import image_of, new_label_image
 from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import as_labels
@@ -77,12 +77,13 @@ def write_labels(
         raise InputError(
             f"labels up to {highest}; expected at most 32 bits; relabel the objects consecutively"
         )
-    if image_of(path) is not None:
-        with new_label_image(path, letters, array.shape, sizes) as target:
+    target_path = as_path(path)
+    if image_of(target_path) is not None:
+        with new_label_image(target_path, letters, array.shape, sizes) as target:
             target[...] = array
         return
     dtype = np.uint16 if highest <= np.iinfo(np.uint16).max else np.uint32
-    with atomic_path(path, (".tif", ".tiff")) as temporary:
+    with atomic_path(target_path, (".tif", ".tiff")) as temporary:
         tifffile.imwrite(
             temporary,
             array.astype(dtype),

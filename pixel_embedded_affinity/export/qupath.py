@@ -88,8 +88,21 @@ def _features(labels: Any, table: Mapping[str, Any], place: Mapping[str, int]) -
 
 
 def _measurements(table: Mapping[str, Any]) -> dict[int, dict[str, float]]:
-    """Return the finite numbers of each row, by label; JSON has no others."""
-    columns = {name: np.asarray(values).tolist() for name, values in table.items()}
+    """Return the finite numbers of each row, by label; JSON has no others, and QuPath measures no texts."""
+    if not isinstance(table, Mapping):
+        raise InputError(
+            f"table is of type {type(table).__name__}; expected columns by name, such as object_table gives"
+        )
+    arrays = {name: np.asarray(values) for name, values in table.items()}
+    lengths = {len(values) if values.ndim == 1 else None for values in arrays.values()}
+    if len(lengths) > 1 or None in lengths:
+        raise InputError(
+            "the columns of the table have several lengths; expected one value for each object in each"
+        )
+    labels = arrays.get("label", np.zeros(0, np.int64))
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"the column 'label' of the table has the dtype {labels.dtype}; expected integers")
+    columns = {name: values.tolist() for name, values in arrays.items() if values.dtype.kind in "biuf"}
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return {
         int(row["label"]): {name: value for name, value in row.items() if math.isfinite(value)}

@@ -55,7 +55,7 @@ def region_table(table: Mapping[str, Any]) -> Columns:
     Raises
     ------
     InputError
-        If the table lacks a column.
+        If the table lacks a column, or regions are no integers.
     """
     missing = [name for name in ("label", "area", "centroid-x") if name not in table]
     if missing:
@@ -63,6 +63,10 @@ def region_table(table: Mapping[str, Any]) -> Columns:
     area = np.asarray(table["area"])
     keys = {name: np.asarray(table[name]) for name in FRAME_COLUMNS.values() if name in table}
     keys["region"] = np.asarray(table.get("region", np.ones(len(area), np.int64)))
+    if keys["region"].dtype.kind not in "iu":
+        raise InputError(
+            f"the column 'region' has the dtype {keys['region'].dtype}; expected the number of a region in each row"
+        )
     groups, row = np.unique(np.stack(list(keys.values())), axis=1, return_inverse=True)
     members = [np.flatnonzero(row == number) for number in range(groups.shape[1])]
     found: Columns = dict(zip(keys, groups.astype(np.int64)))

@@ -260,7 +260,7 @@ def channels_of(intensity: Any, image: Image) -> dict[str, npt.NDArray[np.float3
 
 
 def _one_for_each(confidence: Any, count: int) -> npt.NDArray[Any]:
-    column = np.asarray(confidence)
+    column = numeric(opened(confidence, "confidence"), "confidence")
     if column.shape != (count,):
         raise InputError(
             f"confidence of shape {column.shape} for {count} object(s); expected one number for each"

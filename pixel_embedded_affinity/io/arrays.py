@@ -27,12 +27,19 @@ def opened(source: Any, what: str) -> Any:
     if all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
         _check_shape(source, what)
         return source
-    if isinstance(source, (list, tuple)) or hasattr(source, "__array__"):
+    if isinstance(source, (list, tuple)) or _is_convertible(source):
         return _to_numpy(source, what)
     raise InputError(
         f"{what} of type {type(source).__name__}; expected an array (NumPy, torch, zarr, dask, h5py) or "
         "nested lists of numbers; convert it, e.g. by numpy.asarray"
     )
+
+
+def _is_convertible(source: Any) -> bool:
+    """Whether NumPy takes a source as an array: of Pillow's images, those whose values are intensities or colors."""
+    if hasattr(source, "__array_interface__") and hasattr(source, "mode"):
+        return source.mode in ("L", "I;16", "I", "F", "RGB", "RGBA")
+    return hasattr(source, "__array__")
 
 
 def _check_shape(source: Any, what: str) -> None:
@@ -60,7 +67,7 @@ def _from_tensor(tensor: Any, what: str) -> npt.NDArray[Any]:
 
 def _to_numpy(source: Any, what: str) -> npt.NDArray[Any]:
     try:
-        convertible = isinstance(source, (list, tuple)) or hasattr(source, "__array__")
+        convertible = isinstance(source, (list, tuple)) or _is_convertible(source)
         return np.asarray(source if convertible else source[...])
     except InputError:  # a source of our own says what is wrong
         raise

@@ -8,12 +8,30 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pixel_embedded_affinity.errors import InputError
 
 LONGEST_NAME = 255
 """Bytes of a file name that the usual file systems take."""
+
+
+def as_path(given: Any, what: str = "the output") -> Path:
+    """Return the path of what is written.
+
+    Raises
+    ------
+    InputError
+        If it is no path, or empty, or no system could take it for a name.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        raise InputError(
+            f"{what} is of type {type(given).__name__}; expected a path, such as 'results/labels.tif'"
+        )
+    text = str(os.fspath(given))
+    if not text or "\0" in text:
+        raise InputError(f"{what} has the name {text!r}; expected a path, such as 'results/labels.tif'")
+    return Path(text)
 
 
 @contextmanager
@@ -38,10 +56,11 @@ def atomic_path(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Iter
     Raises
     ------
     InputError
-        If the name has another ending, the folder does not exist, or `path` is a folder.
+        If `path` is no path, the name has another ending, the folder does not exist, or `path` is a folder.
     """
-    target = Path(os.path.realpath(path))
-    _check_target(Path(path), target, suffixes)
+    given = as_path(path)
+    target = Path(os.path.realpath(given))
+    _check_target(given, target, suffixes)
     # A name of fixed length: a name made from the target's name could be too long for the file system.
     with replacing(target, f".{secrets.token_hex(8)}{target.suffix}") as temporary:
         temporary.touch(exist_ok=False)

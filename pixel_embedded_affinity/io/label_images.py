@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, optional_module
-from pixel_embedded_affinity.io.atomic import replacing
+from pixel_embedded_affinity.io.atomic import as_path, replacing
+from pixel_embedded_affinity.io.locks import locked
 from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.io.readers.zarr import Zarr, axes_of, multiscales_of
 from pixel_embedded_affinity.io.selection import LETTERS
 
 _CHUNK = 1024
 _NEW_FORM = 3  # of zarr, which is NGFF 0.5
+_LOCK_FILE, _PATIENCE = ".lock", 60.0  # seconds to wait for others that write into the same list
 
 
 class _Layout(NamedTuple):
@@ -69,7 +71,7 @@ def check_label_image(path: str | os.PathLike[str], axes: str, shape: Sequence[i
     MissingDependencyError
         If zarr is not installed.
     """
-    target = Path(path)
+    target = as_path(path)
     if target.exists():
         raise InputError(f"'{target}' exists already; expected a new name; delete it, or name another one")
     _layout(target, axes, shape, {})
@@ -108,7 +110,7 @@ def new_label_image(
     if not Zarr.holds(target.parent.parent):
         new = zarr.open_group(os.fspath(target.parent.parent), mode="a", zarr_format=layout.form)
         new.attrs.update({"software": MARK})
-    within = zarr.open_group(os.fspath(target.parent), mode="a", zarr_format=layout.form)
+    zarr.open_group(os.fspath(target.parent), mode="a", zarr_format=layout.form)
     with replacing(target, f".{target.name}.{secrets.token_hex(4)}.part") as part:
         group = zarr.open_group(os.fspath(part), mode="w", zarr_format=layout.form)
         arrays = [_new_array(group, str(level), layout, full) for level, full in enumerate(layout.shapes)]
@@ -116,7 +118,14 @@ def new_label_image(
         yield LabelArray(arrays[0], layout.letters, axes)
         for fine, coarse in pairwise(arrays):
             _shrink(fine, coarse)
-    _listed(within, target.name, layout.form)
+    refusal = (
+        f"another program holds the list of labels in '{target.parent}'; '{target.name}' is written, but not listed "
+        "there; add it to the attribute 'labels'"
+    )
+    # Others may have written labels meanwhile: what their list says counts.
+    with locked(target.parent / _LOCK_FILE, refusal, wait=_PATIENCE):
+        within = zarr.open_group(os.fspath(target.parent), mode="a", zarr_format=layout.form)
+        _listed(within, target.name, layout.form)
 
 
 class LabelArray:

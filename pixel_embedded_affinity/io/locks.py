@@ -13,11 +13,20 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(path: Path, refusal: str) -> Iterator[None]:
+def locked(path: Path, refusal: str, *, wait: float = 0) -> Iterator[None]:
     """Hold a lock file while the block runs; its folder must exist, and the file goes in the end.
 
     The system unlocks it when the process ends, even if it is killed. Where files cannot be locked, a warning goes to
     the log.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file.
+    refusal : str
+        What the error says.
+    wait : float
+        Seconds to wait for another process.
 
     Raises
     ------
@@ -28,7 +37,7 @@ def locked(path: Path, refusal: str) -> Iterator[None]:
 
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except NotImplementedError:
         logger.warning("'%s' cannot be locked; make sure that no other run uses its folder", path)
     except filelock.Timeout as error:

@@ -141,15 +141,15 @@ def content_source(source: Any, series: int | None) -> Source:
     InputError
         If it holds no bytes, or no image that can be read.
     """
-    content = source.read() if hasattr(source, "read") else bytes(source)
+    content = _read_whole(source) if hasattr(source, "read") else bytes(source)
     if not isinstance(content, bytes):
         raise InputError(f"the file gives {type(content).__name__}; expected bytes; open it in mode 'rb'")
     known = [reader for _, reader in READERS.every() if reader.signatures]
     found = next((reader for reader in known if content.startswith(reader.signatures)), None)
     if found is None:
         raise InputError(
-            f"the {len(content)} bytes begin as no image that is read from memory; expected a TIFF, PNG, JPEG or HDF5; "
-            "of other formats, pass the path of a file, or the pixels as an array"
+            f"the {len(content)} bytes begin as no image that is read from memory; expected a TIFF, PNG, JPEG or HDF5, "
+            "from its first byte (file.seek(0)); of other formats, pass the path of a file, or the pixels as an array"
         )
     with TemporaryDirectory(prefix="image-") as folder:
         path = Path(folder) / f"image{found.suffixes[0]}"
@@ -158,6 +158,16 @@ def content_source(source: Any, series: int | None) -> Source:
             return read_source(path, series=series)
         except InputError as error:
             raise InputError(str(error).replace(f"'{path}'", "the given file")) from error
+
+
+def _read_whole(source: Any) -> Any:
+    """Read an open file; one that is closed, or open for writing only, is refused."""
+    try:
+        return source.read()
+    except ValueError as error:  # io.UnsupportedOperation is one, too
+        raise InputError(
+            f"the file cannot be read ({error}); pass it while it is open, in mode 'rb'"
+        ) from error
 
 
 def is_sections_folder(path: Path) -> bool:

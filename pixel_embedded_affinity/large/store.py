@@ -19,7 +19,7 @@ import numpy as np
 from pixel_embedded_affinity.errors import InputError, one_line, optional_module
 from pixel_embedded_affinity.export.labels import tiff_calibration
 from pixel_embedded_affinity.geometry.tiling import largest_part
-from pixel_embedded_affinity.io.atomic import atomic_file, replacing
+from pixel_embedded_affinity.io.atomic import as_path, atomic_file, replacing
 from pixel_embedded_affinity.io.label_images import check_label_image, image_of, new_label_image
 from pixel_embedded_affinity.io.locks import locked
 from pixel_embedded_affinity.io.marks import MARK
@@ -116,20 +116,31 @@ def check_output(out: Any, shape: Sequence[int]) -> None:
         If it is neither a new path ending in ``.zarr``, ``.tif`` or ``.tiff`` in an existing folder, nor one of labels
         within an OME-Zarr, nor an array of integers of the image's spatial shape that can be written to.
     """
-    if isinstance(out, (str, os.PathLike)) and image_of(out) is not None:
-        check_label_image(out, SPATIAL[len(shape)], shape)
-    elif isinstance(out, (str, os.PathLike)):
-        _check_path(Path(out))
+    if isinstance(out, (str, os.PathLike)):
+        path = as_path(out, "out")
+        if image_of(path) is not None:
+            check_label_image(path, SPATIAL[len(shape)], shape)
+        else:
+            _check_path(path)
     elif not all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__")):
         raise InputError(
             f"out of type {type(out).__name__}; expected a path ending in .zarr or .tif, or an array to write to"
         )
-    elif tuple(out.shape) != tuple(shape) or np.dtype(out.dtype).kind not in "iu" or out.dtype.itemsize < 4:
+    elif tuple(out.shape) != tuple(shape) or not _holds_labels(out.dtype):
         raise InputError(
             f"out has shape {tuple(out.shape)} and dtype {out.dtype}; expected {tuple(shape)} and int32"
         )
     else:
         _check_writable(out)
+
+
+def _holds_labels(dtype: Any) -> bool:
+    """Whether a dtype of NumPy has integers of 32 bits or more; other libraries have dtypes of their own."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        return False
+    return found.kind in "iu" and found.itemsize >= 4
 
 
 def _check_writable(out: Any) -> None:
@@ -143,11 +154,18 @@ def _check_writable(out: Any) -> None:
         ) from error
 
 
+def _new_folder(given: Any) -> Path:
+    path = as_path(given, "folder")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"folder '{path}' is a file; expected the folder of the blocks; name another one")
+    return path
+
+
 @contextmanager
 def block_folder(out: Any, folder: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Give the folder of the blocks: the caller's, else one beside the output's path, else a temporary one."""
     if folder is not None:
-        yield Path(folder)
+        yield _new_folder(folder)
     elif isinstance(out, (str, os.PathLike)):
         yield Path(out).with_name(f"{Path(out).name}.blocks")
     else:

@@ -247,3 +247,13 @@ def test_a_format_of_another_package_is_read(tmp_path: Path, monkeypatch: pytest
     OUTLINE_READERS.register("everything", Everything)
     assert ".all" in outline_suffixes()
     assert read_outlines(tmp_path / "a.ALL", IMAGE, (1, 2)).tolist() == [[1, 1]]
+
+
+def test_folders_tell_images_of_one_name_apart(tmp_path: Path) -> None:
+    one, two = np.array([[1, 0, 2]]), np.array([[1, 1, 1]])
+    write_coco(tmp_path / "t.json", {"p1/a.tif": one, "p2/a.tif": two, "b.tif": two * 0})
+    for name, expected in (("p1", one), ("p2", two)):
+        for image in (Path(name) / "a.tif", tmp_path / "plates" / name / "a.tif"):
+            np.testing.assert_array_equal(read_outlines(tmp_path / "t.json", image, (1, 3)), expected)
+    with pytest.raises(InputError, match=r"2 of the 3 images are named 'a\.tif'"):
+        read_outlines(tmp_path / "t.json", tmp_path / "a.tif", (1, 3))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import write_labels
 from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.label_images import new_label_image
 from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.read import list_series, read_image
 from pixel_embedded_affinity.io.selection import Selection
@@ -329,3 +332,29 @@ def test_a_new_group_needs_a_folder_and_no_other_content(tmp_path: Path) -> None
     new(tmp_path / "a.zarr", 3).create_array("raw", data=gray(20, 30))
     with pytest.raises(InputError, match="lies in no OME-Zarr image"):
         write_labels(tmp_path / "a.zarr" / "labels" / "b", np.ones((20, 30), int))
+
+
+def test_labels_that_are_written_at_the_same_time_are_all_listed(tmp_path: Path) -> None:
+    labels = np.ones((8, 8), np.int32)
+    with new_label_image(tmp_path / "a.ome.zarr" / "labels" / "slow", "YX", (8, 8)) as out:
+        write_labels(tmp_path / "a.ome.zarr" / "labels" / "fast", labels)
+        out[...] = labels
+    group = zarr.open_group(str(tmp_path / "a.ome.zarr" / "labels"), mode="r")
+    assert group.attrs["ome"]["labels"] == ["fast", "slow"]
+    assert sorted(path.name for path in (tmp_path / "a.ome.zarr" / "labels").iterdir()) == [
+        "fast",
+        "slow",
+        "zarr.json",
+    ]
+
+
+def test_labels_of_several_processes_are_all_listed(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pixel_embedded_affinity.export import write_labels\n"
+        "for k in range(6): write_labels(f'{sys.argv[1]}/a.ome.zarr/labels/{sys.argv[2]}{k}', np.ones((4, 4), int))"
+    )
+    write_labels(tmp_path / "a.ome.zarr" / "labels" / "first", np.ones((4, 4), np.int32))
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "xy"]
+    assert [process.wait(300) for process in running] == [0, 0]
+    listed = zarr.open_group(str(tmp_path / "a.ome.zarr" / "labels"), mode="r").attrs["ome"]["labels"]
+    assert sorted(listed) == sorted(["first", *(f"{name}{k}" for name in "xy" for k in range(6))])

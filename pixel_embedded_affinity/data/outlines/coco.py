@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ class Coco:
 
 
 def _number_of(images: list[Any], image: Path, shape: tuple[int, int]) -> Any:
-    """Return the number of an image: the one of its file name, or the only one."""
-    named = [entry for entry in images if Path(entry.get("file_name", "")).name == image.name]
-    chosen = named or (images if len(images) == 1 else [])
+    """Return the number of an image: the one of its file name, with as many folders as tell it, or the only one."""
+    named = [entry for entry in images if _shared(entry, image)]
+    longest = max((_shared(entry, image) for entry in named), default=0)
+    chosen = [entry for entry in named if _shared(entry, image) == longest]
+    chosen = chosen or (images if len(images) == 1 else [])
     if len(chosen) != 1:
         raise InputError(
             f"{len(named)} of the {len(images)} images are named '{image.name}'; expected one; correct file_name"
@@ -50,6 +53,13 @@ def _number_of(images: list[Any], image: Path, shape: tuple[int, int]) -> Any:
             f"the image has {size} pixels there, and {shape} in its file; expected the same size"
         )
     return chosen[0]["id"]
+
+
+def _shared(entry: dict[str, Any], image: Path) -> int:
+    """How many parts of its path, from the end, an image shares with an entry, whatever separates them."""
+    parts = entry.get("file_name", "").replace("\\", "/").split("/")
+    pairs = zip(reversed(parts), reversed(image.absolute().parts))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _painted(segmentations: list[Any], shape: tuple[int, int]) -> Labels:
