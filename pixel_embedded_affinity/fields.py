@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Real
@@ -18,6 +19,11 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.readers import calibration
 
 _DECLARED = "setting"
+_DECIMAL_COMMA = re.compile(r"\d+,\d+\s*[^\W\d]*")
+
+
+class Ambiguous(ValueError):
+    """A text of the command line that can be read in several ways; its message says how to write each."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,20 @@ def per_axis(check: Check) -> Check:
         return several.parse(given) if "," in given else check.parse(given)
 
     return Check(f"{check.what}, or one per axis", convert, parse)
+
+
+def without_decimal_comma(check: Check) -> Check:
+    """What passes a check; on the command line, ``1,5`` is refused, which may be one number or two."""
+
+    def parse(given: str) -> Any:
+        if _DECIMAL_COMMA.fullmatch(given.strip()):
+            point, two = given.replace(",", "."), given.replace(",", ".0,")
+            raise Ambiguous(
+                f"{given!r} may be one number or two; write {point} for one, or {two} for one per axis"
+            )
+        return check.parse(given)
+
+    return replace(check, parse=parse)
 
 
 def optional(check: Check) -> Check:

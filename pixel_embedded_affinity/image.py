@@ -41,6 +41,7 @@ _MOST_PIXELS = 2**31 - 1
 """The most objects that int32 can count; also more than the embedding of any machine's main memory holds."""
 
 _MOST_CHANNELS = 16
+_COARSE = 4  # every so many pixels tell which channel shows something
 _FRAMES = {"T": ("time points", "time"), "Z": ("sections", "z")}
 """What lies along the axis of several images, and the choice of one of them."""
 
@@ -553,7 +554,10 @@ def _fit_channels(pixels: npt.NDArray[Any], channels: int, source: Source, what:
         logger.warning("%s has three equal channels: it is gray, and one of them is used", what)
         return pixels[:1]
     if len(pixels) != channels:
-        raise wrong_channels(count, channels, source, tuple(pixels.shape), what)
+        coarse = pixels[(slice(None), *(slice(None, None, _COARSE),) * (pixels.ndim - 1))]
+        ranges = np.array([np.ptp(one.astype(np.float64)) for one in coarse])
+        likely = int(np.argmax(ranges >= ranges.max() / 4))  # the first that shows something
+        raise wrong_channels(count, channels, source, tuple(pixels.shape), what, likely)
     return pixels
 
 
@@ -564,13 +568,16 @@ def is_gray(pixels: npt.NDArray[Any], *, has_alpha: bool = False) -> bool:
     return bool((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all())
 
 
-def wrong_channels(count: int, channels: int, source: Source, shape: Sequence[int], what: str) -> InputError:
-    """Return the error for channels that do not fit the model, with the choices that would."""
+def wrong_channels(
+    count: int, channels: int, source: Source, shape: Sequence[int], what: str, likely: int = 0
+) -> InputError:
+    """Return the error for channels that do not fit the model, with the choices that would; one is likely."""
     letters, choices, others = source.axes, [], []
     if channels in (1, 3) and count > 1:
         listed = listed_channels(count, channel_names(source))
         choices.append(
-            f"choose one of the channels {listed}, the one with the stain, such as channel=0 (--channel 0)"
+            f"choose one of the channels {listed}, the one with the stain, such as channel={likely} "
+            f"(--channel {likely})"
         )
     if "C" in letters:
         lengths = dict(zip("C" + SPATIAL[len(letters) - 1], shape))

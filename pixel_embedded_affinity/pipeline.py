@@ -585,7 +585,8 @@ def scale_of(
         found = find_scale(values, given, known, observe, None if likely is None else min(likely))
     logger.info("scale %g was found in the image", found.scale)
     if remark := known.remark(found):
-        logger.warning(remark)
+        one_value = "; all its pixels have one value: look whether it is the right channel"
+        logger.warning(remark + (one_value if values.min() == values.max() else ""))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -277,3 +278,14 @@ def test_frames_that_cannot_be_measured_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         object_table(labels, intensity, **more)
+
+
+def test_a_file_of_a_movie_is_measured_frame_by_frame(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (2, 3, 8, 9)).astype(np.uint8)
+    labels = np.zeros((2, 8, 9), np.int32)
+    labels[:, 2:5, 3:7] = 1
+    tifffile.imwrite(tmp_path / "movie.tif", values, imagej=True, metadata={"axes": "TCYX"})
+    found, expected = (object_table(labels, one, axes="TCYX") for one in (tmp_path / "movie.tif", values))
+    assert found.keys() == expected.keys()
+    for name, column in expected.items():
+        np.testing.assert_array_equal(found[name], column)

@@ -17,7 +17,7 @@ from pixel_embedded_affinity.cli.records import (
     RECORDS,
     Maker,
     has_other_image,
-    is_of_another,
+    other_of,
     read_record,
     record_path,
     state,
@@ -241,14 +241,14 @@ def refuse_others(jobs: Iterable[Job], maker: Maker) -> None:
         if record is None:
             continue
         try:
-            other = is_of_another(record, job.image, partial(maker.source, job.image))
+            other = other_of(record, job.image, partial(maker.source, job.image))
         except OSError:  # Whoever does the job says which file cannot be read.
             continue
         if other:
             raise InputError(
-                f"'{job.labels}' holds the results of another image, '{record.path}', not of '{job.image}'; expected "
-                "an --output of its own for images of the same name; name another one, or use --overwrite to replace "
-                "these results"
+                f"'{job.labels}' holds the results of {other}, not of '{job.image}' as it is asked for; expected an "
+                "--output of its own for images of the same name, and for each part of a file; name another one, or "
+                "use --overwrite to replace these results"
             )
 
 

@@ -149,8 +149,22 @@ def _images_of(entry: str, recursive: bool, sections: bool, findings: Findings) 
         recursive = True
     images = list(_without_results(_without_others(found, findings), findings))
     if not images:
-        raise InputError(_nothing(nothing, recursive, findings))
+        case = (
+            "; the case of letters counts: there are files that fit but for it"
+            if _fits_otherwise(entry)
+            else ""
+        )
+        raise InputError(_nothing(nothing, recursive, findings) + case)
     return images
+
+
+def _fits_otherwise(entry: str) -> bool:
+    """Whether files fit a pattern whose letters may be upper or lower case."""
+    letters = "".join(f"[{one.lower()}{one.upper()}]" if one.isalpha() else one for one in Path(entry).name)
+    folder = Path(entry).parent
+    return (
+        glob.has_magic(entry) and "[" not in entry and any(glob.iglob(str(folder / letters), recursive=True))
+    )
 
 
 # --- folders and patterns ---------------------------------------------------------------------------------

@@ -65,7 +65,9 @@ def measured_channels(
         # Channels of one name are told apart by their numbers.
         chosen = {name if names.count(name) == 1 else str(place): place for place, name in enumerate(names)}
     else:
-        named = map(str.strip, measure.split(","))
+        whole = open_picture(image, replace(selection, channel=None), channels=1, ndim=ndim, lazily=True)
+        # The name of a channel may hold a comma.
+        named = [measure] if measure in whole.channel_names() else [*map(str.strip, measure.split(","))]
         chosen = {name: int(name) if name.isdecimal() else name for name in named}
     try:
         return {

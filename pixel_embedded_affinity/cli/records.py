@@ -24,6 +24,8 @@ LABELS = "labels"
 NEW = "new"
 DONE = "done"
 CHANGED = "made again, since the image, the model or the settings are others"
+_PARTS = "series", "time", "z"
+"""Settings that say which part of a file is the image."""
 PARTIAL = "made again, since results were missing or not whole"
 FOREIGN = (
     "kept: no run wrote these labels as they are now; other files follow them; --overwrite replaces them"
@@ -200,11 +202,16 @@ def has_other_image(record: Record | None, image: Path) -> bool:
     return made_from is not None and made_from != _image_fingerprint(image)
 
 
-def is_of_another(record: Record, image: Path, source: Callable[[], Source]) -> bool:
-    """Tell whether a record is that of another image: another file, elsewhere, that has the same name."""
-    if record.path in ("", str(image.absolute())):
-        return False
-    return bool(record.source["image"] != source().image)
+def other_of(record: Record, image: Path, source: Callable[[], Source]) -> str:
+    """Say what a record is of, if not of this image: a file of the same name elsewhere, or another part of the file."""
+    settings = record.source["settings"]
+    parts = {name: settings.get(name) for name in _PARTS}
+    if parts != {name: source().settings.get(name) for name in _PARTS}:
+        given = [f"--{name} {value}" for name, value in parts.items() if value is not None]
+        return f"another part of '{record.path or image}' ({' '.join(given) or 'all of it'})"
+    if record.path in ("", str(image.absolute())) or record.source["image"] == source().image:
+        return ""
+    return f"another image, '{record.path}'"
 
 
 def _intact(path: Path, expected: dict[str, Any] | None) -> bool:

@@ -134,7 +134,7 @@ def _summary(states: Mapping[Path, str], failed: Collection[Path], arguments: ar
     done = len(set(segmented) - set(failed))
     parts = [f"{done} of {len(states)} images{share} segmented"]
     parts += [f"{before} done before"] if arguments.resume else []
-    parts += [f"{kept} kept as they are"] if kept else []
+    parts += [f"labels of {kept} kept as somebody made them"] if kept else []
     parts += [f"{len(failed)} failed"] if failed else []
     return f"{', '.join(parts)}; results in {readable(str(arguments.output))}"
 

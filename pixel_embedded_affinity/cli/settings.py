@@ -10,7 +10,7 @@ from typing import Any
 from pixel_embedded_affinity.config.model import inference_leaves
 from pixel_embedded_affinity.config.settings import read_settings
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.fields import Check, Leaf, leaves
+from pixel_embedded_affinity.fields import Ambiguous, Check, Leaf, leaves
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 
 
@@ -84,6 +84,8 @@ def _parser(check: Check) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             return check.parse(text)
+        except Ambiguous as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {check.what}") from None
 

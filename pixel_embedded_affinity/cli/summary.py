@@ -101,6 +101,8 @@ def _rows_of(
         yield named
         return
     source = _opened(labels)
+    if len(source.axes) == len(SPATIAL[3]) and "T" not in source.axes and ndim() < len(SPATIAL[3]):
+        source = source._replace(axes=_axes_of_frames(source, image, selection))
     letter = _frame_letter(source.axes, ndim)
     rest = source.axes.replace(letter, "") if letter else source.axes
     sizes = _sizes(source, image, rest, selection)
@@ -154,12 +156,29 @@ def _sizes(labels: Source, image: str, axes: str, selection: Selection) -> Mappi
     found = labels.pixel_size or {}
     if all(letter in found for letter in axes):
         return found
+    source = _read_again(image, selection)
+    return (source and source.pixel_size) or found
+
+
+def _axes_of_frames(labels: Source, image: str, selection: Selection) -> str:
+    """The axes that labels of frames have in the order of the image, since programs store a time-lapse as sections."""
+    source = _read_again(image, selection)
+    if source is None:
+        return labels.axes
+    chosen = {"T": selection.time, "Z": selection.z}
+    named = zip(selection.axes or source.axes, source.values.shape)
+    left = {name: length for name, length in named if name != "C" and chosen.get(name) is None}
+    fits = tuple(left.values()) == tuple(labels.values.shape)
+    return "".join(left) if fits and not set(left) - set("TZYX") else labels.axes
+
+
+def _read_again(image: str, selection: Selection) -> Source | None:
+    """What an image declares; None if it is gone."""
     try:
         series = list_series(Path(image))
     except (InputError, OSError):
-        return found
-    source = series[selection.series or 0].source if series else labels
-    return source.pixel_size or found
+        return None
+    return series[selection.series or 0].source if series else None
 
 
 def _opened(path: Path) -> Source:

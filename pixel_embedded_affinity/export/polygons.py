@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +10,9 @@ import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.labels import Labels, as_labels
+from pixel_embedded_affinity.runtime.subject import ImageLogger
 
-logger = logging.getLogger(__name__)
+logger = ImageLogger(__name__)
 
 Ring = npt.NDArray[Any]
 """Corners ``(N, 2)`` of a closed line, each ``(y, x)`` in pixels; the first corner is not repeated at the end."""

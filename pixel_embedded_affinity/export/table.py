@@ -20,6 +20,7 @@ from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis
 from pixel_embedded_affinity.image import Image, as_channels, in_usual_order
 from pixel_embedded_affinity.io.arrays import numeric, opened
 from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.read import stored_source
 from pixel_embedded_affinity.io.selection import SPATIAL
 from pixel_embedded_affinity.labels import as_labels
 
@@ -119,6 +120,8 @@ def _table_of_frames(
     """Measure each frame of a time-lapse; the rows of all come one after the other."""
     letters, rest = axes.replace("C", ""), axes.replace("T", "")
     array = as_labels(labels, frames=True)
+    if isinstance(intensity, (str, os.PathLike)):
+        intensity = stored_source(Path(intensity)).values
     values = None if intensity is None else numeric(opened(intensity, "intensity"), "intensity")
     wrong = array.ndim != len(letters) or (values is not None and values.ndim != len(axes))
     if axes.count("T") != 1 or wrong:

@@ -16,6 +16,7 @@ from pixel_embedded_affinity.fields import (
     per_axis,
     pixel_length,
     setting,
+    without_decimal_comma,
 )
 from pixel_embedded_affinity.io.readers.base import Source
 
@@ -26,6 +27,7 @@ LETTERS = "TCZYX"
 """Letters that a caller may give to axes: time, channel, and space."""
 
 _UNNAMED = "QI"
+_FEW = 4  # channels that an axis without a name may hold
 """How tifffile calls the pages of a file that does not name them."""
 
 _COLORS = ("red", "green", "blue", "alpha")
@@ -99,7 +101,7 @@ class Selection(Settings, section="", title="the selection"):
     )
     pixel_size: float | str | Sequence[float | str] | None = setting(
         None,
-        optional(per_axis(pixel_length())),
+        without_decimal_comma(optional(per_axis(pixel_length()))),
         "Size of a pixel in micrometers, one number or one per axis (default: what the file declares).",
     )
     z: int | None = setting(
@@ -301,6 +303,12 @@ def _advice(letters: str, shape: Sequence[int], ndim: int) -> str:
         return _advice_of_section(letters, dict(zip(letters, shape)))
     if len(extra) != 1 or lacking or "T" in letters:
         return "save the wanted part as its own file"
+    channels_last = f"{letters.replace(extra[0], '')}C"
+    if ndim == 2 and letters.startswith(extra[0]) and shape[-1] <= _FEW < min(shape[:-1]):
+        return (
+            f"give axes='{channels_last}' with channel=0 (--axes {channels_last} --channel 0), since the last axis is "
+            "short, as one of channels is"
+        )
     frames = letters.replace(extra[0], "T")
     text = f"give axes='{frames}' (--axes {frames}) to segment each plane along {extra[0]} on its own, with "
     text += "time=0 (--time 0) for one plane"

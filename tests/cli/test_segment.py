@@ -449,7 +449,9 @@ def test_resume_keeps_labels_that_no_run_wrote_and_says_so(
     np.testing.assert_array_equal(read(half_done.output / "b_labels.tif"), BY_HAND)
     assert listing(half_done.output) == ["a_labels.tif", "b_labels.tif", "c_labels.tif"]
     captured = capsys.readouterr()
-    assert captured.out.startswith("2 of 3 images segmented, 0 done before, 1 kept as they are;")
+    assert captured.out.startswith(
+        "2 of 3 images segmented, 0 done before, labels of 1 kept as somebody made them;"
+    )
     kept = "kept: no run wrote these labels as they are now; other files follow them; --overwrite replaces"
     assert f"{kept} them (1): '{half_done.output}" in captured.err
 
@@ -716,7 +718,7 @@ def test_a_damaged_record_is_none(segment: Batch, text: str, capsys: pytest.Capt
     assert segment() == 0
     (segment.output / RECORDS / "a_labels.tif.json").write_text(text)
     assert segment("--resume") == 0
-    assert "2 done before, 1 kept as they are" in capsys.readouterr().out
+    assert "2 done before, labels of 1 kept as somebody made them" in capsys.readouterr().out
 
 
 def test_resume_with_nothing_left_does_not_load_the_model(

@@ -23,6 +23,12 @@ FLAGS = ("--axes", "--channel", "--time", "--series", "--pixel-size", "--z")
 
 
 @pytest.fixture
+def gray(stack: Array) -> Array:
+    """One plane of the stack."""
+    return stack[0]
+
+
+@pytest.fixture
 def stack() -> Array:
     return np.random.default_rng(0).integers(100, 4000, (3, 24, 28)).astype(np.uint16)
 
@@ -385,3 +391,99 @@ def test_info_of_a_file_that_cannot_be_read_says_why(
     (tmp_path / "a.tif").write_bytes(b"II*\0 cut")
     assert main(["info", str(tmp_path / "a.tif")]) == 2
     assert "a.tif' cannot be read" in capsys.readouterr().err
+
+
+def test_a_decimal_comma_is_not_read_as_two_numbers(
+    weights: Path, gray: Array, tmp_path: Path, capsys
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", gray)
+    command = [
+        "segment",
+        str(tmp_path / "a.tif"),
+        "--weights",
+        str(weights),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    for given, point in (("1,5", "1.5"), ("0,65", "0.65"), ("0,2 mm", "0.2 mm"), ("12,5um", "12.5um")):
+        with pytest.raises(SystemExit):
+            main([*command, "--pixel-size", given])
+        assert f"'{given}' may be one number or two; write {point} for one, or " in capsys.readouterr().err
+    assert main([*command, "--pixel-size", "1.0,5"]) == 0
+
+
+def test_the_channel_that_shows_something_is_named(
+    weights: Path, gray: Array, tmp_path: Path, capsys
+) -> None:
+    blue = np.stack([gray * 0, gray * 0, gray], -1).astype(np.uint8)
+    PillowImage.fromarray(blue).save(tmp_path / "blue.png")
+    command = [
+        "segment",
+        str(tmp_path / "blue.png"),
+        "--weights",
+        str(weights),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 1
+    assert "such as channel=2 (--channel 2)" in capsys.readouterr().err
+
+
+def test_a_short_last_axis_is_advised_as_channels(weights: Path, gray: Array, tmp_path: Path, capsys) -> None:
+    tifffile.imwrite(
+        tmp_path / "last.tif", np.stack([gray, gray], -1), metadata=None, photometric="minisblack"
+    )
+    command = [
+        "segment",
+        str(tmp_path / "last.tif"),
+        "--weights",
+        str(weights),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 1
+    assert "give axes='YXC' with channel=0 (--axes YXC --channel 0)" in capsys.readouterr().err
+    assert main([*command, "--axes", "YXC", "--channel", "0"]) == 0
+    assert tifffile.imread(tmp_path / "out" / "last_labels.tif").shape == gray.shape
+
+
+def test_another_part_of_a_file_is_another_image(weights: Path, gray: Array, tmp_path: Path, capsys) -> None:
+    tifffile.imwrite(
+        tmp_path / "movie.tif", np.stack([gray, gray[::-1]]), imagej=True, metadata={"axes": "TYX"}
+    )
+    output = tmp_path / "out"
+    command = ["segment", str(tmp_path / "movie.tif"), "--weights", str(weights), "--output", str(output)]
+    assert main([*command, "--time", "0"]) == 0
+    before = (output / "movie_labels.tif").read_bytes()
+    assert main([*command, "--time", "1", "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert "holds the results of another part of" in error
+    assert "(--time 0)" in error
+    assert (output / "movie_labels.tif").read_bytes() == before
+    assert main([*command, "--time", "0", "--resume"]) == 0
+    assert main([*command, "--time", "1", "--overwrite"]) == 0
+
+
+def test_a_pattern_in_the_wrong_case_is_said(weights: Path, gray: Array, tmp_path: Path, capsys) -> None:
+    tifffile.imwrite(tmp_path / "A01_w1.TIF", gray)
+    command = ["segment", "--weights", str(weights), "--output", str(tmp_path / "out")]
+    assert main([*command, str(tmp_path / "*_w1.tif")]) == 2
+    assert "the case of letters counts" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "*_w2.tif")]) == 2
+    assert "the case of letters counts" not in capsys.readouterr().err
+
+
+def test_a_channel_whose_name_has_a_comma_is_measured(weights: Path, gray: Array, tmp_path: Path) -> None:
+    names = {"axes": "CYX", "Channel": {"Name": ["DAPI", "Alexa, 488"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.stack([gray, gray // 2]), ome=True, metadata=names)
+    command = [
+        "segment",
+        str(tmp_path / "a.ome.tif"),
+        "--weights",
+        str(weights),
+        "--channel",
+        "DAPI",
+        "--table",
+    ]
+    assert main([*command, "--measure", "Alexa, 488", "--output", str(tmp_path / "out")]) == 0
+    assert "mean_intensity-Alexa, 488" in (tmp_path / "out" / "a.ome_objects.csv").read_text().splitlines()[0]

@@ -132,6 +132,34 @@ def test_corrected_labels_keep_their_size_in_micrometers(
     assert float(row["area_um2"]) == pytest.approx(20 * pixel)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"photometric": "rgb", "planarconfig": "separate"},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"photometric": "minisblack"},
+    ],
+)
+@pytest.mark.parametrize("channels", [(), ("--channel", "0")])
+def test_frames_of_corrected_labels_are_those_of_the_movie(
+    weights: Path, tmp_path: Path, how: dict[str, Any], channels: tuple[str, ...]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 4000, (3, 40, 50)).astype(np.uint16)
+    shown = np.stack([values, values], 1) if channels else values
+    axes = {"axes": "TCYX" if channels else "TYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "movie.ome.tif", shown, metadata=axes, ome=True)
+    output = tmp_path / "out"
+    command = (tmp_path / "movie.ome.tif", "--weights", weights, "--output", output, *channels)
+    assert run(*command) == 0
+    before = rows(output)
+    assert [row["frame"] for row in before] == ["0", "1", "2"]
+    assert float(before[0]["area_um2"]) == int(before[0]["area"]) / 4
+    labels = tifffile.imread(output / "movie.ome_labels.tif")
+    tifffile.imwrite(output / "movie.ome_labels.tif", labels.astype(np.uint16), **how)
+    assert run(*command, "--resume") == 0
+    assert rows(output) == before
+
+
 def test_each_region_of_a_tray_has_a_row(weights: Path, images: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "out"
     words = ["--regions", "components", "--object-diameter", "20", "--scale", "1", "--region-table"]

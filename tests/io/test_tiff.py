@@ -381,3 +381,18 @@ def test_rational_of_zero_is_no_resolution(tmp_path: Path) -> None:
     struct.pack_into("<II", content, offset, 0, 0)
     path.write_bytes(content)
     assert as_image(path, channels=1).pixel_size is None
+
+
+@pytest.mark.parametrize(
+    ("dots", "unit", "warned"),
+    [(300, "INCH", True), (96, "INCH", False), (300.7, "INCH", False), (300, "CENTIMETER", False)],
+)
+def test_the_resolution_of_a_print_is_remarked_on(
+    tmp_path: Path, dots: float, unit: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((5, 6), np.uint8), resolution=(dots, dots), resolutionunit=unit
+    )
+    image = as_image(tmp_path / "a.tif", channels=1)
+    assert ("300 dots per inch, which are 84.67 micrometers a pixel" in caplog.text) == warned
+    assert (image.pixel_size is None) == (dots == 96)

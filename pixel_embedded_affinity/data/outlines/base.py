@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
 from pixel_embedded_affinity.labels import Labels, relabel
 from pixel_embedded_affinity.registry import Registry
+from pixel_embedded_affinity.runtime.subject import about
 
 
 class OutlineReader(Protocol):
@@ -78,7 +79,8 @@ def read_outlines(path: Path, image: Path, shape: tuple[int, ...]) -> Labels:
         )
     name, reader = _reader_of(path)
     try:
-        return relabel(reader.read(path, image, (shape[0], shape[1])))
+        with about(str(path)):
+            return relabel(reader.read(path, image, (shape[0], shape[1])))
     except PixelEmbeddedAffinityError as error:
         raise type(error)(f"'{path}': {error}") from error
     # A damaged file makes a parser raise nearly anything.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
+
+logger = logging.getLogger(__name__)
 
 _MICROMETERS = {
     "pm": 1e-6,
@@ -29,6 +32,8 @@ _MICROMETERS = {
 }
 _SCREEN = (72, 96)
 """Dots per inch that programs write where nobody has measured anything."""
+_PRINT = (100, 150, 200, 240, 250, 300, 350, 360, 400, 600, 720, 1200, 2400)
+"""Dots per inch of prints and of scanners."""
 _INCH, _CENTIMETER = 2, 3
 _PLANE = re.compile(r"^(?:[czt]:\d+/\d+\s*)+-\s*")
 
@@ -85,7 +90,10 @@ def _imagej_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def of_tags(page: Any) -> dict[str, float]:
-    """Return the sizes of a pixel by axis from the resolution of a TIFF; nothing where it is one of a screen."""
+    """Return the sizes of a pixel by axis from the resolution of a TIFF; nothing where it is one of a screen.
+
+    A warning names the resolution of a print, which an image of a microscope has only by chance.
+    """
     unit = {_INCH: "inch", _CENTIMETER: "cm"}.get(int(page.tags.valueof(296, default=_INCH)), "")
     sizes = {}
     for axis, tag in (("X", 282), ("Y", 283)):
@@ -93,6 +101,14 @@ def of_tags(page: Any) -> dict[str, float]:
         size = micrometers(1 / resolution, unit) if resolution else None
         if size and round(25400 / size) not in _SCREEN and resolution != 1:
             sizes[axis] = size
+    dots = {round(25400 / size) for size in sizes.values()}
+    if unit == "inch" and dots and dots <= set(_PRINT):
+        logger.warning(
+            "a file says %d dots per inch, which are %.4g micrometers a pixel; unless a scanner made it, give the "
+            "size of a pixel: pixel_size= (--pixel-size)",
+            dots.pop(),
+            sizes["X"],
+        )
     return sizes
 
 
