@@ -273,9 +273,9 @@ class Picture:
         return replace(self, part=Part(index, self.axes.replace(self.frame_axis, "")))
 
     def channel_names(self) -> list[str]:
-        """Return the names of all channels; without names, their numbers."""
+        """Return the names of all channels, also of colors; without names, their numbers."""
         count = dict(zip(self.axes, self._lengths())).get("C", 1)
-        names = self.source.channels
+        names = channel_names(self.source)
         return list(names) if len(names) == count and all(names) else [str(number) for number in range(count)]
 
     def alone(self) -> Picture:

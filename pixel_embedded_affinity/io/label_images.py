@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, product
@@ -107,6 +108,18 @@ def new_label_image(
     target = Path(path)
     check_label_image(target, axes, shape)
     zarr, layout = _zarr(target), _layout(target, axes, shape, sizes or {})
+    new_groups = [group for group in (target.parent, target.parent.parent) if not group.exists()]
+    try:
+        yield from _filled(zarr, target, layout, axes)
+    except BaseException:
+        for group in new_groups:
+            if group.is_dir() and not any(inner.is_dir() for inner in group.iterdir()):
+                shutil.rmtree(group, ignore_errors=True)  # holds nothing but its description
+        raise
+
+
+def _filled(zarr: Any, target: Path, layout: _Layout, axes: str) -> Iterator[LabelArray]:
+    """Make the groups, give the array to fill, and list the labels."""
     if not Zarr.holds(target.parent.parent):
         new = zarr.open_group(os.fspath(target.parent.parent), mode="a", zarr_format=layout.form)
         new.attrs.update({"software": MARK})

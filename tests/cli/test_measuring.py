@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
 
 from pixel_embedded_affinity.cli import main
 
@@ -154,3 +155,12 @@ def test_outlines_lie_on_the_section_and_time_point_that_was_chosen(
     expected = {f"{axis}_position": position + 1 for axis, position in place.items() if axis.upper() in axes}
     for region in regions:
         assert {name: getattr(region, name) for name in expected} == expected
+
+
+def test_all_colors_are_measured_by_their_names(weights: Path, tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 200, (20, 24, 3)).astype(np.uint8)
+    PillowImage.fromarray(picture).save(tmp_path / "a.png")
+    words = [tmp_path / "a.png", "--weights", weights, "--channel", "green", "--measure", "all"]
+    assert run(*words, "--output", tmp_path / "out") == 0
+    columns = (tmp_path / "out" / "a_objects.csv").read_text().splitlines()[0].split(",")
+    assert {f"mean_intensity-{color}" for color in ("red", "green", "blue")} <= set(columns)

@@ -358,3 +358,17 @@ def test_labels_of_several_processes_are_all_listed(tmp_path: Path) -> None:
     assert [process.wait(300) for process in running] == [0, 0]
     listed = zarr.open_group(str(tmp_path / "a.ome.zarr" / "labels"), mode="r").attrs["ome"]["labels"]
     assert sorted(listed) == sorted(["first", *(f"{name}{k}" for name in "xy" for k in range(6))])
+
+
+def test_labels_that_cannot_be_written_leave_no_groups(tmp_path: Path) -> None:
+    image = tmp_path / "a.ome.zarr"
+
+    def fail(name: str) -> None:
+        with pytest.raises(OSError, match="full"), new_label_image(image / "labels" / name, "YX", (8, 8)):
+            raise OSError("the disk is full")
+
+    fail("first")
+    assert not list(tmp_path.iterdir())
+    write_labels(image / "labels" / "first", np.ones((8, 8), np.int32))
+    fail("second")
+    assert sorted(path.name for path in (image / "labels").iterdir()) == ["first", "zarr.json"]
