@@ -241,7 +241,7 @@ def refuse_others(jobs: Iterable[Job], maker: Maker) -> None:
         if record is None:
             continue
         try:
-            other = other_of(record, job.image, partial(maker.source, job.image))
+            other = other_of(record, job.image, maker)
         except OSError:  # Whoever does the job says which file cannot be read.
             continue
         if other:

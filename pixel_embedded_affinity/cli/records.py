@@ -202,14 +202,14 @@ def has_other_image(record: Record | None, image: Path) -> bool:
     return made_from is not None and made_from != _image_fingerprint(image)
 
 
-def other_of(record: Record, image: Path, source: Callable[[], Source]) -> str:
+def other_of(record: Record, image: Path, maker: Maker) -> str:
     """Say what a record is of, if not of this image: a file of the same name elsewhere, or another part of the file."""
-    settings = record.source["settings"]
-    parts = {name: settings.get(name) for name in _PARTS}
-    if parts != {name: source().settings.get(name) for name in _PARTS}:
+    source = record.source if isinstance(record.source, dict) else {}
+    parts = {name: source.get("settings", {}).get(name) for name in _PARTS}
+    if parts != {name: maker.settings.get(name) for name in _PARTS}:
         given = [f"--{name} {value}" for name, value in parts.items() if value is not None]
         return f"another part of '{record.path or image}' ({' '.join(given) or 'all of it'})"
-    if record.path in ("", str(image.absolute())) or record.source["image"] == source().image:
+    if record.path in ("", str(image.absolute())) or source.get("image") == _image_fingerprint(image):
         return ""
     return f"another image, '{record.path}'"
 
