@@ -59,13 +59,12 @@ def measured_channels(
     if measure is None:
         return {}
     chosen: dict[str, int | str]
+    whole = open_picture(image, replace(selection, channel=None), channels=1, ndim=ndim, lazily=True)
     if measure == ALL:
-        whole = open_picture(image, replace(selection, channel=None), channels=1, ndim=ndim, lazily=True)
         names = whole.channel_names()
         # Channels of one name are told apart by their numbers.
         chosen = {name if names.count(name) == 1 else str(place): place for place, name in enumerate(names)}
     else:
-        whole = open_picture(image, replace(selection, channel=None), channels=1, ndim=ndim, lazily=True)
         # The name of a channel may hold a comma.
         named = [measure] if measure in whole.channel_names() else [*map(str.strip, measure.split(","))]
         chosen = {name: int(name) if name.isdecimal() else name for name in named}

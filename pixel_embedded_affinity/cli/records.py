@@ -24,12 +24,13 @@ LABELS = "labels"
 NEW = "new"
 DONE = "done"
 CHANGED = "made again, since the image, the model or the settings are others"
-_PARTS = "series", "time", "z"
-"""Settings that say which part of a file is the image."""
 PARTIAL = "made again, since results were missing or not whole"
 FOREIGN = (
     "kept: no run wrote these labels as they are now; other files follow them; --overwrite replaces them"
 )
+
+_PARTS = "series", "time", "z"
+"""Settings that say which part of a file is the image."""
 
 
 class Source(NamedTuple):

@@ -27,8 +27,9 @@ LETTERS = "TCZYX"
 """Letters that a caller may give to axes: time, channel, and space."""
 
 _UNNAMED = "QI"
-_FEW = 4  # channels that an axis without a name may hold
 """How tifffile calls the pages of a file that does not name them."""
+
+_FEW = 4  # channels that an axis without a name may hold
 
 _COLORS = ("red", "green", "blue", "alpha")
 
