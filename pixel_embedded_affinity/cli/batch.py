@@ -23,7 +23,7 @@ from pixel_embedded_affinity.cli.records import (
     state,
 )
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
-from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.export.base import EXPORTERS, Result, check_exporter
 from pixel_embedded_affinity.io.atomic import LONGEST_NAME
 from pixel_embedded_affinity.io.locks import locked
 
@@ -70,12 +70,10 @@ class Job:
         except OSError:
             return False
 
-    def check_axes(self, axes: str) -> None:
+    def check_exporters(self, ndim: int, axes: str) -> None:
         """Raise what an exporter says of an image whose labels have these axes, before it is segmented."""
         for name in self.outputs:
-            check = getattr(EXPORTERS.build(name), "check_axes", None)
-            if check is not None:
-                check(axes)
+            check_exporter(EXPORTERS.build(name), ndim, axes)
 
     def with_recorded(self) -> Job:
         """Return the job with all files that an earlier run wrote, so that none of them stays behind."""

@@ -68,7 +68,7 @@ def segment(
     InputError
         If the image cannot be read in parts, or the other results need more memory than there is.
     """
-    job.check_axes(segmenter.config.axes.replace("C", ""))
+    job.check_exporters(segmenter.config.ndim, segmenter.config.axes.replace("C", ""))
     others = {name: path for name, path in job.outputs.items() if name != records.LABELS}
     complain(f"pea: {readable(str(job.image))} is segmented block by block{_without(segmenter, others)}")
     job.labels.parent.mkdir(parents=True, exist_ok=True)

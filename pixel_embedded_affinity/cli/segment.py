@@ -16,7 +16,7 @@ from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmen
 from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
-from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.export.base import EXPORTERS, Result, check_exporter
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.runtime.progress import track
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REGIONS = "region_table", "region_overlay"
-"""The exporters that number regions."""
+_ONE_REGION = {
+    "region_table": "--region-table has one row for each image",
+    "region_overlay": "--region-overlay shows one number for each image",
+}
+"""What the exporters that number regions write where an image is one region."""
 
 _OTHER_IMAGE = (
     "the image has changed since these labels were made, and the tables now measure the new one; if the labels are not "
@@ -188,12 +191,12 @@ def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argpa
             "of a folder are segmented one by one"
         )
     _try_out(segmenter)
-    if segmenter.config.regions == "image" and any(name in job.outputs for name in _REGIONS for job in jobs):
-        complain("pea: without --regions components, --region-table has one row for each image")
-    for name in {name for job in jobs for name in job.outputs}:
-        check = getattr(EXPORTERS.build(name), "check", None)
-        if check is not None:
-            check(segmenter.config.ndim)
+    asked = sorted({name for job in jobs for name in job.outputs})
+    if segmenter.config.regions == "image":
+        for name in [name for name in asked if name in _ONE_REGION]:
+            complain(f"pea: without --regions components, {_ONE_REGION[name]}")
+    for name in asked:
+        check_exporter(EXPORTERS.build(name), segmenter.config.ndim)
     bar = track(jobs, bar_wanted(arguments), unit="image")
     failed: set[Path] = set()
     scales: list[float] = []
@@ -285,7 +288,7 @@ def _segment_file(
 
     config = segmenter.config
     picture = open_picture(job.image, selection, channels=config.network.in_channels, ndim=config.ndim)
-    job.check_axes(picture.axes.replace("C", ""))
+    job.check_exporters(config.ndim, picture.axes.replace("C", ""))
     scales: list[float] = []
 
     def result(part: Picture, others: Mapping[str, Picture]) -> Result:

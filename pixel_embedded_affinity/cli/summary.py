@@ -6,6 +6,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,12 @@ def _rows_of(
     if empty or not labels.exists():
         yield named
         return
-    source = _opened(labels)
+    source, again = _opened(labels), cache(partial(_read_again, image, selection))
     if len(source.axes) == len(SPATIAL[3]) and "T" not in source.axes and ndim() < len(SPATIAL[3]):
-        source = source._replace(axes=_axes_of_frames(source, image, selection))
+        source = source._replace(axes=_axes_of_frames(source, again, selection))
     letter = _frame_letter(source.axes, ndim)
     rest = source.axes.replace(letter, "") if letter else source.axes
-    sizes = _sizes(source, image, rest, selection)
+    sizes = _sizes(source, again, rest, selection)
     regions = _regions_beside(labels)
     if not letter:
         areas = _counted(_in_parts(source.values))
@@ -146,7 +147,9 @@ def _number(text: str) -> float:
     return int(value) if value.is_integer() and "." not in text else value
 
 
-def _sizes(labels: Source, image: str, axes: str, selection: Selection) -> Mapping[str, float]:
+def _sizes(
+    labels: Source, again: Callable[[], Source | None], axes: str, selection: Selection
+) -> Mapping[str, float]:
     """Size of a pixel by axis: the caller's, or else that of the labels, or else that of the image.
 
     Labels that a program has stored again often do not say it.
@@ -156,13 +159,13 @@ def _sizes(labels: Source, image: str, axes: str, selection: Selection) -> Mappi
     found = labels.pixel_size or {}
     if all(letter in found for letter in axes):
         return found
-    source = _read_again(image, selection)
+    source = again()
     return (source and source.pixel_size) or found
 
 
-def _axes_of_frames(labels: Source, image: str, selection: Selection) -> str:
+def _axes_of_frames(labels: Source, again: Callable[[], Source | None], selection: Selection) -> str:
     """The axes that labels of frames have in the order of the image, since programs store a time-lapse as sections."""
-    source = _read_again(image, selection)
+    source = again()
     if source is None:
         return labels.axes
     chosen = {"T": selection.time, "Z": selection.z}

@@ -112,11 +112,14 @@ EXPORTERS: Registry[Exporter] = Registry(
 )
 
 
-def check_exporter(exporter: Exporter, ndim: int, axes: str) -> None:
-    """Let an exporter refuse, before anything is written, what it cannot write; see `Exporter`."""
+def check_exporter(exporter: Exporter, ndim: int, axes: str | None = None) -> None:
+    """Let an exporter refuse, before anything is written, what it cannot write; see `Exporter`.
+
+    The axes are those of one image; leave them out to ask what would fail for every image.
+    """
     for name, given in (("check", ndim), ("check_axes", axes)):
         check = getattr(exporter, name, None)
-        if check is not None:
+        if check is not None and given is not None:
             check(given)
 
 
