@@ -107,6 +107,10 @@ def _versions() -> list[Row]:
 
 
 def _version(package: str) -> str:
+    if package == TORCH and is_installed(TORCH):
+        import torch
+
+        return torch.__version__  # also which build: +cpu, +cu130
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
