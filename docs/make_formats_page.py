@@ -44,7 +44,8 @@ REST = """
 - *channel names*: ``channel="DAPI"`` works, and not only ``channel=0``.
 - *pixel size*: tables get columns in micrometers, and written labels have the size of the image's pixels.
 - *pyramid*: of several resolutions, the finest is used.
-- *several images*: ``series=1`` chooses one. Without it, a file of several images is refused.
+- *several images*: ``series=1`` chooses one. Without it, a file of several images is refused; ``pea segment
+  --all-series`` segments each of them.
 - *in parts*: ``segment_large`` reads only the part that it works on; of a compressed TIFF, with the package ``zarr``.
   Other files are read whole.
 

@@ -16,16 +16,19 @@ from pixel_embedded_affinity.cli.records import (
     PARTIAL,
     RECORDS,
     Maker,
+    Source,
     has_other_image,
     other_of,
     read_record,
     record_path,
     state,
 )
-from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
+from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result, check_exporter
 from pixel_embedded_affinity.io.atomic import LONGEST_NAME
 from pixel_embedded_affinity.io.locks import locked
+from pixel_embedded_affinity.io.read import list_series
+from pixel_embedded_affinity.io.selection import Selection
 
 _SHOWN = 3
 _LOCK, _LOCK_PATTERN = "lock-{0.number}-of-{0.count}-{1}", "lock-*-of-*"
@@ -43,23 +46,37 @@ class Job:
         The files to write, by the name of their exporter; the labels come last.
     record : pathlib.Path
         The file that says what the results were made from.
+    series : int or None
+        Number of the image in a file that holds several; None: as the selection of the batch says.
     """
 
     image: Path
     outputs: dict[str, Path]
     record: Path
+    series: int | None = None
 
     @property
     def labels(self) -> Path:
         """The labels to write."""
         return self.outputs[LABELS]
 
+    @property
+    def title(self) -> str:
+        """The image, for messages."""
+        return readable(str(self.image)) + ("" if self.series is None else f", series {self.series}")
+
+    def part(self, selection: Selection) -> Selection:
+        """Return the selection of a batch for this image."""
+        return selection if self.series is None else replace(selection, series=self.series)
+
+    def source(self, maker: Maker) -> Source:
+        """Return what the results depend on; this reads the image."""
+        return maker.of_series(self.series).source(self.image)
+
     def state(self, maker: Maker) -> str:
         """Tell whether the results are there, made by this model with these settings, see `records.state`."""
         try:
-            return state(
-                read_record(self.record), partial(maker.source, self.image), self.outputs, self.labels
-            )
+            return state(read_record(self.record), partial(self.source, maker), self.outputs, self.labels)
         except OSError:  # Whoever does the job says which file cannot be read.
             return PARTIAL
 
@@ -138,7 +155,7 @@ def plan_jobs(images: Iterable[Found], output: Path, exporters: Collection[str] 
     for one in found:
         outputs = {name: _result(one, output, suffix) for name, suffix in suffixes.items()}
         _check_lengths(one.image, outputs.values())
-        job = Job(one.image, outputs, record_path(output, outputs[LABELS]))
+        job = Job(one.image, outputs, record_path(output, outputs[LABELS]), one.series)
         other = jobs.setdefault(_stem(one), job)
         if other is not job:
             raise InputError(
@@ -176,6 +193,35 @@ def _named(error: Exception, exporter: str) -> Exception:
     named = InputError(f"the exporter {exporter} failed ({type(error).__name__}: {one_line(error)})")
     named.__cause__ = error
     return named
+
+
+def every_series(images: Iterable[Found], *, sections: bool = False) -> list[Found]:
+    """Take each image of the files that hold several, such as the positions of a stage, as an image of its own.
+
+    Its results have the number of the series in their names. Smaller copies of an image do not count. A file that
+    cannot be read stays as it is: whoever does its job says why.
+
+    Parameters
+    ----------
+    images : iterable of Found
+        From `inputs.find_images`.
+    sections : bool
+        Whether a folder is a volume.
+    """
+    found = []
+    for one in images:
+        try:
+            listed = list_series(one.image, sections=sections)
+        except (InputError, OSError):
+            listed = []
+        stem, suffix = one.place.stem, one.place.suffix
+        several = [
+            Found(one.image, one.place.with_name(f"{stem}_series{number}{suffix}"), number)
+            for number, series in enumerate(listed)
+            if not series.is_copy
+        ]
+        found += several if len(several) > 1 else [one]
+    return found
 
 
 def share_names(images: Sequence[Found]) -> bool:
@@ -239,7 +285,7 @@ def refuse_others(jobs: Iterable[Job], maker: Maker) -> None:
         if record is None:
             continue
         try:
-            other = other_of(record, job.image, maker)
+            other = other_of(record, job.image, maker.of_series(job.series))
         except OSError:  # Whoever does the job says which file cannot be read.
             continue
         if other:
@@ -318,4 +364,7 @@ def _from_common_folder(images: Sequence[Found]) -> list[Found]:
         common = os.path.commonpath([path.parent for path in paths])
     except ValueError:  # on several drives of Windows
         return list(images)
-    return [Found(one.image, path.relative_to(common)) for one, path in zip(images, paths, strict=True)]
+    places = [
+        path.relative_to(common).with_name(one.place.name) for one, path in zip(images, paths, strict=True)
+    ]
+    return [one._replace(place=place) for one, place in zip(images, places, strict=True)]

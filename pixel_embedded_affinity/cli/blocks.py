@@ -16,7 +16,6 @@ from pixel_embedded_affinity.cli import kept, records
 from pixel_embedded_affinity.cli.batch import Job
 from pixel_embedded_affinity.cli.loading import title_of
 from pixel_embedded_affinity.cli.messages import complain
-from pixel_embedded_affinity.errors import readable
 from pixel_embedded_affinity.geometry.tiling import Tiling
 from pixel_embedded_affinity.io.read import list_series
 from pixel_embedded_affinity.io.selection import Selection
@@ -70,7 +69,7 @@ def segment(
     """
     job.check_exporters(segmenter.config.ndim, segmenter.config.axes.replace("C", ""))
     others = {name: path for name, path in job.outputs.items() if name != records.LABELS}
-    complain(f"pea: {readable(str(job.image))} is segmented block by block{_without(segmenter, others)}")
+    complain(f"pea: {job.title} is segmented block by block{_without(segmenter, others)}")
     job.labels.parent.mkdir(parents=True, exist_ok=True)
     records.write_record(job.record, job.image, source, {})
     made = job.record.with_name(job.labels.name)

@@ -37,10 +37,14 @@ _SHOWN = 3
 
 
 class Found(NamedTuple):
-    """An image, and its path from the input that it comes from, which its results repeat in the output folder."""
+    """An image, and its path from the input that it comes from, which its results repeat in the output folder.
+
+    Of a file that holds several images, `series` is the number of this one; None if it is not chosen here.
+    """
 
     image: Path
     place: Path
+    series: int | None = None
 
 
 @dataclass

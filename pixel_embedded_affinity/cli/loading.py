@@ -101,6 +101,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
 
 
 _WITHOUT_EFFECT = (
+    "all_series",
     "blocks",
     "device",
     "exporters",

@@ -58,6 +58,10 @@ class Maker(NamedTuple):
         """Return what the results of an image depend on; this reads the image."""
         return Source(_image_fingerprint(image), self.model, self.settings)
 
+    def of_series(self, series: int | None) -> Maker:
+        """Return what makes the results of one image of a file that holds several; None: as the settings say."""
+        return self if series is None else self._replace(settings={**self.settings, "series": series})
+
 
 class Record(NamedTuple):
     """What a record file says: a source as JSON, and the size and the fingerprint of each file, by exporter.
@@ -195,6 +199,14 @@ def state(
         return CHANGED
     whole = all(_intact(path, expected.get(name)) for name, path in files.items())
     return DONE if whole else PARTIAL
+
+
+def recorded_series(path: Path) -> int | None:
+    """Return the number of the image in its file, of which a record is; None if it says none."""
+    record = read_record(path)
+    source = record.source if record and isinstance(record.source, dict) else {}
+    series = source.get("settings", {}).get("series")
+    return series if isinstance(series, int) else None
 
 
 def has_other_image(record: Record | None, image: Path) -> bool:

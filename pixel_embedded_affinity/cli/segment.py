@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folders.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
     sections = "each folder is one volume; the images in it are its sections, in the order of their numbers"
     folders.add_argument("--sections", action="store_true", help=sections)
+    every = "segment all images of a file that holds several, such as positions of a stage: NAME_series0, ..."
+    parser.add_argument("--all-series", action="store_true", help=every)
     add_model_arguments(parser)
     _add_image_arguments(parser)
     _add_output_arguments(parser)
@@ -106,6 +108,10 @@ def _add_exporter(group: argparse._ArgumentGroup, name: str, text: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Segment every image; return 1 if one of them failed, else 0."""
     measuring.check_measure(arguments.measure, arguments.exporters)
+    if arguments.all_series and arguments.series is not None:
+        raise InputError(
+            f"--series {arguments.series} names one image of a file, --all-series all of them; leave one of both out"
+        )
     every = _planned(arguments)
     jobs = arguments.shard.of(every)
     if len(every) < arguments.shard.count:
@@ -115,9 +121,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     with batch.alone(arguments.output, arguments.shard, every):
         states = _states(jobs, arguments)
-        todo = [job.with_recorded() for job in jobs if states[job.image] != records.DONE]
-        foreign = {job.image for job in jobs if states[job.image] == records.FOREIGN}
-        todo = [job for job in todo if job.image not in foreign or len(job.outputs) > 1]
+        todo = [job.with_recorded() for job in jobs if states[job.labels] != records.DONE]
+        foreign = {job.labels for job in jobs if states[job.labels] == records.FOREIGN}
+        todo = [job for job in todo if job.labels not in foreign or len(job.outputs) > 1]
         failed = _work(todo, foreign, arguments) if todo else set()
         if arguments.summary:
             table, selection = arguments.output / summary.SUMMARY, given_selection(arguments)
@@ -131,9 +137,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(states: Mapping[Path, str], failed: Collection[Path], arguments: argparse.Namespace) -> str:
     shard = arguments.shard
     share = f" of shard {shard.number}/{shard.count}" if shard.count > 1 else ""
-    counts = Counter(state for image, state in states.items() if image not in failed)
+    counts = Counter(state for labels, state in states.items() if labels not in failed)
     kept, before = counts[records.FOREIGN], counts[records.DONE]
-    segmented = [image for image, state in states.items() if state not in (records.DONE, records.FOREIGN)]
+    segmented = [labels for labels, state in states.items() if state not in (records.DONE, records.FOREIGN)]
     done = len(set(segmented) - set(failed))
     parts = [f"{done} of {len(states)} images{share} segmented"]
     parts += [f"{before} done before"] if arguments.resume else []
@@ -153,6 +159,8 @@ def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
         findings.leave_out(inputs.RESULT, path)
     for line in findings.lines():
         complain(readable(f"pea: left out: {line}"))
+    if arguments.all_series:
+        images = batch.every_series(images, sections=arguments.sections)
     jobs = batch.plan_jobs(images, arguments.output, arguments.exporters)
     if batch.share_names(images):
         complain("pea: images share names: their results lie in folders as the images do")
@@ -160,28 +168,28 @@ def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
 
 
 def _states(jobs: Sequence[batch.Job], arguments: argparse.Namespace) -> dict[Path, str]:
-    """Tell for each image whether it is done; say what is made again or kept."""
+    """Tell for the labels of each image whether they are done; say what is made again or kept."""
     if not arguments.resume:
         if not arguments.overwrite:
             # The first of several shards to end writes the table, and the others write it again.
             alone = arguments.summary and arguments.shard.count == 1
             table = [arguments.output / summary.SUMMARY] if alone else []
             batch.refuse_existing((job.with_recorded() for job in jobs), table)
-        return {job.image: records.NEW for job in jobs}
+        return {job.labels: records.NEW for job in jobs}
     maker = results_maker(arguments)
     batch.refuse_others(jobs, maker)
-    states = {job.image: job.state(maker) for job in jobs}
+    states = {job.labels: job.state(maker) for job in jobs}
     for state in (records.CHANGED, records.PARTIAL, records.FOREIGN):
-        if paths := [job.labels for job in jobs if states[job.image] == state]:
+        if paths := [job.labels for job in jobs if states[job.labels] == state]:
             complain(readable(f"pea: {inputs.described(state, paths)}"))
-    foreign = [job for job in jobs if states[job.image] == records.FOREIGN]
+    foreign = [job for job in jobs if states[job.labels] == records.FOREIGN]
     if paths := [job.labels for job in foreign if job.has_other_image()]:
         complain(readable(f"pea: {inputs.described(_OTHER_IMAGE, paths)}"))
     return states
 
 
 def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argparse.Namespace) -> set[Path]:
-    """Do the jobs; return the images that failed. Those with foreign labels keep these."""
+    """Do the jobs; return the labels of those that failed. Foreign labels stay."""
     maker, selection = results_maker(arguments), given_selection(arguments)
     segmenter = load_segmenter(arguments)
     logger.info("the model is %s", title_of(segmenter))
@@ -202,12 +210,13 @@ def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argpa
     scales: list[float] = []
     before = ""
     for job in bar:
-        reason = _attempt(segmenter, job, maker, selection, arguments, scales, foreign=job.image in foreign)
+        reason = _attempt(
+            segmenter, job, maker, job.part(selection), arguments, scales, foreign=job.labels in foreign
+        )
         if reason:
-            name = readable(str(job.image))
-            alike = reason.replace(name, "")
-            complain(f"pea: error: {name}: {'failed as the one before' if alike == before else reason}")
-            failed.add(job.image)
+            alike = reason.replace(readable(str(job.image)), "")
+            complain(f"pea: error: {job.title}: {'failed as the one before' if alike == before else reason}")
+            failed.add(job.labels)
             before = alike
     if remark := _remark_on(scales, segmenter.config):
         complain(remark)
@@ -251,14 +260,14 @@ def _attempt(
     foreign: bool,
 ) -> str:
     """Do a job, and note its scales; return why it failed, or nothing."""
-    with about(readable(str(job.image))):
+    with about(job.title):
         try:
             config, measure = segmenter.config, arguments.measure
             channels = measuring.measured_channels(job.image, selection, measure, config.ndim)
             if foreign:
                 kept.describe(job, config, selection, channels)
                 return ""
-            source = maker.source(job.image)
+            source = job.source(maker)
             if blocks.is_wanted(segmenter, job.image, selection, arguments.blocks):
                 blocks.segment(segmenter, job, source, selection, arguments.tile, channels)
             else:

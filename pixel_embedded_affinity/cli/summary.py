@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.cli.batch import Job
+from pixel_embedded_affinity.cli.records import record_path, recorded_series
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import FRAME_COLUMNS
 from pixel_embedded_affinity.export.labels import Labels
@@ -61,7 +62,7 @@ def write_summary(
     ndim : callable
         Returns the number of spatial axes of the model. It is called only where labels have an axis Z.
     failed : collection of pathlib.Path
-        Images that could not be segmented, or whose labels cannot be used: their rows have no numbers.
+        Labels of images that could not be segmented, or that cannot be used: their rows have no numbers.
 
     Raises
     ------
@@ -70,11 +71,10 @@ def write_summary(
     """
     earlier = {labels: image for labels, image in _summarized(path).items() if labels.exists()}
     labeled = earlier | {job.labels: str(job.image) for job in jobs}
-    left_out = set(map(str, failed))
     rows = [
         row
         for labels, image in labeled.items()
-        for row in _rows_of(image, labels, path.parent, selection, ndim, empty=image in left_out)
+        for row in _rows_of(image, labels, path.parent, selection, ndim, empty=labels in failed)
     ]
     known = {name for row in rows for name in row}
     names = [name for name in (*_NAMES, *_sized_names()) if name in known]
@@ -101,7 +101,10 @@ def _rows_of(
     if empty or not labels.exists():
         yield named
         return
-    source, again = _opened(labels), cache(partial(_read_again, image, selection))
+    source, again = (
+        _opened(labels),
+        cache(partial(_read_again, image, selection, record_path(folder, labels))),
+    )
     if len(source.axes) == len(SPATIAL[3]) and "T" not in source.axes and ndim() < len(SPATIAL[3]):
         source = source._replace(axes=_axes_of_frames(source, again, selection))
     letter = _frame_letter(source.axes, ndim)
@@ -175,13 +178,14 @@ def _axes_of_frames(labels: Source, again: Callable[[], Source | None], selectio
     return "".join(left) if fits and not set(left) - set("TZYX") else labels.axes
 
 
-def _read_again(image: str, selection: Selection) -> Source | None:
-    """What an image declares; None if it is gone."""
+def _read_again(image: str, selection: Selection, record: Path) -> Source | None:
+    """What an image declares, of whose labels there may be a record; None if it is gone."""
     try:
         series = list_series(Path(image))
     except (InputError, OSError):
         return None
-    return series[selection.series or 0].source if series else None
+    number = recorded_series(record) if selection.series is None else selection.series
+    return series[number or 0].source if len(series) > (number or 0) else None
 
 
 def _opened(path: Path) -> Source:

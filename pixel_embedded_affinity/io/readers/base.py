@@ -56,11 +56,14 @@ class Series(NamedTuple):
         Its declarations; the values are not read.
     levels : int
         Number of resolutions that are stored; the finest one is used.
+    is_copy : bool
+        Whether the file says that it is a smaller copy of another of its images.
     """
 
     name: str
     source: Source
     levels: int = 1
+    is_copy: bool = False
 
 
 class Reader(Protocol):
@@ -126,7 +129,7 @@ def chosen_series(
     if number is None and len(every) != 1:
         raise InputError(
             f"'{path}' holds {len(every)} separate images: {_listed(every)}; expected one; choose one by its "
-            f"number, such as series=0 (--series 0){advice}"
+            f"number, such as series=0 (--series 0){advice}; pea segment --all-series takes each of them"
         )
     if number is not None and number >= len(every):
         raise InputError(

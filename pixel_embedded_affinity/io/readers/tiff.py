@@ -54,7 +54,8 @@ class Tiff:
 
 def _described(file: Any, number: int, series: Any) -> Series:
     unread = Source(NotRead(tuple(series.shape), series.dtype), series.axes)
-    return Series(series.name, _declared(file, number, series, unread), len(series.levels))
+    declared = _declared(file, number, series, unread)
+    return Series(series.name, declared, len(series.levels), is_copy=bool(series.keyframe.is_reduced))
 
 
 # --- which image ------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def _chosen_series(file: Any, path: Path, number: int | None) -> tuple[int, Any]
     if len(full) != 1:
         raise InputError(
             f"'{path}' holds {len(full)} separate images: {_listed(full)}; expected one; choose one by its number, "
-            f"such as series={full[0][0]} (--series {full[0][0]})"
+            f"such as series={full[0][0]} (--series {full[0][0]}); pea segment --all-series takes each of them"
         )
     return full[0]
 

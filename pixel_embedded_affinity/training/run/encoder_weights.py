@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,9 @@ def _read(path: Path) -> Tensors:
     """Read the tensors of a file by their names."""
     _check_readable(path)
     try:
-        found = _READERS[path.suffix.lower()](path)
+        with warnings.catch_warnings():  # what torch remarks of other tensors is refused below
+            warnings.simplefilter("ignore")
+            found = _READERS[path.suffix.lower()](path)
     except Exception as error:  # a damaged file makes torch raise anything
         raise InputError(
             f"{path}: cannot be read as weights, or is damaged ({one_line(error)}); expected tensors by name in a "
