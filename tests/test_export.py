@@ -33,6 +33,7 @@ from pixel_embedded_affinity.export.overlay import picture_of
 from pixel_embedded_affinity.export.region_overlay import RegionOverlay
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.marks import is_marked
+from pixel_embedded_affinity.io.read import stored_source
 
 Array = np.ndarray[Any, Any]
 LABELS = np.array([[1, 1, 0, 0], [1, 0, 0, 7], [0, 0, 7, 7]], dtype=np.int32)
@@ -85,6 +86,57 @@ def test_shape_of_the_labels_survives_even_if_it_looks_like_color(
 ) -> None:
     write_labels(tmp_path / "labels.tif", np.ones(shape, dtype=np.int32))
     assert tifffile.imread(tmp_path / "labels.tif").shape == shape
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "expected"),
+    [
+        ("ZYX", (3, 4, 5), {"images": 3, "slices": 3, "unit": "um", "spacing": 2.0}),
+        ("TYX", (3, 4, 5), {"images": 3, "frames": 3, "hyperstack": True, "unit": "um"}),
+        (
+            "TZYX",
+            (2, 3, 4, 5),
+            {"images": 6, "slices": 3, "frames": 2, "hyperstack": True, "unit": "um", "spacing": 2.0},
+        ),
+    ],
+)
+def test_imagej_tells_frames_from_sections_and_knows_their_distance(
+    axes: str, shape: tuple[int, ...], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    """ImageJ 1.53 was seen to open such files so; in others, it took frames for sections, at a distance of 1."""
+    sizes = {"Z": 2.0, "Y": 0.5, "X": 0.25}
+    write_labels(
+        tmp_path / "labels.tif",
+        np.ones(shape, np.int32),
+        axes=axes,
+        pixel_size=[sizes[letter] for letter in axes if letter in sizes],
+    )
+    with tifffile.TiffFile(tmp_path / "labels.tif") as file:
+        assert file.is_imagej
+        told = file.imagej_metadata
+        assert {name: told[name] for name in expected} == expected
+        assert not {"slices", "frames", "spacing"} & (told.keys() - expected.keys())
+        tags = file.pages.first.tags
+        assert [tags[name].value for name in ("XResolution", "YResolution")] == [(4, 1), (2, 1)]
+
+
+@given(data=st.data(), axes=st.sampled_from(["YX", "XY", "ZYX", "TYX", "YXZ", "TZYX", "ZTYX", "TZXY"]))
+def test_axes_sizes_and_values_of_labels_survive(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, axes: str
+) -> None:
+    shape = data.draw(st.tuples(*[st.integers(1, 4)] * len(axes)))
+    highest = data.draw(st.sampled_from([1, 300, 70_000]))
+    labels = data.draw(hnp.arrays(np.int32, shape, elements=st.integers(0, highest)))
+    space = axes.replace("T", "")
+    sizes = data.draw(
+        st.none() | st.lists(st.sampled_from([0.25, 0.5, 2.0]), min_size=len(space), max_size=len(space))
+    )
+    path = tmp_path_factory.mktemp("labels") / "labels.tif"
+    write_labels(path, labels, axes=axes, pixel_size=sizes)
+    found = stored_source(path)
+    assert found.axes == axes
+    np.testing.assert_array_equal(found.values, labels)
+    assert found.pixel_size == (None if sizes is None else dict(zip(space, sizes)))
 
 
 def test_same_labels_give_the_same_bytes(tmp_path: Path) -> None:

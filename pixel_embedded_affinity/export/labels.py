@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from pixel_embedded_affinity.io.atomic import as_path, atomic_path
 from pixel_embedded_affinity.io.label_images import image_of, new_label_image
 from pixel_embedded_affinity.io.marks import MARK
 from pixel_embedded_affinity.labels import as_labels
+
+_HYPERSTACKS = "ZYX", "TYX", "TZYX"
+"""Axes in the order of ImageJ."""
 
 
 class Labels:
@@ -54,7 +57,7 @@ def write_labels(
         A letter per axis, such as ``"TYX"`` for a time-lapse. Default: ``"YX"`` or ``"ZYX"``.
     pixel_size : float or sequence of float, optional
         Size of a pixel in micrometers, one number or one per spatial axis in their order. The file then has a
-        resolution, which other programs read; the distance of planes is in its description.
+        resolution, which other programs read. ImageJ also reads the distance of planes, and which axis is time.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def write_labels(
             f"axes={axes!r} for labels of shape {array.shape}; expected a letter per axis, Y and X and at most Z "
             "and T, each once"
         )
-    sizes = _sizes(letters, pixel_size)
+    sizes = sizes_by_axis(letters, pixel_size)
     highest = int(array.max())
     if highest > np.iinfo(np.uint32).max:
         raise InputError(
@@ -87,42 +90,56 @@ def write_labels(
         tifffile.imwrite(
             temporary,
             array.astype(dtype),
-            photometric="minisblack",
             compression="zlib",
             predictor=False,
-            software=MARK,
-            **tiff_calibration(letters, pixel_size),
+            **tiff_description(letters, array.shape, sizes),
         )
 
 
-def tiff_calibration(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, Any]:
-    """Return the arguments with which tifffile writes axes and sizes: pixels per centimeter, the distance of planes.
+def tiff_description(axes: str, shape: Sequence[int], sizes: Mapping[str, float]) -> dict[str, Any]:
+    """Return the arguments with which tifffile says what labels are: their mark, axes and sizes.
+
+    ImageJ takes the planes of any other TIFF for sections, and does not know how far apart they are. So volumes and
+    time-lapses in its order of axes are described in its way. Other labels have pixels per centimeter.
 
     Parameters
     ----------
     axes : str
         A letter per axis of the labels.
-    pixel_size : float or sequence of float, optional
-        Size of a pixel in micrometers, one number or one per spatial axis in their order.
-
-    Raises
-    ------
-    InputError
-        If the sizes are no positive numbers, or not one per spatial axis.
+    shape : sequence of int
+        Shape of the labels.
+    sizes : mapping of str to float
+        Size of a pixel along axes of space in micrometers; empty if it is not known.
     """
+    kept: dict[str, Any] = {"photometric": "minisblack", "software": MARK}
+    # A reader leaves axes of length 1 of ImageJ's stacks out.
+    if axes in _HYPERSTACKS and min(shape[:-2]) > 1:
+        text = _as_imagej(dict(zip(axes, shape)), sizes)
+        resolution = {"resolution": (1 / sizes["X"], 1 / sizes["Y"])} if sizes else {}
+        return {**kept, "description": text, "metadata": None, "resolutionunit": "NONE", **resolution}
     metadata: dict[str, Any] = {"axes": axes}
-    sizes = _sizes(axes, pixel_size)
     if not sizes:
-        return {"metadata": metadata}
+        return {**kept, "metadata": metadata}
     if "Z" in sizes:
         metadata |= {"unit": "um", "spacing": sizes["Z"]}
     # TIFF calls the last axis of a page X.
     across, down = "YX" if axes.endswith("XY") else "XY"
-    resolution = (1e4 / sizes[across], 1e4 / sizes[down])
-    return {"metadata": metadata, "resolution": resolution, "resolutionunit": "CENTIMETER"}
+    per_centimeter = (1e4 / sizes[across], 1e4 / sizes[down])
+    return {**kept, "metadata": metadata, "resolution": per_centimeter, "resolutionunit": "CENTIMETER"}
 
 
-def _sizes(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, float]:
+def _as_imagej(lengths: Mapping[str, int], sizes: Mapping[str, float]) -> str:
+    """Describe a stack as ImageJ does."""
+    sections, frames = lengths.get("Z", 1), lengths.get("T", 1)
+    entries: dict[str, Any] = {"ImageJ": "1.11a", "images": sections * frames}
+    entries |= {"slices": sections} if sections > 1 else {}
+    entries |= {"frames": frames, "hyperstack": "true"} if frames > 1 else {}
+    entries |= {"unit": "um"} if sizes else {}
+    entries |= {"spacing": sizes["Z"]} if "Z" in sizes else {}
+    return "".join(f"{name}={value}\n" for name, value in {**entries, "loop": "false"}.items())
+
+
+def sizes_by_axis(axes: str, pixel_size: float | Sequence[float] | None) -> dict[str, float]:
     """Return the size of a pixel along each axis of space; empty where it is not known."""
     if pixel_size is None:
         return {}

@@ -17,7 +17,7 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 
 from pixel_embedded_affinity.errors import InputError, one_line, optional_module
-from pixel_embedded_affinity.export.labels import tiff_calibration
+from pixel_embedded_affinity.export.labels import sizes_by_axis, tiff_description
 from pixel_embedded_affinity.geometry.tiling import largest_part
 from pixel_embedded_affinity.io.atomic import as_path, atomic_file, replacing
 from pixel_embedded_affinity.io.label_images import check_label_image, image_of, new_label_image
@@ -204,8 +204,9 @@ def _new_tiff(path: Path, shape: tuple[int, ...], pixel_size: Sequence[float] | 
     import tifffile
 
     big = 4 * math.prod(shape) > _BIG_TIFF
-    calibration = tiff_calibration(SPATIAL[len(shape)], pixel_size)
-    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, software=MARK, **calibration)
+    axes = SPATIAL[len(shape)]
+    described = tiff_description(axes, shape, sizes_by_axis(axes, pixel_size))
+    return tifffile.memmap(path, shape=shape, dtype=np.int32, bigtiff=big, **described)
 
 
 def _new_zarr(path: Path, shape: tuple[int, ...]) -> Any:

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.io.read import stored_source
 from pixel_embedded_affinity.labels import relabel
 from pixel_embedded_affinity.large.blockwise import label_blockwise
 from pixel_embedded_affinity.large.plan import Plan, default_block, default_overlap
@@ -465,6 +466,20 @@ def test_an_overlap_too_large_for_the_memory_gets_the_smallest_blocks() -> None:
 def test_blocks_that_make_no_sense_are_refused(block: Any, overlap: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Plan((50, 50), block, overlap, (1, 1))
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_sections_of_a_tiff_are_no_colors_and_keep_their_distance(depth: int, tmp_path: Path) -> None:
+    """ImageJ 1.53 refused three sections that were written as red, green and blue."""
+    path = tmp_path / "labels.tif"
+    with opened_output(path, (depth, 5, 6), tmp_path / "blocks", pixel_size=(3, 0.5, 0.5)) as array:
+        array[...] = np.arange(depth * 30).reshape(depth, 5, 6)
+    with tifffile.TiffFile(path) as file:
+        assert (len(file.pages), file.pages.first.photometric) == (depth, tifffile.PHOTOMETRIC.MINISBLACK)
+        assert file.imagej_metadata["spacing"] == 3
+    found = stored_source(path)
+    assert (found.axes, found.pixel_size) == ("ZYX", {"Z": 3, "Y": 0.5, "X": 0.5})
+    np.testing.assert_array_equal(found.values.ravel(), np.arange(depth * 30))
 
 
 @pytest.mark.parametrize(
