@@ -74,6 +74,10 @@ class Record(NamedTuple):
     files: dict[str, dict[str, Any]]
     path: str = ""
 
+    def told(self) -> dict[str, Any]:
+        """Return the source; empty if the file says none."""
+        return self.source if isinstance(self.source, dict) else {}
+
 
 def fingerprint(path: Path) -> str:
     """Return the SHA-256 of a file's bytes; of a folder, from the names and the bytes of its files."""
@@ -204,20 +208,19 @@ def state(
 def recorded_series(path: Path) -> int | None:
     """Return the number of the image in its file, of which a record is; None if it says none."""
     record = read_record(path)
-    source = record.source if record and isinstance(record.source, dict) else {}
-    series = source.get("settings", {}).get("series")
+    series = record.told().get("settings", {}).get("series") if record else None
     return series if isinstance(series, int) else None
 
 
 def has_other_image(record: Record | None, image: Path) -> bool:
     """Tell whether an image is no longer the one that its results were made from."""
-    made_from = record.source.get("image") if record and isinstance(record.source, dict) else None
+    made_from = record.told().get("image") if record else None
     return made_from is not None and made_from != _image_fingerprint(image)
 
 
 def other_of(record: Record, image: Path, maker: Maker) -> str:
     """Say what a record is of, if not of this image: a file of the same name elsewhere, or another part of the file."""
-    source = record.source if isinstance(record.source, dict) else {}
+    source = record.told()
     parts = {name: source.get("settings", {}).get(name) for name in _PARTS}
     if parts != {name: maker.settings.get(name) for name in _PARTS}:
         given = [f"--{name} {value}" for name, value in parts.items() if value is not None]
