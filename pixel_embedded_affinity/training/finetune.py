@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import os
@@ -25,12 +24,11 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import integer
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.inference.base import ONNX
 from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import extent_of, refuse_masks, relabel
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
-from pixel_embedded_affinity.network.build import build_network, load_network
+from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.normalize import normalize
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.scale import is_kept, searched, settled
@@ -43,6 +41,7 @@ from pixel_embedded_affinity.training.recipe import (
 )
 from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.loop import StepResult, Trainer
+from pixel_embedded_affinity.training.stored import stored_model, with_weights
 from pixel_embedded_affinity.truth import true_labels
 from pixel_embedded_affinity.tune import Metric, as_metric, listed
 
@@ -366,7 +365,7 @@ class _Contest:
         if row["model"] == "trained":
             scores = {"score": row["score"], "score_before": table[0]["score"], "held_out": list(held_out)}
             provenance = {**segmenter.config.provenance, **scores}
-            segmenter = _segmenter(segmenter, segmenter.config.changed(provenance=provenance), tensors)
+            segmenter = with_weights(segmenter, segmenter.config.changed(provenance=provenance), tensors)
         else:
             text = "no trained model scored higher on the held-out part than %.4f, the score without training; the "
             logger.warning(f"{text}weights stay as they were", row["score"])
@@ -421,7 +420,7 @@ def _enter(trainer: Trainer, start: Segmenter, contest: _Contest) -> float:
     """Score the averaged weights as they are now, at the scale of the segmenter that they started from."""
     config = trainer.config().changed(scale=start.config.scale, diameter=start.config.diameter)
     tensors = {name: value.clone() for name, value in trainer.average.items()}
-    found = _segmenter(start, config, tensors)
+    found = with_weights(start, config, tensors)
     return contest.enter("trained", found, tensors, trainer.step)
 
 
@@ -430,18 +429,6 @@ def _show(bar: object, seconds: float, score: float) -> None:
     show = getattr(bar, "set_postfix", None)
     if callable(show):
         show({"left": f"{seconds // 60:.0f}:{seconds % 60:02.0f}", "best": f"{score:.3f}"}, refresh=False)
-
-
-def _segmenter(like: Segmenter, config: ModelConfig, tensors: dict[str, torch.Tensor]) -> Segmenter:
-    """A segmenter with these weights, which computes where and how another one does."""
-    return Segmenter(
-        load_network(config.network, tensors),
-        config,
-        device=str(like.device),
-        precision=like.precision,
-        threads=like.threads,
-        origin=partial(copy.copy, Checkpoint(config.to_json(), tensors)),
-    )
 
 
 def check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
@@ -457,17 +444,7 @@ def check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
             f"model {segmenter.config.name!r} is for volumes; expected a model of images; volumes are trained with a "
             f"recipe: pea train RECIPE --data DATA --output FOLDER --init {segmenter.config.name}"
         )
-    if segmenter.origin is None and segmenter.runtime == ONNX:
-        raise InputError(
-            "an exported file (.onnx) cannot learn; expected a model file (.safetensors); give the one that it was "
-            "exported from"
-        )
-    if segmenter.origin is None:
-        raise InputError(
-            "this Segmenter was made from a network in memory, whose batch norms are now folded; write the model with "
-            "write_checkpoint, and load it with Segmenter.from_file"
-        )
-    return segmenter.origin
+    return stored_model(segmenter)
 
 
 def _examples(

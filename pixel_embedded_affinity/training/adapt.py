@@ -1,0 +1,234 @@
+"""A model for another microscope, without labels: its batch norms take their statistics from your own volumes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import update_bn
+
+from pixel_embedded_affinity import __version__
+from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.geometry.tiling import Box
+from pixel_embedded_affinity.image import Image, as_image
+from pixel_embedded_affinity.io.arrays import FloatArray
+from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
+from pixel_embedded_affinity.network.base import channels_last
+from pixel_embedded_affinity.network.build import load_network
+from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.pipeline import stated_scale, working
+from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.training.stored import stored_model, with_weights
+
+Tensors = dict[str, torch.Tensor]
+
+SUFFIX = "-adapted"
+
+_WINDOW = (16, 512, 512)
+"""Voxels of a window along each axis: about a crop of the training, which has its statistics to itself, too."""
+
+_WINDOWS = 8
+"""Windows of a volume that are looked at, at most."""
+
+_BLANK = 0.5
+"""A window is left out if a larger share of its voxels is as dark, or as bright, as its darkest or brightest voxel."""
+
+_MEAN, _VARIANCE = "running_mean", "running_var"
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """What `adapt` made.
+
+    Attributes
+    ----------
+    segmenter : Segmenter
+        The adapted model.
+    windows : int
+        Number of windows that the statistics come from.
+    shift : float
+        How far the statistics moved: the mean over all channels of the distance between the old and the new mean, in
+        old standard deviations.
+    checkpoint : Checkpoint
+        What `save` writes.
+    """
+
+    segmenter: Segmenter
+    windows: int
+    shift: float
+    checkpoint: Checkpoint
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the adapted model as a file for `Segmenter.from_file`.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A name ending in ``.safetensors`` in an existing folder; a file there is replaced.
+
+        Raises
+        ------
+        InputError
+            If the path does not fit.
+        OSError
+            If the file cannot be written.
+        """
+        with atomic_path(path, (".safetensors",)) as temporary:
+            write_checkpoint(temporary, self.checkpoint)
+
+
+def adapt(
+    segmenter: Segmenter,
+    volumes: Any,
+    *,
+    axes: str | None = None,
+    channel: int | str | None = None,
+    time: int | None = None,
+    series: int | None = None,
+    pixel_size: float | str | Sequence[float | str] | None = None,
+    progress: Progress = False,
+) -> Adaptation:
+    """Adapt a model of volumes to another microscope or tissue, without labels.
+
+    A network's batch norms hold the mean and the variance of each channel, as they were in the training. In a stack
+    of another contrast, focus or tissue they differ, and errors follow. Here they are measured anew, in up to 8
+    windows of each volume, spread evenly; windows of which more than half is black or white are left out. All other
+    weights stay (Li et al., "Adaptive batch normalization for practical domain adaptation", Pattern Recognition
+    80:109, 2018).
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        From `Segmenter.pretrained` or `Segmenter.from_file`, of volumes; it stays as it is.
+    volumes : array or path, or list of them
+        What is to be segmented, or parts of it, as for `Segmenter.segment`. Each is read whole.
+    axes, channel, time, series, pixel_size
+        Which part of each source is the volume, and the size of its voxels, as for `Segmenter.segment`.
+    progress : bool or callable
+        True shows a bar over the windows.
+
+    Returns
+    -------
+    Adaptation
+        The segmenter, and the file to write.
+
+    Raises
+    ------
+    InputError
+        If a volume cannot be used, all of it is blank, the model is for images or has no batch norms, or the segmenter
+        was made from a network in memory.
+    CheckpointError
+        If the model's file has changed or gone since it was loaded.
+    """
+    checkpoint = _check_adaptable(segmenter)()
+    selection = Selection(axes, channel, time, series, pixel_size, None)
+    network = load_network(segmenter.config.network, checkpoint.tensors).to(str(segmenter.device))
+    old = {name: value.clone() for name, value in network.state_dict().items()}
+    names, windows = [], []
+    for number, source in enumerate(_listed(volumes), start=1):
+        name, seen = _seen(segmenter.config, number, source, selection)
+        names.append(name)
+        windows += seen
+    bar = track(windows, progress, desc="adapting", unit="window", total=len(windows))
+    with working(segmenter.threads):
+        update_bn(map(_batch, bar), network, torch.device(str(segmenter.device)))
+    new = {name: value.cpu() for name, value in network.state_dict().items()}
+    config = _provenance(segmenter.config, names, len(windows))
+    adapted = Checkpoint(config.to_json(), {name: new[name] for name in checkpoint.tensors})
+    made = with_weights(segmenter, config, adapted.tensors)
+    return Adaptation(made, len(windows), _shift(old, new), adapted)
+
+
+def _check_adaptable(segmenter: Segmenter) -> Any:
+    """Return what gives the stored model; refuse one that cannot be adapted."""
+    config = segmenter.config
+    if config.ndim != 3:
+        raise InputError(
+            f"model {config.name!r} is for images; expected a model of volumes: the statistics of images depend on how "
+            "much of them is background; use finetune, with a few labeled images"
+        )
+    return stored_model(segmenter)
+
+
+def _listed(volumes: Any) -> list[Any]:
+    """Return the volumes as a list; what is not a list or another collection is one volume."""
+    many = isinstance(volumes, Iterable) and not isinstance(volumes, (str, bytes, os.PathLike))
+    found = list(volumes) if many and not hasattr(volumes, "shape") else [volumes]
+    if not found:
+        raise InputError("no volume to adapt to; expected at least one")
+    return found
+
+
+def _seen(
+    config: ModelConfig, number: int, source: Any, selection: Selection
+) -> tuple[str, list[FloatArray]]:
+    """Return the name of a volume and some windows of it, as the network sees them."""
+    what = f"volume {number} to adapt to"
+    try:
+        picture = as_image(source, channels=config.network.in_channels, ndim=config.ndim, selection=selection)
+        scale = stated_scale(config, picture.pixel_size)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    values = normalize(picture.values, config.normalization, config.contrast)
+    values = resize_image(values, 1.0 if scale is None else scale.scale)
+    filled = [box for box in _boxes(values.shape[1:]) if not _is_blank(values[(slice(None), *box)])]
+    if not filled:
+        raise InputError(
+            f"{what} is blank: more than half of each part is black or white; expected an image of tissue; is it the "
+            "right channel?"
+        )
+    chosen = np.unique(np.linspace(0, len(filled) - 1, _WINDOWS).round().astype(int))
+    return _name(picture, number), [values[(slice(None), *filled[index])] for index in chosen]
+
+
+def _name(picture: Image, number: int) -> str:
+    return picture.name or f"volume {number}"
+
+
+def _boxes(shape: Sequence[int]) -> Iterator[Box]:
+    """Divide a volume evenly into parts of at least half a window along each axis, where it is that long."""
+    sides = []
+    for length, wanted in zip(shape, _WINDOW):
+        count = max(1, round(length / wanted))
+        cuts = [length * place // count for place in range(count + 1)]
+        sides.append([slice(*cut) for cut in itertools.pairwise(cuts)])
+    return itertools.product(*sides)
+
+
+def _is_blank(window: FloatArray) -> bool:
+    """Whether most of a window is beyond the tissue."""
+    return any(np.mean(window == limit) > _BLANK for limit in (window.min(), window.max()))
+
+
+def _batch(window: FloatArray) -> torch.Tensor:
+    return channels_last(torch.from_numpy(np.ascontiguousarray(window))[None])
+
+
+def _provenance(config: ModelConfig, names: list[str], windows: int) -> ModelConfig:
+    """Name the adapted model, and say what it was made from."""
+    start = {"name": config.name, "version": config.version}
+    made = {"start": start, "volumes": names, "windows": windows, "library": __version__}
+    name = f"{config.name.removesuffix(SUFFIX)}{SUFFIX}"
+    return config.changed(name=name, provenance={**config.provenance, "adapted": made})
+
+
+def _shift(old: Tensors, new: Tensors) -> float:
+    """See `Adaptation.shift`."""
+    found = []
+    for name, mean in old.items():
+        if name.endswith(_MEAN):
+            spread = old[name.replace(_MEAN, _VARIANCE)].sqrt()
+            found.append((new[name] - mean.cpu()).abs() / spread.cpu())
+    if not found:
+        raise InputError("the model's network has no batch norms; nothing of it can be adapted")
+    return float(torch.cat(found).nanmean())
