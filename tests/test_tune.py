@@ -754,7 +754,8 @@ def test_the_settings_file_is_json_that_a_person_can_read(tmp_path: Path, segmen
 
 
 @pytest.mark.parametrize(
-    ("name", "warned"), [("leaves", True), ("nuclei", False), ("nuclei-finetuned", False)]
+    ("name", "warned"),
+    [("leaves", True), ("nuclei", False), ("nuclei-finetuned", False), ("nuclei-adapted", False)],
 )
 def test_settings_of_another_model_are_used_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, warned: bool

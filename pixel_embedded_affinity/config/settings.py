@@ -16,8 +16,21 @@ from pixel_embedded_affinity.io.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 
-_MODEL, _FINETUNED = "model", "-finetuned"
-"""Key of the model's name, and what fine-tuning adds to a name."""
+_MODEL = "model"
+"""Key of the model's name."""
+
+FINETUNED, ADAPTED = "-finetuned", "-adapted"
+"""What fine-tuning and adapting add to the name of a model."""
+
+
+def derived_name(name: str, suffix: str) -> str:
+    """Name what was made of a model; it has the suffix once, also where it was made a second time."""
+    return name.removesuffix(suffix) + suffix
+
+
+def _start_of(name: str) -> str:
+    """The name of the model that this one was made of."""
+    return name.removesuffix(FINETUNED).removesuffix(ADAPTED)
 
 
 def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
@@ -57,8 +70,8 @@ def read_settings(path: str | os.PathLike[str], model: str = "") -> dict[str, An
         From `write_settings`, or written by hand. A neighborhood may also be ``ranges``, ``directions`` and
         ``strides``.
     model : str
-        Name of the model to be used; what fine-tuning made of a model counts as this model. Default: nothing is
-        compared.
+        Name of the model to be used; what fine-tuning or adapting made of a model counts as this model. Default:
+        nothing is compared.
 
     Returns
     -------
@@ -91,7 +104,7 @@ def read_settings(path: str | os.PathLike[str], model: str = "") -> dict[str, An
 
 def _compare(path: str, written: Any, used: str) -> None:
     """Warn of settings that were written for another model."""
-    if written and used and str(written).removesuffix(_FINETUNED) != used.removesuffix(_FINETUNED):
+    if written and used and _start_of(str(written)) != _start_of(used):
         logger.warning(
             "the settings in '%s' were written for the model %s, and are used with %s: its scale, sizes and thresholds "
             "are now those of the other model",

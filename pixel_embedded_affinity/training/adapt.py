@@ -14,28 +14,26 @@ from torch.optim.swa_utils import update_bn
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.settings import ADAPTED, derived_name
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.geometry.tiling import Box
-from pixel_embedded_affinity.image import Image, as_image
+from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
-from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
+from pixel_embedded_affinity.models.checkpoint import Checkpoint
 from pixel_embedded_affinity.network.base import channels_last
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.pipeline import stated_scale, working
+from pixel_embedded_affinity.pipeline import scale_of, working
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.segmenter import Segmenter
-from pixel_embedded_affinity.training.stored import stored_model, with_weights
+from pixel_embedded_affinity.training.stored import Savable, stored_model, with_weights
 
 Tensors = dict[str, torch.Tensor]
 
-SUFFIX = "-adapted"
-
 _WINDOW = (16, 512, 512)
-"""Voxels of a window along each axis: about a crop of the training, which has its statistics to itself, too."""
+"""Voxels of a window along each axis. In the training, too, each crop of a volume has its statistics to itself."""
 
 _WINDOWS = 8
 """Windows of a volume that are looked at, at most."""
@@ -47,7 +45,7 @@ _MEAN, _VARIANCE = "running_mean", "running_var"
 
 
 @dataclass(frozen=True, eq=False)
-class Adaptation:
+class Adaptation(Savable):
     """What `adapt` made.
 
     Attributes
@@ -67,24 +65,6 @@ class Adaptation:
     windows: int
     shift: float
     checkpoint: Checkpoint
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the adapted model as a file for `Segmenter.from_file`.
-
-        Parameters
-        ----------
-        path : str or os.PathLike
-            A name ending in ``.safetensors`` in an existing folder; a file there is replaced.
-
-        Raises
-        ------
-        InputError
-            If the path does not fit.
-        OSError
-            If the file cannot be written.
-        """
-        with atomic_path(path, (".safetensors",)) as temporary:
-            write_checkpoint(temporary, self.checkpoint)
 
 
 def adapt(
@@ -130,15 +110,14 @@ def adapt(
     CheckpointError
         If the model's file has changed or gone since it was loaded.
     """
-    checkpoint = _check_adaptable(segmenter)()
+    checkpoint = _stored(segmenter)
     selection = Selection(axes, channel, time, series, pixel_size, None)
-    network = load_network(segmenter.config.network, checkpoint.tensors).to(str(segmenter.device))
-    old = {name: value.clone() for name, value in network.state_dict().items()}
     names, windows = [], []
     for number, source in enumerate(_listed(volumes), start=1):
-        name, seen = _seen(segmenter.config, number, source, selection)
+        name, seen = _seen(segmenter, number, source, selection)
         names.append(name)
         windows += seen
+    network = load_network(segmenter.config.network, checkpoint.tensors).to(str(segmenter.device))
     bar = track(windows, progress, desc="adapting", unit="window", total=len(windows))
     with working(segmenter.threads):
         update_bn(map(_batch, bar), network, torch.device(str(segmenter.device)))
@@ -146,18 +125,23 @@ def adapt(
     config = _provenance(segmenter.config, names, len(windows))
     adapted = Checkpoint(config.to_json(), {name: new[name] for name in checkpoint.tensors})
     made = with_weights(segmenter, config, adapted.tensors)
-    return Adaptation(made, len(windows), _shift(old, new), adapted)
+    return Adaptation(made, len(windows), _shift(checkpoint.tensors, new), adapted)
 
 
-def _check_adaptable(segmenter: Segmenter) -> Any:
-    """Return what gives the stored model; refuse one that cannot be adapted."""
+def _stored(segmenter: Segmenter) -> Checkpoint:
+    """Return the model as it is stored; refuse one that cannot be adapted."""
     config = segmenter.config
     if config.ndim != 3:
         raise InputError(
             f"model {config.name!r} is for images; expected a model of volumes: the statistics of images depend on how "
             "much of them is background; use finetune, with a few labeled images"
         )
-    return stored_model(segmenter)
+    checkpoint = stored_model(segmenter)()
+    if not any(name.endswith(_MEAN) for name in checkpoint.tensors):
+        raise InputError(
+            f"the network of model {config.name!r} has no batch norms; expected some; nothing of it can be adapted"
+        )
+    return checkpoint
 
 
 def _listed(volumes: Any) -> list[Any]:
@@ -170,17 +154,17 @@ def _listed(volumes: Any) -> list[Any]:
 
 
 def _seen(
-    config: ModelConfig, number: int, source: Any, selection: Selection
+    segmenter: Segmenter, number: int, source: Any, selection: Selection
 ) -> tuple[str, list[FloatArray]]:
-    """Return the name of a volume and some windows of it, as the network sees them."""
-    what = f"volume {number} to adapt to"
+    """Return the name of a volume and copies of some windows of it, as the network sees them."""
+    what, config = f"volume {number} to adapt to", segmenter.config
     try:
         picture = as_image(source, channels=config.network.in_channels, ndim=config.ndim, selection=selection)
-        scale = stated_scale(config, picture.pixel_size)
+        values = normalize(picture.values, config.normalization, config.contrast)
+        found = scale_of(segmenter.embedder, values, None, picture.pixel_size, config)
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
-    values = normalize(picture.values, config.normalization, config.contrast)
-    values = resize_image(values, 1.0 if scale is None else scale.scale)
+    values = resize_image(values, found.scale)
     filled = [box for box in _boxes(values.shape[1:]) if not _is_blank(values[(slice(None), *box)])]
     if not filled:
         raise InputError(
@@ -188,15 +172,12 @@ def _seen(
             "right channel?"
         )
     chosen = np.unique(np.linspace(0, len(filled) - 1, _WINDOWS).round().astype(int))
-    return _name(picture, number), [values[(slice(None), *filled[index])] for index in chosen]
-
-
-def _name(picture: Image, number: int) -> str:
-    return picture.name or f"volume {number}"
+    windows = [values[(slice(None), *filled[index])].copy() for index in chosen]
+    return picture.name or f"volume {number}", windows
 
 
 def _boxes(shape: Sequence[int]) -> Iterator[Box]:
-    """Divide a volume evenly into parts of at least half a window along each axis, where it is that long."""
+    """Divide a volume evenly into parts of about a window; what is shorter along an axis is not divided there."""
     sides = []
     for length, wanted in zip(shape, _WINDOW):
         count = max(1, round(length / wanted))
@@ -211,24 +192,23 @@ def _is_blank(window: FloatArray) -> bool:
 
 
 def _batch(window: FloatArray) -> torch.Tensor:
-    return channels_last(torch.from_numpy(np.ascontiguousarray(window))[None])
+    return channels_last(torch.from_numpy(window)[None])
 
 
 def _provenance(config: ModelConfig, names: list[str], windows: int) -> ModelConfig:
     """Name the adapted model, and say what it was made from."""
     start = {"name": config.name, "version": config.version}
     made = {"start": start, "volumes": names, "windows": windows, "library": __version__}
-    name = f"{config.name.removesuffix(SUFFIX)}{SUFFIX}"
+    name = derived_name(config.name, ADAPTED)
     return config.changed(name=name, provenance={**config.provenance, "adapted": made})
 
 
 def _shift(old: Tensors, new: Tensors) -> float:
-    """See `Adaptation.shift`."""
+    """See `Adaptation.shift`; channels that never varied in the training do not count."""
     found = []
-    for name, mean in old.items():
+    for name in old:
         if name.endswith(_MEAN):
-            spread = old[name.replace(_MEAN, _VARIANCE)].sqrt()
-            found.append((new[name] - mean.cpu()).abs() / spread.cpu())
-    if not found:
-        raise InputError("the model's network has no batch norms; nothing of it can be adapted")
-    return float(torch.cat(found).nanmean())
+            spread = old[name.replace(_MEAN, _VARIANCE)].float().sqrt()
+            moved = (new[name] - old[name].float()).abs() / spread
+            found.append(moved[spread > 0])
+    return float(torch.cat(found).mean())

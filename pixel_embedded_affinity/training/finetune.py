@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -18,13 +17,13 @@ import numpy as np
 import torch
 
 from pixel_embedded_affinity.config.model import AUTO, ModelConfig
+from pixel_embedded_affinity.config.settings import FINETUNED, derived_name
 from pixel_embedded_affinity.data.evaluate import predict
 from pixel_embedded_affinity.data.layouts import Example, median_diameter
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import integer
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
-from pixel_embedded_affinity.io.atomic import atomic_path
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import extent_of, refuse_masks, relabel
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
@@ -41,7 +40,7 @@ from pixel_embedded_affinity.training.recipe import (
 )
 from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.loop import StepResult, Trainer
-from pixel_embedded_affinity.training.stored import stored_model, with_weights
+from pixel_embedded_affinity.training.stored import Savable, stored_model, with_weights
 from pixel_embedded_affinity.truth import true_labels
 from pixel_embedded_affinity.tune import Metric, as_metric, listed
 
@@ -67,7 +66,7 @@ _MOST_STEPS = 20_000
 _SHORTEST = 1e-3
 """Seconds that the training gets at least; it then does one step."""
 
-_START, _SUFFIX = "start.safetensors", "-finetuned"
+_START = "start.safetensors"
 _LEARNED_PARTS = ("loss", "augmentation", "neighborhood")
 
 _LOOKED_AT = 4
@@ -81,7 +80,7 @@ _MAGNIFICATION, _FOCUS = (0.8, 1.25), 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class FineTuning:
+class FineTuning(Savable):
     """What `finetune` made.
 
     Attributes
@@ -95,7 +94,8 @@ class FineTuning:
     held_out : tuple of str
         Names of the images of the held-out part, or of the part of the only image.
     checkpoint : Checkpoint
-        What `save` writes.
+        What `save` writes. Where there are new weights, its configuration says where they came from: name, version and
+        SHA-256 of the model at the start, recipe, images, steps, minutes, and the scores on the held-out part.
     """
 
     segmenter: Segmenter
@@ -121,27 +121,6 @@ class FineTuning:
     @property
     def _chosen(self) -> Row:
         return next(row for row in self.table if row["chosen"])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the chosen model as a file for `Segmenter.from_file`.
-
-        Where there are new weights, the configuration says where they came from: name, version and SHA-256 of the
-        model at the start, recipe, images, steps, minutes, and the scores on the held-out part.
-
-        Parameters
-        ----------
-        path : str or os.PathLike
-            A name ending in ``.safetensors`` in an existing folder; a file there is replaced.
-
-        Raises
-        ------
-        InputError
-            If the path does not fit.
-        OSError
-            If the file cannot be written.
-        """
-        with atomic_path(path, (".safetensors",)) as temporary:
-            write_checkpoint(temporary, self.checkpoint)
 
 
 def finetune(
@@ -644,7 +623,7 @@ def _warn_of_unlabeled(segmenter: Segmenter, example: Example) -> None:
 
 def _plan(config: ModelConfig, budget: Budget, seed: int) -> Recipe:
     """The recipe of the fine-tuning: the model's own losses and pairs, small crops, a low rate, fixed statistics."""
-    name = f"{config.name.removesuffix(_SUFFIX)}{_SUFFIX}"
+    name = derived_name(config.name, FINETUNED)
     model = config.changed(name=name, scale=1.0, diameter=None, provenance={})
     own = _own_recipe(config, model)
     steps = _MOST_STEPS if budget.steps is None else budget.steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -11,9 +12,40 @@ import torch
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.inference.base import ONNX
-from pixel_embedded_affinity.models.checkpoint import Checkpoint
+from pixel_embedded_affinity.io.atomic import atomic_path
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.segmenter import Segmenter
+
+
+class Savable:
+    """A result whose model can be written to a file.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+        What `save` writes.
+    """
+
+    checkpoint: Checkpoint
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as a file for `Segmenter.from_file`; its configuration says where it came from.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            A name ending in ``.safetensors`` in an existing folder; a file there is replaced.
+
+        Raises
+        ------
+        InputError
+            If the path does not fit.
+        OSError
+            If the file cannot be written.
+        """
+        with atomic_path(path, (".safetensors",)) as temporary:
+            write_checkpoint(temporary, self.checkpoint)
 
 
 def stored_model(segmenter: Segmenter) -> Callable[[], Checkpoint]:

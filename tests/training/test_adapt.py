@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny3d import tiny_config_3d, tiny_network_3d
 
 from pixel_embedded_affinity import Segmenter, samples
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.models.checkpoint import Checkpoint
+from pixel_embedded_affinity.training import adapt as module
 from pixel_embedded_affinity.training.adapt import adapt
 
 SIZE = (0.03, 0.006, 0.006)
@@ -54,3 +57,20 @@ def test_a_model_of_images_is_refused(volume: np.ndarray) -> None:
 def test_what_shows_nothing_is_refused(segmenter: Segmenter, given: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         adapt(segmenter, given, pixel_size=SIZE)
+
+
+def test_a_network_without_batch_norms_is_refused(volume: np.ndarray) -> None:
+    config = tiny_config_3d()
+    plain = Segmenter(tiny_network_3d(), config, origin=lambda: Checkpoint(config.to_json(), {}))
+    with pytest.raises(InputError, match="has no batch norms"):
+        adapt(plain, volume)
+
+
+def test_windows_that_are_mostly_black_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, volume: np.ndarray
+) -> None:
+    monkeypatch.setattr(module, "_WINDOW", (4, 32, 32))
+    assert adapt(segmenter, volume, pixel_size=SIZE).windows == module._WINDOWS  # of nine
+    volume = volume.copy()
+    volume[:, :, 32:] = 0
+    assert adapt(segmenter, volume, pixel_size=SIZE).windows == 3
