@@ -21,8 +21,8 @@ from pixel_embedded_affinity.training.recipe_files import list_recipes, recipe_p
 
 MODEL = '[model]\nname = "m"\n'
 SHIPPED = """
-    ac3ac4 bbbc039 bbbc039-fast bbbc039-residual cvppp cvppp-constant cvppp-further cvppp-half leaves
-    leaves-further leaves-jpeg neurons neurons-further nuclei nuclei-constant
+    ac3ac4 bbbc039 bbbc039-constant bbbc039-fast bbbc039-residual cvppp cvppp-constant cvppp-further cvppp-half
+    leaves leaves-further leaves-jpeg neurons neurons-further nuclei nuclei-constant
     nuclei-further nuclei-stained quick
 """.split()
 PLANTS = "002 016 029 037 045 046 055 061 072 080 088 099 104 108 115 127 130 142 148 159"
