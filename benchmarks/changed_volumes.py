@@ -19,6 +19,9 @@ from pixel_embedded_affinity import Segmenter
 from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load_one
 from pixel_embedded_affinity.metrics import adapted_rand_error, variation_of_information
 
+VOXEL = (0.03, 0.006, 0.006)
+"""Micrometers of AC4's voxels along z, y and x."""
+
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -33,6 +36,9 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an inference setting"
     )
+    parser.add_argument(
+        "--adapt", action="store_true", help="adapt the model to each changed stack, without labels"
+    )
     arguments = parser.parse_args()
     settings = dict(entry.split("=", 1) for entry in arguments.set)
     (source,) = find_files(arguments.data, DataSettings(layout="ac3ac4"), "validation")
@@ -42,8 +48,8 @@ def main() -> None:
     for name in arguments.model or ["ac3ac4"]:
         segmenter = Segmenter.from_file(name) if Path(name).is_file() else Segmenter.pretrained(name)
         segmenter = segmenter.with_settings(**{key: parsed(value) for key, value in settings.items()})
-        print(f"{name} {settings or ''}")
-        report(segmenter, volume, truth)
+        print(f"{name} {settings or ''} {'adapted to each stack' if arguments.adapt else ''}")
+        report(segmenter, volume, truth, adapted=arguments.adapt)
 
 
 def parsed(text: str) -> object:
@@ -54,12 +60,13 @@ def parsed(text: str) -> object:
         return text
 
 
-def report(segmenter: Segmenter, volume: np.ndarray, truth: np.ndarray) -> None:
+def report(segmenter: Segmenter, volume: np.ndarray, truth: np.ndarray, *, adapted: bool = False) -> None:
     """Print a line for each change, and their mean."""
     rows = []
     for name, change in CHANGES.items():
-        changed = change(volume.copy(), np.random.default_rng(7))
-        labels = segmenter.segment(changed.astype(np.float32), axes="ZYX")
+        changed = change(volume.copy(), np.random.default_rng(7)).astype(np.float32)
+        model = segmenter.adapt(changed, axes="ZYX", pixel_size=VOXEL).segmenter if adapted else segmenter
+        labels = model.segment(changed, axes="ZYX", pixel_size=VOXEL)
         # The truth's background is ignored, as CREMI does.
         voi = variation_of_information(truth, labels, ignore_background=True)
         error = adapted_rand_error(truth, labels)

@@ -28,8 +28,8 @@ Settings say how a model sees an image, and what it does after its network. Use 
 within tables), in `Segmenter.with_settings <pixel_embedded_affinity.Segmenter.with_settings>`, such as
 ``segmenter.with_settings(**{"postprocess.min_size": 30})``, and in the ``values`` of a
 `Search <pixel_embedded_affinity.tune.Search>`. Use the flags with ``pea segment``, ``pea evaluate``, ``pea tune``,
-``pea finetune`` and ``pea compare``; write lists with commas. A default holds for every model whose file has no other
-value.
+``pea finetune``, ``pea adapt`` and ``pea compare``; write lists with commas. A default holds for every model whose file
+has no other value.
 
 Distances and sizes are in positions of the embedding. A network at full resolution has one for each pixel of the
 image that it sees, ``half_unet`` and ``sections_unet`` one for every second pixel along y and x. With a scale of 0.5,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from pixel_embedded_affinity.training.adapt import Adaptation
     from pixel_embedded_affinity.training.finetune import FineTuning
     from pixel_embedded_affinity.tune import Tuning
 
@@ -58,7 +59,8 @@ class Segmenter:
         process: other threads that use torch during a call may get this number, too. After each call torch has its
         own number again. Default: torch's own number.
     origin : callable, optional
-        Gives the model as it is stored, for `finetune`. Default: the segmenter cannot be fine-tuned.
+        Gives the model as it is stored, for `finetune` and `adapt`. Default: the segmenter cannot be fine-tuned or
+        adapted.
 
     Raises
     ------
@@ -320,6 +322,25 @@ class Segmenter:
         from pixel_embedded_affinity.training.finetune import finetune
 
         return finetune(self, images, labels, minutes=minutes, **options)
+
+    def adapt(self, volumes: Any, **options: Any) -> Adaptation:
+        """Fit a model of volumes to another microscope, without labels: `pixel_embedded_affinity.training.adapt.adapt`.
+
+        Parameters
+        ----------
+        volumes, **options
+            See `pixel_embedded_affinity.training.adapt.adapt`: ``axes``, ``channel``, ``time``, ``series``,
+            ``pixel_size``, ``progress``.
+
+        Returns
+        -------
+        Adaptation
+            With the new segmenter; this one stays as it is.
+        """
+        require_torch("Adapting")
+        from pixel_embedded_affinity.training.adapt import adapt
+
+        return adapt(self, volumes, **options)
 
     def segment(
         self,

@@ -30,6 +30,7 @@ _COMMANDS = {
     "evaluate": "score a model against true labels",
     "tune": "find better settings on a few labeled images",
     "finetune": "let a model learn from a few labeled images, in minutes",
+    "adapt": "fit a model of volumes to another microscope, without labels",
     "train": "train a model on labeled images",
     "export": "write a model for other programs, as ONNX and more",
     "compare": "compare trainings with baselines and variants",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import glob
 import os
 from collections import Counter
@@ -11,8 +12,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
+from pixel_embedded_affinity.cli.messages import complain
 from pixel_embedded_affinity.cli.records import RECORDS, recorded_files
-from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.errors import InputError, readable
 from pixel_embedded_affinity.io.marks import is_marked
 from pixel_embedded_affinity.io.read import (
     image_suffixes,
@@ -90,6 +92,15 @@ def described(reason: str, paths: Sequence[Path]) -> str:
     return f"{reason} ({len(paths)}{endings}): {names} and {len(paths) - _SHOWN} more"
 
 
+def add_input_arguments(parser: argparse.ArgumentParser, files: str) -> None:
+    """Add the inputs, of which this text says what they may be, ``--recursive`` and ``--sections``."""
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=files)
+    folders = parser.add_mutually_exclusive_group()
+    folders.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
+    sections = "each folder is one volume; the images in it are its sections, in the order of their numbers"
+    folders.add_argument("--sections", action="store_true", help=sections)
+
+
 def find_images(inputs: Sequence[str], *, recursive: bool = False, sections: bool = False) -> Findings:
     """List the images in files, folders and glob patterns.
 
@@ -130,6 +141,12 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False, sections: boo
     if not findings.images:
         raise InputError(_nothing("the inputs hold no image", recursive, findings))
     return findings
+
+
+def say_left_out(findings: Findings) -> None:
+    """Say on standard error which files of the inputs are not taken."""
+    for line in findings.lines():
+        complain(readable(f"pea: left out: {line}"))
 
 
 def _images_of(entry: str, recursive: bool, sections: bool, findings: Findings) -> list[Found]:

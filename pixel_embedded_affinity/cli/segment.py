@@ -46,14 +46,10 @@ _SEVERAL = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea segment``."""
-    files = (
-        "TIFF, PNG, JPEG or OME-Zarr images, datasets FILE.h5:/NAME, folders of images, or quoted patterns"
+    inputs.add_input_arguments(
+        parser,
+        "TIFF, PNG, JPEG or OME-Zarr images, datasets FILE.h5:/NAME, folders of images, or quoted patterns",
     )
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=files)
-    folders = parser.add_mutually_exclusive_group()
-    folders.add_argument("--recursive", action="store_true", help="enter the folders within the folders")
-    sections = "each folder is one volume; the images in it are its sections, in the order of their numbers"
-    folders.add_argument("--sections", action="store_true", help=sections)
     every = "segment all images of a file that holds several, such as positions of a stage: NAME_series0, ..."
     parser.add_argument("--all-series", action="store_true", help=every)
     add_model_arguments(parser)
@@ -157,8 +153,7 @@ def _planned(arguments: argparse.Namespace) -> list[batch.Job]:
     images = batch.without_results(findings.images, arguments.output)
     for path in sorted({one.image for one in findings.images} - {one.image for one in images}):
         findings.leave_out(inputs.RESULT, path)
-    for line in findings.lines():
-        complain(readable(f"pea: left out: {line}"))
+    inputs.say_left_out(findings)
     if arguments.all_series:
         images = batch.every_series(images, sections=arguments.sections)
     jobs = batch.plan_jobs(images, arguments.output, arguments.exporters)

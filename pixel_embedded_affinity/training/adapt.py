@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,14 @@ from pixel_embedded_affinity.config.settings import ADAPTED, derived_name
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.geometry.tiling import Box
-from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import Selection
+from pixel_embedded_affinity.large.lazy import fixed_normalization, open_image
 from pixel_embedded_affinity.models.checkpoint import Checkpoint
 from pixel_embedded_affinity.network.base import channels_last
 from pixel_embedded_affinity.network.build import load_network
 from pixel_embedded_affinity.normalize import normalize
-from pixel_embedded_affinity.pipeline import scale_of, working
+from pixel_embedded_affinity.pipeline import stated_scale, working
 from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.stored import Savable, stored_model, with_weights
@@ -36,7 +36,10 @@ _WINDOW = (16, 512, 512)
 """Voxels of a window along each axis. In the training, too, each crop of a volume has its statistics to itself."""
 
 _WINDOWS = 8
-"""Windows of a volume that are looked at, at most."""
+"""Windows of a volume that give statistics, at most."""
+
+_LOOKED = 64
+"""Windows that are read, at most, to find those that are not blank."""
 
 _BLANK = 0.5
 """A window is left out if a larger share of its voxels is as dark, or as bright, as its darkest or brightest voxel."""
@@ -91,7 +94,7 @@ def adapt(
     segmenter : Segmenter
         From `Segmenter.pretrained` or `Segmenter.from_file`, of volumes; it stays as it is.
     volumes : array or path, or list of them
-        What is to be segmented, or parts of it, as for `Segmenter.segment`. Each is read whole.
+        What is to be segmented, or parts of it, as for `Segmenter.segment_large`: only the windows are read.
     axes, channel, time, series, pixel_size
         Which part of each source is the volume, and the size of its voxels, as for `Segmenter.segment`.
     progress : bool or callable
@@ -110,8 +113,15 @@ def adapt(
     CheckpointError
         If the model's file has changed or gone since it was loaded.
     """
-    checkpoint = _stored(segmenter)
     selection = Selection(axes, channel, time, series, pixel_size, None)
+    return adapt_selected(segmenter, volumes, selection, progress=progress)
+
+
+def adapt_selected(
+    segmenter: Segmenter, volumes: Any, selection: Selection, *, progress: Progress = False
+) -> Adaptation:
+    """Adapt a model to the selected part of each volume; all else as for `adapt`."""
+    checkpoint = _stored(segmenter)
     names, windows = [], []
     for number, source in enumerate(_listed(volumes), start=1):
         name, seen = _seen(segmenter, number, source, selection)
@@ -156,34 +166,49 @@ def _listed(volumes: Any) -> list[Any]:
 def _seen(
     segmenter: Segmenter, number: int, source: Any, selection: Selection
 ) -> tuple[str, list[FloatArray]]:
-    """Return the name of a volume and copies of some windows of it, as the network sees them."""
-    what, config = f"volume {number} to adapt to", segmenter.config
+    """Return the name of a volume and some windows of it, as the network sees them."""
+    path = str(source) if isinstance(source, (str, os.PathLike)) else ""
+    what, config = f"volume {number} to adapt to" + (f" ({path!r})" if path else ""), segmenter.config
     try:
-        picture = as_image(source, channels=config.network.in_channels, ndim=config.ndim, selection=selection)
-        values = normalize(picture.values, config.normalization, config.contrast)
-        found = scale_of(segmenter.embedder, values, None, picture.pixel_size, config)
+        volume = open_image(
+            source, channels=config.network.in_channels, ndim=config.ndim, selection=selection
+        )
+        found = stated_scale(config, volume.pixel_size)
+        scale = 1.0 if found is None else found.scale
+        normalization = fixed_normalization(volume, config.normalization, config.contrast)
+        lengths = np.divide(_WINDOW, scale)
+        seen: list[FloatArray] = []
+        for box in _tried(_boxes(volume.spatial_shape, lengths)):
+            values = normalize(volume.read(box), normalization)
+            if not _is_blank(values):
+                seen.append(resize_image(values, scale))
+            if len(seen) == _WINDOWS:
+                break
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
-    values = resize_image(values, found.scale)
-    filled = [box for box in _boxes(values.shape[1:]) if not _is_blank(values[(slice(None), *box)])]
-    if not filled:
+    if not seen:
         raise InputError(
             f"{what} is blank: more than half of each part is black or white; expected an image of tissue; is it the "
             "right channel?"
         )
-    chosen = np.unique(np.linspace(0, len(filled) - 1, _WINDOWS).round().astype(int))
-    windows = [values[(slice(None), *filled[index])].copy() for index in chosen]
-    return picture.name or f"volume {number}", windows
+    return path or f"volume {number}", seen
 
 
-def _boxes(shape: Sequence[int]) -> Iterator[Box]:
-    """Divide a volume evenly into parts of about a window; what is shorter along an axis is not divided there."""
+def _boxes(shape: Sequence[int], lengths: Iterable[float]) -> list[Box]:
+    """Divide a volume evenly into parts of about these lengths; what is shorter along an axis is not divided there."""
     sides = []
-    for length, wanted in zip(shape, _WINDOW):
+    for length, wanted in zip(shape, lengths):
         count = max(1, round(length / wanted))
         cuts = [length * place // count for place in range(count + 1)]
         sides.append([slice(*cut) for cut in itertools.pairwise(cuts)])
-    return itertools.product(*sides)
+    return list(itertools.product(*sides))
+
+
+def _tried(boxes: Sequence[Box]) -> list[Box]:
+    """Return boxes in the order in which they are looked at: some spread evenly, then others between these."""
+    last = len(boxes) - 1
+    steps = [round(last * part / (count - 1)) for count in (_WINDOWS, _LOOKED) for part in range(count)]
+    return [boxes[index] for index in dict.fromkeys(steps)]
 
 
 def _is_blank(window: FloatArray) -> bool:

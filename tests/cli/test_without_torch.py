@@ -56,6 +56,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
             "--output",
             str(folder / "m.safetensors"),
         ],
+        "adapt": ["adapt", str(folder), "--model", "neurons", "--output", str(folder / "m.safetensors")],
         "compare --help": ["compare", "--help"],
         "train --help": ["train", "--help"],
         "compare": ["compare", "quick", "--data", str(folder), "--output", str(folder / "c"), "--steps", "1"],
@@ -82,7 +83,8 @@ def test_what_trains_nothing_runs(results: dict[str, list[Any]], command: str) -
 
 
 @pytest.mark.parametrize(
-    ("command", "what"), [("finetune", "Fine-tuning"), ("compare", "Training"), ("train", "Training")]
+    ("command", "what"),
+    [("finetune", "Fine-tuning"), ("adapt", "Adapting"), ("compare", "Training"), ("train", "Training")],
 )
 def test_what_trains_says_how_to_install_torch(
     results: dict[str, list[Any]], command: str, what: str
@@ -93,7 +95,9 @@ def test_what_trains_says_how_to_install_torch(
     assert f"{what} needs torch, which is not installed; run: pip install" in line
 
 
-def test_a_segmenter_says_how_to_install_torch_for_fine_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segmenter_says_how_to_install_torch_for_what_changes_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime runs networks where torch is not installed")
     from pixel_embedded_affinity import Segmenter
     from pixel_embedded_affinity.errors import MissingDependencyError
@@ -102,3 +106,5 @@ def test_a_segmenter_says_how_to_install_torch_for_fine_tuning(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingDependencyError, match="Fine-tuning needs torch, which is not installed"):
         segmenter.finetune([nuclei().image], [nuclei().labels])
+    with pytest.raises(MissingDependencyError, match="Adapting needs torch, which is not installed"):
+        segmenter.adapt(nuclei().image)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from tiny3d import tiny_config_3d, tiny_network_3d
 
 from pixel_embedded_affinity import Segmenter, samples
+from pixel_embedded_affinity.cli import main
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.geometry.scaling import resize_image
 from pixel_embedded_affinity.models.checkpoint import Checkpoint
 from pixel_embedded_affinity.training import adapt as module
 from pixel_embedded_affinity.training.adapt import adapt
@@ -74,3 +78,101 @@ def test_windows_that_are_mostly_black_do_not_count(
     volume = volume.copy()
     volume[:, :, 32:] = 0
     assert adapt(segmenter, volume, pixel_size=SIZE).windows == 3
+
+
+def test_of_a_large_volume_only_windows_are_read(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, volume: np.ndarray
+) -> None:
+    class Counted:
+        """An array that counts the voxels that are read, as one on disk would have to."""
+
+        def __init__(self, values: np.ndarray) -> None:
+            self.values, self.read = values, 0
+            self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            part = self.values[index]
+            self.read += part.size
+            return part
+
+    monkeypatch.setattr(module, "_WINDOW", (4, 32, 32))
+    monkeypatch.setattr("pixel_embedded_affinity.large.lazy._SAMPLES", volume.size // 8)
+    many = Counted(np.tile(volume, (4, 6, 6)))
+    many.values[:8] = 0  # half of it is blank
+    assert adapt(segmenter, many, pixel_size=SIZE).windows == module._WINDOWS
+    assert many.read < many.values.size / 10
+
+
+def test_voxels_of_another_size_are_resized_as_they_are_for_the_network(
+    segmenter: Segmenter, volume: np.ndarray
+) -> None:
+    coarse = segmenter.with_settings(scale="auto")
+    same, half = (adapt(coarse, volume, pixel_size=(0.03, side, side)) for side in (0.006, 0.012))
+    assert same.shift != half.shift
+    enlarged = resize_image(volume[None], (1.0, 2.0, 2.0))[0]
+    assert adapt(segmenter, enlarged, pixel_size=SIZE).shift == pytest.approx(half.shift, rel=0.05)
+    with pytest.raises(InputError, match="volume 1 to adapt to: scale 'auto' compares"):
+        adapt(coarse, volume)
+
+
+def test_the_first_windows_lie_evenly_and_others_between_them() -> None:
+    boxes = module._boxes((16, 512 * 10, 512 * 10), (16, 512, 512))
+    assert len(boxes) == 100
+    tried = module._tried(boxes)
+    first = [boxes.index(box) for box in tried[: module._WINDOWS]]
+    assert first[0] == 0
+    assert first[-1] == 99
+    assert set(np.diff(first)) <= {14, 15}
+    assert len({str(box) for box in tried}) == len(tried)
+    assert module._LOOKED <= len(tried) < module._LOOKED + module._WINDOWS
+    assert module._tried(boxes[:1]) == boxes[:1]
+
+
+# --- the verb and the command ----------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_the_model_that_the_verb_makes(
+    tmp_path: Path, segmenter: Segmenter, volume: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sections = tmp_path / "stack"
+    sections.mkdir()
+    for number, section in enumerate(volume):
+        tifffile.imwrite(sections / f"s{number:03d}.tif", section)
+    (sections / "notes.txt").write_text("not an image")
+    tifffile.imwrite(
+        tmp_path / "other.tif", volume[:, ::-1], metadata={"axes": "ZYX"}, photometric="minisblack"
+    )
+    output = tmp_path / "mine.safetensors"
+    command = ["adapt", "--model", "neurons", "--output", str(output), "--pixel-size", "0.03,0.006,0.006"]
+    command += ["--device", "cpu", "--precision", "float32", "--threads", "1"]
+    assert main([*command, "--sections", str(sections), str(tmp_path / "other.tif")]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == str(output)
+    said = dict(line.split("  ", 1) for line in lines)
+    assert said["volumes"].strip() == said["windows"].strip() == "2"
+    found = segmenter.adapt([volume, volume[:, ::-1]], pixel_size=SIZE)
+    assert said["statistics moved by"].strip() == f"{found.shift:.2f} standard deviations"
+    tensors = Segmenter.from_file(output, device="cpu").origin().tensors
+    assert all(torch.equal(value, tensors[name]) for name, value in found.checkpoint.tensors.items())
+
+
+def test_the_command_refuses_before_the_work(
+    tmp_path: Path, volume: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack, output = str(tmp_path / "stack.tif"), str(tmp_path / "m.safetensors")
+    tifffile.imwrite(stack, volume, metadata={"axes": "ZYX"}, photometric="minisblack")
+    for arguments, message in (
+        ([stack, "--model", "neurons", "--output", str(tmp_path / "m.pt")], "a name ending in .safetensors"),
+        ([str(tmp_path / "none.tif"), "--model", "neurons", "--output", output], "none.tif' does not exist"),
+        (
+            [stack, "--model", "nuclei", "--output", output],
+            "'nuclei' is for images; expected a model of volumes",
+        ),
+        (
+            [stack, "--model", "neurons", "--axes", "TYX", "--output", output],
+            f"volume 1 to adapt to ({stack!r})",
+        ),
+    ):
+        assert main(["adapt", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert not Path(output).exists()
