@@ -20,7 +20,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from adaptive_picture import draw
-from data import add_arguments, files_of, is_given_foreground, load_model, read, recipe_of
+from data import (
+    SETTING,
+    add_arguments,
+    files_of,
+    is_given_foreground,
+    load_model,
+    read,
+    recipe_of,
+    with_given,
+)
 
 from pixel_embedded_affinity import Embedding, Neighborhood, Segmenter
 from pixel_embedded_affinity.data.layouts import Files
@@ -128,12 +137,23 @@ class Embedder:
 def rows(
     tables: dict[str, list[Variant]], measures: dict[str, str], embedding: float
 ) -> Iterator[dict[str, Any]]:
-    """One row per variant: its mean scores, and its CPU time as a share of the network's."""
+    """One row per variant: its mean scores, its gain over the first one, and its share of the network's time."""
+    heading, deciding = next(iter(measures.items()))
     for table, variants in tables.items():
         for variant in variants:
             scores = {heading: variant.mean(measure) for heading, measure in measures.items()}
             share = float(np.mean(variant.seconds)) / embedding
-            yield {"table": table, "variant": variant.name, **scores, "time / network": share}
+            gain = {f"{heading} gained": gained(variants[0], variant, deciding)}
+            yield {"table": table, "variant": variant.name, **scores, **gain, "time / network": share}
+
+
+def gained(first: Variant, variant: Variant, measure: str) -> str:
+    """Mean difference of a score over the images, and its standard error."""
+    differences = [new[measure] - old[measure] for old, new in zip(first.scores, variant.scores)]
+    if variant is first or len(differences) < 2:
+        return ""
+    error = np.std(differences, ddof=1) / np.sqrt(len(differences))
+    return f"{np.mean(differences):+.4f} +- {error:.4f}"
 
 
 def as_rst(lines: Sequence[dict[str, Any]]) -> str:
@@ -173,6 +193,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--training", type=int, default=5, help="images to choose settings on; 0: default settings"
     )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
     parser.add_argument("--ranges", type=int, nargs="+", help="for N = 4 and N = 8 (default: the paper's)")
     parser.add_argument("--more-ranges", type=int, nargs="+", help="ranges to add to these")
     parser.add_argument(
@@ -206,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     options = parsed(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
-    segmenter = load_model(options)
+    segmenter = with_given(load_model(options), options.set)
     recipe = recipe_of(options, segmenter)
     embed = Embedder(segmenter, given=is_given_foreground(options, segmenter))
     tables = tables_of(options, segmenter, recipe, embed)

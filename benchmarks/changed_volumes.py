@@ -8,11 +8,11 @@ and their sum) and the adapted Rand error of each change, and their means over t
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from data import SETTING, with_given
 from scipy import ndimage
 
 from pixel_embedded_affinity import Segmenter
@@ -33,31 +33,20 @@ def main() -> None:
         "--model", action="append", help="name or file; several may be given (default: ac3ac4)"
     )
     parser.add_argument("--side", type=int, default=512, help="height and width of the part that is used")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an inference setting"
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=SETTING)
     parser.add_argument(
         "--adapt", action="store_true", help="adapt the model to each changed stack, without labels"
     )
     arguments = parser.parse_args()
-    settings = dict(entry.split("=", 1) for entry in arguments.set)
     (source,) = find_files(arguments.data, DataSettings(layout="ac3ac4"), "validation")
     example = load_one(source, RAW, 1, ndim=3)
     part = (slice(None), slice(0, arguments.side), slice(0, arguments.side))
     volume, truth = example.image[0][part], example.labels[part]
     for name in arguments.model or ["ac3ac4"]:
         segmenter = Segmenter.from_file(name) if Path(name).is_file() else Segmenter.pretrained(name)
-        segmenter = segmenter.with_settings(**{key: parsed(value) for key, value in settings.items()})
-        print(f"{name} {settings or ''} {'adapted to each stack' if arguments.adapt else ''}")
+        segmenter = with_given(segmenter, arguments.set)
+        print(name, *arguments.set, "adapted to each stack" if arguments.adapt else "")
         report(segmenter, volume, truth, adapted=arguments.adapt)
-
-
-def parsed(text: str) -> object:
-    """A number, a list or a word."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def report(segmenter: Segmenter, volume: np.ndarray, truth: np.ndarray, *, adapted: bool = False) -> None:

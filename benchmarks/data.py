@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -11,6 +12,8 @@ from pixel_embedded_affinity.data.layouts import RAW, Example, Files, find_files
 from pixel_embedded_affinity.training.recipe import Recipe
 
 T = TypeVar("T")
+
+SETTING = "an inference setting, such as views=1; may be given several times"
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, split: str = "validation") -> None:
@@ -35,6 +38,19 @@ def load_model(arguments: argparse.Namespace) -> Segmenter:
     if arguments.model.endswith(".safetensors"):
         return Segmenter.from_file(arguments.model, device=arguments.device)
     return Segmenter.pretrained(arguments.model, device=arguments.device)
+
+
+def with_given(segmenter: Segmenter, given: Sequence[str]) -> Segmenter:
+    """The model with settings of the form ``KEY=VALUE``; a value is JSON or a word."""
+    settings = dict(entry.split("=", 1) for entry in given)
+    return segmenter.with_settings(**{key: _parsed(value) for key, value in settings.items()})
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def recipe_of(arguments: argparse.Namespace, segmenter: Segmenter) -> Recipe:

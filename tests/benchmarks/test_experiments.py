@@ -109,6 +109,10 @@ def test_the_experiment_scores_what_segmenting_gives_and_embeds_each_image_once(
         expected.append(aggregated_jaccard_index(truth, found))
     for row in (rows[3], rows[4]):
         assert float(row["AJI"]) == pytest.approx(np.mean(expected), abs=1e-12)
+    assert rows[0]["AJI gained"] == rows[4]["AJI gained"] == ""
+    gain, error = map(float, rows[3]["AJI gained"].split(" +- "))
+    assert gain == pytest.approx(float(rows[3]["AJI"]) - float(rows[0]["AJI"]), abs=1e-4)
+    assert error >= 0
     table = (tmp_path / "out" / "adaptive.rst").read_text(encoding="utf-8")
     assert re.search(rf"^as shipped +{np.mean(expected):.4f} ", table, re.MULTILINE)
     with Image.open(tmp_path / "out" / "adaptive.png") as picture:
