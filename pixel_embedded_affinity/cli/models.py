@@ -88,7 +88,9 @@ def _show_file(path: Path) -> None:
 
 
 def _listed(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, Mapping) and "volumes" in value:
+        return f"to {', '.join(value['volumes'])} ({value['windows']} windows)"
+    return ", ".join(map(_listed, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _download(arguments: argparse.Namespace) -> None:

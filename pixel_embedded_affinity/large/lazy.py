@@ -146,9 +146,12 @@ def open_image(
     picture = open_picture(image, chosen, channels=channels, ndim=ndim, lazily=True).alone()
     if picture.axes not in axes_of(ndim):
         advice = {"T": "choose a time point by time=0 (--time 0)", "Z": "choose a section by z=0 (--z 0)"}
+        other = (
+            "choose a channel by channel=0 (--channel 0)" if "C" in picture.axes else "transpose the image"
+        )
         raise InputError(
             f"{picture.what} has axes {picture.axes}; expected one letter per axis, {', '.join(axes_of(ndim))}; "
-            f"{advice.get(picture.frame_axis, 'transpose the image')}"
+            f"{advice.get(picture.frame_axis, other)}"
         )
     source, part = picture.source, picture.part
     lazy = LazyImage(

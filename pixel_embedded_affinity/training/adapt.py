@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.config.settings import ADAPTED, derived_name
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.geometry.scaling import resize_image
+from pixel_embedded_affinity.geometry.scaling import resize_image, scaled_shape
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import Selection
@@ -40,6 +40,12 @@ _WINDOWS = 8
 
 _LOOKED = 64
 """Windows that are read, at most, to find those that are not blank."""
+
+_LONGEST = 1.25
+"""A window is at most longer by this factor along each axis, so that it fits into memory."""
+
+_LEAST = 64
+"""Voxels of a volume along y and x from which it is taken. From 16 x 16, statistics merged all neurons."""
 
 _BLANK = 0.5
 """A window is left out if a larger share of its voxels is as dark, or as bright, as its darkest or brightest voxel."""
@@ -67,7 +73,7 @@ class Adaptation(Savable):
     segmenter: Segmenter
     windows: int
     shift: float
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint = field(repr=False)
 
 
 def adapt(
@@ -94,7 +100,8 @@ def adapt(
     segmenter : Segmenter
         From `Segmenter.pretrained` or `Segmenter.from_file`, of volumes; it stays as it is.
     volumes : array or path, or list of them
-        What is to be segmented, or parts of it, as for `Segmenter.segment_large`: only the windows are read.
+        What is to be segmented, or parts of it, as for `Segmenter.segment_large`: evenly spread voxels of it tell its
+        contrast, and then only the windows are read, of about 16 x 512 x 512 voxels.
     axes, channel, time, series, pixel_size
         Which part of each source is the volume, and the size of its voxels, as for `Segmenter.segment`.
     progress : bool or callable
@@ -108,8 +115,8 @@ def adapt(
     Raises
     ------
     InputError
-        If a volume cannot be used, all of it is blank, the model is for images or has no batch norms, or the segmenter
-        was made from a network in memory.
+        If a volume cannot be used, has fewer than 64 x 64 voxels along y and x, or all of it is blank; if the model is
+        for images or has no batch norms, or the segmenter was made from a network in memory.
     CheckpointError
         If the model's file has changed or gone since it was loaded.
     """
@@ -175,10 +182,11 @@ def _seen(
         )
         found = stated_scale(config, volume.pixel_size)
         scale = 1.0 if found is None else found.scale
+        _check_size(scaled_shape(volume.spatial_shape, scale))
         normalization = fixed_normalization(volume, config.normalization, config.contrast)
         lengths = np.divide(_WINDOW, scale)
         seen: list[FloatArray] = []
-        for box in _tried(_boxes(volume.spatial_shape, lengths)):
+        for box in _tried(volume.spatial_shape, lengths):
             values = normalize(volume.read(box), normalization)
             if not _is_blank(values):
                 seen.append(resize_image(values, scale))
@@ -189,26 +197,37 @@ def _seen(
     if not seen:
         raise InputError(
             f"{what} is blank: more than half of each part is black or white; expected an image of tissue; is it the "
-            "right channel?"
+            "right channel? cut off margins without tissue"
         )
     return path or f"volume {number}", seen
 
 
-def _boxes(shape: Sequence[int], lengths: Iterable[float]) -> list[Box]:
-    """Divide a volume evenly into parts of about these lengths; what is shorter along an axis is not divided there."""
-    sides = []
+def _tried(shape: Sequence[int], lengths: Iterable[float]) -> Iterator[Box]:
+    """Give parts of a volume in the order in which they are looked at: some spread evenly, then others between these.
+
+    The volume is divided evenly into parts of about these lengths. They are longer by a quarter at most.
+    """
+    counts = []
     for length, wanted in zip(shape, lengths):
         count = max(1, round(length / wanted))
-        cuts = [length * place // count for place in range(count + 1)]
-        sides.append([slice(*cut) for cut in itertools.pairwise(cuts)])
-    return list(itertools.product(*sides))
+        counts.append(count if length <= _LONGEST * wanted * count else count + 1)
+    last = math.prod(counts) - 1
+    steps = [round(last * part / (most - 1)) for most in (_WINDOWS, _LOOKED) for part in range(most)]
+    for index in dict.fromkeys(steps):
+        place = np.unravel_index(index, counts)
+        yield tuple(
+            slice(int(length * at // count), int(length * (at + 1) // count))
+            for length, at, count in zip(shape, place, counts)
+        )
 
 
-def _tried(boxes: Sequence[Box]) -> list[Box]:
-    """Return boxes in the order in which they are looked at: some spread evenly, then others between these."""
-    last = len(boxes) - 1
-    steps = [round(last * part / (count - 1)) for count in (_WINDOWS, _LOOKED) for part in range(count)]
-    return [boxes[index] for index in dict.fromkeys(steps)]
+def _check_size(shape: Sequence[int]) -> None:
+    """Refuse what is too small for statistics: a network halves it several times, and few values remain."""
+    if min(shape[1:]) < _LEAST:
+        raise InputError(
+            f"it has {' x '.join(map(str, shape))} voxels (z, y, x) of the model's size; expected at least {_LEAST} "
+            "along y and x, better 256: fewer do not show how tissue looks; take a larger part"
+        )
 
 
 def _is_blank(window: FloatArray) -> bool:
@@ -224,8 +243,9 @@ def _provenance(config: ModelConfig, names: list[str], windows: int) -> ModelCon
     """Name the adapted model, and say what it was made from."""
     start = {"name": config.name, "version": config.version}
     made = {"start": start, "volumes": names, "windows": windows, "library": __version__}
+    every = [*config.provenance.get("adapted", []), made]
     name = derived_name(config.name, ADAPTED)
-    return config.changed(name=name, provenance={**config.provenance, "adapted": made})
+    return config.changed(name=name, provenance={**config.provenance, "adapted": every})
 
 
 def _shift(old: Tensors, new: Tensors) -> float:

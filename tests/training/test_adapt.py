@@ -46,7 +46,7 @@ def test_only_statistics_change_and_the_saved_file_segments_alike(
     found.save(tmp_path / "mine.safetensors")
     again = Segmenter.from_file(tmp_path / "mine.safetensors", device="cpu", precision="float32", threads=1)
     assert again.config.name == "neurons-adapted"
-    assert again.config.provenance["adapted"]["start"]["name"] == "neurons"
+    assert again.config.provenance["adapted"][0]["start"]["name"] == "neurons"
     labels = [one.segment(volume, pixel_size=SIZE) for one in (found.segmenter, again)]
     np.testing.assert_array_equal(*labels)
 
@@ -116,16 +116,40 @@ def test_voxels_of_another_size_are_resized_as_they_are_for_the_network(
 
 
 def test_the_first_windows_lie_evenly_and_others_between_them() -> None:
-    boxes = module._boxes((16, 512 * 10, 512 * 10), (16, 512, 512))
-    assert len(boxes) == 100
-    tried = module._tried(boxes)
-    first = [boxes.index(box) for box in tried[: module._WINDOWS]]
+    tried = list(module._tried((16, 512 * 10, 512 * 10), (16, 512, 512)))
+    first = [10 * (box[1].start // 512) + box[2].start // 512 for box in tried[: module._WINDOWS]]
     assert first[0] == 0
     assert first[-1] == 99
     assert set(np.diff(first)) <= {14, 15}
     assert len({str(box) for box in tried}) == len(tried)
     assert module._LOOKED <= len(tried) < module._LOOKED + module._WINDOWS
-    assert module._tried(boxes[:1]) == boxes[:1]
+    assert list(module._tried((4, 96, 96), (16, 512, 512))) == [(slice(0, 4), slice(0, 96), slice(0, 96))]
+    huge = list(module._tried((10**4, 10**5, 10**5), (16, 512, 512)))
+    assert max(box[2].stop for box in huge) == 10**5
+
+
+@pytest.mark.parametrize(
+    ("length", "windows"), [(512, 1), (640, 1), (641, 2), (760, 2), (1300, 3), (5000, 10)]
+)
+def test_no_window_is_longer_than_a_quarter_more_than_wanted(length: int, windows: int) -> None:
+    boxes = list(module._tried((16, length, 512), (16, 512, 512)))
+    assert all(box[1].stop - box[1].start <= 640 for box in boxes)
+    assert sum(box[1].stop - box[1].start for box in boxes) == length
+    assert len(boxes) == windows
+
+
+def test_what_is_too_small_for_statistics_is_refused(segmenter: Segmenter, volume: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"it has 4 x 96 x 32 voxels .* expected at least 64 along y and x"):
+        adapt(segmenter, volume[:, :, :32], pixel_size=SIZE)
+    with pytest.raises(InputError, match="it has 1 x 8 x 8 voxels"):
+        adapt(segmenter, volume[:1, :8, :8], pixel_size=SIZE)
+
+
+def test_a_second_adaptation_remembers_the_first(segmenter: Segmenter, volume: np.ndarray) -> None:
+    again = adapt(adapt(segmenter, volume, pixel_size=SIZE).segmenter, volume[:, ::-1], pixel_size=SIZE)
+    made = again.segmenter.config.provenance["adapted"]
+    assert [one["start"]["name"] for one in made] == ["neurons", "neurons-adapted"]
+    assert len(repr(again)) < 500
 
 
 # --- the verb and the command ----------------------------------------------------------------------------------------
@@ -154,6 +178,8 @@ def test_the_command_writes_the_model_that_the_verb_makes(
     assert said["statistics moved by"].strip() == f"{found.shift:.2f} standard deviations"
     tensors = Segmenter.from_file(output, device="cpu").origin().tensors
     assert all(torch.equal(value, tensors[name]) for name, value in found.checkpoint.tensors.items())
+    assert main(["models", "show", str(output)]) == 0
+    assert f"to {sections}, {tmp_path / 'other.tif'} (2 windows)" in capsys.readouterr().out
 
 
 def test_the_command_refuses_before_the_work(
