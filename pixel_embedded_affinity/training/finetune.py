@@ -421,7 +421,7 @@ def check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
     if segmenter.config.ndim != 2:
         raise InputError(
             f"model {segmenter.config.name!r} is for volumes; expected a model of images; volumes are trained with a "
-            f"recipe: pea train RECIPE --data DATA --output FOLDER --init NAME, or --warm-start FILE"
+            "recipe: pea train RECIPE --data DATA --output FOLDER --init NAME, or --warm-start FILE"
         )
     return stored_model(segmenter)
 
