@@ -54,11 +54,12 @@ def report(segmenter: Segmenter, volume: np.ndarray, truth: np.ndarray, *, adapt
     rows = []
     for name, change in CHANGES.items():
         changed = change(volume.copy(), np.random.default_rng(7)).astype(np.float32)
+        true = shifted(truth, np.random.default_rng(7), order=0) if change is shifted else truth
         model = segmenter.adapt(changed, axes="ZYX", pixel_size=VOXEL).segmenter if adapted else segmenter
         labels = model.segment(changed, axes="ZYX", pixel_size=VOXEL)
         # The truth's background is ignored, as CREMI does.
-        voi = variation_of_information(truth, labels, ignore_background=True)
-        error = adapted_rand_error(truth, labels)
+        voi = variation_of_information(true, labels, ignore_background=True)
+        error = adapted_rand_error(true, labels)
         rows.append((voi.split, voi.merge, voi.split + voi.merge, error))
         print(f"{name:28}" + "".join(f"{value:9.4f}" for value in rows[-1]), flush=True)
     print(f"{'mean of the changes':28}" + "".join(f"{value:9.4f}" for value in np.mean(rows[1:], axis=0)))
@@ -70,10 +71,12 @@ def by_section(volume: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return (volume - 128) * gain + 128 + random.uniform(-25, 25, (len(volume), 1, 1))
 
 
-def shifted(volume: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Each section is a few pixels away from where it belongs; its labels stay."""
+def shifted(volume: np.ndarray, random: np.random.Generator, order: int = 1) -> np.ndarray:
+    """Each section is a few pixels away from where it belongs; its labels, of order 0, move with it."""
     moves = random.normal(0, 2, (len(volume), 2))
-    return np.stack([ndimage.shift(one, move, order=1, mode="reflect") for one, move in zip(volume, moves)])
+    return np.stack(
+        [ndimage.shift(one, move, order=order, mode="reflect") for one, move in zip(volume, moves)]
+    )
 
 
 def curved(exponent: float) -> Change:
