@@ -24,6 +24,9 @@ _FAR = 2
 _TENTHS = 10
 """Straight edges of what is missing are at least a tenth of the image long."""
 
+_GAMMAS = (0.4, 2.5)
+"""Bounds of the gamma that brings a median where the model expects it."""
+
 KINDS: tuple[str, ...] = ("percentile", "fixed", "none")
 """The kinds of `Normalization`."""
 
@@ -44,6 +47,9 @@ class Normalization(Settings, section="normalization"):
         One value per channel, in the image's units, std above 0; given for ``"fixed"`` and only then.
     clip : (float, float), optional
         Lowest and highest value of the result. Default: no clipping.
+    gamma : float
+        Exponent of a curve that bends what the kind gives, before it is clipped: x becomes ``x**gamma``, and a
+        negative x ``-(-x)**gamma``. 1: no curve.
 
     Raises
     ------
@@ -57,6 +63,7 @@ class Normalization(Settings, section="normalization"):
     mean: tuple[float, ...] = setting((), list_of(number()))
     std: tuple[float, ...] = setting((), list_of(number(above=0)))
     clip: tuple[float, float] | None = setting(None, optional(list_of(number(), 2)))
+    gamma: float = setting(1.0, number(above=0))
 
     def _check_together(self) -> None:
         self._check_percentiles()
@@ -98,11 +105,15 @@ class Contrast(Settings, section="contrast"):
 
     skip_missing : bool
         Parts of an image that are missing, such as a tile of a mosaic, do not set the contrast, see `stretch_of`.
+    median_brightness : float
+        A gamma curve, between 0.4 and 2.5, brings the median of what lies between the two percentiles to this share
+        of their difference. For images that objects fill, such as electron microscopy; where background fills most
+        of an image, the median tells nothing of the objects. 0: no curve.
 
     Raises
     ------
     InputError
-        If a number is not finite and at least 0, or `skip_missing` is no bool.
+        If a number is not finite and at least 0, `median_brightness` is above 0.9, or `skip_missing` is no bool.
     """
 
     outlier_factor: float = setting(
@@ -119,6 +130,11 @@ class Contrast(Settings, section="contrast"):
         False,
         switch(),
         "Missing parts, of one value far below all others and with straight edges, do not set the contrast.",
+    )
+    median_brightness: float = setting(
+        0.0,
+        number(0, 0.9),
+        "A gamma curve brings the median, as a share of the contrast, here: for images that objects fill; 0: none.",
     )
 
 
@@ -155,7 +171,7 @@ def normalize(values: FloatArray, normalization: Normalization, contrast: Contra
             f"image of shape {values.shape} is empty; expected at least one pixel along each axis"
         )
     with np.errstate(all="ignore"):
-        result = _scaled(values, normalization, contrast)
+        result = bent(_scaled(values, normalization, contrast), normalization.gamma)
     if normalization.clip is not None:
         np.clip(result, *normalization.clip, out=result)
     if not np.isfinite(result).all():
@@ -176,7 +192,7 @@ def _scaled(values: FloatArray, normalization: Normalization, contrast: Contrast
 
 
 class Stretch(NamedTuple):
-    """Values of an image that become 0 and 1, and the highest and the lowest value that are kept.
+    """Values of an image that become 0 and 1, the highest and the lowest value that are kept, and a curve's gamma.
 
     Brighter values are cut to the highest, and darker ones are lifted to the lowest.
     """
@@ -185,6 +201,16 @@ class Stretch(NamedTuple):
     high: float
     top: float | None = None
     bottom: float | None = None
+    gamma: float = 1.0
+
+
+def bent(values: FloatArray, gamma: float) -> FloatArray:
+    """Bend values by a gamma curve, in place; negative values are bent like positive ones."""
+    if gamma == 1:
+        return values
+    size = np.abs(values)
+    size **= np.float32(gamma)
+    return np.copysign(size, values, out=values)
 
 
 def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contrast = PLAIN) -> Stretch:
@@ -202,6 +228,9 @@ def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contr
     twice what their median exceeds the percentile. And most of the other pixels are ground: the median is in the lowest
     quarter between their percentiles.
 
+    With `median_brightness`, the median of the values between the percentiles, without those that equal one of them,
+    tells the gamma.
+
     Parameters
     ----------
     values : numpy.ndarray
@@ -211,6 +240,21 @@ def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contr
     contrast : Contrast
         Limits.
     """
+    found = _linear_stretch(values, normalization, contrast)
+    return found._replace(gamma=_gamma(values, found, contrast.median_brightness))
+
+
+def _gamma(values: FloatArray, stretch: Stretch, share: float) -> float:
+    """Return the exponent that brings the median between the ends of the stretch to a share of it."""
+    between = values[(values > stretch.low) & (values < stretch.high)] if share else values[:0]
+    if between.size == 0:
+        return 1.0
+    median = (float(np.median(between)) - stretch.low) / (stretch.high - stretch.low)
+    return min(max(math.log(share) / math.log(median), _GAMMAS[0]), _GAMMAS[1])
+
+
+def _linear_stretch(values: FloatArray, normalization: Normalization, contrast: Contrast) -> Stretch:
+    """Do what `stretch_of` does, without a curve."""
     bottom = None
     if contrast.skip_missing and (rest := _without_missing(values, normalization)) is not None:
         values, bottom = rest, float(rest.min())
@@ -280,7 +324,7 @@ def _outlier_limit(values: FloatArray, low: float, high: float, factor: float) -
 def _scaled_by_percentiles(
     values: FloatArray, normalization: Normalization, contrast: Contrast
 ) -> FloatArray:
-    low, high, top, bottom = stretch_of(values, normalization, contrast)
+    low, high, top, bottom, gamma = stretch_of(values, normalization, contrast)
     span = np.float32(high - low)
     if span == 0:
         if values.min() != values.max():
@@ -294,7 +338,7 @@ def _scaled_by_percentiles(
         np.maximum(result, np.float32(bottom), out=result)
     result -= np.float32(low)
     result /= span
-    return result
+    return bent(result, gamma)
 
 
 def _scaled_by_statistics(values: FloatArray, mean: tuple[float, ...], std: tuple[float, ...]) -> FloatArray:

@@ -180,6 +180,8 @@ def test_empty_image_is_refused() -> None:
         {"clip": (0.0, 1.0, 2.0)},
         {"clip": (0.0, float("inf"))},
         {"clip": 5},
+        {"gamma": 0},
+        {"gamma": float("inf")},
     ],
     ids=str,
 )
@@ -196,6 +198,7 @@ def test_settings_that_cannot_be_are_refused_in_one_line(settings: dict[str, Any
         Normalization("percentile", 0, 100, clip=(0, 1)),
         Normalization("fixed", mean=(1, 2.5), std=(3, 4)),
         Normalization("none"),
+        Normalization(gamma=1.7),
     ],
 )
 def test_settings_survive_json(normalization: Normalization) -> None:
@@ -313,7 +316,14 @@ def test_little_contrast_is_not_stretched() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"outlier_factor": -1}, {"min_contrast": np.inf}, {"outlier_factor": "4"}]
+    "values",
+    [
+        {"outlier_factor": -1},
+        {"min_contrast": np.inf},
+        {"outlier_factor": "4"},
+        {"median_brightness": -0.1},
+        {"median_brightness": 0.91},
+    ],
 )
 def test_limits_that_cannot_be_are_refused(values: Any) -> None:
     with pytest.raises(InputError, match=r"contrast\."):
@@ -422,3 +432,57 @@ def test_missing_parts_count_unless_the_settings_say_so() -> None:
     values[0, :, :66] = 0
     assert stretch_of(values, Normalization()).low == 0
     assert stretch_of(values, Normalization(lower=40), SKIP).bottom is None
+
+
+def test_gamma_bends_what_the_kind_gives_and_negative_values_like_positive_ones() -> None:
+    values = np.array([[[-4.0, 0.0, 1.0, 9.0]]], np.float32)
+    assert normalize(values, Normalization("none", gamma=0.5)).tolist() == [[[-2, 0, 1, 3]]]
+    assert normalize(values, Normalization("none", gamma=0.5, clip=(-1, 2))).tolist() == [[[-1, 0, 1, 2]]]
+    whole = Normalization(lower=0, upper=100, gamma=2)
+    np.testing.assert_allclose(normalize(values, whole), [[[0, (4 / 13) ** 2, (5 / 13) ** 2, 1]]], rtol=1e-5)
+
+
+MIDDLE = Contrast(median_brightness=0.55)
+
+
+def tissue(seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Values from 0 to 1 that fill an image, as those of electron microscopy do."""
+    return np.random.default_rng(seed).beta(2, 1.6, (1, 5, 40, 50)).astype(np.float32)
+
+
+@given(gamma=st.floats(0.6, 1.7), gain=st.floats(0.1, 60000), offset=st.floats(-500, 500))
+def test_images_that_differ_by_gamma_and_contrast_become_one(
+    gamma: float, gain: float, offset: float
+) -> None:
+    values = tissue()
+    plain = Normalization(lower=0, upper=100)
+    other = (values**gamma * gain + offset).astype(np.float32)
+    one, changed = (normalize(image, plain, MIDDLE) for image in (values, other))
+    assert np.median(one) == pytest.approx(0.55, abs=0.003)
+    tolerance = 0.01 + 3e-7 * abs(offset) / gain  # float32 keeps few digits beside a large offset
+    keeps_digits = values > 0.1
+    np.testing.assert_allclose(one[keeps_digits], changed[keeps_digits], atol=min(tolerance, 0.05))
+
+
+def test_margins_of_one_value_do_not_move_the_median() -> None:
+    values = tissue()
+    padded = np.pad(values, ((0, 0), (0, 0), (30, 30), (30, 30)))
+    plain = Normalization(lower=0, upper=100)
+    inner = normalize(padded, plain, MIDDLE)[..., 30:-30, 30:-30]
+    np.testing.assert_allclose(inner, normalize(values, plain, MIDDLE), atol=0.01)
+
+
+@pytest.mark.parametrize(("median", "gamma"), [(0.01, 0.4), (0.99, 2.5), (0.55, 1.0), (0.3025, 0.5)])
+def test_the_curve_has_bounds(median: float, gamma: float) -> None:
+    values = np.array([0, *[median] * 9, 1], np.float32).reshape(1, 1, 11)
+    assert stretch_of(values, Normalization(lower=0, upper=100), MIDDLE).gamma == pytest.approx(
+        gamma, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("values", [np.zeros((1, 3, 4)), np.arange(2).repeat(6).reshape(1, 3, 4)])
+def test_images_of_one_or_two_values_have_no_curve(values: np.ndarray[Any, Any]) -> None:
+    plain = Normalization(lower=0, upper=100)
+    values = values.astype(np.float32)
+    assert stretch_of(values, plain, MIDDLE).gamma == 1
+    assert normalize(values, plain, MIDDLE).tolist() == values.tolist()

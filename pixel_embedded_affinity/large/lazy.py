@@ -243,13 +243,19 @@ def fixed_normalization(
     shape = image.spatial_shape
     step = next(step for step in count(1) if math.prod(-(-length // step) for length in shape) <= _SAMPLES)
     values = image.read(tuple(slice(0, length, step) for length in shape))
-    low, high, top, bottom = stretch_of(values, normalization, contrast)
+    low, high, top, bottom, gamma = stretch_of(values, normalization, contrast)
+    gamma *= normalization.gamma
     span = high - low if high > low else _FLAT
     mean, std = (low,) * len(values), (span,) * len(values)
     clip = normalization.clip
     if top is not None or bottom is not None:
         lowest, highest = clip or (-_FLAT, _FLAT)
-        lowest = lowest if bottom is None else max(lowest, (bottom - low) / span)
-        highest = highest if top is None else min(highest, (top - low) / span)
+        lowest = lowest if bottom is None else max(lowest, _bent((bottom - low) / span, gamma))
+        highest = highest if top is None else min(highest, _bent((top - low) / span, gamma))
         clip = lowest, max(lowest + 1e-6, highest)
-    return Normalization("fixed", mean=mean, std=std, clip=clip)
+    return Normalization("fixed", mean=mean, std=std, clip=clip, gamma=gamma)
+
+
+def _bent(value: float, gamma: float) -> float:
+    """What a gamma curve makes of a number."""
+    return math.copysign(abs(value) ** gamma, value)

@@ -154,6 +154,19 @@ def test_a_missing_part_of_a_large_image_does_not_set_the_contrast() -> None:
     np.testing.assert_allclose(found, normalize(whole, Normalization(), limits), atol=1e-4)
 
 
+@pytest.mark.parametrize("limits", [Contrast(median_brightness=0.4), Contrast(4, median_brightness=0.4)])
+@pytest.mark.parametrize("own", [1.0, 1.5])
+def test_the_curve_of_a_large_image_is_the_one_of_the_image_in_memory(limits: Contrast, own: float) -> None:
+    values = np.random.default_rng(0).beta(2, 5, (100, 120)) * 1000
+    values[20:70, 10:60] += 500
+    values[90:98, 100:110] = 60000
+    image = open_image(values.astype(np.uint16), channels=1)
+    whole = image.read((slice(0, 100), slice(0, 120)))
+    normalization = Normalization(gamma=own)
+    found = normalize(whole, fixed_normalization(image, normalization, limits))
+    np.testing.assert_allclose(found, normalize(whole, normalization, limits), atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["none", "fixed"])
 def test_other_normalizations_read_nothing(kind: str) -> None:
     source = Recorder(picture(20, 30))
