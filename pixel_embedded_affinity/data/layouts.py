@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, choice, list_of, number, part, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
+from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.read import image_suffixes, read_image
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import Labels, extent_of, relabel
-from pixel_embedded_affinity.normalize import Normalization, normalize
+from pixel_embedded_affinity.normalize import PLAIN, Contrast, Normalization, normalize
 from pixel_embedded_affinity.truth import naming, numbered, read_labels
 
 logger = logging.getLogger(__name__)
@@ -178,6 +180,7 @@ def load(
     *,
     ndim: int = 2,
     selection: Selection = WHOLE,
+    contrast: Contrast = PLAIN,
 ) -> list[Example]:
     """Read and check images and their labels.
 
@@ -193,13 +196,16 @@ def load(
         Spatial axes of the model.
     selection : Selection
         Which part of each image file is the image.
+    contrast : Contrast
+        Limits of what percentiles stretch. Default: none.
 
     Raises
     ------
     InputError
         If a file cannot be read, sizes differ, or labels are not labels; the message names the file.
     """
-    return [load_one(entry, normalization, channels, ndim=ndim, selection=selection) for entry in files]
+    read = partial(load_one, ndim=ndim, selection=selection, contrast=contrast)
+    return [read(entry, normalization, channels) for entry in files]
 
 
 def load_one(
@@ -209,6 +215,7 @@ def load_one(
     *,
     ndim: int = 2,
     selection: Selection = WHOLE,
+    contrast: Contrast = PLAIN,
 ) -> Example:
     """Read and check an image and its labels, see `load`."""
     if isinstance(entry, Stack):
@@ -217,10 +224,11 @@ def load_one(
                 f"{entry.name} lies section by section, and each file is a whole section; expected no choice of axes, "
                 "channel, time, series or pixel size; leave these choices out"
             )
-        return _load_stack(entry, normalization, channels)
+        stack, labels = _read_stack(entry, channels)
+        return Example(entry.name, normalize(stack, normalization, contrast), labels)
     try:
         image = as_image(entry.image, channels=channels, ndim=ndim, selection=selection)
-        values = normalize(image.values, normalization)
+        values = normalize(image.values, normalization, contrast)
     except InputError as error:
         raise naming(entry.image, error) from error
     labels = labels_of(entry, image.spatial_shape)
@@ -247,7 +255,7 @@ def labels_of(entry: Source, shape: tuple[int, ...]) -> Labels:
     return entry.read_labels(entry.labels) if len(shape) == 2 else read_labels(entry.labels, ndim=len(shape))
 
 
-def _load_stack(entry: Stack, normalization: Normalization, channels: int) -> Example:
+def _read_stack(entry: Stack, channels: int) -> tuple[FloatArray, Labels]:
     """Read the sections of a volume, put them together, and number its objects."""
     image = as_image(_stacked(entry.images), channels=channels, ndim=3)
     labels = labels_of(entry, image.spatial_shape)
@@ -256,7 +264,7 @@ def _load_stack(entry: Stack, normalization: Normalization, channels: int) -> Ex
             f"the sections of {entry.name} have {image.spatial_shape[1:]} pixels, their labels {labels.shape[1:]}; "
             "expected the same size"
         )
-    return Example(entry.name, normalize(image.values, normalization), labels)
+    return image.values, labels
 
 
 def _stacked(paths: Sequence[Path]) -> npt.NDArray[Any]:

@@ -282,6 +282,11 @@ def _preprocessing(normalization: Normalization, axes: str) -> list[Any]:
     """The normalization in the words of bioimage.io, which knows no limits of the contrast."""
     from bioimageio.spec.model import v0_5
 
+    if normalization.gamma != 1:
+        raise InputError(
+            f"normalization.gamma is {normalization.gamma:g}; bioimage.io has no gamma curve; expected 1; export the "
+            "model as ONNX"
+        )
     steps: list[Any] = [v0_5.EnsureDtypeDescr(kwargs=v0_5.EnsureDtypeKwargs(dtype="float32"))]
     if normalization.kind == "percentile":
         # The library has no such term; the least number that the format takes changes no image.

@@ -22,6 +22,7 @@ from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.base import Network, weights_channels_last
 from pixel_embedded_affinity.network.build import build_network, load_network
+from pixel_embedded_affinity.normalize import PLAIN
 from pixel_embedded_affinity.runtime.device import resolve_device
 from pixel_embedded_affinity.runtime.memory import memory_reused
 from pixel_embedded_affinity.training.data.batches import Batch, BatchSource, view_generator
@@ -309,13 +310,20 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
     model, schedule = tables["model"], tables["schedule"]
     if not recipe.schedule.frozen_statistics:
         del schedule["frozen_statistics"]  # older runs do not have it
+    kept = {name: model[name] for name in ("network", "normalization", "scale")}
+    if recipe.model.contrast != PLAIN:
+        kept["contrast"] = model["contrast"]
+    if recipe.model.normalization.gamma == 1:
+        kept["normalization"] = {
+            name: value for name, value in model["normalization"].items() if name != "gamma"
+        }
     images = hashlib.sha256()
     for example in examples:
         images.update(f"{example.name} {example.labels.shape}\n".encode())
         images.update(example.labels.tobytes())
     return {
         "steps": schedule["steps"],
-        "model": {name: model[name] for name in ("network", "normalization", "scale")},
+        "model": kept,
         "schedule": {name: value for name, value in schedule.items() if name not in _FREE_TO_CHANGE},
         **{name: tables[name] for name in ("loss", "augmentation", "view", "neighborhood")},
         "images": images.hexdigest(),

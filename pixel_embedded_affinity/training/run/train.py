@@ -171,8 +171,9 @@ def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example
     """Read the training images, normalized, and the validation images as they are."""
     channels = recipe.model.network.in_channels
     read = partial(load, channels=channels, ndim=recipe.model.ndim, selection=recipe.data.image)
+    normalized = partial(read, normalization=recipe.model.normalization, contrast=recipe.model.contrast)
     try:
-        training = read(find_files(data, recipe.data, "training"), recipe.model.normalization)
+        training = normalized(find_files(data, recipe.data, "training"))
     except InputError as error:
         if "(--" not in str(error):
             raise

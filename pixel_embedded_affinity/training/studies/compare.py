@@ -161,7 +161,8 @@ class _Data:
         read = partial(load, channels=channels, ndim=recipe.model.ndim, selection=selection)
         sides = (math.inf, *[integer(0)(crop, "validation_crop") or math.inf] * 2)[-recipe.model.ndim :]
         validation = read(find_files(data, recipe.data, "validation"), RAW)
-        training = read(find_files(data, recipe.data, "training"), recipe.model.normalization)
+        files, model = find_files(data, recipe.data, "training"), recipe.model
+        training = read(files, model.normalization, contrast=model.contrast)
         return cls(
             [resized(example, recipe.data) for example in training],
             [_central(example, sides) for example in validation],

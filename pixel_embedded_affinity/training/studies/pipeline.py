@@ -151,7 +151,8 @@ class Pipeline:
     def _seen(self, image: FloatArray, config: ModelConfig | None = None) -> Embedding:
         """Run the network on one image; its output is not scaled to unit length."""
         embedder, config = self._segmenter.embedder, config or self.recipe.model
-        values = resize_image(normalize(image, config.normalization), float(config.scale))
+        values = normalize(image, config.normalization, config.contrast)
+        values = resize_image(values, float(config.scale))
         with torch.inference_mode(), autocast(embedder.device):
             output = embedder.network(channels_last(torch.from_numpy(values)[None].to(embedder.device)))
         foreground = None if output.foreground is None else output.foreground[0, 0].float().sigmoid()

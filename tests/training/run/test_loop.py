@@ -15,6 +15,7 @@ from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.errors import CheckpointError, InputError, PixelEmbeddedAffinityError
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import load_network
+from pixel_embedded_affinity.normalize import Contrast, Normalization
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.training.losses.objective import Objective
 from pixel_embedded_affinity.training.run.logs import read_rows
@@ -324,6 +325,18 @@ def test_a_state_from_before_the_statistics_could_be_frozen_can_be_resumed(recip
     trainer.save()
     saved = json.loads(read_checkpoint(tmp_path / "run" / "state.safetensors").config_json)
     assert "frozen_statistics" not in saved["identity"]["schedule"]
+    assert "gamma" not in saved["identity"]["model"]["normalization"]
+    assert "contrast" not in saved["identity"]["model"]
     frozen = Trainer(recipe.scheduled(frozen_statistics=True), examples, tmp_path / "run", device="cpu")
     with pytest.raises(InputError, match="another schedule"):
         frozen.resume()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"contrast": Contrast(median_brightness=0.5)}, {"normalization": Normalization(gamma=1.2)}]
+)
+def test_a_run_with_another_contrast_is_not_resumed(recipe, examples, tmp_path, changes):
+    Trainer(recipe, examples, tmp_path, device="cpu").save()
+    other = replace(recipe, model=recipe.model.changed(**changes))
+    with pytest.raises(InputError, match="another model"):
+        Trainer(other, examples, tmp_path, device="cpu").resume()

@@ -22,11 +22,12 @@ from pixel_embedded_affinity.data.evaluate import evaluate_model, mean_row
 from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.models.checkpoint import read_checkpoint
+from pixel_embedded_affinity.normalize import Contrast
 from pixel_embedded_affinity.training.data.synthetic import write_synthetic_data
 from pixel_embedded_affinity.training.recipe import Recipe
 from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.logs import read_rows
-from pixel_embedded_affinity.training.run.train import train
+from pixel_embedded_affinity.training.run.train import _load, train
 
 # Kills itself, as the system would, after the fifth step: the last state is from the fourth step.
 KILLED = """
@@ -229,6 +230,15 @@ def test_choices_of_the_image_are_said_as_a_recipe_has_them(recipe, data, tmp_pa
         train(recipe, data, tmp_path / "run", device="cpu")
     chosen = replace(recipe, data=replace(recipe.data, image=replace(recipe.data.image, channel=0)))
     train(chosen, data, tmp_path / "run", device="cpu", steps=1)
+
+
+def test_training_images_have_the_contrast_of_the_model(recipe, data):
+    plain, _ = _load(recipe, data)
+    changed = replace(recipe, model=recipe.model.changed(contrast=Contrast(median_brightness=0.9)))
+    lifted, validation = _load(changed, data)
+    assert all(new.image.mean() > old.image.mean() + 0.1 for new, old in zip(lifted, plain))
+    raw = load(find_files(data, recipe.data, "validation"), RAW, 1)
+    assert all((new.image == old.image).all() for new, old in zip(validation, raw))
 
 
 def test_another_seed_is_another_run_and_is_resumed_with_it(recipe, data, tmp_path):
