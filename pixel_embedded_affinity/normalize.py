@@ -25,7 +25,7 @@ _TENTHS = 10
 """Straight edges of what is missing are at least a tenth of the image long."""
 
 _GAMMAS = (0.4, 2.5)
-"""Bounds of the gamma that brings a median where the model expects it."""
+"""Bounds of the gamma that brings a median where a model expects it."""
 
 KINDS: tuple[str, ...] = ("percentile", "fixed", "none")
 """The kinds of `Normalization`."""
@@ -105,15 +105,17 @@ class Contrast(Settings, section="contrast"):
 
     skip_missing : bool
         Parts of an image that are missing, such as a tile of a mosaic, do not set the contrast, see `stretch_of`.
-    median_brightness : float
-        A gamma curve, between 0.4 and 2.5, brings the median of what lies between the two percentiles to this share
-        of their difference. For images that objects fill, such as electron microscopy; where background fills most
-        of an image, the median tells nothing of the objects. 0: no curve.
+    median_brightness : (float, float), optional
+        Least and largest median of what lies between the two percentiles, as shares of their difference. Where the
+        median of an image is outside, a gamma curve of 0.4 to 2.5 brings it to the nearer one. For images that objects
+        fill, such as electron microscopy; where background fills most of an image, the median tells nothing of the
+        objects. Default: no curve.
 
     Raises
     ------
     InputError
-        If a number is not finite and at least 0, `median_brightness` is above 0.9, or `skip_missing` is no bool.
+        If a number is not finite and at least 0, `skip_missing` is no bool, or `median_brightness` is not two ascending
+        numbers between 0 and 1.
     """
 
     outlier_factor: float = setting(
@@ -131,11 +133,17 @@ class Contrast(Settings, section="contrast"):
         switch(),
         "Missing parts, of one value far below all others and with straight edges, do not set the contrast.",
     )
-    median_brightness: float = setting(
-        0.0,
-        number(0, 0.9),
-        "A gamma curve brings the median, as a share of the contrast, here: for images that objects fill; 0: none.",
+    median_brightness: tuple[float, float] | None = setting(
+        None,
+        optional(list_of(number(above=0, below=1), 2)),
+        "A gamma curve brings the median, as a share of the contrast, between these. For images that objects fill.",
     )
+
+    def _check_together(self) -> None:
+        if self.median_brightness is not None and self.median_brightness[0] > self.median_brightness[1]:
+            raise InputError(
+                f"contrast.median_brightness must be two ascending numbers, or none, got {self.median_brightness}"
+            )
 
 
 PLAIN = Contrast()
@@ -244,13 +252,16 @@ def stretch_of(values: FloatArray, normalization: Normalization, contrast: Contr
     return found._replace(gamma=_gamma(values, found, contrast.median_brightness))
 
 
-def _gamma(values: FloatArray, stretch: Stretch, share: float) -> float:
-    """Return the exponent that brings the median between the ends of the stretch to a share of it."""
-    between = values[(values > stretch.low) & (values < stretch.high)] if share else values[:0]
+def _gamma(values: FloatArray, stretch: Stretch, bounds: tuple[float, float] | None) -> float:
+    """Return the exponent that brings the median between the ends of the stretch within bounds."""
+    if bounds is None:
+        return 1.0
+    between = values[(values > stretch.low) & (values < stretch.high)]
     if between.size == 0:
         return 1.0
     median = (float(np.median(between)) - stretch.low) / (stretch.high - stretch.low)
-    return min(max(math.log(share) / math.log(median), _GAMMAS[0]), _GAMMAS[1])
+    wanted = min(max(median, bounds[0]), bounds[1])
+    return min(max(math.log(wanted) / math.log(median), _GAMMAS[0]), _GAMMAS[1])
 
 
 def _linear_stretch(values: FloatArray, normalization: Normalization, contrast: Contrast) -> Stretch:

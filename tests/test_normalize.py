@@ -321,8 +321,11 @@ def test_little_contrast_is_not_stretched() -> None:
         {"outlier_factor": -1},
         {"min_contrast": np.inf},
         {"outlier_factor": "4"},
-        {"median_brightness": -0.1},
-        {"median_brightness": 0.91},
+        {"median_brightness": 0.5},
+        {"median_brightness": (0.5,)},
+        {"median_brightness": (0, 0.5)},
+        {"median_brightness": (0.5, 1)},
+        {"median_brightness": (0.6, 0.5)},
     ],
 )
 def test_limits_that_cannot_be_are_refused(values: Any) -> None:
@@ -442,7 +445,7 @@ def test_gamma_bends_what_the_kind_gives_and_negative_values_like_positive_ones(
     np.testing.assert_allclose(normalize(values, whole), [[[0, (4 / 13) ** 2, (5 / 13) ** 2, 1]]], rtol=1e-5)
 
 
-MIDDLE = Contrast(median_brightness=0.55)
+MIDDLE = Contrast(median_brightness=(0.55, 0.55))
 
 
 def tissue(seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -486,3 +489,15 @@ def test_images_of_one_or_two_values_have_no_curve(values: np.ndarray[Any, Any])
     values = values.astype(np.float32)
     assert stretch_of(values, plain, MIDDLE).gamma == 1
     assert normalize(values, plain, MIDDLE).tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("median", "expected"), [(0.2, 0.5), (0.5, 0.5), (0.55, 0.55), (0.6, 0.6), (0.8, 0.6)]
+)
+def test_a_median_outside_of_the_bounds_comes_to_the_nearer_one(median: float, expected: float) -> None:
+    values = np.array([0, *[median] * 9, 1], np.float32).reshape(1, 1, 11)
+    limits = Contrast(median_brightness=(0.5, 0.6))
+    found = normalize(values, Normalization(lower=0, upper=100), limits)
+    assert np.median(found) == pytest.approx(expected, rel=1e-5)
+    if median == 0.55:
+        assert found.tolist() == values.tolist()

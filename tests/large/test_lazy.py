@@ -154,7 +154,9 @@ def test_a_missing_part_of_a_large_image_does_not_set_the_contrast() -> None:
     np.testing.assert_allclose(found, normalize(whole, Normalization(), limits), atol=1e-4)
 
 
-@pytest.mark.parametrize("limits", [Contrast(median_brightness=0.4), Contrast(4, median_brightness=0.4)])
+@pytest.mark.parametrize(
+    "limits", [Contrast(median_brightness=(0.4, 0.5)), Contrast(4, median_brightness=(0.4, 0.5))]
+)
 @pytest.mark.parametrize("own", [1.0, 1.5])
 def test_the_curve_of_a_large_image_is_the_one_of_the_image_in_memory(limits: Contrast, own: float) -> None:
     values = np.random.default_rng(0).beta(2, 5, (100, 120)) * 1000

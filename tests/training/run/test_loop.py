@@ -333,7 +333,8 @@ def test_a_state_from_before_the_statistics_could_be_frozen_can_be_resumed(recip
 
 
 @pytest.mark.parametrize(
-    "changes", [{"contrast": Contrast(median_brightness=0.5)}, {"normalization": Normalization(gamma=1.2)}]
+    "changes",
+    [{"contrast": Contrast(median_brightness=(0.5, 0.6))}, {"normalization": Normalization(gamma=1.2)}],
 )
 def test_a_run_with_another_contrast_is_not_resumed(recipe, examples, tmp_path, changes):
     Trainer(recipe, examples, tmp_path, device="cpu").save()

@@ -234,7 +234,7 @@ def test_choices_of_the_image_are_said_as_a_recipe_has_them(recipe, data, tmp_pa
 
 def test_training_images_have_the_contrast_of_the_model(recipe, data):
     plain, _ = _load(recipe, data)
-    changed = replace(recipe, model=recipe.model.changed(contrast=Contrast(median_brightness=0.9)))
+    changed = replace(recipe, model=recipe.model.changed(contrast=Contrast(median_brightness=(0.9, 0.95))))
     lifted, validation = _load(changed, data)
     assert all(new.image.mean() > old.image.mean() + 0.1 for new, old in zip(lifted, plain))
     raw = load(find_files(data, recipe.data, "validation"), RAW, 1)
