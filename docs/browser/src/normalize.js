@@ -6,16 +6,18 @@ const SPREADS = 6;
 const FAINT = 0.1;
 const FAR = 2;
 const TENTHS = 10;
+const GAMMAS = [0.4, 2.5];
 
 /**
  * Normalize an image of one channel.
  * @param {import("./arrays.js").Plane} image
- * @param {{kind: string, lower: number, upper: number, clip: ?number[], mean: number[], std: number[]}} normalization
- * @param {{outlier_factor: number, min_contrast: number, skip_missing: boolean}} contrast
+ * @param {{kind: string, lower: number, upper: number, clip: ?number[], mean: number[], std: number[],
+ *   gamma: number}} normalization
+ * @param {{outlier_factor: number, min_contrast: number, skip_missing: boolean, median_brightness: ?number[]}} contrast
  * @returns {import("./arrays.js").Plane}
  */
 export function normalize(image, normalization, contrast) {
-  const result = scaled(image, normalization, contrast);
+  const result = bent(scaled(image, normalization, contrast), normalization.gamma ?? 1);
   if (normalization.clip) {
     const [low, high] = normalization.clip;
     for (let i = 0; i < result.length; i += 1) result[i] = Math.min(Math.max(result[i], low), high);
@@ -36,7 +38,22 @@ function byPercentiles(image, normalization, contrast) {
   if (span === 0) return new Float32Array(image.data.length);
   const [least, most] = [bottom ?? -Infinity, Math.fround(top ?? Infinity)];
   const ground = Math.fround(low);
-  return image.data.map((value) => Math.fround(Math.max(Math.min(value, most), least) - ground) / span);
+  const result = image.data.map((value) => Math.fround(Math.max(Math.min(value, most), least) - ground) / span);
+  return bent(result, gammaOf(image.data, low, high, contrast.median_brightness));
+}
+
+/** Bend values by a gamma curve; negative values are bent like positive ones. */
+function bent(values, gamma) {
+  return gamma === 1 ? values : values.map((value) => Math.sign(value) * Math.abs(value) ** gamma);
+}
+
+/** The exponent that brings the median of the values between two others within bounds. */
+function gammaOf(values, low, high, bounds) {
+  const between = bounds ? values.filter((value) => value > low && value < high) : [];
+  if (between.length === 0) return 1;
+  const median = (median32(between) - low) / (high - low);
+  const wanted = Math.min(Math.max(median, bounds[0]), bounds[1]);
+  return Math.min(Math.max(Math.log(wanted) / Math.log(median), GAMMAS[0]), GAMMAS[1]);
 }
 
 /**

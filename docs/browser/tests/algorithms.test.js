@@ -22,7 +22,6 @@ import { windowFor } from "../src/scale.js";
 import { labelsOf, settingsOf } from "../src/segment.js";
 import { blocks, difference, embedding, floats, image, mask, noise, outcomes, stored, unpacked } from "./inputs.js";
 
-const PERCENTILES = { kind: "percentile", lower: 1, upper: 99.8, clip: null };
 const labelsEqual = ({ data }, text, what) => assert.deepEqual(Array.from(data), unpacked(text), what);
 
 test("the inputs are those of the library", () => {
@@ -55,9 +54,9 @@ function settingsWith({ ranges, directions, stride, min_size: size, ...rest }) {
   return { ...own, ...rest, neighborhood, steps };
 }
 
-for (const { seed, contrast, values } of outcomes.normalize) {
+for (const { seed, normalization, contrast, values } of outcomes.normalize) {
   test(`image ${seed} is normalized`, () => {
-    const found = normalize(image(seed, 24, 31), PERCENTILES, contrast);
+    const found = normalize(image(seed, 24, 31), normalization, contrast);
     assert.ok(difference(found.data, floats(values)) <= 1e-6);
   });
 }

@@ -206,9 +206,14 @@ def _settings(change: dict[str, Any]) -> dict[str, Any]:
 def of_normalize(seed: int) -> dict[str, Any]:
     """Normalize an image; the settings depend on the seed."""
     factor, least = (4.0 if seed % 2 else 0.0), (5000.0 if seed == 5 else 0.0)
-    contrast = Contrast(outlier_factor=factor, min_contrast=least, skip_missing=True)
-    values = normalize(image(seed, 24, 31)[np.newaxis], Normalization(), contrast)
-    return {"seed": seed, "contrast": asdict(contrast), "values": floats(values)}
+    middle = (0.5, 0.6) if seed > 8 else None
+    contrast = Contrast(
+        outlier_factor=factor, min_contrast=least, skip_missing=True, median_brightness=middle
+    )
+    normalization = Normalization(gamma=1.5 if seed in {8, 12} else 1.0)
+    values = normalize(image(seed, 24, 31)[np.newaxis], normalization, contrast)
+    settings = {"normalization": normalization.to_dict(), "contrast": asdict(contrast)}
+    return {"seed": seed, **settings, "values": floats(values)}
 
 
 def of_resize(seed: int, height: int, width: int, scale: float) -> dict[str, Any]:
