@@ -25,6 +25,7 @@ from pixel_embedded_affinity.samples import nuclei
 
 CALLS, WARM_UP = 50, 5
 IN_MEMORY_UP_TO = 4096
+BLOCKS = ("block", "overlap", "tile")
 
 
 def mirrored() -> npt.NDArray[Any]:
@@ -66,7 +67,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
             write_image(source, size)
         start, spent = time.perf_counter(), time.process_time()
         if arguments.way == "in blocks":
-            options = {"block": arguments.block, "overlap": arguments.overlap, "tile": arguments.tile}
+            options = {name: value for name in BLOCKS if (value := getattr(arguments, name)) is not None}
             objects = segmenter.segment_large(source, out, **options)
         else:
             objects = int(segmenter.segment(rows(mirrored(), 0, size, size)).max())
@@ -87,8 +88,10 @@ def growth(arguments: argparse.Namespace) -> dict[str, float]:
 
 def child(arguments: argparse.Namespace, *way: str) -> dict[str, float]:
     """Run one measurement in its own process."""
-    names = ("model", "device", "precision", "block", "overlap", "tile")
-    given = [part for name in names for part in (f"--{name}", str(getattr(arguments, name)))]
+    chosen = {name: getattr(arguments, name) for name in ("model", "device", "precision", *BLOCKS)}
+    given = [
+        part for name, value in chosen.items() if value is not None for part in (f"--{name}", str(value))
+    ]
     command = [sys.executable, __file__, *given, *way]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -103,9 +106,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--smallest", type=int, default=256)
     parser.add_argument("--largest", type=int, default=2048)
-    parser.add_argument("--block", type=int, default=2048)
-    parser.add_argument("--overlap", type=int, default=128)
-    parser.add_argument("--tile", type=int, default=1152)
+    for name in BLOCKS:
+        parser.add_argument(f"--{name}", type=int, help="pixels (default: as segment_large chooses)")
     parser.add_argument("--way", choices=("in memory", "in blocks", "loop"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -603,7 +603,7 @@ class Segmenter:
         diameter: float | str | None = None,
         neighborhood: Neighborhood | None = None,
         clusterer: str | Clusterer | None = None,
-        tile: TileSize = 1152,
+        tile: TileSize = "auto",
         min_size: int | None = None,
         block: int | Sequence[int] | None = None,
         overlap: int | Sequence[int] | None = None,
@@ -635,15 +635,20 @@ class Segmenter:
             As for `segment`; of several time points, `time` must choose one.
         foreground : array-like, optional
             As for `segment`, but anything with slicing, which is read in parts.
-        scale, diameter, neighborhood, clusterer, tile, min_size
+        scale, diameter, neighborhood, clusterer, min_size
             As for `segment`.
+        tile : int, sequence of int, Tiling, "auto" or None
+            As for `segment`; but ``"auto"`` gives tiles of 1152 embedding vectors along each axis: 2304 pixels for a
+            network at half resolution.
         block : int or sequence of int, optional
             Length in pixels of the blocks, which are labeled one by one: one number or one per axis. The memory
-            grows with the pixels of a block. Default: 2048 for images; for volumes, blocks with which the network
-            sees few voxels twice, and at most 50 million at once.
+            grows with the pixels of a block. Default: for images, 2048 embedding vectors, so 4096 pixels for a network
+            at half resolution; for volumes, blocks with which the network sees few voxels twice, and at most 50
+            million at once. An image that is enlarged for the network gets smaller blocks.
         overlap : int or sequence of int, optional
             Pixels around a block that are labeled with it, at most `block`. Default: 128 for images, 32 for volumes;
             along axes on which the model's voxels are longer, as many as are equally long together, but at least 8.
+            These are pixels of the image as the network sees it, where its objects have their usual size.
         folder : path, optional
             Where finished blocks are kept until all is done. Then they are removed, and the folder with them if
             nothing else lies in it. Default: `out` with ``.blocks`` at its end; for an array a temporary folder,

@@ -39,7 +39,7 @@ class Plan:
         Spatial shape of the image in pixels.
     block : int, sequence of int or None
         Length of a core in pixels, one for all axes or one per axis; cores at the end of the image may be shorter.
-        None: what `default_block` gives without a halo.
+        None: what `default_block` gives without a halo, for a network of stride 1.
     overlap : int, sequence of int or None
         Pixels around a core that its block sees as well: one for all axes or one per axis, no more than `block`.
         None: what `default_overlap` gives.
@@ -64,13 +64,14 @@ class Plan:
         object.__setattr__(self, "shape", tuple(shape))
         overlap = default_overlap(len(shape)) if overlap is None else overlap
         if block is None:
-            block = default_block(shape, per_axis(overlap, len(shape), "overlap"), (0,) * len(shape))
+            each = per_axis(overlap, len(shape), "overlap")
+            block = default_block(shape, each, (0,) * len(shape), (1,) * len(shape))
         for name, value in (("block", block), ("overlap", overlap), ("strides", strides)):
             object.__setattr__(self, name, per_axis(value, len(shape), name))
         if any(more > length for more, length in zip(self.overlap, self.block)):
             raise InputError(
                 f"overlap {overlap} is more than block {block}; expected at most the block along each axis; take "
-                "larger blocks"
+                "larger blocks, or say a shorter overlap: overlap="
             )
 
     @cached_property
@@ -120,11 +121,13 @@ def default_overlap(ndim: int, pixel_size: Sequence[float] | None = None) -> tup
     return tuple(max(_LEAST_OVERLAP, round(overlap * min(sizes) / size)) for size in sizes)
 
 
-def default_block(shape: Sequence[int], overlap: Sequence[int], halo: Sequence[int]) -> tuple[int, ...]:
-    """Return the blocks of an image: 2048 pixels in 2D; in 3D those with which the network sees fewest voxels.
+def default_block(
+    shape: Sequence[int], overlap: Sequence[int], halo: Sequence[int], stride: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the blocks of an image: 2048 embedding vectors along each axis, but no fewer pixels than the overlap.
 
-    The network sees a block with overlap and halo. In a volume these are at most 50 million voxels, where the overlap
-    allows that. An axis is divided evenly.
+    In a volume, those with which the network sees fewest voxels. It sees a block with overlap and halo: at most 50
+    million voxels, where the overlap allows that. An axis is divided evenly.
 
     Parameters
     ----------
@@ -132,9 +135,11 @@ def default_block(shape: Sequence[int], overlap: Sequence[int], halo: Sequence[i
         Spatial shape of the image.
     overlap, halo : sequence of int
         Pixels along each axis.
+    stride : sequence of int
+        Pixels between two embedding vectors along each axis.
     """
     if len(shape) == 2:
-        return (_BLOCK, _BLOCK)
+        return tuple(max(_BLOCK * step, more) for step, more in zip(stride, overlap))
     sides = [_sides(*axis) for axis in zip(shape, overlap, map(operator.add, overlap, halo))]
     best = min(product(*sides), key=_work)
     return tuple(side.block for side in best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import secrets
 from collections.abc import Sequence
@@ -17,9 +18,8 @@ import numpy as np
 
 from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.clustering import Clusterer
-from pixel_embedded_affinity.config.model import ModelConfig
-from pixel_embedded_affinity.embedding import halo_of
-from pixel_embedded_affinity.geometry.per_axis import per_axis
+from pixel_embedded_affinity.embedding import halo_of, stride_of
+from pixel_embedded_affinity.geometry.per_axis import numbers_per_axis, per_axis
 from pixel_embedded_affinity.geometry.tiling import Box, Tiling, shape_of, whole_box
 from pixel_embedded_affinity.io.selection import WHOLE, Selection
 from pixel_embedded_affinity.labels import as_foreground
@@ -34,6 +34,12 @@ from pixel_embedded_affinity.runtime.progress import Progress
 from pixel_embedded_affinity.scale import FoundScale
 
 logger = logging.getLogger(__name__)
+
+_TILE = 1152
+"""Embedding vectors of a tile along each axis, by default: a window of a block has two by two tiles."""
+
+_ROUNDING = 1e-6
+"""Pixels by which a length may lie above a whole number through rounding."""
 
 _SAMPLE = 1024
 """Pixels along each axis of a part in which the scale is looked for."""
@@ -62,14 +68,19 @@ def segment_large(
         logger.warning(
             "block by block, regions=%r is not used: the whole image gets one scale", config.regions
         )
-    plan = _plan(embedder, config, picture.spatial_shape, tiling, block, overlap)
-    check_output(out, plan.shape)
+    strides = clustering_strides(embedder.network, config)
+    # What the caller says is checked before the image is read.
+    Plan(picture.spatial_shape, block, 1 if overlap is None else overlap, strides)
+    check_output(out, picture.spatial_shape)
+    if tiling.size == "auto":
+        tiling = replace(tiling, size=tuple(_TILE * step for step in stride_of(embedder.network)))
     # What is decided on the whole image is not decided on a part of it.
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False, noise_floor=0.0))
     normalization = fixed_normalization(picture, config.normalization, config.contrast)
     within = replace(labeler, config=inner)
     windows = WindowLabeler(picture, normalization, foreground, embedder, within, tiling)
     windows = replace(windows, scale=_scale(windows).scale)
+    plan = Plan(picture.spatial_shape, *_sizes(windows, block, overlap), strides)
     with block_folder(out, folder) as kept:
         return label_blockwise(
             plan,
@@ -86,22 +97,28 @@ def segment_large(
         )
 
 
-def _plan(
-    embedder: Embedder,
-    config: ModelConfig,
-    shape: tuple[int, ...],
-    tiling: Tiling,
-    block: Sizes | None,
-    overlap: Sizes | None,
-) -> Plan:
-    """Cut the image into blocks: the caller's, or those that suit the network."""
-    network, ndim = embedder.network, len(shape)
+def _sizes(windows: WindowLabeler, block: Sizes | None, overlap: Sizes | None) -> tuple[Sizes, Sizes]:
+    """Return block and overlap in pixels of the image: the caller's, or what suits the network and the scale.
+
+    An image that shrinks shows larger objects, which need a longer overlap. One that grows takes more memory.
+    """
+    network, shape = windows.embedder.network, windows.image.spatial_shape
+    config, ndim = windows.labeler.config, len(shape)
+    factors = numbers_per_axis(windows.scale, ndim, "scale")
     if overlap is None:
-        overlap = default_overlap(ndim, config.pixel_size)
+        overlap = _times(default_overlap(ndim, config.pixel_size), [1 / factor for factor in factors])
     if block is None:
-        halo = halo_of(network, tiling) if ndim == 3 else ()
-        block = default_block(shape, per_axis(overlap, ndim, "overlap"), halo)
-    return Plan(shape, block, overlap, clustering_strides(network, config))
+        finer = [max(1.0, factor) for factor in factors]
+        halo = _times(halo_of(network, windows.tiling), [1 / min(1.0, factor) for factor in factors])
+        margin = _times(per_axis(overlap, ndim, "overlap"), finer)
+        seen = default_block(_times(shape, finer), margin, halo, stride_of(network))
+        block = _times(seen, [1 / factor for factor in finer])
+    return block, overlap
+
+
+def _times(lengths: Sequence[int], factors: Sequence[float]) -> tuple[int, ...]:
+    """Return the lengths in pixels of an image that is resized by these factors, rounded up."""
+    return tuple(math.ceil(length * factor - _ROUNDING) for length, factor in zip(lengths, factors))
 
 
 def _scale(windows: WindowLabeler) -> FoundScale:

@@ -394,10 +394,11 @@ def test_lengths_are_one_for_all_axes_or_one_per_axis() -> None:
     assert (len(plan.cores), len(plan.neighbors())) == (27, 158)
 
 
-def test_blocks_of_images_have_2048_pixels() -> None:
+def test_blocks_of_images_have_2048_embedding_vectors() -> None:
     plan = Plan((9, 9), None, None, 1)
     assert (plan.block, plan.overlap) == ((2048,) * 2, (128,) * 2)
-    assert default_block((9, 9), (128, 128), (64, 64)) == (2048,) * 2
+    assert default_block((9, 9), (128, 128), (64, 64), (1, 2)) == (2048, 4096)
+    assert default_block((9, 9), (128, 3000), (64, 64), (1, 1)) == (2048, 3000)
 
 
 def test_an_overlap_is_as_long_along_thick_axes_but_has_eight_sections() -> None:
@@ -432,7 +433,7 @@ def seen_voxels(
 def test_blocks_of_volumes_keep_what_the_network_sees_small(
     shape: tuple[int, ...], overlap: tuple[int, ...], halo: tuple[int, ...], most: float
 ) -> None:
-    block = default_block(shape, overlap, halo)
+    block = default_block(shape, overlap, halo, (1, 1, 1))
     assert all(length >= least for length, least in zip(block, overlap))
     seen = seen_voxels(shape, block, overlap, halo)
     assert max(seen) <= 48 * 2**20
@@ -442,12 +443,12 @@ def test_blocks_of_volumes_keep_what_the_network_sees_small(
 
 
 def test_a_volume_that_can_be_seen_at_once_is_one_block() -> None:
-    assert default_block((20, 1024, 1024), (8, 32, 32), (6, 96, 96)) == (20, 1024, 1024)
-    assert default_block((3, 5, 7), (8, 32, 32), (6, 96, 96)) == (8, 32, 32)
+    assert default_block((20, 1024, 1024), (8, 32, 32), (6, 96, 96), (1, 2, 2)) == (20, 1024, 1024)
+    assert default_block((3, 5, 7), (8, 32, 32), (6, 96, 96), (1, 2, 2)) == (8, 32, 32)
 
 
 def test_an_overlap_too_large_for_the_memory_gets_the_smallest_blocks() -> None:
-    block = default_block((2000, 2000, 2000), (200, 200, 200), (96, 96, 96))
+    block = default_block((2000, 2000, 2000), (200, 200, 200), (96, 96, 96), (1, 1, 1))
     assert all(200 <= length <= 232 for length in block)
 
 
