@@ -71,7 +71,7 @@ class Plan:
         if any(more > length for more, length in zip(self.overlap, self.block)):
             raise InputError(
                 f"overlap {overlap} is more than block {block}; expected at most the block along each axis; take "
-                "larger blocks, or say a shorter overlap: overlap="
+                "larger blocks, or a shorter overlap (overlap=)"
             )
 
     @cached_property
