@@ -32,8 +32,8 @@ tifffile.imwrite(slide, np.concatenate([part, part[:, ::-1]], axis=1))
 # %%
 # Block by block
 # --------------
-# The labels go to a file as well. Neither the image nor the labels are ever in memory as a whole. A block is 2048
-# pixels long if you do not say it; the overlap should be as long as the longest object.
+# The labels go to a file as well. Neither the image nor the labels are ever in memory as a whole. With this model,
+# a block is 2048 pixels long if you do not say it; the overlap should be as long as the longest object.
 
 BLOCK, OVERLAP = 200, 60
 segmenter = Segmenter.pretrained("bbbc039-fast", device="cpu").with_settings(scale=1)
