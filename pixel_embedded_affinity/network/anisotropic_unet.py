@@ -77,7 +77,7 @@ class AnisotropicUNet(base.UNet):
         foreground_head: bool = True,
     ) -> None:
         super().__init__()
-        filters = base.checked_filters(filters, LEVELS, "anisotropic_unet")
+        filters = base.checked_per_level(filters, LEVELS, "anisotropic_unet")
         finest = filters[0]
         self.stem = ConvNorm(in_channels, finest, _ENDS)
         self.encoder = nn.ModuleList(

@@ -130,21 +130,19 @@ NETWORKS: Registry[Network] = Registry(
 )
 
 
-def checked_filters(filters: Any, levels: int, architecture: str) -> tuple[int, ...]:
-    """Return the channels per level, checked.
+def checked_per_level(values: Any, levels: int, architecture: str, name: str = "filters") -> tuple[int, ...]:
+    """Return the channels, or another count, of each level, checked.
 
     Raises
     ------
     InputError
         If they are no integers of at least 1, or not one per level.
     """
-    if not isinstance(filters, (list, tuple)) or not all(
-        type(width) is int and width > 0 for width in filters
-    ):
-        raise InputError(f"filters must be a list of positive integers, got {filters!r}")
-    if len(filters) != levels:
-        raise InputError(f"{architecture} takes {levels} filters, one per level, got {len(filters)}")
-    return tuple(filters)
+    if not isinstance(values, (list, tuple)) or not all(type(count) is int and count > 0 for count in values):
+        raise InputError(f"{name} must be a list of positive integers, got {values!r}")
+    if len(values) != levels:
+        raise InputError(f"{architecture} takes {levels} {name}, one per level, got {len(values)}")
+    return tuple(values)
 
 
 def padded(images: torch.Tensor, grid: Sequence[int]) -> torch.Tensor:

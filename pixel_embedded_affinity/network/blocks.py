@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -95,6 +95,18 @@ class LeanBlock(nn.Module):
         """Map (N, in_channels, H, W) to (N, out_channels, H, W)."""
         refined: torch.Tensor = self.refine(torch.relu_(self.enter(features)))
         return refined.add_(features if self.fit is None else self.fit(features)).relu_()
+
+
+def more_blocks(channels: int, blocks: int) -> nn.Sequential:
+    """Return the blocks of a level after its first one; each returns its input until it is trained.
+
+    The scale of a block's last batch norm starts at 0, so that a network can grow without a change of what it gives
+    (Goyal et al. 2017 start residual blocks in this way).
+    """
+    more = [LeanBlock(channels, channels) for _ in range(blocks - 1)]
+    for block in more:
+        nn.init.zeros_(cast(torch.Tensor, block.refine.norm.weight))
+    return nn.Sequential(*more)
 
 
 def two_layer_head(channels: int) -> nn.Sequential:

@@ -77,11 +77,12 @@ def load_network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> 
     except InputError as error:
         raise CheckpointError(f"the weights' configuration is not valid: {error}") from error
     expected = network.state_dict()
-    check_fit(_shapes(expected), _shapes(weights))
+    check_fit(shapes(expected), shapes(weights))
     own = {name: tensor.to("cpu", expected[name].dtype, copy=True) for name, tensor in weights.items()}
     network.load_state_dict(own, strict=True, assign=True)
     return network
 
 
-def _shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+def shapes(weights: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each weight by its name."""
     return {name: tuple(values.shape) for name, values in weights.items()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.network import base
-from pixel_embedded_affinity.network.blocks import ConvNorm, LeanBlock
+from pixel_embedded_affinity.network.blocks import ConvNorm, LeanBlock, more_blocks
 
 STRIDE = 2
 """Pixels of the image between two embedding vectors, along each axis."""
@@ -35,11 +36,14 @@ class HalfUNet(base.UNet):
         Length of an embedding vector.
     foreground_head : bool
         Whether to add a head that tells foreground from background.
+    blocks : sequence of five int
+        Residual blocks at each level, finest first: so many in the encoder, and so many in the decoder but for the
+        coarsest level, which both share. Blocks after the first change nothing until they are trained.
 
     Raises
     ------
     InputError
-        If the filters are not five positive integers.
+        If the filters or blocks are not five positive integers.
     """
 
     ndim = 2
@@ -55,9 +59,11 @@ class HalfUNet(base.UNet):
         filters: Sequence[int] = (32, 32, 64, 64, 96),
         embedding_channels: int = 16,
         foreground_head: bool = True,
+        blocks: Sequence[int] = (1, 1, 1, 1, 1),
     ) -> None:
         super().__init__()
-        filters = base.checked_filters(filters, LEVELS, "half_unet")
+        filters = base.checked_per_level(filters, LEVELS, "half_unet", "filters")
+        self.blocks = base.checked_per_level(blocks, LEVELS, "half_unet", "blocks")
         pixels = in_channels * STRIDE**2
         finest = filters[0]
         self.stem = ConvNorm(pixels, finest)
@@ -66,6 +72,10 @@ class HalfUNet(base.UNet):
         upwards = list(zip(filters[:0:-1], filters[-2::-1]))
         self.lift = nn.ModuleList(nn.Conv2d(below, above, 1) for below, above in upwards)
         self.decoder = nn.ModuleList(LeanBlock(above, above) for _, above in upwards)
+        self.encoder_more = nn.ModuleList(more_blocks(*level) for level in zip(filters, self.blocks))
+        self.decoder_more = nn.ModuleList(
+            more_blocks(*level) for level in zip(filters[-2::-1], self.blocks[-2::-1])
+        )
         coarse = filters[:0:-1]
         self.pyramid_heads = nn.ModuleList(nn.Conv2d(width, embedding_channels, 1) for width in coarse)
         self.embedding_head = nn.Conv2d(finest, embedding_channels, 1)
@@ -91,19 +101,24 @@ class HalfUNet(base.UNet):
 
     def _features(self, pixels: torch.Tensor, pyramid: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features of the finest level and the coarse embeddings."""
-        features = torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels))))
+        features = self.encoder_more[0](torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels)))))
         skips = []
-        for block in self.encoder:
+        for block, more in zip(self.encoder, self.encoder_more[1:]):
             skips.append(features)
-            features = block(functional.max_pool2d(features, 2))
+            features = more(block(functional.max_pool2d(features, 2)))
         coarse = []
-        for level, (lift, block) in enumerate(zip(self.lift, self.decoder)):
+        for level, (lift, block, more) in enumerate(zip(self.lift, self.decoder, self.decoder_more)):
             if pyramid:
                 coarse.append(self.pyramid_heads[level](features))
             lifted = lift(features)
             raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
-            features = block(raised.add_(skips[-1 - level]))
+            features = more(block(raised.add_(skips[-1 - level])))
         return features, coarse
+
+    @property
+    def narrowest(self) -> dict[str, Any]:
+        """Options of the narrowest network that reads as far as this one."""
+        return {**super().narrowest, "blocks": self.blocks}
 
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per pixel of the image, in float32."""

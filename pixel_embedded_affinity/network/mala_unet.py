@@ -72,7 +72,7 @@ class MalaUNet(base.UNet):
         foreground_head: bool = True,
     ) -> None:
         super().__init__()
-        filters = base.checked_filters(filters, LEVELS, "mala_unet")
+        filters = base.checked_per_level(filters, LEVELS, "mala_unet")
         upwards = list(zip(filters[:0:-1], filters[-2::-1]))
         self.encoder = nn.ModuleList(PlainPass(*widths) for widths in pairwise((in_channels, *filters)))
         self.raise_level = nn.ModuleList(

@@ -58,7 +58,7 @@ class ResidualUNet(base.UNet):
         super().__init__()
         if not isinstance(full_resolution_skip, bool):
             raise InputError(f"full_resolution_skip must be true or false, got {full_resolution_skip!r}")
-        stem, *levels = filters = base.checked_filters(filters, 5, "residual_unet")
+        stem, *levels = filters = base.checked_per_level(filters, 5, "residual_unet")
         deepest = levels[-1]
         skip = levels[0] if full_resolution_skip else 0
         self.full_resolution_skip = full_resolution_skip

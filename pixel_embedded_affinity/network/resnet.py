@@ -164,7 +164,7 @@ class ResNetUNet(base.UNet):
         super().__init__()
         if type(width) is not int or width < 1:
             raise InputError(f"width must be a positive integer, got {width!r}")
-        finest, *coarse = filters = base.checked_filters(filters, LEVELS, self.name)
+        finest, *coarse = filters = base.checked_per_level(filters, LEVELS, self.name)
         self._widest = max(finest, (coarse[0] + width) // 4)
         self.encoder = ResNetEncoder(in_channels, width, self.depths)
         *skips, deepest = self.encoder.channels

@@ -103,7 +103,7 @@ class SectionsUNet(base.UNet):
         foreground_head: bool = True,
     ) -> None:
         super().__init__()
-        filters = base.checked_filters(filters, LEVELS, "sections_unet")
+        filters = base.checked_per_level(filters, LEVELS, "sections_unet")
         finest, below = filters[0], filters[1:]
         self.stem = ConvNorm(in_channels * STRIDE**2, finest)
         self.stem_refine = ConvNorm(finest, finest)

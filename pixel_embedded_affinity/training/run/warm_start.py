@@ -12,8 +12,8 @@ import torch
 from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.digest import sha256_of
-from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint
-from pixel_embedded_affinity.network.build import build_network, completed
+from pixel_embedded_affinity.models.checkpoint import Checkpoint, check_fit, read_checkpoint
+from pixel_embedded_affinity.network.build import build_network, completed, shapes
 
 logger = logging.getLogger(__name__)
 
@@ -23,18 +23,22 @@ Tensors = dict[str, torch.Tensor]
 def read_start(path: Path, network: NetworkConfig) -> Tensors:
     """Read the weights that a run starts from.
 
-    If the model differs from the run's network only in the number of image channels, each weight that reads the
-    image is summed over the model's channels and spread evenly over the network's channels. An image whose channels
-    are all equal then gives what one channel gave (Carreira and Zisserman, CVPR 2017, inflate filters in the same
-    way). The log says so. Weights that differ in any other way are returned as they are;
-    `network.build.load_network` will refuse them.
+    They fit a network that differs from the model's in these two ways at most; the log says so:
+
+    - In the number of image channels: each weight that reads the image is summed over the model's channels and
+      spread evenly over the network's channels. An image whose channels are all equal then gives what one channel
+      gave (Carreira and Zisserman, CVPR 2017, inflate filters in the same way).
+    - In `blocks`, where each level has at least as many as the model's: a new block returns its input until it is
+      trained, so the network gives what the model gave.
+
+    Weights that differ in any other way are returned as they are; `network.build.load_network` will refuse them.
 
     Parameters
     ----------
     path : Path
         A model file.
     network : NetworkConfig
-        The network of the run.
+        The network of the run. New blocks get random weights from torch's default generator.
 
     Returns
     -------
@@ -47,14 +51,23 @@ def read_start(path: Path, network: NetworkConfig) -> Tensors:
         If the file cannot be read.
     """
     checkpoint = read_checkpoint(path)
-    channels = _channels_of_same_network(checkpoint, network)
-    if channels is None:
-        return checkpoint.tensors
-    text = (
-        "%s takes images of %d channels, the run %d: the weights of the first convolution are spread evenly"
-    )
-    logger.info(text, path, channels, network.in_channels)
-    return spread_channels(checkpoint.tensors, network)
+    found = _related(checkpoint, network)
+    weights = checkpoint.tensors
+    if found is None:
+        return weights
+    if found.in_channels != network.in_channels:
+        text = "%s takes images of %d channels, the run %d: the weights of the first convolution are spread evenly"
+        logger.info(text, path, found.in_channels, network.in_channels)
+        weights = spread_channels(weights, network)
+    before, after = _blocks(found), _blocks(network)
+    if before != after:
+        text = (
+            "%s has %s blocks per level, the run %s: the new ones return their input until they are trained"
+        )
+        logger.info(text, path, list(before), list(after))
+        check_fit(shapes(build_network(found).state_dict()), shapes(checkpoint.tensors))
+        weights = build_network(network).state_dict() | weights
+    return weights
 
 
 def origin_of(model: Path | None, encoder: Path | None) -> dict[str, Any]:
@@ -114,11 +127,19 @@ def spread(weight: torch.Tensor, channels: int) -> torch.Tensor:
     return (weight.sum(1, keepdim=True) / channels).repeat(repeats)
 
 
-def _channels_of_same_network(checkpoint: Checkpoint, network: NetworkConfig) -> int | None:
-    """Image channels of a model that equals the network in all else; None if there is nothing to fit."""
+def _related(checkpoint: Checkpoint, network: NetworkConfig) -> NetworkConfig | None:
+    """A model's network, if its weights can be fitted to another network; None if they cannot."""
     try:
         found = ModelConfig.from_json(checkpoint.config_json).network
-        same = completed(replace(found, in_channels=network.in_channels)) == completed(network)
+        before, after = _blocks(found), _blocks(network)
+        more: dict[str, Any] = {"blocks": after} if before else {}
+        grown = completed(replace(found, in_channels=network.in_channels, **more))
     except InputError:
         return None  # no model: `load_network` will refuse its tensors
-    return found.in_channels if same and found.in_channels != network.in_channels else None
+    fits = len(before) == len(after) and all(few <= many for few, many in zip(before, after))
+    return found if fits and grown == completed(network) else None
+
+
+def _blocks(network: NetworkConfig) -> tuple[int, ...]:
+    """Blocks per level; empty for an architecture without such an option."""
+    return tuple(completed(network).options.get("blocks", ()))
