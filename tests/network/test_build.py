@@ -95,8 +95,8 @@ def test_options_that_the_architecture_does_not_take_are_refused(
 def test_options_that_are_not_given_are_completed_from_the_constructor() -> None:
     config = NetworkConfig("half_unet", in_channels=1)
     assert config.options == {}
-    assert completed(config).options == {"filters": (32, 32, 64, 64, 96)}
-    chosen = replace(config, filters=(8,) * 5)
+    assert completed(config).options == {"filters": (32, 32, 64, 64, 96), "blocks": (1, 1, 1, 1, 1)}
+    chosen = replace(config, filters=(8,) * 5, blocks=(1, 2, 1, 1, 3))
     assert completed(chosen) == chosen
 
 

@@ -33,6 +33,10 @@ def test_the_sharper_residual_unet_does_so_too() -> None:
     check_network(partial(NETWORKS.get("residual_unet"), filters=NARROW, full_resolution_skip=True))
 
 
+def test_a_deeper_half_unet_does_so_too() -> None:
+    check_network(partial(NETWORKS.get("half_unet"), filters=NARROW, blocks=(2, 1, 3, 1, 2)))
+
+
 def test_a_network_for_volumes_keeps_the_contract() -> None:
     check_network(TinyUNet3d)
 

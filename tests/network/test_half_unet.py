@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
 
 from pixel_embedded_affinity.config.model import NetworkConfig
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.network.half_unet import HalfUNet
 
@@ -42,3 +44,45 @@ def test_vectors_are_two_pixels_apart_and_the_foreground_has_every_pixel(shape: 
     assert [tuple(coarse.shape[2:]) for coarse in output.pyramid] == [
         (padded[0] // step, padded[1] // step) for step, _ in HalfUNet.pyramid_strides
     ]
+
+
+def test_each_level_has_as_many_blocks_as_asked_for_in_encoder_and_decoder() -> None:
+    network = HalfUNet(1, (4, 5, 6, 7, 8), 4, blocks=(2, 1, 3, 1, 4))
+    assert [len(level) for level in network.encoder_more] == [1, 0, 2, 0, 3]
+    assert [len(level) for level in network.decoder_more] == [0, 2, 0, 1]  # coarsest first
+    assert [level.enter.convolution.out_channels for part in network.encoder_more for level in part] == [
+        4, 6, 6, 8, 8, 8,
+    ]  # fmt: skip
+
+
+def test_a_trained_block_counts_and_reads_farther() -> None:
+    plain, deep = HalfUNet(1, (4,) * 5, 4), HalfUNet(1, (4,) * 5, 4, blocks=(1, 1, 1, 1, 2))
+    deep.load_state_dict(plain.state_dict(), strict=False)
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = plain.eval()(image).embedding
+        assert torch.equal(deep.eval()(image).embedding, before)
+        torch.nn.init.ones_(deep.encoder_more[4][0].refine.norm.weight)
+        assert not torch.allclose(deep(image).embedding, before)
+    assert deep.receptive_radius() > plain.receptive_radius()
+
+
+def test_a_new_block_learns_from_the_first_step() -> None:
+    network = HalfUNet(1, (4,) * 5, 4, blocks=(2, 2, 2, 2, 2))
+    network(torch.rand(2, 1, 64, 64)).embedding.square().sum().backward()
+    scales = [value for name, value in network.named_parameters() if name.endswith("refine.norm.weight")]
+    assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in scales)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ((1, 1, 1, 1), "half_unet takes 5 blocks, one per level, got 4"),
+        ((1, 1, 1, 1, 0), "blocks must be a list of positive integers, got (1, 1, 1, 1, 0)"),
+        (2, "blocks must be a list of positive integers, got 2"),
+    ],
+)
+def test_bad_blocks_are_refused(blocks: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build_network(NetworkConfig("half_unet", filters=(4,) * 5, blocks=blocks))
+    assert message in str(caught.value)

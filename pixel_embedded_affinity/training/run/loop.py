@@ -332,11 +332,11 @@ def _identity(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def _started(recipe: Recipe, warm_start: Path | None, encoder_weights: Path | None) -> Network:
-    """A network with the weights of a model file, or with random weights from the recipe's seed."""
-    if warm_start is not None:
-        return load_network(recipe.model.network, read_start(warm_start, recipe.model.network))
+    """A network with the weights of a model file; all others are random, from the recipe's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.schedule.seed)
+        if warm_start is not None:
+            return load_network(recipe.model.network, read_start(warm_start, recipe.model.network))
         network = build_network(recipe.model.network)
     if encoder_weights is not None:
         load_encoder(encoder_weights, network)

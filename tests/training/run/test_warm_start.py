@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
-from pixel_embedded_affinity.network.build import load_network
+from pixel_embedded_affinity.network.build import load_network, read_model
 from pixel_embedded_affinity.training.run.loop import Trainer
 from pixel_embedded_affinity.training.run.warm_start import read_start, spread_channels
 
@@ -87,6 +88,73 @@ def test_any_other_mismatch_is_refused(checkpoint_file, tiny_config, change, cha
     other = replace(tiny_config.network, in_channels=channels, **change)
     with pytest.raises(CheckpointError, match="another architecture"):
         load_network(other, read_start(checkpoint_file, other))
+
+
+HALF = NetworkConfig("half_unet", in_channels=1, filters=(4,) * 5, embedding_channels=4)
+
+
+@pytest.fixture
+def half_file(tmp_path, tiny_config, make_network):
+    """A file of a half_unet with random weights."""
+    config = replace(tiny_config, network=HALF)
+    return model_file(tmp_path / "half.safetensors", config, make_network(HALF))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("blocks", [(2, 1, 1, 1, 1), (1, 2, 3, 2, 2)])
+def test_a_network_with_more_blocks_gives_the_same_at_first(half_file, blocks, channels, caplog):
+    deeper = replace(HALF, in_channels=channels, blocks=blocks)
+    with caplog.at_level(logging.INFO, logger="pixel_embedded_affinity"):
+        network = load_network(deeper, read_start(half_file, deeper)).eval()
+    assert f"half.safetensors has [1, 1, 1, 1, 1] blocks per level, the run {list(blocks)}" in caplog.text
+    image = torch.rand((2, 1, 32, 48), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = read_model(half_file)[0].eval()(image)
+        found = network(image.repeat(1, channels, 1, 1))
+    torch.testing.assert_close(found.embedding, expected.embedding, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.foreground, expected.foreground, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_with_as_many_blocks_says_nothing(half_file, caplog):
+    with caplog.at_level(logging.INFO):
+        weights = read_start(half_file, replace(HALF, blocks=(1, 1, 1, 1, 1)))
+    assert caplog.text == ""
+    assert weights.keys() == read_model(half_file)[0].state_dict().keys()
+
+
+@pytest.mark.parametrize("change", [{"filters": (4, 4, 4, 4, 8)}, {"embedding_channels": 5}])
+def test_more_blocks_and_another_change_are_refused(half_file, change):
+    deeper = replace(HALF, blocks=(2, 1, 1, 1, 1), **change)
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_network(deeper, read_start(half_file, deeper))
+
+
+def test_fewer_blocks_are_refused(tmp_path, tiny_config, make_network):
+    deep = replace(HALF, blocks=(1, 3, 1, 1, 1))
+    path = model_file(tmp_path / "deep.safetensors", replace(tiny_config, network=deep), make_network(deep))
+    for blocks in ((1, 1, 1, 1, 1), (2, 2, 1, 1, 1)):
+        fewer = replace(HALF, blocks=blocks)
+        with pytest.raises(CheckpointError, match="another architecture"):
+            load_network(fewer, read_start(path, fewer))
+
+
+def test_weights_missing_in_the_file_are_not_made_up_for_a_deeper_network(tmp_path, half_file, tiny_config):
+    weights = read_model(half_file)[0].state_dict()
+    del weights["stem.norm.weight"]
+    config = replace(tiny_config, network=HALF)
+    write_checkpoint(tmp_path / "odd.safetensors", Checkpoint(config.to_json(), weights))
+    with pytest.raises(CheckpointError, match="do not fit"):
+        read_start(tmp_path / "odd.safetensors", replace(HALF, blocks=(2, 1, 1, 1, 1)))
+
+
+def test_a_run_with_more_blocks_is_the_same_for_the_same_seed(half_file, recipe, examples, tmp_path):
+    recipe = replace(recipe, model=recipe.model.changed(network=replace(HALF, blocks=(2, 1, 1, 1, 1))))
+    first, second = (
+        Trainer(recipe, examples, tmp_path / name, device="cpu", warm_start=half_file)
+        for name in ("first", "second")
+    )
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(value, second.network.state_dict()[name])
 
 
 def test_a_file_whose_weights_are_not_those_that_it_says_is_refused(tmp_path, tiny_config, color):
