@@ -49,12 +49,12 @@ def make_network() -> MakeNetwork:
             torch.manual_seed(seed)
             network = build_network(config)
             for module in network.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
                     nn.init.uniform_(module.weight, 0.5, 2)
                     nn.init.normal_(module.bias, std=0.3)
                     nn.init.normal_(module.running_mean, std=0.3)
                     nn.init.uniform_(module.running_var, 0.5, 2)
-            _center(network.eval(), torch.rand(1, config.in_channels, 64, 64))
+            _center(network.eval(), torch.rand(1, config.in_channels, *[8] * (network.ndim - 2), 64, 64))
         return network
 
     return make
@@ -64,9 +64,9 @@ def make_network() -> MakeNetwork:
 def _center(network: nn.Module, images: torch.Tensor) -> None:
     """Give the heads biases with which pixels differ, and half of them are foreground."""
     output = network(images)
-    network.embedding_head.bias -= output.embedding.mean((0, 2, 3))
+    network.embedding_head.bias -= output.embedding.transpose(0, 1).flatten(1).mean(1)
     if network.foreground_head is not None:
-        last = [m for m in network.foreground_head.modules() if isinstance(m, nn.Conv2d)][-1]
+        last = [m for m in network.foreground_head.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))][-1]
         deviation, mean = torch.std_mean(output.foreground)
         last.weight /= deviation
         last.bias.copy_((last.bias - mean) / deviation)

@@ -70,8 +70,8 @@ class Trainer:
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : Path, optional
-        A model file whose weights the run starts from. The number of image channels may differ, see
-        `warm_start.read_start`.
+        A model file whose weights the run starts from. The number of image channels may differ, and the run's
+        network may have more blocks, see `warm_start.read_start`.
     encoder_weights : Path, optional
         A file of torchvision's weights for the encoder, see `encoder_weights.load_encoder`. All other weights are
         random.

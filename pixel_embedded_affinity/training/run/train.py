@@ -68,8 +68,8 @@ def train(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...
     warm_start : str or Path, optional
-        A model file of the same network, whose weights the run starts from. Only the number of image channels may
-        differ, see `warm_start.read_start`.
+        A model file of the same network, whose weights the run starts from. The number of image channels may
+        differ, and the run's network may have more blocks, see `warm_start.read_start`.
     init : str, optional
         Name of a model of `list_models`, whose weights the run starts from in place of a file.
     encoder_weights : str or Path, optional

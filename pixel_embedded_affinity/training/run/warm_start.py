@@ -106,25 +106,43 @@ def spread_channels(weights: Tensors, network: NetworkConfig) -> Tensors:
     dict of str to torch.Tensor
         All weights. Only weights that read the image are new: their shape differs in ``in_channels`` alone.
     """
+    one, two, wanted = (_shapes_for(network, channels) for channels in (1, 2, network.in_channels))
+    fitted = dict(weights)
+    for name, weight in weights.items():
+        if one.get(name) != two.get(name) and _differ_in_inputs(tuple(weight.shape), wanted[name]):
+            # One channel of the image may be several inputs; features may come before them.
+            step = two[name][1] - one[name][1]
+            fitted[name] = spread(weight, network.in_channels, step, one[name][1] - step)
+    return fitted
+
+
+def _shapes_for(network: NetworkConfig, channels: int) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        expected = build_network(network).state_dict()
-    channels = network.in_channels
-    return {
-        name: spread(value, channels) if name in expected and _reads_image(value, expected[name]) else value
-        for name, value in weights.items()
-    }
+        return shapes(build_network(replace(network, in_channels=channels)).state_dict())
 
 
-def _reads_image(weight: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether two convolutions differ only in their input channels, as only those that read the image can."""
-    given, wanted = list(weight.shape), list(expected.shape)
+def _differ_in_inputs(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether two convolutions differ only in their inputs, as only those that read the image can."""
     return given != wanted and len(given) > 2 and given[:1] + given[2:] == wanted[:1] + wanted[2:]
 
 
-def spread(weight: torch.Tensor, channels: int) -> torch.Tensor:
-    """Spread a convolution's weight (out, in, ...) over other input channels; their sum stays."""
-    repeats = (1, channels, *[1] * (weight.ndim - 2))
-    return (weight.sum(1, keepdim=True) / channels).repeat(repeats)
+def spread(weight: torch.Tensor, channels: int, step: int = 1, before: int = 0) -> torch.Tensor:
+    """Spread a convolution's weight over another number of image channels; the sum over the channels stays.
+
+    Parameters
+    ----------
+    weight : torch.Tensor
+        ``(outputs, before + step * image channels, ...)``.
+    channels : int
+        Image channels to spread it over.
+    step : int
+        Neighboring inputs that are one channel of the image.
+    before : int
+        Inputs that come before the image; they stay.
+    """
+    features, image = weight[:, :before], weight[:, before:]
+    mean = image.reshape(len(image), -1, step, *image.shape[2:]).sum(1) / channels
+    return torch.cat((features, mean.repeat(1, channels, *[1] * (weight.ndim - 2))), dim=1)
 
 
 def _related(checkpoint: Checkpoint, network: NetworkConfig) -> NetworkConfig | None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.errors import CheckpointError
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
+from pixel_embedded_affinity.network.base import NETWORKS
 from pixel_embedded_affinity.network.build import load_network, read_model
 from pixel_embedded_affinity.training.run.loop import Trainer
 from pixel_embedded_affinity.training.run.warm_start import read_start, spread_channels
@@ -33,6 +34,26 @@ def test_a_gray_model_gives_the_same_for_a_gray_image_in_color(checkpoint_file, 
     image = torch.rand((2, 1, 32, 48), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = tiny_network(image), network(image.repeat(1, 3, 1, 1))
+    torch.testing.assert_close(found.embedding, expected.embedding, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.foreground, expected.foreground, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS.built_in)
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (3, 1)])
+def test_every_architecture_gives_the_same_for_an_image_of_equal_channels(
+    name, before, after, tmp_path, tiny_config, make_network
+):
+    widths = {"width": 2} if name.startswith("resnet") else {}
+    filters = (4,) * (4 if name == "mala_unet" else 5)
+    first = NetworkConfig(name, in_channels=before, filters=filters, embedding_channels=4, **widths)
+    model = make_network(first)
+    path = model_file(tmp_path / "first.safetensors", replace(tiny_config, network=first), model)
+    second = replace(first, in_channels=after)
+    network = load_network(second, read_start(path, second)).eval()
+    image = torch.rand((1, 1, *((8,) if model.ndim == 3 else ()), 32, 48))
+    with torch.inference_mode():
+        expected = model.eval()(image.repeat(1, before, *[1] * model.ndim))
+        found = network(image.repeat(1, after, *[1] * model.ndim))
     torch.testing.assert_close(found.embedding, expected.embedding, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.foreground, expected.foreground, rtol=1e-4, atol=1e-4)
 
