@@ -69,17 +69,25 @@ def segment_large(
             "block by block, regions=%r is not used: the whole image gets one scale", config.regions
         )
     strides = clustering_strides(embedder.network, config)
-    # What the caller says is checked before the image is read.
-    Plan(picture.spatial_shape, block, 1 if overlap is None else overlap, strides)
     check_output(out, picture.spatial_shape)
     if tiling.size == "auto":
         tiling = replace(tiling, size=tuple(_TILE * step for step in stride_of(embedder.network)))
     # What is decided on the whole image is not decided on a part of it.
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False, noise_floor=0.0))
-    normalization = fixed_normalization(picture, config.normalization, config.contrast)
     within = replace(labeler, config=inner)
-    windows = WindowLabeler(picture, normalization, foreground, embedder, within, tiling)
-    windows = replace(windows, scale=_scale(windows).scale)
+    windows = WindowLabeler(picture, config.normalization, foreground, embedder, within, tiling)
+    # What the caller says is checked before the image is read.
+    stated = _stated_scale(windows)
+    if stated is None:  # the overlap is not known yet
+        Plan(picture.spatial_shape, block, 1 if overlap is None else overlap, strides)
+    else:
+        windows = replace(windows, scale=stated.scale)
+        Plan(picture.spatial_shape, *_sizes(windows, block, overlap), strides)
+    windows = replace(
+        windows, normalization=fixed_normalization(picture, config.normalization, config.contrast)
+    )
+    if stated is None:
+        windows = replace(windows, scale=_found_scale(windows).scale)
     plan = Plan(picture.spatial_shape, *_sizes(windows, block, overlap), strides)
     with block_folder(out, folder) as kept:
         return label_blockwise(
@@ -121,15 +129,14 @@ def _times(lengths: Sequence[int], factors: Sequence[float]) -> tuple[int, ...]:
     return tuple(math.ceil(length * factor - _ROUNDING) for length, factor in zip(lengths, factors))
 
 
-def _scale(windows: WindowLabeler) -> FoundScale:
-    """Return the scale that the settings state; or find it in parts of the image, where the best look decides.
+def _stated_scale(windows: WindowLabeler) -> FoundScale | None:
+    """Return the scale that the settings state, if they do; a part does not show what extent the image shows."""
+    return stated_scale(windows.labeler.config.changed(object_extent=None), windows.image.pixel_size)
 
-    A part does not show the extent of what the image shows, so the diameter of objects counts.
-    """
+
+def _found_scale(windows: WindowLabeler) -> FoundScale:
+    """Find the scale in parts of the image, where the best look decides: the diameter of objects counts."""
     config, clusterer = windows.labeler.config.changed(object_extent=None), windows.labeler.clusterer
-    stated = stated_scale(config, windows.image.pixel_size)
-    if stated is not None:
-        return stated
     found = []
     for box in _samples(windows.image.spatial_shape):
         values = normalize(windows.image.read(box), windows.normalization)

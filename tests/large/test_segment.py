@@ -105,7 +105,9 @@ class Image:
 def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[Plan, Tiling]]:
     """Return how `segment_large` would cut an image, and its blocks, without segmenting it."""
 
-    def find(segmenter: Segmenter, *shape: int, scale: Any = 1.0, **choices: Any) -> tuple[Plan, Tiling]:
+    def find(
+        segmenter: Segmenter, *shape: int, scale: Any = 1.0, stated: bool = False, **choices: Any
+    ) -> tuple[Plan, Tiling]:
         found: list[tuple[Plan, Tiling]] = []
 
         def keep(plan: Plan, windows: WindowLabeler, *_: Any, **__: Any) -> int:
@@ -115,20 +117,22 @@ def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tu
         monkeypatch.setattr(segment, "label_blockwise", keep)
         monkeypatch.setattr(segment, "fingerprint", lambda image: "")
         monkeypatch.setattr(segment, "fixed_normalization", lambda *_: Normalization("none"))
-        monkeypatch.setattr(segment, "_scale", lambda windows: FoundScale(scale))
+        monkeypatch.setattr(segment, "_stated_scale", lambda windows: FoundScale(scale) if stated else None)
+        monkeypatch.setattr(segment, "_found_scale", lambda windows: FoundScale(scale))
         segmenter.segment_large(Image(*shape), tmp_path / "labels.tif", **choices)
         return found[0]
 
     return find
 
 
+@pytest.mark.parametrize("stated", [True, False])
 @pytest.mark.parametrize(
     ("scale", "block", "overlap"), [(1.0, 4096, 128), (0.5, 4096, 256), (0.3, 4096, 427), (2.0, 2048, 64)]
 )
 def test_blocks_suit_the_network_and_the_scale(
-    planned: Any, strided_segmenter: Segmenter, scale: float, block: int, overlap: int
+    planned: Any, strided_segmenter: Segmenter, scale: float, stated: bool, block: int, overlap: int
 ) -> None:
-    plan, tiling = planned(strided_segmenter, 9000, 8000, scale=scale)
+    plan, tiling = planned(strided_segmenter, 9000, 8000, scale=scale, stated=stated)
     assert (plan.block, plan.overlap) == ((block,) * 2, (overlap,) * 2)
     assert tiling.size == (2304, 2304)
 
@@ -171,3 +175,11 @@ def test_wrong_sizes_are_refused_before_the_image_is_read(
 ) -> None:
     with pytest.raises(InputError, match=message):
         segmenter.segment_large(Image(900, 800), np.zeros((900, 800), np.int32), **choices)
+
+
+def test_a_block_too_short_for_the_overlap_at_a_stated_scale_is_refused_before_the_image_is_read(
+    segmenter: Segmenter,
+) -> None:
+    coarse = segmenter.with_settings(scale=0.5)
+    with pytest.raises(InputError, match=r"overlap \(256, 256\) is more than block 200; .*overlap="):
+        coarse.segment_large(Image(900, 800), np.zeros((900, 800), np.int32), block=200)
