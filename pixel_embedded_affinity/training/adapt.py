@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.config.model import ModelConfig
 from pixel_embedded_affinity.config.settings import ADAPTED, derived_name
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.geometry.scaling import resize_image, scaled_shape
+from pixel_embedded_affinity.geometry.scaling import Scale, resize_image, scaled_shape
 from pixel_embedded_affinity.geometry.tiling import Box
 from pixel_embedded_affinity.io.arrays import FloatArray
 from pixel_embedded_affinity.io.selection import Selection
-from pixel_embedded_affinity.large.lazy import fixed_normalization, open_image
+from pixel_embedded_affinity.large.lazy import LazyImage, fixed_normalization, open_image
 from pixel_embedded_affinity.models.checkpoint import Checkpoint
 from pixel_embedded_affinity.network.base import channels_last
 from pixel_embedded_affinity.network.build import load_network
@@ -50,7 +51,7 @@ _LEAST = 64
 _BLANK = 0.5
 """A window is left out if a larger share of its voxels is as dark, or as bright, as its darkest or brightest voxel."""
 
-_MEAN, _VARIANCE = "running_mean", "running_var"
+_MEAN, _VARIANCE, _COUNT = "running_mean", "running_var", "num_batches_tracked"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,20 +130,22 @@ def adapt_selected(
 ) -> Adaptation:
     """Adapt a model to the selected part of each volume; all else as for `adapt`."""
     checkpoint = _stored(segmenter)
-    names, windows = [], []
-    for number, source in enumerate(_listed(volumes), start=1):
-        name, seen = _seen(segmenter, number, source, selection)
-        names.append(name)
-        windows += seen
+    listed = enumerate(_listed(volumes), start=1)
+    sources = [_opened(segmenter.config, number, source, selection) for number, source in listed]
     network = load_network(segmenter.config.network, checkpoint.tensors).to(str(segmenter.device))
-    bar = track(windows, progress, desc="adapting", unit="window", total=len(windows))
+    windows = (window for source in sources for window in _windows(source, segmenter.config))
+    most = sum(len(list(islice(_tried(source), _WINDOWS))) for source in sources)
+    bar = track(windows, progress, desc="adapting", unit="window", total=most)
     with working(segmenter.threads):
         update_bn(map(_batch, bar), network, torch.device(str(segmenter.device)))
     new = {name: value.cpu() for name, value in network.state_dict().items()}
-    config = _provenance(segmenter.config, names, len(windows))
-    adapted = Checkpoint(config.to_json(), {name: new[name] for name in checkpoint.tensors})
+    count = next(int(value) for name, value in new.items() if name.endswith(_COUNT))
+    config = _provenance(segmenter.config, [source.name for source in sources], count)
+    # Other weights stay as they are stored, which may be in half precision.
+    measured = {name: new[name] for name in checkpoint.tensors if name.endswith((_MEAN, _VARIANCE, _COUNT))}
+    adapted = Checkpoint(config.to_json(), checkpoint.tensors | measured)
     made = with_weights(segmenter, config, adapted.tensors)
-    return Adaptation(made, len(windows), _shift(checkpoint.tensors, new), adapted)
+    return Adaptation(made, count, _shift(checkpoint.tensors, new), adapted)
 
 
 def _stored(segmenter: Segmenter) -> Checkpoint:
@@ -170,12 +173,20 @@ def _listed(volumes: Any) -> list[Any]:
     return found
 
 
-def _seen(
-    segmenter: Segmenter, number: int, source: Any, selection: Selection
-) -> tuple[str, list[FloatArray]]:
-    """Return the name of a volume and some windows of it, as the network sees them."""
+@dataclass(frozen=True)
+class _Source:
+    """A volume to adapt to, of which nothing was read yet; errors call it by `what`."""
+
+    name: str
+    what: str
+    volume: LazyImage
+    scale: Scale
+
+
+def _opened(config: ModelConfig, number: int, source: Any, selection: Selection) -> _Source:
+    """Open a volume; refuse one that cannot be used before any is read."""
     path = str(source) if isinstance(source, (str, os.PathLike)) else ""
-    what, config = f"volume {number} to adapt to" + (f" ({path!r})" if path else ""), segmenter.config
+    what = f"volume {number} to adapt to" + (f" ({path!r})" if path else "")
     try:
         volume = open_image(
             source, channels=config.network.in_channels, ndim=config.ndim, selection=selection
@@ -183,26 +194,38 @@ def _seen(
         found = stated_scale(config, volume.pixel_size)
         scale = 1.0 if found is None else found.scale
         _check_size(scaled_shape(volume.spatial_shape, scale))
-        normalization = fixed_normalization(volume, config.normalization, config.contrast)
-        lengths = np.divide(_WINDOW, scale)
-        seen: list[FloatArray] = []
-        for box in _tried(volume.spatial_shape, lengths):
-            values = normalize(volume.read(box), normalization)
-            if not _is_blank(values):
-                seen.append(resize_image(values, scale))
-            if len(seen) == _WINDOWS:
-                break
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
+    return _Source(path or f"volume {number}", what, volume, scale)
+
+
+def _windows(source: _Source, config: ModelConfig) -> Iterator[FloatArray]:
+    """Read some windows of a volume, one by one, as the network sees them."""
+    volume, seen = source.volume, 0
+    try:
+        normalization = fixed_normalization(volume, config.normalization, config.contrast)
+        for box in _tried(source):
+            values = normalize(volume.read(box), normalization)
+            if not _is_blank(values):
+                seen += 1
+                yield resize_image(values, source.scale)
+            if seen == _WINDOWS:
+                return
+    except InputError as error:
+        raise InputError(f"{source.what}: {error}") from error
     if not seen:
         raise InputError(
-            f"{what} is blank: more than half of each part is black or white; expected an image of tissue; is it the "
-            "right channel? cut off margins without tissue"
+            f"{source.what} is blank: more than half of each part is black or white; expected an image of tissue; "
+            "is it the right channel? cut off margins without tissue"
         )
-    return path or f"volume {number}", seen
 
 
-def _tried(shape: Sequence[int], lengths: Iterable[float]) -> Iterator[Box]:
+def _tried(source: _Source) -> Iterator[Box]:
+    """Give the parts of a volume that are looked at for windows, in this order."""
+    return _parts(source.volume.spatial_shape, np.divide(_WINDOW, source.scale))
+
+
+def _parts(shape: Sequence[int], lengths: Iterable[float]) -> Iterator[Box]:
     """Give parts of a volume in the order in which they are looked at: some spread evenly, then others between these.
 
     The volume is divided evenly into parts of about these lengths. They are longer by a quarter at most.

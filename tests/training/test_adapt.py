@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ def test_only_statistics_change_and_the_saved_file_segments_alike(
     before, after = segmenter.origin().tensors, found.checkpoint.tensors
     changed = {name for name, value in before.items() if not torch.equal(value.float(), after[name].float())}
     assert changed
+    assert all(before[name].dtype == after[name].dtype for name in before.keys() - changed)
     assert all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in changed)
     found.save(tmp_path / "mine.safetensors")
     again = Segmenter.from_file(tmp_path / "mine.safetensors", device="cpu", precision="float32", threads=1)
@@ -103,6 +106,40 @@ def test_of_a_large_volume_only_windows_are_read(
     assert many.read < many.values.size / 10
 
 
+def test_one_window_is_held_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, volume: np.ndarray
+) -> None:
+    held: list[weakref.ref[Any]] = []
+    most = 0
+
+    class Window(np.ndarray):
+        """An array that is counted as long as it lives."""
+
+    def counted(values: np.ndarray, scale: Any) -> np.ndarray:
+        nonlocal most
+        gc.collect()
+        window = resize_image(values, scale).copy().view(Window)
+        held.append(weakref.ref(window))
+        most = max(most, sum(one() is not None for one in held))
+        return window
+
+    monkeypatch.setattr(module, "_WINDOW", (4, 32, 32))
+    monkeypatch.setattr(module, "resize_image", counted)
+    assert adapt(segmenter, [volume, volume], pixel_size=SIZE).windows == 2 * module._WINDOWS
+    assert most <= 2  # one is read while the network has the other
+
+
+def test_all_volumes_are_checked_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, volume: np.ndarray
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError("nothing may be read")
+
+    monkeypatch.setattr(module, "fixed_normalization", fail)
+    with pytest.raises(InputError, match="volume 2 to adapt to: it has"):
+        adapt(segmenter, [volume, volume[:, :32]], pixel_size=SIZE)
+
+
 def test_voxels_of_another_size_are_resized_as_they_are_for_the_network(
     segmenter: Segmenter, volume: np.ndarray
 ) -> None:
@@ -116,15 +153,15 @@ def test_voxels_of_another_size_are_resized_as_they_are_for_the_network(
 
 
 def test_the_first_windows_lie_evenly_and_others_between_them() -> None:
-    tried = list(module._tried((16, 512 * 10, 512 * 10), (16, 512, 512)))
+    tried = list(module._parts((16, 512 * 10, 512 * 10), (16, 512, 512)))
     first = [10 * (box[1].start // 512) + box[2].start // 512 for box in tried[: module._WINDOWS]]
     assert first[0] == 0
     assert first[-1] == 99
     assert set(np.diff(first)) <= {14, 15}
     assert len({str(box) for box in tried}) == len(tried)
     assert module._LOOKED <= len(tried) < module._LOOKED + module._WINDOWS
-    assert list(module._tried((4, 96, 96), (16, 512, 512))) == [(slice(0, 4), slice(0, 96), slice(0, 96))]
-    huge = list(module._tried((10**4, 10**5, 10**5), (16, 512, 512)))
+    assert list(module._parts((4, 96, 96), (16, 512, 512))) == [(slice(0, 4), slice(0, 96), slice(0, 96))]
+    huge = list(module._parts((10**4, 10**5, 10**5), (16, 512, 512)))
     assert max(box[2].stop for box in huge) == 10**5
 
 
@@ -132,7 +169,7 @@ def test_the_first_windows_lie_evenly_and_others_between_them() -> None:
     ("length", "windows"), [(512, 1), (640, 1), (641, 2), (760, 2), (1300, 3), (5000, 10)]
 )
 def test_no_window_is_longer_than_a_quarter_more_than_wanted(length: int, windows: int) -> None:
-    boxes = list(module._tried((16, length, 512), (16, 512, 512)))
+    boxes = list(module._parts((16, length, 512), (16, 512, 512)))
     assert all(box[1].stop - box[1].start <= 640 for box in boxes)
     assert sum(box[1].stop - box[1].start for box in boxes) == length
     assert len(boxes) == windows
