@@ -256,7 +256,7 @@ class Segmenter:
         ----------
         path : str or os.PathLike
             From `save_settings`; settings that the file does not hold stay as they are. The log warns of settings
-            that were saved for another model.
+            that were saved for another model, or another version of it.
 
         Raises
         ------
@@ -265,7 +265,7 @@ class Segmenter:
         OSError
             If the file cannot be read.
         """
-        return self.with_settings(**read_settings(path, self.config.name))
+        return self.with_settings(**read_settings(path, self.config.name, self.config.version))
 
     def save_settings(self, path: PathLike) -> None:
         """Write the inference settings as JSON, for `with_settings_from`.

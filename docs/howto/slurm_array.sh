@@ -5,5 +5,7 @@
 #SBATCH --mem=8G
 #SBATCH --time=02:00:00
 
+SHARDS=16  # as many as in --array
+
 pea segment images/ --recursive --model bbbc039 --output results/ --offline --resume \
-    --threads "$SLURM_CPUS_PER_TASK" --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"
+    --threads "$SLURM_CPUS_PER_TASK" --shard "$SLURM_ARRAY_TASK_ID/$SHARDS"

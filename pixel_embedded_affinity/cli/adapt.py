@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pixel_embedded_affinity.cli import loading
 from pixel_embedded_affinity.cli.inputs import add_input_arguments, find_images, say_left_out
-from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
+from pixel_embedded_affinity.cli.messages import (
+    add_progress_argument,
+    aligned,
+    bar_wanted,
+    path_argument,
+    say,
+)
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.runtime.device import require_torch
 
@@ -22,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loading.add_model_arguments(parser)
     add_selection_arguments(parser)
     output = "the model file; a file there is replaced"
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help=output)
+    parser.add_argument("--output", metavar="FILE", type=path_argument, required=True, help=output)
     add_progress_argument(parser)
 
 

@@ -31,6 +31,9 @@ from pixel_embedded_affinity.io.read import list_series
 from pixel_embedded_affinity.io.selection import Selection
 
 _SHOWN = 3
+_PATIENCE = 2.0
+"""Seconds to wait for a lock: other runs that start now take those of killed runs for a moment."""
+
 _LOCK, _LOCK_PATTERN = "lock-{0.number}-of-{0.count}-{1}", "lock-*-of-*"
 
 
@@ -326,18 +329,24 @@ def alone(output: Path, shard: Shard, jobs: Sequence[Job] = ()) -> Iterator[None
         If another run does the same share, or has other images, or cuts them into another number of shares.
     """
     names = "\n".join(sorted(job.labels.relative_to(output).as_posix() for job in jobs))
-    batch = hashlib.sha256(names.encode()).hexdigest()[:12]
+    batch = hashlib.sha256(os.fsencode(names)).hexdigest()[:12]
     records, made = output / RECORDS, not output.exists()
     records.mkdir(parents=True, exist_ok=True)
-    refusal = (
-        f"another run writes into '{output}'; expected one at a time; wait until it has ended, or name another "
-        "--output; to share the work, give all images to each run, and each its own part of them by --shard"
+    busy = f"another run writes into '{output}'; expected one at a time"
+    alike = (
+        f"{busy}; wait until it has ended, or name another --output; to share the work, give all images to each run, "
+        "and each its own part of them by --shard"
+    )
+    unlike = (
+        f"{busy}; this run has other images than that one, such as images that were added since, or another number of "
+        "shards; wait until it has ended, or name another --output; to share the work, give all images to each run, "
+        "and the same number of shards by --shard"
     )
     try:
-        with locked(records / _LOCK.format(shard, batch), refusal):
+        with locked(records / _LOCK.format(shard, batch), alike, wait=_PATIENCE):
             for other in sorted(records.glob(_LOCK_PATTERN)):
                 if not other.name.endswith(f"-{shard.count}-{batch}"):
-                    with locked(other, refusal):
+                    with locked(other, unlike, wait=_PATIENCE):
                         pass
             yield
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pixel_embedded_affinity.cli.batch import check_output_folder
 from pixel_embedded_affinity.cli.loading import add_device_argument, add_runtime_argument, title_of
-from pixel_embedded_affinity.cli.messages import say
+from pixel_embedded_affinity.cli.messages import path_argument, say
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.samples import Sample
 
@@ -52,7 +52,7 @@ VOLUME = Demo("neurons", "neurons", "neurons", 3, _OF_VOLUMES)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea demo``."""
     folder = "folder, made if absent; an earlier demo's results are replaced (default: %(default)s)"
-    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("pea_demo"), help=folder)
+    parser.add_argument("--output", metavar="DIR", type=path_argument, default=Path("pea_demo"), help=folder)
     which = parser.add_mutually_exclusive_group()
     for flag, demo, what in (
         ("--leaves", LEAVES, "a plant, in place of the nuclei"),

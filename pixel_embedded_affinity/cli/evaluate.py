@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pixel_embedded_affinity.cli import loading
-from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, say
+from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, path_argument, say
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection, given_settings
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.io.selection import WHOLE
@@ -16,13 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``pea evaluate``."""
     made = loading.add_model_arguments(parser)
     labels = "score the label files in this folder, of any program, in place of a model"
-    made.add_argument("--labels", metavar="DIR", type=Path, help=labels)
+    made.add_argument("--labels", metavar="DIR", type=path_argument, help=labels)
     loading.add_data_arguments(parser, split="validation")
     add_selection_arguments(parser)
     output = "also write a row per image; a file there is replaced"
-    parser.add_argument("--output", metavar="CSV", type=Path, help=output)
+    parser.add_argument("--output", metavar="CSV", type=path_argument, help=output)
     against = "also print the mean change from an earlier --output of the same images, and its standard error"
-    parser.add_argument("--against", metavar="CSV", type=Path, help=against)
+    parser.add_argument("--against", metavar="CSV", type=path_argument, help=against)
     add_progress_argument(parser)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pixel_embedded_affinity.cli import loading
-from pixel_embedded_affinity.cli.messages import say
+from pixel_embedded_affinity.cli.messages import path_argument, say
 from pixel_embedded_affinity.errors import InputError
 
 
@@ -17,11 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--weights", metavar="FILE", help="a model file, such as pea train writes")
     parser.add_argument("--offline", action="store_true", help="never use the network to get the model")
     onnx = "write the model as ONNX (.onnx); needs the extra export"
-    parser.add_argument("--onnx", metavar="FILE", type=Path, help=onnx)
+    parser.add_argument("--onnx", metavar="FILE", type=path_argument, help=onnx)
     torch_export = "write the model for torch.export.load (.pt2)"
-    parser.add_argument("--torch-export", metavar="FILE", type=Path, help=torch_export)
+    parser.add_argument("--torch-export", metavar="FILE", type=path_argument, help=torch_export)
     package = "write a package of bioimage.io; needs the extra bioimageio"
-    parser.add_argument("--bioimageio", metavar="FOLDER", type=Path, help=package)
+    parser.add_argument("--bioimageio", metavar="FOLDER", type=path_argument, help=package)
     sample = "image for the test of the package (default: a part of the bundled image)"
     parser.add_argument("--sample", metavar="IMAGE", help=sample)
     author = "who made the model, for the package; may be given several times"

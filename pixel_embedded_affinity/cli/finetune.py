@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.cli import loading
-from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, say
+from pixel_embedded_affinity.cli.messages import (
+    add_progress_argument,
+    aligned,
+    bar_wanted,
+    path_argument,
+    say,
+)
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.runtime.device import require_torch
 
@@ -24,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", choices=("folders", "bbbc039", "cvppp"), default="folders", help=layout)
     add_selection_arguments(parser)
     output = "the model file; a file there is replaced"
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help=output)
+    parser.add_argument("--output", metavar="FILE", type=path_argument, required=True, help=output)
     length = parser.add_mutually_exclusive_group()
     minutes = "time after the images are read (default: 10)"
     length.add_argument("--minutes", type=float, metavar="M", help=minutes)

@@ -34,6 +34,7 @@ HIDDEN = "hidden files"
 BROKEN = "links that lead nowhere"
 CLOSED = "folders that cannot be opened"
 DEEPER = "folders, which --recursive enters"
+ALIAS = "links to images that have a name of their own"
 
 _SHOWN = 3
 
@@ -57,7 +58,7 @@ class Findings:
     ----------
     images : list of Found
         In the order of the inputs, sorted within each, ``day2`` before ``day10``. A file that several inputs or
-        links lead to comes once.
+        linked folders lead to comes once. A link to a file elsewhere is an image of its own.
     left_out : dict of str to dict of str to pathlib.Path
         The files and folders that are not taken, by the reason and by their `identity`.
     results : set of str
@@ -69,8 +70,9 @@ class Findings:
     results: set[str] = field(default_factory=set)
 
     def leave_out(self, reason: str, path: Path) -> None:
-        """Note what is not taken; once, however many inputs and links lead to it."""
-        self.left_out.setdefault(reason, {}).setdefault(identity(path), path)
+        """Note what is not taken; once, however many inputs and links lead to it. Of links, note each."""
+        key = _place(path) if reason == ALIAS else identity(path)
+        self.left_out.setdefault(reason, {}).setdefault(key, path)
 
     def lines(self) -> list[str]:
         """Say for each reason how many files were left out, and which."""
@@ -80,6 +82,11 @@ class Findings:
 def identity(path: Path) -> str:
     """Return a text that is equal for all names of a file, those by links included."""
     return os.path.normcase(os.path.realpath(path))
+
+
+def _place(path: Path) -> str:
+    """Return a text that is equal for all paths to a name, those by linked folders included."""
+    return os.path.join(identity(path.parent), os.path.normcase(path.name))
 
 
 def described(reason: str, paths: Sequence[Path]) -> str:
@@ -126,16 +133,18 @@ def find_images(inputs: Sequence[str], *, recursive: bool = False, sections: boo
         If a file is missing, or a folder, a pattern or all inputs together stand for no image.
     """
     findings = Findings()
+    entries = [list(_images_of(entry, recursive, sections, findings)) for entry in inputs]
+    named = {identity(one.image) for entry in entries for one in entry if not one.image.is_symlink()}
     seen: set[str] = set()
-    for entry in inputs:
+    for entry in entries:
         new = []
-        # The name of a file goes before the links to it.
-        for one in sorted(
-            _images_of(entry, recursive, sections, findings), key=lambda one: one.image.is_symlink()
-        ):
-            known = len(seen)
-            seen.add(identity(one.image))
-            if len(seen) > known:
+        for one in entry:
+            link = one.image.is_symlink()
+            key = _place(one.image) if link else identity(one.image)
+            if link and identity(one.image) in named:
+                findings.leave_out(ALIAS, one.image)
+            elif key not in seen:
+                seen.add(key)
                 new.append(one)
         findings.images += sorted(new, key=lambda one: in_order(one.image))
     if not findings.images:
@@ -150,6 +159,11 @@ def say_left_out(findings: Findings) -> None:
 
 
 def _images_of(entry: str, recursive: bool, sections: bool, findings: Findings) -> list[Found]:
+    if not entry:
+        raise InputError(
+            "one of the inputs is empty; expected an image, a folder or a quoted pattern like 'a/*.tif'; is a variable "
+            "of your script not set? '.' is the folder that you are in"
+        )
     path = Path(entry)
     file, dataset = file_and_dataset(path)
     if dataset and file.is_file():

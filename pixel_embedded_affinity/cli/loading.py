@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from pixel_embedded_affinity import __version__
 from pixel_embedded_affinity.cli.records import Maker, fingerprint
 from pixel_embedded_affinity.cli.settings import add_setting_arguments, given_settings
 from pixel_embedded_affinity.errors import InputError
@@ -95,7 +96,7 @@ def load_segmenter(arguments: argparse.Namespace) -> Segmenter:
         As `Segmenter.pretrained`, `Segmenter.from_file` and `Segmenter.with_settings` do.
     """
     segmenter = load_model(arguments)
-    for values in given_settings(arguments, segmenter.config.name):
+    for values in given_settings(arguments, segmenter.config.name, segmenter.config.version):
         segmenter = segmenter.with_settings(**values)
     return segmenter
 
@@ -122,7 +123,7 @@ _WITHOUT_EFFECT = (
 
 
 def results_maker(arguments: argparse.Namespace) -> Maker:
-    """Return what results depend on beside the image: the model and all arguments that may change labels.
+    """Return what results depend on beside the image: model, library and all arguments that may change labels.
 
     Raises
     ------
@@ -133,6 +134,7 @@ def results_maker(arguments: argparse.Namespace) -> Maker:
     """
     settings = {name: value for name, value in vars(arguments).items() if name not in _WITHOUT_EFFECT}
     model, weights, file = (settings.pop(name) for name in ("model", "weights", "settings"))
+    settings["library"] = __version__
     if file is not None:
         settings["settings"] = _fingerprint("--settings", file)
     if weights is not None:

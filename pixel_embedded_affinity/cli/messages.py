@@ -7,6 +7,8 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from pixel_embedded_affinity.runtime.subject import subject
 
@@ -16,14 +18,21 @@ _PACKAGE_LOGGER = logging.getLogger("pixel_embedded_affinity")
 def say(text: str) -> None:
     """Write a line to standard output, if there is one: a service may run without."""
     if sys.stdout is not None:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(_writable(f"{text}\n", sys.stdout))
 
 
 def complain(text: str) -> None:
     """Write a line to standard error, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr)
+    if sys.stderr is not None:
+        tqdm.write(_writable(text, sys.stderr), file=sys.stderr)
+
+
+def _writable(text: str, stream: TextIO) -> str:
+    """Return a text with letters escaped that a stream cannot write, such as Japanese ones to an ASCII terminal."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -39,9 +48,18 @@ def add_progress_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", action=argparse.BooleanOptionalAction, help=text)
 
 
+def path_argument(text: str) -> Path:
+    """Read a path from the command line; an empty one would be the folder that the user is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; is a variable of your script not set?")
+    return Path(text)
+
+
 def bar_wanted(arguments: argparse.Namespace) -> bool:
     """Tell whether to show a progress bar: as the user says, else only on a terminal."""
-    return sys.stderr.isatty() if arguments.progress is None else bool(arguments.progress)
+    if arguments.progress is None:
+        return sys.stderr is not None and sys.stderr.isatty()
+    return bool(arguments.progress)
 
 
 class _StderrHandler(logging.Handler):

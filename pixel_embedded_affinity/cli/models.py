@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from pixel_embedded_affinity.cli.messages import aligned, say
+from pixel_embedded_affinity.cli.messages import aligned, path_argument, say
 from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_versions, newest_entries
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     fetched.add_argument("name", metavar="NAME")
     place = "folder to put the file into, made if absent (default: the cache, see 'pea info')"
-    fetched.add_argument("--to", metavar="DIR", type=Path, help=place)
+    fetched.add_argument("--to", metavar="DIR", type=path_argument, help=place)
     fetched.set_defaults(act=_download)
 
 

@@ -23,11 +23,14 @@ LABELS = "labels"
 
 NEW = "new"
 DONE = "done"
-CHANGED = "made again, since the image, the model or the settings are others"
+CHANGED = "made again, since the library, the image, the model or the settings are others"
 PARTIAL = "made again, since results were missing or not whole"
 FOREIGN = (
     "kept: no run wrote these labels as they are now; other files follow them; --overwrite replaces them"
 )
+
+_FAILED = "failed"
+"""Key in a record of a run that could not replace the results."""
 
 _PARTS = "series", "time", "z"
 """Settings that say which part of a file is the image."""
@@ -67,12 +70,13 @@ class Record(NamedTuple):
     """What a record file says: a source as JSON, and the size and the fingerprint of each file, by exporter.
 
     A record without files says that a run was about to write them. `path` is where the image lay; empty if it is not
-    known.
+    known. If `failed`, a later run could not replace the files.
     """
 
     source: Any
     files: dict[str, dict[str, Any]]
     path: str = ""
+    failed: bool = False
 
     def told(self) -> dict[str, Any]:
         """Return the source; empty if the file says none."""
@@ -85,7 +89,7 @@ def fingerprint(path: Path) -> str:
         return sha256_of(path)
     total = hashlib.sha256()
     for inner in sorted(inner for inner in path.rglob("*") if inner.is_file()):
-        total.update(f"{inner.relative_to(path).as_posix()}\0{fingerprint(inner)}\0".encode())
+        total.update(os.fsencode(f"{inner.relative_to(path).as_posix()}\0{fingerprint(inner)}\0"))
     return total.hexdigest()
 
 
@@ -93,12 +97,12 @@ def _image_fingerprint(path: Path) -> str:
     """Return the fingerprint of an image: a file, a dataset of one, an image folder, or a folder of sections."""
     file, dataset = file_and_dataset(path)
     if dataset:
-        return hashlib.sha256(f"{fingerprint(file)}\0{dataset}".encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(f"{fingerprint(file)}\0{dataset}")).hexdigest()
     if not is_sections_folder(path):
         return fingerprint(path)
     # Results may lie in the folder, which are no sections.
     sections = (f"{section.name}\0{fingerprint(section)}\0" for section in section_files(path))
-    return hashlib.sha256("".join(sections).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("".join(sections))).hexdigest()
 
 
 def record_path(output: Path, labels: Path) -> Path:
@@ -146,12 +150,23 @@ def write_record(path: Path, image: Path, source: Source, files: Mapping[str, Pa
         file.write(content.encode())
 
 
+def note_failure(path: Path) -> bool:
+    """Note that a run could not replace the results of a record; return whether there are any."""
+    record = read_record(path)
+    if record is None or not record.files:
+        return False
+    content = {**json.loads(path.read_bytes()), _FAILED: True}
+    with atomic_file(path) as file:
+        file.write(json.dumps(content, indent=1).encode())
+    return True
+
+
 def read_record(path: Path) -> Record | None:
     """Read a record; None if there is none, or none that can be read."""
     try:
         content = json.loads(path.read_bytes())
         files = {name: _checked(file) for name, file in content["files"].items()}
-        return Record(content["source"], files, str(content.get("image", "")))
+        return Record(content["source"], files, str(content.get("image", "")), _FAILED in content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -201,8 +216,14 @@ def state(
         return NEW if record is None else PARTIAL
     if record.source != source().as_json():
         return CHANGED
-    whole = all(_intact(path, expected.get(name)) for name, path in files.items())
+    whole = not record.failed and all(_intact(path, expected.get(name)) for name, path in files.items())
     return DONE if whole else PARTIAL
+
+
+def has_failed(path: Path) -> bool:
+    """Tell whether a run could not replace the results of a record."""
+    record = read_record(path)
+    return record is not None and record.failed
 
 
 def recorded_series(path: Path) -> int | None:

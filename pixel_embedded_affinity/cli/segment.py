@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING
 from pixel_embedded_affinity.cli import batch, blocks, inputs, kept, measuring, records, summary
 from pixel_embedded_affinity.cli.frames import frame_by_frame
 from pixel_embedded_affinity.cli.loading import add_model_arguments, load_segmenter, results_maker, title_of
-from pixel_embedded_affinity.cli.messages import add_progress_argument, bar_wanted, complain, say
+from pixel_embedded_affinity.cli.messages import (
+    add_progress_argument,
+    bar_wanted,
+    complain,
+    path_argument,
+    say,
+)
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, readable
 from pixel_embedded_affinity.export.base import EXPORTERS, Result, check_exporter
 from pixel_embedded_affinity.geometry.tiling import Tiling
+from pixel_embedded_affinity.io.locks import locked
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.runtime.progress import track
 from pixel_embedded_affinity.runtime.subject import about
@@ -39,6 +46,9 @@ _OTHER_IMAGE = (
     "the image has changed since these labels were made, and the tables now measure the new one; if the labels are not "
     "its own, remove them"
 )
+
+_LOCK, _PATIENCE = "lock-summary", 600.0
+"""File by which shards write the summary one after the other, and the seconds that one waits for the others."""
 
 _SEVERAL = 5
 """Images from which a batch has a usual scale."""
@@ -72,7 +82,7 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("results")
     folder = "folder for NAME_labels.tif; made if absent"
-    group.add_argument("--output", metavar="DIR", type=Path, required=True, help=folder)
+    group.add_argument("--output", metavar="DIR", type=path_argument, required=True, help=folder)
     present = group.add_mutually_exclusive_group()
     resume = "skip images whose results are there, whole, from the same image, model and settings"
     present.add_argument("--resume", action="store_true", help=resume)
@@ -122,12 +132,21 @@ def run(arguments: argparse.Namespace) -> int:
         todo = [job for job in todo if job.labels not in foreign or len(job.outputs) > 1]
         failed = _work(todo, foreign, arguments) if todo else set()
         if arguments.summary:
-            table, selection = arguments.output / summary.SUMMARY, given_selection(arguments)
-            summary.write_summary(
-                table, every, selection, lambda: load_segmenter(arguments).config.ndim, failed
-            )
+            _write_summary(every, failed, arguments)
     say(_summary(states, failed, arguments))
     return 1 if failed else 0
+
+
+def _write_summary(
+    jobs: Sequence[batch.Job], failed: Collection[Path], arguments: argparse.Namespace
+) -> None:
+    """Write the table of all images, while no other shard does: each reads what lies in the folder then."""
+    table, selection = arguments.output / summary.SUMMARY, given_selection(arguments)
+    refusal = (
+        f"another shard has been writing '{table}' for {_PATIENCE:.0f} s; run again with --resume --summary"
+    )
+    with locked(arguments.output / records.RECORDS / _LOCK, refusal, wait=_PATIENCE):
+        summary.write_summary(table, jobs, selection, lambda: load_segmenter(arguments).config.ndim, failed)
 
 
 def _summary(states: Mapping[Path, str], failed: Collection[Path], arguments: argparse.Namespace) -> str:
@@ -209,6 +228,8 @@ def _work(jobs: Sequence[batch.Job], foreign: Collection[Path], arguments: argpa
             segmenter, job, maker, job.part(selection), arguments, scales, foreign=job.labels in foreign
         )
         if reason:
+            if job.labels not in foreign and records.note_failure(job.record):
+                reason += "; its results of an earlier run remain"
             alike = reason.replace(readable(str(job.image)), "")
             complain(f"pea: error: {job.title}: {'failed as the one before' if alike == before else reason}")
             failed.add(job.labels)

@@ -25,10 +25,10 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(leaf.flag, dest=leaf.key, default=argparse.SUPPRESS, **_form(leaf))
 
 
-def given_settings(arguments: argparse.Namespace, model: str = "") -> list[dict[str, Any]]:
+def given_settings(arguments: argparse.Namespace, model: str = "", version: str = "") -> list[dict[str, Any]]:
     """Inference settings of the file and then of the flags, to apply one after the other.
 
-    The log warns of a file that was written for another model than the one of this name.
+    The log warns of a file that was written for another model than the one of this name, or another version of it.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def given_settings(arguments: argparse.Namespace, model: str = "") -> list[dict[
     if "neighborhood.ranges" not in flags and "neighborhood.directions" in flags:
         raise InputError("--directions describes the pairs of --ranges; give --ranges too")
     file = arguments.settings
-    return [*([read_settings(file, model)] if file is not None else []), flags]
+    return [*([read_settings(file, model, version)] if file is not None else []), flags]
 
 
 def add_selection_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.cli.batch import Job
-from pixel_embedded_affinity.cli.records import record_path, recorded_series
+from pixel_embedded_affinity.cli.records import has_failed, record_path, recorded_series
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export.base import FRAME_COLUMNS
 from pixel_embedded_affinity.export.labels import Labels
@@ -48,8 +48,8 @@ def write_summary(
 
     Where a table of regions lies beside the labels, each region, such as a plant of a tray, has its own row. The
     numbers are of the labels that lie in the folder now, also of those that a person has corrected. An image without
-    labels, or one that failed, has a row without numbers. Images that an earlier summary names, and
-    whose labels lie in the folder, keep their rows; these are counted anew.
+    labels, or one that failed in this run or in that of another shard, has a row without numbers. Images that an
+    earlier summary names, and whose labels lie in the folder, keep their rows; these are counted anew.
 
     Parameters
     ----------
@@ -98,12 +98,13 @@ def _rows_of(
     image: str, labels: Path, folder: Path, selection: Selection, ndim: Callable[[], int], *, empty: bool
 ) -> Iterator[Row]:
     named = {"image": image, "labels": labels.relative_to(folder).as_posix()}
-    if empty or not labels.exists():
+    record = record_path(folder, labels)
+    if empty or not labels.exists() or has_failed(record):
         yield named
         return
     source, again = (
         _opened(labels),
-        cache(partial(_read_again, image, selection, record_path(folder, labels))),
+        cache(partial(_read_again, image, selection, record)),
     )
     if len(source.axes) == len(SPATIAL[3]) and "T" not in source.axes and ndim() < len(SPATIAL[3]):
         source = source._replace(axes=_axes_of_frames(source, again, selection))

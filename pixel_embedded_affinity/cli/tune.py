@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixel_embedded_affinity.cli import loading
-from pixel_embedded_affinity.cli.messages import add_progress_argument, aligned, bar_wanted, complain, say
+from pixel_embedded_affinity.cli.messages import (
+    add_progress_argument,
+    aligned,
+    bar_wanted,
+    complain,
+    path_argument,
+    say,
+)
 from pixel_embedded_affinity.cli.settings import add_selection_arguments, given_selection
 from pixel_embedded_affinity.errors import InputError
 
@@ -30,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", help=metric)
     output = "the settings; a file there is replaced"
-    parser.add_argument("--output", metavar="JSON", type=Path, required=True, help=output)
+    parser.add_argument("--output", metavar="JSON", type=path_argument, required=True, help=output)
     table = "also write all that was tried; a file there is replaced"
-    parser.add_argument("--table", metavar="CSV", type=Path, help=table)
+    parser.add_argument("--table", metavar="CSV", type=path_argument, help=table)
     add_progress_argument(parser)
 
 

@@ -16,7 +16,7 @@ from pixel_embedded_affinity.io.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
 
-_MODEL = "model"
+_MODEL, _VERSION = "model", "version"
 """Key of the model's name."""
 
 FINETUNED, ADAPTED = "-finetuned", "-adapted"
@@ -41,7 +41,7 @@ def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
     path : str or path-like
         A name ending in ``.json`` in an existing folder; a file there is replaced.
     config : ModelConfig
-        Only its name and its inference settings, named in `SETTINGS`, are written.
+        Only its name, its version and its inference settings, named in `SETTINGS`, are written.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
     """
     values = config.to_dict()
     try:
-        stored = {_MODEL: config.name} | {name: values[name] for name in SETTINGS}
+        stored = {_MODEL: config.name, _VERSION: config.version} | {name: values[name] for name in SETTINGS}
         text = json.dumps(stored, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -61,8 +61,8 @@ def write_settings(path: str | os.PathLike[str], config: ModelConfig) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_settings(path: str | os.PathLike[str], model: str = "") -> dict[str, Any]:
-    """Read a file of inference settings; the log warns if the file names another model than the one to be used.
+def read_settings(path: str | os.PathLike[str], model: str = "", version: str = "") -> dict[str, Any]:
+    """Read a file of inference settings; the log warns if the file names another model, or another version of it.
 
     Parameters
     ----------
@@ -72,6 +72,8 @@ def read_settings(path: str | os.PathLike[str], model: str = "") -> dict[str, An
     model : str
         Name of the model to be used; what fine-tuning or adapting made of a model counts as this model. Default:
         nothing is compared.
+    version : str
+        Version of that model. Default: versions are not compared.
 
     Returns
     -------
@@ -92,7 +94,8 @@ def read_settings(path: str | os.PathLike[str], model: str = "") -> dict[str, An
     except (ValueError, RecursionError) as error:
         raise InputError(f"{os.fspath(path)!r} is not JSON: {error}") from error
     if isinstance(values, dict):
-        _compare(os.fspath(path), values.pop(_MODEL, ""), model)
+        written = str(values.pop(_MODEL, "") or ""), str(values.pop(_VERSION, "") or "")
+        _compare(os.fspath(path), written, (model, version))
     if not isinstance(values, dict) or not set(values) <= set(SETTINGS):
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
         raise InputError(f"{os.fspath(path)!r} holds {found}; expected a table of {', '.join(SETTINGS)}")
@@ -102,15 +105,18 @@ def read_settings(path: str | os.PathLike[str], model: str = "") -> dict[str, An
         raise InputError(f"{os.fspath(path)!r}: {error}") from error
 
 
-def _compare(path: str, written: Any, used: str) -> None:
-    """Warn of settings that were written for another model."""
-    if written and used and _start_of(str(written)) != _start_of(used):
+def _compare(path: str, written: tuple[str, str], used: tuple[str, str]) -> None:
+    """Warn of settings that were written for another model, or another version of it."""
+    if not (written[0] and used[0]):
+        return
+    same = written[0] == used[0] and all((written[1], used[1]))
+    if _start_of(written[0]) != _start_of(used[0]) or (same and written[1] != used[1]):
         logger.warning(
             "the settings in '%s' were written for the model %s, and are used with %s: its scale, sizes and thresholds "
             "are now those of the other model",
             path,
-            written,
-            used,
+            " ".join(written).strip() if same else written[0],
+            " ".join(used) if same else used[0],
         )
 
 

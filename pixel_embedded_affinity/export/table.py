@@ -223,6 +223,8 @@ def _calibrated(table: Columns, objects: measurements.Objects, sizes: Sequence[f
 def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
     """Write a table as CSV: a header, commas, and numbers with all their digits.
 
+    Bytes of a file's name that are not UTF-8 are escaped, such as ``\\udce9``.
+
     Parameters
     ----------
     path : str or path-like
@@ -247,7 +249,10 @@ def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
         raise InputError(
             f"table with columns of shapes {shapes}; expected one-dimensional columns of equal length"
         )
-    with atomic_path(path, (".csv",)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path, (".csv",)) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from pixel_embedded_affinity.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""What file systems say that cannot lock files, such as some of those that machines share."""
+
+_FALLBACK = "fallback_to_soft"
 
 
 @contextmanager
@@ -35,13 +43,19 @@ def locked(path: Path, refusal: str, *, wait: float = 0) -> Iterator[None]:
     """
     import filelock
 
-    lock = filelock.FileLock(path)
+    # In place of a lock, newer releases of the package would leave a file that outlives a killed process.
+    strict: dict[str, Any] = (
+        {"fallback_to_soft": False} if _FALLBACK in signature(filelock.FileLock).parameters else {}
+    )
+    lock = filelock.FileLock(path, **strict)
     try:
         lock.acquire(timeout=wait)
-    except NotImplementedError:
-        logger.warning("'%s' cannot be locked; make sure that no other run uses its folder", path)
     except filelock.Timeout as error:
         raise InputError(refusal) from error
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        logger.warning("'%s' cannot be locked; make sure that no other run uses its folder", path)
     try:
         yield
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,9 @@ from pixel_embedded_affinity.cli.batch import (
     without_results,
 )
 from pixel_embedded_affinity.cli.inputs import Found
+from pixel_embedded_affinity.cli.records import RECORDS
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.io.locks import locked
 
 
 def found(*paths: str) -> list[Found]:
@@ -151,6 +155,35 @@ def test_shards_of_other_images_are_another_batch(tmp_path: Path) -> None:
         pass
     with alone(output, Shard(1, 2), one), alone(output, Shard(2, 2), one):
         assert output.is_dir()
+
+
+def test_a_run_with_other_images_says_so(tmp_path: Path) -> None:
+    one, more = (plan_jobs(found(*names), tmp_path) for names in (["a.tif"], ["a.tif", "b.tif"]))
+    with (
+        alone(tmp_path, Shard(1, 2), one),
+        pytest.raises(InputError, match="images that were added since, or another number of shards"),
+        alone(tmp_path, Shard(2, 2), more),
+    ):
+        pass
+
+
+def test_a_lock_that_a_starting_run_looks_at_is_waited_for(tmp_path: Path) -> None:
+    """Each run that starts takes the locks of killed runs of other batches for a moment."""
+    (tmp_path / RECORDS).mkdir()
+    stale = tmp_path / RECORDS / "lock-1-of-7-0123456789ab"
+    held = threading.Event()
+
+    def look() -> None:
+        with locked(stale, "busy"):
+            held.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=look)
+    other.start()
+    assert held.wait(10)
+    with alone(tmp_path, Shard(1, 2)):
+        assert not stale.exists()
+    other.join()
 
 
 @pytest.mark.parametrize("count", [244, 245])

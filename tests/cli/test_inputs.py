@@ -202,6 +202,20 @@ def test_a_folder_elsewhere_is_entered_by_the_first_link_to_it(folder: Path, tmp
     assert places(found) == ["a/plate/x.tif"]
 
 
+def test_links_to_one_file_elsewhere_are_images_of_their_own(folder: Path, tmp_path: Path) -> None:
+    """Workflow programs give their inputs as links, such as of wells that hold the same blank image."""
+    touch(tmp_path / "store" / "blank.tif")
+    for name in ("wellA", "wellB"):
+        (folder / "sub" / f"{name}.tif").symlink_to(tmp_path / "store" / "blank.tif")
+    expected = ["sub/d.tiff", "sub/wellA.tif", "sub/wellB.tif"]
+    assert names(find_images([str(folder / "sub")]), folder) == expected
+    (folder / "link").symlink_to("sub", target_is_directory=True)
+    assert names(find_images([str(folder / "sub"), str(folder / "link")]), folder) == expected
+    both = find_images([str(folder / "sub"), str(tmp_path / "store" / "blank.tif")])
+    assert [one.image.name for one in both.images] == ["d.tiff", "blank.tif"]
+    assert left_out(both, inputs.ALIAS, folder) == ["sub/wellA.tif", "sub/wellB.tif"]
+
+
 def test_one_file_by_two_inputs_comes_once(folder: Path) -> None:
     (folder / "link").symlink_to("sub", target_is_directory=True)
     found = find_images([str(folder / "sub"), str(folder / "link"), str(folder / "link" / "d.tiff")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from pixel_embedded_affinity.data.outlines.base import read_outlines
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.export import write_table
 from pixel_embedded_affinity.export.base import EXPORTERS, Result
+from pixel_embedded_affinity.io.locks import locked
 from pixel_embedded_affinity.labels import relabel
 
 
@@ -631,7 +633,10 @@ def test_resume_makes_results_of_other_settings_again_all_of_them(
         settings.write_text(json.dumps({"scale": 1.0 + number / 100}))
         assert segment("--resume", *more) == 0
         captured = capsys.readouterr()
-        assert "made again, since the image, the model or the settings are others (3): " in captured.err
+        assert (
+            "made again, since the library, the image, the model or the settings are others (3): "
+            in captured.err
+        )
         assert "3 of 3 images segmented, 0 done before" in captured.out
         assert segment("--resume", *more, "--device", "cpu", "--threads", "1", "--tile", "512") == 0
         assert "0 of 3 images segmented, 3 done before" in capsys.readouterr().out
@@ -640,6 +645,111 @@ def test_resume_makes_results_of_other_settings_again_all_of_them(
     segment.weights = color_weights
     assert segment("--resume") == 0
     assert "the model or the settings are others (3)" in capsys.readouterr().err
+
+
+def test_resume_makes_results_of_another_version_of_the_library_again(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment() == 0
+    monkeypatch.setattr("pixel_embedded_affinity.cli.loading.__version__", "9.9")
+    assert segment("--resume") == 0
+    assert "3 of 3 images segmented, 0 done before" in capsys.readouterr().out
+    assert segment("--resume") == 0
+    assert "0 of 3 images segmented, 3 done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["--resume", "--overwrite"])
+def test_results_that_stay_where_a_later_run_fails_are_named_and_not_counted(
+    segment: Batch, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--summary") == 0
+    whole = (segment.images / "b.tif").read_bytes()
+    before = read(segment.output / "b_labels.tif")
+    (segment.images / "b.tif").write_bytes(whole[:100])
+    assert segment(mode, "--summary", "--min-size", "3") == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "pea: error: " in line]
+    assert line.endswith("; its results of an earlier run remain")
+    np.testing.assert_array_equal(read(segment.output / "b_labels.tif"), before)
+    # Another shard, which does not do this image, does not count its objects either.
+    assert segment(mode, "--summary", "--min-size", "3", "--shard", "1/2") == 0
+    rows = list(csv.DictReader((segment.output / "summary.csv").read_text().splitlines()))
+    assert [bool(row["objects"]) for row in rows] == [True, False, True]
+    capsys.readouterr()
+    (segment.images / "b.tif").write_bytes(whole)
+    assert segment("--resume", "--summary") == 0
+    rows = list(csv.DictReader((segment.output / "summary.csv").read_text().splitlines()))
+    assert all(row["objects"] for row in rows)
+    assert segment("--resume") == 0
+    assert "3 done before" in capsys.readouterr().out
+
+
+def test_a_failed_image_without_earlier_results_has_none_that_remain(
+    segment: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (segment.images / "b.tif").write_bytes(b"II*")
+    for _ in range(2):
+        assert segment("--resume") == 1
+        assert "remain" not in capsys.readouterr().err
+
+
+def test_shards_write_the_summary_one_after_the_other(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pixel_embedded_affinity.cli.segment._PATIENCE", 0.1)
+    (segment.output / RECORDS).mkdir(parents=True)
+    with locked(segment.output / RECORDS / "lock-summary", "busy"):
+        assert segment("--summary", "--shard", "1/2") == 2
+        assert "another shard has been writing" in capsys.readouterr().err
+    assert segment("--summary", "--shard", "1/2", "--resume") == 0
+    assert listing(segment.output) == ["a_labels.tif", "c_labels.tif", "summary.csv"]
+
+
+def test_an_empty_input_or_output_is_not_the_folder_that_one_is_in(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(segment.images)
+    before = listing(segment.images)
+    assert segment(inputs=("",)) == 2
+    assert "one of the inputs is empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["segment", "a.tif", "--weights", str(segment.weights), "--output", ""])
+    assert stop.value.code == 2
+    assert "argument --output: the path is empty; is a variable" in capsys.readouterr().err
+    assert listing(segment.images) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not UTF-8")
+def test_a_name_that_is_not_utf8_is_a_name(segment: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsdecode(b"latin\xe9")
+    (segment.images / "b.tif").rename(segment.images / f"{odd}.tif")
+    assert segment("--summary", "--table") == 0
+    assert f"{odd}_labels.tif" in listing(segment.output)
+    assert segment("--resume", "--summary", "--table") == 0
+    assert "3 done before" in capsys.readouterr().out
+
+
+def test_letters_that_a_terminal_cannot_write_are_escaped(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2))
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    (segment.images / "b.tif").write_bytes(b"II*")
+    segment.output = segment.output / "\u65e5"
+    assert segment() == 1
+    for stream in (out, err):
+        stream.flush()
+    assert out.buffer.getvalue().endswith(b"\\u65e5\n")
+    assert b"b.tif" in err.buffer.getvalue()
+
+
+def test_a_service_without_a_standard_error_is_served(
+    segment: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    (segment.images / "b.tif").write_bytes(b"II*")
+    assert segment() == 1
+    assert listing(segment.output) == ["a_labels.tif", "c_labels.tif"]
 
 
 def test_resume_makes_the_results_of_another_image_again(

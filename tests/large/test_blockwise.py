@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -564,13 +566,15 @@ def test_runs_that_keep_their_blocks_apart_write_one_output_without_meeting(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_where_nothing_can_be_locked_a_run_goes_on_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reason: int
 ) -> None:
     def refused(*_: Any, **__: Any) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
+        raise OSError(reason, os.strerror(reason))
 
-    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    monkeypatch.setattr("fcntl.flock", refused)
     truth = field((40, 20), 9, 1)
     found, _ = run(Plan(truth.shape, 20, 9, 1), Looker(truth), tmp_path / "blocks")
     np.testing.assert_array_equal(found, components(truth))
