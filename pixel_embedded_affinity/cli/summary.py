@@ -31,6 +31,9 @@ Row = dict[str, Any]
 
 _TOGETHER = 1 << 24  # pixels that are counted at a time
 _UNITS = {2: "area_um2", 3: "volume_um3"}
+_ALWAYS = "image", "labels", "objects", "area", "mean_area", "median_area"
+"""Columns of every table, also of one whose images failed or show nothing, so that tables fit together."""
+
 _NAMES = (
     *("image", "labels", *FRAME_COLUMNS.values(), "region", "objects"),
     *("area", "mean_area", "median_area", "centroid-z", "centroid-y", "centroid-x"),
@@ -76,7 +79,7 @@ def write_summary(
         for labels, image in labeled.items()
         for row in _rows_of(image, labels, path.parent, selection, ndim, empty=labels in failed)
     ]
-    known = {name for row in rows for name in row}
+    known = {*_ALWAYS, *(name for row in rows for name in row)}
     names = [name for name in (*_NAMES, *_sized_names()) if name in known]
     write_table(path, {name: np.array([row.get(name, "") for row in rows], object) for name in names})
 

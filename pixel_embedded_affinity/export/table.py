@@ -223,7 +223,7 @@ def _calibrated(table: Columns, objects: measurements.Objects, sizes: Sequence[f
 def write_table(path: str | os.PathLike[str], table: Mapping[str, Any]) -> None:
     """Write a table as CSV: a header, commas, and numbers with all their digits.
 
-    Bytes of a file's name that are not UTF-8 are escaped, such as ``\\udce9``.
+    Bytes of a file's name that are not UTF-8 are escaped.
 
     Parameters
     ----------
