@@ -768,6 +768,22 @@ def test_settings_of_another_model_are_used_with_a_warning(
     assert (message in caplog.text) == warned
 
 
+@pytest.mark.parametrize(("version", "warned"), [("0.1.0", True), (None, False), ("", False)])
+def test_settings_of_another_version_of_the_model_are_used_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str | None, warned: bool
+) -> None:
+    nuclei = Segmenter.pretrained("nuclei", device="cpu", threads=1)
+    path = tmp_path / "settings.json"
+    nuclei.save_settings(path)
+    values = json.loads(path.read_text())
+    assert values["version"] == nuclei.config.version
+    path.write_text(json.dumps(values if version is None else {**values, "version": version}))
+    assert nuclei.with_settings_from(path).config == nuclei.config
+    message = f"were written for the model nuclei {version}, and are used with nuclei {nuclei.config.version}"
+    assert (message in caplog.text) == warned
+    assert bool(caplog.text) == warned
+
+
 # --- without labels -----------------------------------------------------------------------------------------
 
 
