@@ -274,7 +274,9 @@ def test_the_job_array_of_the_cluster_does_everything(place: Path, monkeypatch: 
     command = script[script.index("pea segment") :].replace("\\\n", " ")
     (first, last) = re.findall(r"^#SBATCH --array=(\d+)-(\d+)$", script, re.MULTILINE)[0]
     assert first == "1"
-    for name, value in (("SLURM_ARRAY_TASK_COUNT", last), ("SLURM_CPUS_PER_TASK", "1")):
+    (shards,) = re.findall(r"^SHARDS=(\d+)", script, re.MULTILINE)
+    assert shards == last
+    for name, value in (("SHARDS", shards), ("SLURM_CPUS_PER_TASK", "1")):
         monkeypatch.setenv(name, value)
     for number in ("1", "2", "3"):
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", number)
