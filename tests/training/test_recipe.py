@@ -21,7 +21,7 @@ from pixel_embedded_affinity.training.recipe_files import list_recipes, recipe_p
 
 MODEL = '[model]\nname = "m"\n'
 SHIPPED = """
-    ac3ac4 bbbc039 bbbc039-deeper bbbc039-fast bbbc039-residual cvppp cvppp-constant cvppp-deeper cvppp-further
+    ac3ac4 bbbc039 bbbc039-fast bbbc039-residual cvppp cvppp-constant cvppp-deeper cvppp-further
     cvppp-half leaves leaves-further leaves-jpeg neurons neurons-further nuclei nuclei-constant
     nuclei-further nuclei-stained quick
 """.split()
