@@ -76,19 +76,7 @@ def segment_large(
     inner = replace(config, postprocess=replace(config.postprocess, clear_border=False, noise_floor=0.0))
     within = replace(labeler, config=inner)
     windows = WindowLabeler(picture, config.normalization, foreground, embedder, within, tiling)
-    # What the caller says is checked before the image is read.
-    stated = _stated_scale(windows)
-    if stated is None:  # the overlap is not known yet
-        Plan(picture.spatial_shape, block, 1 if overlap is None else overlap, strides)
-    else:
-        windows = replace(windows, scale=stated.scale)
-        Plan(picture.spatial_shape, *_sizes(windows, block, overlap), strides)
-    windows = replace(
-        windows, normalization=fixed_normalization(picture, config.normalization, config.contrast)
-    )
-    if stated is None:
-        windows = replace(windows, scale=_found_scale(windows).scale)
-    plan = Plan(picture.spatial_shape, *_sizes(windows, block, overlap), strides)
+    windows, plan = _prepared(windows, block, overlap, strides)
     with block_folder(out, folder) as kept:
         return label_blockwise(
             plan,
@@ -103,6 +91,29 @@ def segment_large(
             client=client,
             progress=progress,
         )
+
+
+def _prepared(
+    windows: WindowLabeler, block: Sizes | None, overlap: Sizes | None, strides: Sizes
+) -> tuple[WindowLabeler, Plan]:
+    """Find what blocks share, the normalization and the scale, and cut the image into blocks.
+
+    What the caller says is checked before the image is read. Where the scale must be found first, the default overlap
+    is not known before.
+    """
+    picture, config, stated = windows.image, windows.labeler.config, _stated_scale(windows)
+    if stated is None:
+        sizes = block, 1 if overlap is None else overlap
+    else:
+        windows = replace(windows, scale=stated.scale)
+        sizes = _sizes(windows, block, overlap)
+    plan = Plan(picture.spatial_shape, *sizes, strides)
+    normalization = fixed_normalization(picture, config.normalization, config.contrast)
+    windows = replace(windows, normalization=normalization)
+    if stated is None:
+        windows = replace(windows, scale=_found_scale(windows).scale)
+        plan = Plan(picture.spatial_shape, *_sizes(windows, block, overlap), strides)
+    return windows, plan
 
 
 def _sizes(windows: WindowLabeler, block: Sizes | None, overlap: Sizes | None) -> tuple[Sizes, Sizes]:

@@ -65,7 +65,7 @@ def read_start(path: Path, network: NetworkConfig) -> Tensors:
             "%s has %s blocks per level, the run %s: the new ones return their input until they are trained"
         )
         logger.info(text, path, list(before), list(after))
-        check_fit(shapes(build_network(found).state_dict()), shapes(checkpoint.tensors))
+        check_fit(_shapes_for(found, found.in_channels), shapes(checkpoint.tensors))
         weights = build_network(network).state_dict() | weights
     return weights
 
