@@ -6,9 +6,8 @@ import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from inspect import signature
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
 
 from pixel_embedded_affinity.errors import InputError
 
@@ -16,8 +15,6 @@ logger = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 """What file systems say that cannot lock files, such as some of those that machines share."""
-
-_FALLBACK = "fallback_to_soft"
 
 
 @contextmanager
@@ -41,24 +38,36 @@ def locked(path: Path, refusal: str, *, wait: float = 0) -> Iterator[None]:
     InputError
         With this message, if another process holds the lock.
     """
+    if not _can_lock(path.parent):
+        logger.warning("'%s' cannot be locked; make sure that no other run uses its folder", path)
+        yield
+        return
     import filelock
 
-    # In place of a lock, newer releases of the package would leave a file that outlives a killed process.
-    strict: dict[str, Any] = (
-        {"fallback_to_soft": False} if _FALLBACK in signature(filelock.FileLock).parameters else {}
-    )
-    lock = filelock.FileLock(path, **strict)
+    lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=wait)
     except filelock.Timeout as error:
         raise InputError(refusal) from error
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-            raise
-        logger.warning("'%s' cannot be locked; make sure that no other run uses its folder", path)
     try:
         yield
     finally:
         with suppress(OSError):  # Windows removes the file when it is free
             path.unlink()
         lock.release()
+
+
+def _can_lock(folder: Path) -> bool:
+    """Tried on a file of its own: releases of `filelock` differ in what they do where the system refuses."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        with TemporaryFile(dir=folder) as probe:
+            fcntl.flock(probe, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    return True
