@@ -645,9 +645,23 @@ def test_the_command_writes_the_settings_that_tuning_finds(
     expected = segmenter.tune(images, labels, metric="SBD", foregrounds=given)
     assert segmenter.with_settings_from(settings).config == expected.segmenter.config
     assert len(table.read_text().splitlines()) == len(expected.table) + 1
-    lines = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line)
+    summary, by_image = capsys.readouterr().out.split("\n\n")
+    lines = dict(line.rsplit(maxsplit=1) for line in summary.splitlines())
     assert lines["images"] == "2"
     assert lines["SBD after"] == f"{expected.score:.4f}"
+    chosen = next(row for row in expected.table if row["chosen"])
+    assert [line.split() for line in by_image.splitlines()] == [
+        ["image", "SBD", "before", "after", "leave-one-out"],
+        *(
+            [name, *(f"{score:.4f}" for score in scores)]
+            for name, *scores in zip(
+                "ab",
+                (expected.table[0][key] for key in ("score_1", "score_2")),
+                (chosen[key] for key in ("score_1", "score_2")),
+                expected.held_out_scores,
+            )
+        ),
+    ]
 
 
 def test_the_command_says_that_settings_may_not_suit_other_images(
@@ -659,7 +673,7 @@ def test_the_command_says_that_settings_may_not_suit_other_images(
 ) -> None:
     def worse(*arguments: Any, **options: Any) -> Any:
         found = tune(*arguments, **options, search=SMALL)
-        return replace(found, held_out_scores=(found.start_score - offset,))
+        return replace(found, held_out_scores=(found.start_score - offset,) * 3)
 
     command = ["tune", "--weights", str(checkpoint_file), "--data", str(data), "--layout", "folders"]
     command += ["--output", str(tmp_path / "settings.json"), "--device", "cpu"]

@@ -20,7 +20,7 @@ from pixel_embedded_affinity.errors import InputError
 
 if TYPE_CHECKING:
     from pixel_embedded_affinity.data.layouts import DataSettings, Example, Source
-    from pixel_embedded_affinity.tune import Tuning
+    from pixel_embedded_affinity.tune import Row, Tuning
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     tuning.segmenter.save_settings(arguments.output)
     if arguments.table is not None:
         tuning.write(arguments.table)
-    say(_report(tuning, arguments.metric or usual_metric(tuning.segmenter.config.ndim)))
+    metric = arguments.metric or usual_metric(tuning.segmenter.config.ndim)
+    say(_report(tuning, metric))
+    say("\n" + _by_image(tuning, metric, [one.name for one in files]))
     if tuning.held_out_scores and tuning.held_out_score < tuning.start_score:
         complain(
             "pea: settings found on the other images scored lower on the one left out than the old settings "
@@ -99,17 +101,35 @@ def _spread(files: Sequence[Source], limit: int | None) -> list[Source]:
 
 
 def _report(tuning: Tuning, metric: str) -> str:
-    images = sum(name.startswith("score_") for name in tuning.table[0])
     rows = [
-        ["images", str(images)],
+        ["images", str(len(_scores(tuning.table[0])))],
         ["settings tried", str(len(tuning.table))],
         [f"{metric} before", f"{tuning.start_score:.4f}"],
         [f"{metric} after", f"{tuning.score:.4f}"],
     ]
     if tuning.held_out_scores:
         rows.append([f"{metric} leave-one-out", f"{tuning.held_out_score:.4f}"])
-    best = next(row for row in tuning.table if row["chosen"])
     rows += [
-        [name, str(value) or "-"] for name, value in best.items() if not name.startswith(("score", "chosen"))
+        [name, str(value) or "-"]
+        for name, value in _chosen(tuning).items()
+        if not name.startswith(("score", "chosen"))
     ]
     return aligned([row for row in rows if row[0] != "varied"])
+
+
+def _by_image(tuning: Tuning, metric: str, names: Sequence[str]) -> str:
+    """The score of each image: with the settings before, after, and with those found on the other images."""
+    columns = {f"{metric} before": _scores(tuning.table[0]), "after": _scores(_chosen(tuning))}
+    if tuning.held_out_scores:
+        columns["leave-one-out"] = list(tuning.held_out_scores)
+    rows = [[f"{score:.4f}" for score in scores] for scores in zip(*columns.values(), strict=True)]
+    return aligned([["image", *columns], *([name, *row] for name, row in zip(names, rows, strict=True))])
+
+
+def _chosen(tuning: Tuning) -> Row:
+    return next(row for row in tuning.table if row["chosen"])
+
+
+def _scores(row: Row) -> list[float]:
+    """The score of each image in a row of the table."""
+    return [float(value) for name, value in row.items() if name.startswith("score_")]
