@@ -59,7 +59,7 @@ def main() -> None:
         f"tuning on {len(fields)} fields: {len(tuning.table)} settings, {time.perf_counter() - start:.0f} s\n"
         f"training AJI {tuning.start_score:.4f} -> {tuning.score:.4f}, leave-one-out {tuning.held_out_score:.4f}"
     )
-    print({name: value for row in tuning.table if row["chosen"] for name, value in row.items()})
+    print(tuning.chosen)
     files = files_of(arguments.data, "validation", arguments.validation)
     table = scores([shipped, bad, tuning.segmenter], files)
     for name, row in zip(("shipped", "bad", "tuned"), table):

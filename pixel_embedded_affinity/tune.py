@@ -170,7 +170,12 @@ class Tuning:
     @property
     def score(self) -> float:
         """Mean score of the chosen settings over the images that they were chosen on."""
-        return next(float(row["score"]) for row in self.table if row["chosen"])
+        return float(self.chosen["score"])
+
+    @property
+    def chosen(self) -> Row:
+        """The row of the chosen settings."""
+        return next(row for row in self.table if row["chosen"])
 
     @property
     def start_score(self) -> float:

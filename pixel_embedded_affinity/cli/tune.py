@@ -111,7 +111,7 @@ def _report(tuning: Tuning, metric: str) -> str:
         rows.append([f"{metric} leave-one-out", f"{tuning.held_out_score:.4f}"])
     rows += [
         [name, str(value) or "-"]
-        for name, value in _chosen(tuning).items()
+        for name, value in tuning.chosen.items()
         if not name.startswith(("score", "chosen"))
     ]
     return aligned([row for row in rows if row[0] != "varied"])
@@ -119,15 +119,11 @@ def _report(tuning: Tuning, metric: str) -> str:
 
 def _by_image(tuning: Tuning, metric: str, names: Sequence[str]) -> str:
     """The score of each image: with the settings before, after, and with those found on the other images."""
-    columns = {f"{metric} before": _scores(tuning.table[0]), "after": _scores(_chosen(tuning))}
+    columns = {f"{metric} before": _scores(tuning.table[0]), "after": _scores(tuning.chosen)}
     if tuning.held_out_scores:
         columns["leave-one-out"] = list(tuning.held_out_scores)
     rows = [[f"{score:.4f}" for score in scores] for scores in zip(*columns.values(), strict=True)]
     return aligned([["image", *columns], *([name, *row] for name, row in zip(names, rows, strict=True))])
-
-
-def _chosen(tuning: Tuning) -> Row:
-    return next(row for row in tuning.table if row["chosen"])
 
 
 def _scores(row: Row) -> list[float]:
