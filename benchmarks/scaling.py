@@ -67,7 +67,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
             write_image(source, size)
         start, spent = time.perf_counter(), time.process_time()
         if arguments.way == "in blocks":
-            options = {name: value for name in BLOCKS if (value := getattr(arguments, name)) is not None}
+            given = {name: getattr(arguments, name) for name in BLOCKS}
+            options = {name: value if len(value) > 1 else value[0] for name, value in given.items() if value}
             objects = segmenter.segment_large(source, out, **options)
         else:
             objects = int(segmenter.segment(rows(mirrored(), 0, size, size)).max())
@@ -86,11 +87,16 @@ def growth(arguments: argparse.Namespace) -> dict[str, float]:
     return {"grown": held[-1] - held[WARM_UP - 1]}
 
 
+def words(value: object) -> list[str]:
+    """Return the words of the command line for an option's value or values."""
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+
+
 def child(arguments: argparse.Namespace, *way: str) -> dict[str, float]:
     """Run one measurement in its own process."""
     chosen = {name: getattr(arguments, name) for name in ("model", "device", "precision", *BLOCKS)}
     given = [
-        part for name, value in chosen.items() if value is not None for part in (f"--{name}", str(value))
+        part for name, value in chosen.items() if value is not None for part in (f"--{name}", *words(value))
     ]
     command = [sys.executable, __file__, *given, *way]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -107,7 +113,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--smallest", type=int, default=256)
     parser.add_argument("--largest", type=int, default=2048)
     for name in BLOCKS:
-        parser.add_argument(f"--{name}", type=int, help="pixels (default: as segment_large chooses)")
+        parser.add_argument(
+            f"--{name}", type=int, nargs="+", help="pixels (default: as segment_large chooses)"
+        )
     parser.add_argument("--way", choices=("in memory", "in blocks", "loop"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -94,8 +94,8 @@ class HalfUNet(base.UNet):
         if self.foreground_enter is None or self.foreground_head is None:
             return base.NetworkOutput(embedding, None, tuple(coarse))
         # Of features in half precision and pixels in single precision, `cat` would make single precision.
-        joined = torch.cat((features, pixels.to(features.dtype)), dim=1)
-        entered = torch.relu_(self.foreground_enter(joined))
+        features = torch.cat((features, pixels.to(features.dtype)), dim=1)
+        entered = torch.relu_(self.foreground_enter(features))
         logits = functional.pixel_shuffle(self.foreground_head(entered), STRIDE)
         return base.NetworkOutput(embedding, base.cropped(logits, shape), tuple(coarse))
 
@@ -110,9 +110,8 @@ class HalfUNet(base.UNet):
         for level, (lift, block, more) in enumerate(zip(self.lift, self.decoder, self.decoder_more)):
             if pyramid:
                 coarse.append(self.pyramid_heads[level](features))
-            lifted = lift(features)
-            raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
-            features = more(block(raised.add_(skips[-1 - level])))
+            features = _raised(lift(features), skips.pop())
+            features = more(block(features))
         return features, coarse
 
     @property
@@ -123,4 +122,10 @@ class HalfUNet(base.UNet):
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per pixel of the image, in float32."""
         widest = int(self.embedding_head.in_channels)
-        return widest * 4 * 6 // STRIDE**2
+        return widest * 4 * 9 // 2 // STRIDE**2
+
+
+def _raised(lifted: torch.Tensor, skipped: torch.Tensor) -> torch.Tensor:
+    """Bring features to the next finer level, and add those of the encoder."""
+    raised = functional.interpolate(lifted, scale_factor=2, mode="bilinear", align_corners=False)
+    return raised.add_(skipped)

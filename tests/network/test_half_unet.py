@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import weakref
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixel_embedded_affinity.config.model import NetworkConfig
 from pixel_embedded_affinity.errors import InputError
+from pixel_embedded_affinity.network.base import ready
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.network.half_unet import HalfUNet
 
@@ -86,3 +90,36 @@ def test_bad_blocks_are_refused(blocks: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
         build_network(NetworkConfig("half_unet", filters=(4,) * 5, blocks=blocks))
     assert message in str(caught.value)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations made and that are still in use, and the most at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.users: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self._change(storage.data_ptr(), storage.nbytes(), 1)
+                weakref.finalize(tensor, self._change, storage.data_ptr(), storage.nbytes(), -1)
+        return result
+
+    def _change(self, place: int, size: int, users: int) -> None:
+        before = self.users[place] > 0
+        self.users[place] += users
+        self.now += size * ((self.users[place] > 0) - before)
+        self.peak = max(self.peak, self.now)
+
+
+def test_a_forward_pass_takes_no_more_memory_than_the_network_says() -> None:
+    network = ready(HalfUNet())
+    image = torch.zeros(1, 1, 256, 256).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), LiveBytes() as live:
+        network(image)
+    said = network.memory_per_pixel() * 256 * 256
+    assert said / 2 < live.peak < said
