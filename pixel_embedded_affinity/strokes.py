@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from pixel_embedded_affinity.affinity import Affinities, affinities
 from pixel_embedded_affinity.clustering.corrections import corrected
+from pixel_embedded_affinity.clustering.mutex_watershed import Repulsion
 from pixel_embedded_affinity.embedding import Embedding
 from pixel_embedded_affinity.geometry.scaling import resize_labels
 from pixel_embedded_affinity.geometry.strides import spread
@@ -22,7 +23,7 @@ from pixel_embedded_affinity.pipeline import (
     working,
 )
 
-_LAST = 1e-6
+_LAST = Repulsion(1e-6)
 """Repulsion by which pairs that repel count only when all others are decided: each pixel then falls to a stroke."""
 
 
@@ -38,8 +39,7 @@ def linked(embedding: Embedding, given: Mask | None, labeler: Labeler, links: Li
         return relabel(visible)
     seeds = _seeds(links, embedding, labels, visible)
     objects = _with_removed(labels, found, seeds)
-    repulsion = getattr(labeler.clusterer, "repulsion", 1.0)
-    changed = _corrected(objects, pairs, seeds, labeler, repulsion=repulsion)
+    changed = _corrected(objects, pairs, seeds, labeler, Repulsion.of(labeler.clusterer))
     labels = postprocessed(changed, pairs.source, config, seeds.held)
     return painted_over(shown(labels, embedding, given, config), labels, links, seeds)
 
@@ -64,7 +64,7 @@ def relinked(labels: Labels, embedding: Embedding, labeler: Labeler, links: Link
     seeds = _seeds(links, embedding, found, labels)
     with working(labeler.threads):
         pairs = affinities(embedding, labeler.config.neighborhood).numpy()
-    changed = _corrected(found, pairs, seeds, labeler, repulsion=_LAST)
+    changed = _corrected(found, pairs, seeds, labeler, _LAST)
     with_stroke = np.unique(changed[seeds.numbers > 0])
     before, after = (
         embedding.whole(resize_labels(spread(one, None, seen.shape, stride), embedding.part_shape))
@@ -107,7 +107,7 @@ def _seeds(links: Links, embedding: Embedding, labels: Labels, visible: Labels) 
 
 
 def _corrected(
-    found: Integers, pairs: Affinities, seeds: Seeds, labeler: Labeler, *, repulsion: float
+    found: Integers, pairs: Affinities, seeds: Seeds, labeler: Labeler, repulsion: Repulsion
 ) -> Labels:
     with working(labeler.threads):
         return corrected(found, pairs, seeds, repulsion)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pixel_embedded_affinity.affinity import Affinities, Box
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction
-from pixel_embedded_affinity.clustering.mutex_watershed import box_around, by_edges
+from pixel_embedded_affinity.clustering.mutex_watershed import AS_PUBLISHED, Repulsion, box_around, by_edges
 from pixel_embedded_affinity.labels import Labels, Mask, relabel
 from pixel_embedded_affinity.links import Parties, Seeds
 
@@ -18,7 +18,9 @@ _Integers = NDArray[np.integer[Any]]
 _Numbers = NDArray[np.intp]
 
 
-def corrected(labels: _Integers, affinities: Affinities, seeds: Seeds, repulsion: float = 1.0) -> Labels:
+def corrected(
+    labels: _Integers, affinities: Affinities, seeds: Seeds, repulsion: Repulsion = AS_PUBLISHED
+) -> Labels:
     """Join the objects that a stroke goes through, and cut the objects that different strokes share.
 
     Objects without a stroke stay as they are. An object becomes part of the one object of its strokes, unless two of
@@ -34,8 +36,8 @@ def corrected(labels: _Integers, affinities: Affinities, seeds: Seeds, repulsion
         From which the objects were made, in NumPy arrays.
     seeds : Seeds
         The strokes.
-    repulsion : float
-        As for `MutexWatershed`, where an object is cut.
+    repulsion : Repulsion
+        How strongly pairs repel each other where an object is cut.
 
     Returns
     -------
@@ -95,7 +97,9 @@ def _cropped(affinities: Affinities, box: Box) -> Affinities:
     return Affinities(values, affinities.neighborhood, source).numpy()
 
 
-def _cut(given: Affinities, inside: Mask, numbers: _Numbers, parties: Parties, repulsion: float) -> Labels:
+def _cut(
+    given: Affinities, inside: Mask, numbers: _Numbers, parties: Parties, repulsion: Repulsion
+) -> Labels:
     """The pieces of an object, 1..n; each of its seeds lies in one, and seeds that are apart in different ones."""
     refuse_no_attraction(given)
     own = np.array([parties.of(seed) for seed in range(int(numbers.max()) + 1)])

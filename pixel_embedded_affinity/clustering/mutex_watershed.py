@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.affinity import Affinities, Box
+from pixel_embedded_affinity.affinity import Affinities, Box, Pairs, pair_boxes
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError, compiled_library, optional_module
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
+from pixel_embedded_affinity.geometry.tiling import rounded_up
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.runtime.device import thread_count
@@ -26,6 +27,7 @@ _Inside = NDArray[np.bool_]
 _Integers = NDArray[np.intp]
 _Weights = NDArray[np.float32]
 _Clusters = NDArray[np.uint64]
+_Attraction = Callable[[int], _Weights]
 _Part = tuple[Box, _Inside]  # a box of the image, and the foreground in it
 
 
@@ -35,9 +37,11 @@ class MutexWatershed(Settings, section="mutex_watershed"):
 
     Ranges, roles and strides belong to the neighborhood. Let a be the affinity of a pair, or 0 if it is negative.
     An attractive pair is an edge of weight a. A repulsive pair is an edge of weight ``repulsion * (1 - a)``, and is
-    used only on the neighborhood's strides. Pairs that leave the image or touch background are no edges. Edges are
-    taken from the strongest to the weakest. An attractive edge joins the clusters at its ends, unless these exclude
-    each other. A repulsive edge makes the clusters at its ends exclude each other, unless they are one already.
+    used only on the neighborhood's strides. With `agreement`, its weight is also multiplied by the agreements of its
+    two pixels, to this power: a pixel's agreement is its mean a over its attractive pairs. Pairs that leave the image
+    or touch background are no edges. Edges are taken from the strongest to the weakest. An attractive edge joins the
+    clusters at its ends, unless these exclude each other. A repulsive edge makes the clusters at its ends exclude
+    each other, unless they are one already.
 
     Edges of equal weight are taken in a fixed order, so that the result is deterministic: attractive edges before
     repulsive ones, then in the order of offsets, then by pixel in C order.
@@ -51,11 +55,15 @@ class MutexWatershed(Settings, section="mutex_watershed"):
     repulsion : float
         Factor of the repulsive weights, above 0. The published method has 1. Below 1, pairs must be more unlike to
         keep two clusters apart. This gives fewer slivers along borders, until objects run together.
+    agreement : float
+        Power of the agreement of pixels with their neighbors. The published method has 0. Above 0, pixels that differ
+        from their neighbors, as on the border of two objects, repel less. This gives fewer slivers along borders,
+        and the small objects stay.
 
     Raises
     ------
     InputError
-        If the engine is unknown, or `repulsion` is not a finite number above 0.
+        If the engine is unknown, `repulsion` is not a finite number above 0, or `agreement` not one of at least 0.
 
     References
     ----------
@@ -66,6 +74,12 @@ class MutexWatershed(Settings, section="mutex_watershed"):
     engine: str = setting(ENGINES[0], choice(*ENGINES), "Library that does the work.")
     repulsion: float = setting(
         1.0, number(above=0), "Factor of the repulsive weights.", tries=(0.5, 0.6, 0.7, 0.85, 1.0)
+    )
+    agreement: float = setting(
+        0.0,
+        number(0),
+        "Power of the agreement of pixels with their neighbors; above 0, borders repel less.",
+        tries=(0.0, 0.5, 0.75, 1.0),
     )
 
     def __call__(
@@ -113,11 +127,71 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         known = None if seeds is None else _checked_seeds(seeds, apart, inside, given.spatial_shape)
         if inside is not None and not inside.any():
             return np.zeros(inside.shape, np.int32)
+        repulsion = Repulsion.of(self)
         if self.engine == "mwatershed":
-            return _by_mwatershed(given, self.repulsion, inside, known)
+            return _by_mwatershed(given, repulsion, inside, known)
         if known is None:
-            return _by_pixels(given, self.repulsion, inside)
-        return by_edges(given, self.repulsion, inside, *known)
+            return _by_pixels(given, repulsion, inside)
+        return by_edges(given, repulsion, inside, *known)
+
+
+class Repulsion(NamedTuple):
+    """How strongly pairs repel each other, see `MutexWatershed`."""
+
+    factor: float = 1.0
+    agreement: float = 0.0
+
+    @classmethod
+    def of(cls, clusterer: Any) -> Repulsion:
+        """Return a clusterer's own; clusterers without such settings repel as the published method does."""
+        return cls(getattr(clusterer, "repulsion", 1.0), getattr(clusterer, "agreement", 0.0))
+
+    def weights(self, affinity: Any) -> _Weights:
+        """Weights of repulsive edges between pixels that agree with their neighbors."""
+        found: _Weights = np.float32(self.factor) * (1 - np.maximum(affinity, 0))
+        return found
+
+    def calm(
+        self, neighborhood: Neighborhood, attraction: _Attraction, inside: _Inside | None
+    ) -> _Weights | None:
+        """Return what the weights are multiplied by at each pixel; None for 1 everywhere.
+
+        Parameters
+        ----------
+        neighborhood : Neighborhood
+            Offsets and roles.
+        attraction : callable
+            Returns the weights of an attractive channel at all pixels.
+        inside : ndarray of bool or None
+            The foreground.
+        """
+        if self.agreement == 0:
+            return None
+        sums: Any = None
+        for channel, (offset, attracts) in enumerate(zip(neighborhood.offsets, neighborhood.attractive)):
+            if attracts:
+                weight = attraction(channel)
+                if sums is None:
+                    sums = np.zeros((2, *weight.shape), np.float32)
+                _add_pairs(sums, weight, pair_boxes(weight.shape, offset), inside)
+        total, count = sums
+        agreement = np.divide(total, count, out=np.ones_like(total), where=count > 0)
+        calm: _Weights = agreement ** np.float32(self.agreement)
+        return calm
+
+
+AS_PUBLISHED = Repulsion()
+
+
+def _add_pairs(sums: _Weights, weight: _Weights, boxes: tuple[Box, Box], inside: _Inside | None) -> None:
+    """Add the weight of each pair, and their number, to both of its pixels."""
+    here, there = boxes
+    pairs = (
+        np.ones_like(weight[here]) if inside is None else (inside[here] & inside[there]).astype(np.float32)
+    )
+    added = np.stack((weight[here] * pairs, pairs))
+    sums[(slice(None), *here)] += added
+    sums[(slice(None), *there)] += added
 
 
 def _refuse_no_repulsion(neighborhood: Neighborhood) -> None:
@@ -172,7 +246,7 @@ def _checked_pairs(apart: NDArray[Any] | None, numbers: NDArray[Any]) -> _Intege
     return np.searchsorted(numbers, pairs) + 1
 
 
-def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> Labels:
+def _by_pixels(given: Affinities, repulsion: Repulsion, inside: _Inside | None) -> Labels:
     """The library's way for images, on the smallest box around the foreground or around each part of it."""
     box = tuple(slice(0, n) for n in given.spatial_shape)
     if inside is None:
@@ -189,7 +263,7 @@ def _by_pixels(given: Affinities, repulsion: float, inside: _Inside | None) -> L
     return labels
 
 
-def _each_part(given: Affinities, repulsion: float, inside: _Inside) -> Iterator[tuple[_Part, _Clusters]]:
+def _each_part(given: Affinities, repulsion: Repulsion, inside: _Inside) -> Iterator[tuple[_Part, _Clusters]]:
     """Each part of the foreground with its clusters, found on several threads."""
     strides = given.neighborhood.strides
     groups = _groups(inside, given.neighborhood, thread_count())
@@ -237,7 +311,7 @@ def _attraction(neighborhood: Neighborhood) -> NDArray[np.bool_] | None:
     return structure
 
 
-def _clusters(given: Affinities, repulsion: float, inside: _Inside | None, box: Box) -> _Clusters:
+def _clusters(given: Affinities, repulsion: Repulsion, inside: _Inside | None, box: Box) -> _Clusters:
     """The library's clusters in a part of the image; background is 0."""
     with compiled_library():
         from bioimage_cpp.segmentation import mutex_watershed
@@ -246,7 +320,7 @@ def _clusters(given: Affinities, repulsion: float, inside: _Inside | None, box: 
     # The library takes the number of attractive channels, so these must come first.
     channels = sorted(range(len(neighborhood)), key=lambda channel: not neighborhood.attractive[channel])
     clusters: _Clusters = mutex_watershed(
-        _edge_weights(given, repulsion, channels, box),
+        _edge_weights(given, repulsion, channels, box, inside),
         [neighborhood.offsets[channel] for channel in channels],
         sum(neighborhood.attractive),
         strides=neighborhood.strides,
@@ -265,24 +339,39 @@ def box_around(inside: _Inside, strides: tuple[int, ...]) -> Box:
     return tuple(box)
 
 
-def _edge_weights(given: Affinities, repulsion: float, channels: list[int], box: Box) -> _Weights:
+def _edge_weights(
+    given: Affinities, repulsion: Repulsion, channels: list[int], box: Box, inside: _Inside | None
+) -> _Weights:
     """Weights in the order of `channels`; weights off the strides are not set, since nothing reads them."""
-    strides = given.neighborhood.strides
+    strides, neighborhood = given.neighborhood.strides, given.neighborhood
     weights = np.empty((len(channels), *(part.stop - part.start for part in box)), np.float32)
     on_strides = tuple(slice(None, None, stride) for stride in strides)
     sparse = tuple(slice(part.start, part.stop, stride) for part, stride in zip(box, strides, strict=True))
-    for weight, channel in zip(weights, channels, strict=True):
-        if given.neighborhood.attractive[channel]:
+    place = dict(zip(channels, weights, strict=True))
+    for channel, weight in place.items():
+        if neighborhood.attractive[channel]:
             np.maximum(given.channel(channel, box), 0, out=weight)
         else:
-            weight[on_strides] = _repulsive(given.channel(channel, sparse), repulsion)
+            weight[on_strides] = repulsion.weights(given.channel(channel, sparse))
+    calm = repulsion.calm(neighborhood, place.__getitem__, inside)
+    if calm is not None:
+        for channel, weight in place.items():
+            if not neighborhood.attractive[channel]:
+                here, there = _starts(weight.shape, neighborhood.offsets[channel], strides)
+                weight[here] *= calm[here] * calm[there]
     return weights
 
 
-def _repulsive(affinity: Any, repulsion: float) -> _Weights:
-    """Weights of repulsive edges."""
-    weights: _Weights = np.float32(repulsion) * (1 - np.maximum(affinity, 0))
-    return weights
+def _starts(shape: tuple[int, ...], offset: Sequence[int], strides: Sequence[int]) -> tuple[Box, Box]:
+    """Return the pixels on the strides that have a partner along an offset, and their partners."""
+    boxes = pair_boxes(shape, offset)[0]
+    first = [rounded_up(part.start, stride) for part, stride in zip(boxes, strides)]
+    stops = [max(start, part.stop) for start, part in zip(first, boxes)]
+    here = tuple(map(slice, first, stops, strides))
+    there = tuple(
+        slice(a + step, b + step, stride) for a, b, step, stride in zip(first, stops, offset, strides)
+    )
+    return here, there
 
 
 class _Edges(NamedTuple):
@@ -292,21 +381,34 @@ class _Edges(NamedTuple):
     weight: _Weights
 
 
-def _edges(given: Affinities, repulsion: float, inside: _Inside | None, *, attractive: bool) -> _Edges:
+def _edges(given: Affinities, repulsion: Repulsion, inside: _Inside | None, *, attractive: bool) -> _Edges:
     """All edges of one role, by offset, then by pixel."""
     ends, weights = [np.zeros((0, 2), np.intp)], [np.zeros(0, np.float32)]
+    calm = None if attractive else _calm(given, repulsion, inside)
     for channel, attracts in enumerate(given.neighborhood.attractive):
         if attracts == attractive:
             pairs = given.pairs(channel, inside)
             ends.append(np.stack((pairs.first, pairs.second), axis=1))
             weights.append(
-                np.maximum(pairs.affinity, 0) if attractive else _repulsive(pairs.affinity, repulsion)
+                np.maximum(pairs.affinity, 0) if attractive else _repulsive(pairs, repulsion, calm)
             )
     return _Edges(np.concatenate(ends), np.concatenate(weights))
 
 
+def _calm(given: Affinities, repulsion: Repulsion, inside: _Inside | None) -> _Weights | None:
+    """What repulsive weights are multiplied by at each pixel, in C order; None for 1 everywhere."""
+    calm = repulsion.calm(given.neighborhood, lambda channel: np.maximum(given.channel(channel), 0), inside)
+    return None if calm is None else calm.ravel()
+
+
+def _repulsive(pairs: Pairs, repulsion: Repulsion, calm: _Weights | None) -> _Weights:
+    """Weights of repulsive pairs."""
+    weights = repulsion.weights(pairs.affinity)
+    return weights if calm is None else weights * (calm[pairs.first] * calm[pairs.second])
+
+
 def by_edges(
-    given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Integers, apart: _Integers
+    given: Affinities, repulsion: Repulsion, inside: _Inside | None, seeds: _Integers, apart: _Integers
 ) -> Labels:
     """Cluster in the library's way for graphs, in which each seed is one node.
 
@@ -315,7 +417,7 @@ def by_edges(
     given : Affinities
         Checked affinities in NumPy arrays, with at least one attractive offset.
     repulsion, inside
-        Factor of the repulsive weights, and the foreground, bool ``(*spatial)``; None for everywhere.
+        How strongly pairs repel each other, and the foreground, bool ``(*spatial)``; None for everywhere.
     seeds : ndarray of int, shape (*spatial)
         Numbers from 1, inside the foreground; 0 elsewhere. There is at least one.
     apart : ndarray of int, shape (M, 2)
@@ -363,7 +465,7 @@ def _strongest(ends: _Integers, ranks: NDArray[np.float64]) -> tuple[_Integers, 
 
 
 def _by_mwatershed(
-    given: Affinities, repulsion: float, inside: _Inside | None, seeds: _Seeds | None
+    given: Affinities, repulsion: Repulsion, inside: _Inside | None, seeds: _Seeds | None
 ) -> Labels:
     """The other library's way: attraction above 0, repulsion below."""
     if seeds is not None and not seeds.all_apart:
@@ -387,7 +489,7 @@ def _by_mwatershed(
 
 
 def _signed_weights(
-    given: Affinities, repulsion: float, inside: _Inside | None
+    given: Affinities, repulsion: Repulsion, inside: _Inside | None
 ) -> tuple[NDArray[np.float64], list[list[int]]]:
     """Weights of the offsets that have pairs (the library refuses others); 0 where there is no edge."""
     shape, tiny = given.spatial_shape, np.finfo(np.float32).tiny
@@ -395,11 +497,11 @@ def _signed_weights(
     used = [
         k for k, offset in enumerate(offsets) if all(abs(o) < n for o, n in zip(offset, shape, strict=True))
     ]
-    weights = np.zeros((len(used), math.prod(shape)))
+    weights, calm = np.zeros((len(used), math.prod(shape))), _calm(given, repulsion, inside)
     for weight, channel in zip(weights, used, strict=True):
         pairs = given.pairs(channel, inside)
         if given.neighborhood.attractive[channel]:
             weight[pairs.first] = np.maximum(pairs.affinity, tiny)
         else:
-            weight[pairs.first] = -np.maximum(_repulsive(pairs.affinity, repulsion), tiny)
+            weight[pairs.first] = -np.maximum(_repulsive(pairs, repulsion, calm), tiny)
     return weights.reshape(-1, *shape), [list(offsets[channel]) for channel in used]

@@ -275,6 +275,33 @@ def test_two_halves_are_apart_only_as_long_as_their_repulsion_outweighs_what_att
     assert counts == [2, 2, 2, 1, 1]
 
 
+@pytest.mark.parametrize("agreement", [-1, math.inf, math.nan, True, "1", None, 1j])
+def test_an_agreement_that_is_no_number_of_at_least_0_is_refused(agreement):
+    with pytest.raises(InputError, match="agreement must be a finite number of at least 0, got"):
+        MutexWatershed(agreement=agreement)
+
+
+def test_pixels_between_two_objects_make_no_object_where_their_agreement_counts():
+    angles = np.repeat([0, np.pi / 4, np.pi / 2], [6, 2, 6])
+    embedding = np.stack((np.cos(angles), np.sin(angles)))[:, np.newaxis].astype(np.float32)
+    neighborhood = Neighborhood([(0, -1), (0, -2), (0, -4)], attractive=[True, False, False])
+    given = affinities(embedding, neighborhood)
+    assert MutexWatershed(repulsion=3.0)(given).tolist() == [[1] * 6 + [2] * 2 + [3] * 6]
+    found = MutexWatershed(repulsion=3.0, agreement=2.0)(given)
+    assert found.max() == 2
+    assert len(np.unique(found[0, :6])) == len(np.unique(found[0, -6:])) == 1
+
+
+@pytest.mark.parametrize("offset", [(0, -5), (0, 5), (-5, 0), (5, 0), (7, -7)])
+def test_a_foreground_smaller_than_the_range_has_no_pair_to_calm(offset):
+    neighborhood = Neighborhood([(-1, 0), (0, -1), offset], attractive=[True, True, False], strides=(4, 3))
+    foreground = np.zeros((20, 20), bool)
+    foreground[7:10, 8:12] = True
+    given = Affinities(np.full((3, 20, 20), 0.9, np.float32), neighborhood)
+    labels = MutexWatershed(agreement=0.5)(given, foreground=foreground)
+    np.testing.assert_array_equal(labels, foreground.astype(np.int32))
+
+
 def test_a_missing_engine_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "mwatershed", None)
     with pytest.raises(MissingDependencyError, match=r"pip install .*\[mwatershed\]"):

@@ -93,7 +93,8 @@ def test_an_unknown_setting_is_refused_with_the_valid_ones():
 
 def test_settings_of_another_clusterer_are_refused():
     with pytest.raises(
-        InputError, match=r"'threshold'.*'mutex_watershed'; the valid ones are \['engine', 'repulsion'\]"
+        InputError,
+        match=r"'threshold'.*'mutex_watershed'; the valid ones are \['agreement', 'engine', 'repulsion'\]",
     ):
         get_clusterer("mutex_watershed", threshold=0.5)
 

@@ -14,9 +14,26 @@ from pixel_embedded_affinity.runtime.device import cpu_threads
 from pixel_embedded_affinity.testing import neighborhoods
 
 
-def edges_of(values, neighborhood, foreground, repulsion):
+def calm_of(values, neighborhood, foreground, power):
+    """Mean attraction of each pixel to the pixels that attract it, to a power; 1 where there is none."""
+    shape, calm = values.shape[1:], np.ones(values.shape[1:], np.float32)
+    for pixel in np.ndindex(shape):
+        found = []
+        for channel, offset in enumerate(neighborhood.offsets):
+            for sign in (1, -1) if neighborhood.attractive[channel] else ():
+                partner = tuple(p + sign * o for p, o in zip(pixel, offset, strict=True))
+                if all(0 <= p < n for p, n in zip(partner, shape, strict=True)):
+                    start = pixel if sign == 1 else partner
+                    if foreground[pixel] and foreground[partner]:
+                        found.append(max(values[(channel, *start)], np.float32(0)))
+        if found:
+            calm[pixel] = (sum(found, np.float32(0)) / np.float32(len(found))) ** np.float32(power)
+    return calm
+
+
+def edges_of(values, neighborhood, foreground, repulsion, agreement=0.0):
     """All edges as (weight, attractive, channel, pixel, partner)."""
-    shape = values.shape[1:]
+    shape, calm = values.shape[1:], calm_of(values, neighborhood, foreground, agreement)
     for channel, offset in enumerate(neighborhood.offsets):
         attractive = neighborhood.attractive[channel]
         for pixel in np.ndindex(shape):
@@ -28,14 +45,16 @@ def edges_of(values, neighborhood, foreground, repulsion):
             if not attractive and any(p % s for p, s in zip(pixel, neighborhood.strides, strict=True)):
                 continue
             similarity = max(values[(channel, *pixel)], np.float32(0))
-            weight = similarity if attractive else np.float32(repulsion) * (1 - similarity)
+            weight = similarity
+            if not attractive:
+                weight = np.float32(repulsion) * (1 - similarity) * (calm[pixel] * calm[partner])
             yield weight, attractive, channel, pixel, partner
 
 
-def brute_force(values, neighborhood, foreground, seeds=None, repulsion=1.0, apart=None):
+def brute_force(values, neighborhood, foreground, seeds=None, repulsion=1.0, apart=None, agreement=0.0):
     """Labels by mutex watershed, as slowly and plainly as can be."""
     seeds = np.zeros(foreground.shape, int) if seeds is None else seeds
-    edges = list(edges_of(values, neighborhood, foreground, repulsion))
+    edges = list(edges_of(values, neighborhood, foreground, repulsion, agreement))
     # Strongest first; of equal ones attractive before repulsive, then by channel, then by pixel in C order.
     edges.sort(key=lambda edge: (-edge[0], not edge[1], edge[2], edge[3]))
     cluster_of = {pixel: {pixel} for pixel in np.ndindex(foreground.shape) if foreground[pixel]}
@@ -152,6 +171,28 @@ def test_parts_on_several_threads_equal_the_brute_force(draw_values, neighborhoo
         assert_equals_brute_force(neighborhood, shape, draw_values, share, seed)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    neighborhood=st.one_of(neighborhoods(ndim=2), neighborhoods(ndim=3, max_range=2)),
+    share=shares,
+    seeded=st.sampled_from([0, 0.2]),
+    agreement=st.sampled_from([1.0, 2.0]),
+    threads=st.integers(1, 2),
+    seed=seeds,
+)
+def test_any_agreement_equals_the_brute_force(neighborhood, share, seeded, agreement, threads, seed):
+    generator = np.random.default_rng(seed)
+    shape = (6, 7) if neighborhood.ndim == 2 else (3, 4, 4)
+    values = distinct_values((len(neighborhood), *shape), generator)
+    foreground = random_foreground(shape, share, generator)
+    known = random_seeds(foreground, seeded, generator) if seeded else None
+    clusterer = MutexWatershed(repulsion=0.7, agreement=agreement)
+    with cpu_threads(threads):
+        labels = clusterer(Affinities(values, neighborhood), foreground=foreground, seeds=known)
+    expected = brute_force(values, neighborhood, foreground, known, 0.7, agreement=agreement)
+    np.testing.assert_array_equal(labels, expected)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     neighborhood=neighborhoods(ndim=2, max_stride=4),
@@ -223,10 +264,11 @@ def test_seeds_of_which_only_some_are_apart_equal_the_brute_force(
     share=shares,
     seeded=st.sampled_from([0, 0.1, 0.4]),
     repulsion=repulsions,
+    agreement=st.sampled_from([0.0, 1.0]),
     seed=seeds,
 )
 def test_both_engines_give_the_same_partition_of_distinct_weights(
-    neighborhood, share, seeded, repulsion, seed
+    neighborhood, share, seeded, repulsion, agreement, seed
 ):
     pytest.importorskip("mwatershed")
     generator = np.random.default_rng(seed)
@@ -234,5 +276,5 @@ def test_both_engines_give_the_same_partition_of_distinct_weights(
     given = Affinities(distinct_values((len(neighborhood), *shape), generator), neighborhood)
     foreground = random_foreground(shape, share, generator)
     known = random_seeds(foreground, seeded, generator) if seeded else None
-    both = [MutexWatershed(engine, repulsion) for engine in ("mwatershed", "bioimage_cpp")]
+    both = [MutexWatershed(engine, repulsion, agreement) for engine in ("mwatershed", "bioimage_cpp")]
     np.testing.assert_array_equal(*(engine(given, foreground=foreground, seeds=known) for engine in both))
