@@ -215,7 +215,7 @@ class Affinities:
         """
         offset, shape = self._offset(channel), self.spatial_shape
         strides = (1,) * len(shape) if self.neighborhood.attractive[channel] else self.neighborhood.strides
-        _, here, there = _ends(shape, offset, tuple(slice(0, n, s) for n, s in zip(shape, strides)))
+        _, here, there = pair_ends(shape, offset, tuple(slice(0, n, s) for n, s in zip(shape, strides)))
         pixels = np.arange(np.prod(shape, dtype=np.intp), dtype=np.intp).reshape(shape)
         first, second = pixels[here], pixels[there]
         if foreground is None:
@@ -426,7 +426,7 @@ def _checked_box(where: Box | None, shape: tuple[int, ...]) -> Box:
     return explicit
 
 
-def _ends(shape: tuple[int, ...], offset: Sequence[int], box: Box) -> tuple[Box, Box, Box]:
+def pair_ends(shape: tuple[int, ...], offset: Sequence[int], box: Box) -> tuple[Box, Box, Box]:
     """Find the pixels of a box that have a partner: where they lie in the box and in the image, and the partners."""
     places, here, there = [], [], []
     for n, step, part in zip(shape, offset, box):
@@ -472,7 +472,7 @@ def _products(unit: _Unit | Tensor, offset: Sequence[int], box: Box) -> Array:
     """Inner products of shifted slices at the pixels of a box, 0 where there is no partner."""
     shape = tuple(len(range(part.start, part.stop, part.step)) for part in box)
     vectors = unit.vectors if isinstance(unit, _Unit) else unit
-    places, here, there = _ends(tuple(vectors.shape[1:]), offset, box)
+    places, here, there = pair_ends(tuple(vectors.shape[1:]), offset, box)
     ends = (slice(None), *here), (slice(None), *there)
     if not isinstance(unit, _Unit):
         return _products_on_device(unit[ends[0]], unit[ends[1]], shape, places)

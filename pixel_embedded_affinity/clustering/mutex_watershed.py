@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixel_embedded_affinity.affinity import Affinities, Box, Pairs, pair_boxes
+from pixel_embedded_affinity.affinity import Affinities, Box, Pairs, pair_boxes, pair_ends
 from pixel_embedded_affinity.clustering.base import refuse_no_attraction, usable
 from pixel_embedded_affinity.errors import InputError, compiled_library, optional_module
 from pixel_embedded_affinity.fields import Settings, choice, number, setting
-from pixel_embedded_affinity.geometry.tiling import rounded_up
 from pixel_embedded_affinity.labels import Labels, as_foreground, as_labels, relabel
 from pixel_embedded_affinity.neighborhood import Neighborhood
 from pixel_embedded_affinity.runtime.device import thread_count
@@ -57,8 +56,7 @@ class MutexWatershed(Settings, section="mutex_watershed"):
         keep two clusters apart. This gives fewer slivers along borders, until objects run together.
     agreement : float
         Power of the agreement of pixels with their neighbors. The published method has 0. Above 0, pixels that differ
-        from their neighbors, as on the border of two objects, repel less. This gives fewer slivers along borders,
-        and the small objects stay.
+        from their neighbors, as on the border of two objects, repel less. This gives fewer slivers along borders.
 
     Raises
     ------
@@ -147,7 +145,7 @@ class Repulsion(NamedTuple):
         return cls(getattr(clusterer, "repulsion", 1.0), getattr(clusterer, "agreement", 0.0))
 
     def weights(self, affinity: Any) -> _Weights:
-        """Weights of repulsive edges between pixels that agree with their neighbors."""
+        """Return the weights of repulsive edges, before the agreement of their pixels counts."""
         found: _Weights = np.float32(self.factor) * (1 - np.maximum(affinity, 0))
         return found
 
@@ -357,21 +355,10 @@ def _edge_weights(
     if calm is not None:
         for channel, weight in place.items():
             if not neighborhood.attractive[channel]:
-                here, there = _starts(weight.shape, neighborhood.offsets[channel], strides)
+                starts = tuple(slice(0, n, stride) for n, stride in zip(weight.shape, strides, strict=True))
+                _, here, there = pair_ends(weight.shape, neighborhood.offsets[channel], starts)
                 weight[here] *= calm[here] * calm[there]
     return weights
-
-
-def _starts(shape: tuple[int, ...], offset: Sequence[int], strides: Sequence[int]) -> tuple[Box, Box]:
-    """Return the pixels on the strides that have a partner along an offset, and their partners."""
-    boxes = pair_boxes(shape, offset)[0]
-    first = [rounded_up(part.start, stride) for part, stride in zip(boxes, strides)]
-    stops = [max(start, part.stop) for start, part in zip(first, boxes)]
-    here = tuple(map(slice, first, stops, strides))
-    there = tuple(
-        slice(a + step, b + step, stride) for a, b, step, stride in zip(first, stops, offset, strides)
-    )
-    return here, there
 
 
 class _Edges(NamedTuple):
