@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, pairwise, starmap
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from pixel_embedded_affinity.network import base
-from pixel_embedded_affinity.network.blocks import ConvNorm, LeanBlock
+from pixel_embedded_affinity.network.blocks import ConvNorm, LeanBlock, more_blocks
 
 STRIDE = 2
 """Pixels of a section between two embedding vectors, along y and x."""
@@ -82,11 +83,15 @@ class SectionsUNet(base.UNet):
         Length of an embedding vector.
     foreground_head : bool
         Whether to add a head that tells foreground from background.
+    blocks : sequence of five int
+        Residual blocks at each level, finest first: so many in the encoder, and so many in the decoder but for the
+        coarsest level, which both share. A mix follows each block after the first; they change nothing until they are
+        trained.
 
     Raises
     ------
     InputError
-        If the filters are not five positive integers.
+        If the filters or blocks are not five positive integers.
     """
 
     ndim = 3
@@ -101,9 +106,11 @@ class SectionsUNet(base.UNet):
         filters: Sequence[int] = (32, 32, 64, 64, 96),
         embedding_channels: int = 16,
         foreground_head: bool = True,
+        blocks: Sequence[int] = (1, 1, 1, 1, 1),
     ) -> None:
         super().__init__()
-        filters = base.checked_per_level(filters, LEVELS, "sections_unet")
+        filters = base.checked_per_level(filters, LEVELS, "sections_unet", "filters")
+        self.blocks = base.checked_per_level(blocks, LEVELS, "sections_unet", "blocks")
         finest, below = filters[0], filters[1:]
         self.stem = ConvNorm(in_channels * STRIDE**2, finest)
         self.stem_refine = ConvNorm(finest, finest)
@@ -113,6 +120,12 @@ class SectionsUNet(base.UNet):
         self.lift = nn.ModuleList(nn.Conv2d(under, over, 1) for under, over in upwards)
         self.decoder = nn.ModuleList(LeanBlock(over, over) for _, over in upwards)
         self.decoder_mix = nn.ModuleList(Neighbors(over) for _, over in upwards)
+        encoded = list(zip(filters, self.blocks))
+        decoded = encoded[-2::-1]
+        self.encoder_more = nn.ModuleList(starmap(more_blocks, encoded))
+        self.decoder_more = nn.ModuleList(starmap(more_blocks, decoded))
+        self.encoder_more_mix = nn.ModuleList(starmap(_more_mixes, encoded))
+        self.decoder_more_mix = nn.ModuleList(starmap(_more_mixes, decoded))
         self.pyramid_heads = nn.ModuleList(
             nn.Conv2d(width, embedding_channels, 1) for width in filters[-2:0:-1]
         )
@@ -140,14 +153,18 @@ class SectionsUNet(base.UNet):
         self, pixels: torch.Tensor, depth: int, pyramid: bool
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run encoder and decoder; return the features of the finest level and the coarse embeddings."""
-        features = _by_sections(self._stemmed, pixels)
+        more = list(zip(self.encoder_more, self.encoder_more_mix))
+        features = _deepened(*more[0], _by_sections(self._stemmed, pixels), depth)
         skips = []
-        for block, mix in zip(self.encoder, self.encoder_mix):
+        for block, mix, deeper in zip(self.encoder, self.encoder_mix, more[1:]):
             skips.append(features)
-            features = mix(_by_sections(partial(_lowered, block), features), depth)
+            features = _by_sections(partial(_lowered, block), features)
+            features = mix(_deepened(*deeper, features, depth), depth)
         coarse = []
+        more = list(zip(self.decoder_more, self.decoder_more_mix))
         for level, (lift, block, mix) in enumerate(zip(self.lift, self.decoder, self.decoder_mix)):
-            features = mix(_by_sections(partial(_raised, lift, block), features, skips.pop()), depth)
+            features = _by_sections(partial(_raised, lift, block), features, skips.pop())
+            features = mix(_deepened(*more[level], features, depth), depth)
             if pyramid and level < len(self.pyramid_heads):
                 coarse.append(self.pyramid_heads[level](features))
         return features, coarse
@@ -155,10 +172,30 @@ class SectionsUNet(base.UNet):
     def _stemmed(self, pixels: torch.Tensor) -> torch.Tensor:
         return torch.relu_(self.stem_refine(torch.relu_(self.stem(pixels))))
 
+    @property
+    def narrowest(self) -> dict[str, Any]:
+        """Options of the narrowest network that reads as far as this one."""
+        return {**super().narrowest, "blocks": self.blocks}
+
     def memory_per_pixel(self) -> int:
         """Bytes that a forward pass takes at its peak, per pixel of the volume, in float32."""
         widest = int(self.embedding_head.in_channels)
         return widest * 4 * 6 // STRIDE**2
+
+
+def _more_mixes(channels: int, blocks: int) -> nn.ModuleList:
+    """Return the mixes after the blocks of a level but the first; each returns its input until it is trained."""
+    mixes = nn.ModuleList(Neighbors(channels) for _ in range(blocks - 1))
+    for values in mixes.parameters():
+        nn.init.zeros_(values)
+    return mixes
+
+
+def _deepened(blocks: nn.Module, mixes: nn.Module, features: torch.Tensor, depth: int) -> torch.Tensor:
+    """The features after the further blocks and mixes of a level; new ones keep what is not negative."""
+    for block, mix in zip(blocks.children(), mixes.children()):
+        features = mix(_by_sections(block, features), depth)
+    return features
 
 
 def _lowered(block: nn.Module, features: torch.Tensor) -> torch.Tensor:

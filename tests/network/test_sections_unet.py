@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pixel_embedded_affinity.config.model import NetworkConfig
+from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.network import sections_unet
 from pixel_embedded_affinity.network.base import channels_last, weights_channels_last
 from pixel_embedded_affinity.network.build import build_network
@@ -63,7 +64,7 @@ def test_section_by_section_gives_what_all_at_once_gives(
     shape: tuple[int, ...], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sections_unet, "_AT_ONCE", at_once)
-    network = weights_channels_last(build_network(NARROW)).eval()
+    network = weights_channels_last(SectionsUNet(1, (4,) * 5, 4, blocks=(2, 1, 3, 1, 2))).eval()
     network.apply(_with_random_statistics)
     images = channels_last(torch.randn(shape))
     with torch.no_grad():
@@ -94,6 +95,59 @@ def test_blocks_see_few_sections_at_a_time_in_inference(monkeypatch: pytest.Monk
     with torch.no_grad():
         network(channels_last(torch.randn(1, 1, 5, 64, 64)))
     assert seen == [2, 2, 1, 5]
+
+
+def test_each_level_has_as_many_blocks_and_mixes_as_asked_for() -> None:
+    network = SectionsUNet(1, (4, 5, 6, 7, 8), 4, blocks=(2, 1, 3, 1, 4))
+    for further in (network.encoder_more, network.encoder_more_mix):
+        assert [len(level) for level in further] == [1, 0, 2, 0, 3]
+    for further in (network.decoder_more, network.decoder_more_mix):
+        assert [len(level) for level in further] == [0, 2, 0, 1]  # coarsest first
+    widths = [mix.map.out_channels for level in network.encoder_more_mix for mix in level]
+    assert widths == [4, 6, 6, 8, 8, 8]
+
+
+def test_new_blocks_and_mixes_change_nothing_until_they_are_trained() -> None:
+    plain, deep = SectionsUNet(1, (4,) * 5, 4), SectionsUNet(1, (4,) * 5, 4, blocks=(2, 2, 2, 2, 2))
+    plain.apply(_with_random_statistics)
+    found = deep.load_state_dict(plain.state_dict(), strict=False)
+    assert not found.unexpected_keys
+    assert all("_more" in name for name in found.missing_keys)
+    image = channels_last(torch.rand(1, 1, 5, 64, 64, generator=torch.Generator().manual_seed(0)))
+    with torch.inference_mode():
+        before = plain.eval()(image, pyramid=True)
+        torch.testing.assert_close(deep.eval()(image, pyramid=True), before)
+
+
+@pytest.mark.parametrize("part", ["encoder_more", "encoder_more_mix", "decoder_more", "decoder_more_mix"])
+def test_each_new_block_and_mix_counts_once_trained(part: str) -> None:
+    network = SectionsUNet(1, (4,) * 5, 4, blocks=(2, 2, 2, 2, 2)).eval()
+    image = channels_last(torch.rand(1, 1, 5, 64, 64, generator=torch.Generator().manual_seed(0)))
+    for level in getattr(network, part):
+        last = level[0].map if part.endswith("mix") else level[0].refine.norm
+        with torch.inference_mode():
+            before = network(image).embedding
+            torch.nn.init.normal_(last.weight)
+            assert not torch.allclose(network(image).embedding, before)
+
+
+def test_a_new_block_and_its_mix_learn_from_the_first_step_and_read_farther() -> None:
+    network = SectionsUNet(1, (4,) * 5, 4, blocks=(2, 2, 2, 2, 2))
+    network(torch.rand(1, 1, 3, 64, 64)).embedding.square().sum().backward()
+    new = [
+        value
+        for name, value in network.named_parameters()
+        if "_more" in name and name.endswith(("refine.norm.weight", "map.weight"))
+    ]
+    assert len(new) == 18
+    assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in new)
+    # A mix more at each of five levels of the encoder and four of the decoder.
+    assert network.receptive_radius()[0] == 8 + 9
+
+
+def test_bad_blocks_are_refused() -> None:
+    with pytest.raises(InputError, match="sections_unet takes 5 blocks, one per level, got 1"):
+        build_network(NetworkConfig("sections_unet", filters=(4,) * 5, blocks=(2,)))
 
 
 def _with_random_statistics(module: torch.nn.Module) -> None:
