@@ -31,6 +31,9 @@ class SectionSettings(Settings, section="sections"):
     ----------
     shift : float
         Largest standard deviation, in pixels, of the displacement of each section; every second crop has none.
+    jump : float
+        Largest displacement, in pixels along y and along x, at a place where the stack is misaligned: either all
+        sections after it are displaced alike, or one section alone. Every second crop has none.
     contrast, brightness : float
         Largest relative change of a section's contrast, and largest shift in units of the normalized image.
     missing : float
@@ -47,6 +50,7 @@ class SectionSettings(Settings, section="sections"):
     """
 
     shift: float = setting(0.0, number(0))
+    jump: float = setting(0.0, number(0))
     contrast: float = setting(0.0, number(0))
     brightness: float = setting(0.0, number(0))
     missing: float = setting(0.0, number(0, 1))
@@ -108,9 +112,14 @@ def _drawn_planes(
 
 
 def _displacements(depth: int, sections: SectionSettings, generator: Generator) -> Coordinates:
-    """Displacement of each section along y and x, in every second crop: (depth, 2, 1, 1)."""
+    """Displacement of each section along y and x: (depth, 2, 1, 1)."""
     deviation = max(0.0, generator.uniform(-1, 1)) * sections.shift
     drawn: Coordinates = generator.normal(0, 1, (depth, 2, 1, 1)) * deviation
+    # Without jumps nothing is drawn for them: a recipe without them gives the run that it always gave.
+    if sections.jump and depth > 1 and generator.random() < 0.5:
+        first = int(generator.integers(1, depth))
+        last = depth if generator.random() < 0.5 else first + 1
+        drawn[first:last] += generator.uniform(-1, 1, (2, 1, 1)) * sections.jump
     return drawn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,44 @@ def test_every_second_crop_has_displaced_sections() -> None:
     assert 10 <= displaced <= 30
 
 
+def test_from_a_jump_on_all_sections_are_displaced_alike_or_one_alone() -> None:
+    height, width = 80, 80
+    labels = np.tile(np.arange(height * width, dtype=np.int32).reshape(height, width) + 1, (6, 1, 1))
+    image = labels[None].astype(np.float32)
+    kinds = Counter[str]()
+    for seed in range(200):
+        crop, picked = random_stack(
+            image, labels, (6, 16, 16), STILL, SectionSettings(jump=8), np.random.default_rng(seed)
+        )
+        if (picked == OUTSIDE).any():
+            continue
+        places = np.stack(np.unravel_index(picked[:, 8, 8] - 1, (height, width)), axis=1)
+        moves = places - places[0]
+        assert np.abs(moves).max() <= 8 + 1
+        # The whole section moves, and the image moves with its labels.
+        within = picked - picked[:, 8:9, 8:9]
+        np.testing.assert_array_equal(within, np.broadcast_to(within[0], within.shape))
+        assert np.abs(crop[0] - picked).max() <= 0.5 * (width + 1) + 0.1
+        moved = moves.any(axis=1)
+        if moved.any():
+            assert len({tuple(move) for move in moves[moved]}) == 1
+            kinds["one alone" if moved.sum() == 1 and not moved[-1] else "all after it"] += 1
+            assert moved.sum() == 1 or moved[np.flatnonzero(moved)[0] :].all()
+        else:
+            kinds["none"] += 1
+    assert min(kinds[kind] for kind in ("none", "one alone", "all after it")) > 10
+
+
+def test_without_jumps_nothing_is_drawn_for_them() -> None:
+    one, other = np.random.default_rng(3), np.random.default_rng(3)
+    random_stack(*volume(), (1, 16, 16), STILL, SectionSettings(shift=2), one)
+    random_stack(*volume(), (1, 16, 16), STILL, SectionSettings(shift=2, jump=5), other)
+    assert one.random() == other.random()  # one section has no neighbor to jump away from
+    random_stack(*volume(), (4, 16, 16), STILL, SectionSettings(shift=2), one)
+    random_stack(*volume(), (4, 16, 16), STILL, SectionSettings(shift=2, jump=5), other)
+    assert one.random() != other.random()
+
+
 def test_missing_sections_show_their_mean_and_keep_their_labels() -> None:
     crop, picked = drawn(1, sections=SectionSettings(missing=1))
     plain, expected = drawn(1)
@@ -141,7 +180,15 @@ def test_a_share_of_the_sections_is_blurred() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"shift": -1}, {"missing": 1.5}, {"blurred": -0.1}, {"blur": float("nan")}, {"contrast": "a"}]
+    "wrong",
+    [
+        {"shift": -1},
+        {"jump": -1},
+        {"missing": 1.5},
+        {"blurred": -0.1},
+        {"blur": float("nan")},
+        {"contrast": "a"},
+    ],
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"sections.{next(iter(wrong))} must be"):
