@@ -22,7 +22,8 @@ from pixel_embedded_affinity.metrics import adapted_rand_error, variation_of_inf
 VOXEL = (0.03, 0.006, 0.006)
 """Micrometers of AC4's voxels along z, y and x."""
 
-Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Change = Callable[..., np.ndarray]
+"""Takes a volume and a generator of chance; those that move sections also take the order of interpolation."""
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def report(segmenter: Segmenter, volume: np.ndarray, truth: np.ndarray, *, adapt
     rows = []
     for name, change in CHANGES.items():
         changed = change(volume.copy(), np.random.default_rng(7)).astype(np.float32)
-        true = shifted(truth, np.random.default_rng(7), order=0) if change is shifted else truth
+        true = change(truth, np.random.default_rng(7), order=0) if change in (shifted, misaligned) else truth
         model = segmenter.adapt(changed, axes="ZYX", pixel_size=VOXEL).segmenter if adapted else segmenter
         labels = model.segment(changed, axes="ZYX", pixel_size=VOXEL)
         # The truth's background is ignored, as CREMI does.
@@ -74,6 +75,17 @@ def by_section(volume: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def shifted(volume: np.ndarray, random: np.random.Generator, order: int = 1) -> np.ndarray:
     """Each section is a few pixels away from where it belongs; its labels, of order 0, move with it."""
     moves = random.normal(0, 2, (len(volume), 2))
+    return np.stack(
+        [ndimage.shift(one, move, order=order, mode="reflect") for one, move in zip(volume, moves)]
+    )
+
+
+def misaligned(volume: np.ndarray, random: np.random.Generator, order: int = 1) -> np.ndarray:
+    """At two places, all later sections are up to 12 pixels away; labels, of order 0, move with them."""
+    first, last = len(volume) // 3, 2 * len(volume) // 3
+    moves = np.zeros((len(volume), 2))
+    moves[first:] += random.uniform(-12, 12, 2)
+    moves[last:] += random.uniform(-12, 12, 2)
     return np.stack(
         [ndimage.shift(one, move, order=order, mode="reflect") for one, move in zip(volume, moves)]
     )
@@ -115,6 +127,7 @@ CHANGES: dict[str, Change] = {
     "as it is": lambda volume, _: volume,
     "contrast by section": by_section,
     "sections shifted": shifted,
+    "misaligned at two places": misaligned,
     "gamma 0.6": curved(0.6),
     "gamma 1.7": curved(1.7),
     "noise": noisy,
