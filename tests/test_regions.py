@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -249,7 +251,12 @@ def test_a_picture_without_plants_is_said_to_be_unlike(
     assert leaves.segment(samples.rosette()).max() > 0
     assert not caplog.records
     assert leaves.segment(np.repeat(squares[..., None], 3, axis=2).astype(np.uint8)).max() > 0
-    assert "unlike those that the model knows: objects have a confidence of 0.24" in caplog.text
+    # A machine that computes in bfloat16 finds other scraps of the squares, so the last digit differs.
+    said = re.search(
+        r"unlike those that the model knows: objects have a confidence of ([\d.]+),", caplog.text
+    )
+    assert said is not None
+    assert float(said[1]) == pytest.approx(0.24, abs=0.03)
     caplog.clear()
     # Whoever gives the scale has looked at the image.
     leaves.segment(np.repeat(squares[..., None], 3, axis=2).astype(np.uint8), scale=2.56)
