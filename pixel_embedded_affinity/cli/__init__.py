@@ -6,8 +6,12 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 from pixel_embedded_affinity import __version__
@@ -18,7 +22,7 @@ __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 # The module of a command has its name, and functions ``add_arguments(parser)`` and ``run(arguments) -> int``.
@@ -49,18 +53,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0 = all done; 1 = some files failed; 2 = refused, one line on standard error says why;
-        130 = interrupted by Ctrl-C. Help, the version and a wrong usage raise `SystemExit`, as argparse does.
+        130 = interrupted by Ctrl-C; 143 = stopped by SIGTERM, as ``kill`` and job schedulers send it. Help, the
+        version and a wrong usage raise `SystemExit`, as argparse does.
     """
     try:
-        arguments = _parser().parse_args(argv)
-        with log_to_stderr(logging.INFO if arguments.verbose else logging.WARNING):
-            return _run(arguments)
+        with _heeding_sigterm():
+            arguments = _parser().parse_args(argv)
+            with log_to_stderr(logging.INFO if arguments.verbose else logging.WARNING):
+                return _run(arguments)
     except PixelEmbeddedAffinityError as error:  # a command's own arguments need what is not installed
         complain(f"pea: error: {error}")
         return REFUSED
+    except _SignalTerm:
+        complain(f"pea: stopped by SIGTERM; {_WHAT_STAYS}")
+        return TERMINATED
     except KeyboardInterrupt:
-        complain("pea: interrupted; files that were finished stay, and no other file was written")
+        complain(f"pea: interrupted; {_WHAT_STAYS}")
         return INTERRUPTED
+
+
+_WHAT_STAYS = "files that were finished stay, and no other file was written"
+
+
+class _SignalTerm(KeyboardInterrupt):
+    """The process was asked to end: a command ends as after Ctrl-C."""
+
+
+@contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that no temporary file stays; a handler of the caller stays."""
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise _SignalTerm
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -146,9 +146,9 @@ def finetune(
     their objects have the size that the model knows; the scale that scores best on them is taken. Then the weights
     learn from small crops at this scale, with the losses of the model's own recipe, a low learning rate, and the
     statistics of its batch norms as they are. The averaged weights are scored on the held-out part about 8 times;
-    three scores in a row that are no better end the training. So does an interruption (Ctrl-C) after the first score.
-    The best of all models is the result, among them the model as it was: on the held-out part, the result is never
-    worse.
+    three scores in a row that are no better end the training. So does an interruption after the first score (Ctrl-C;
+    for ``pea``, SIGTERM too). The best of all models is the result, among them the model as it was: on the held-out
+    part, the result is never worse.
 
     Parameters
     ----------

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -154,6 +156,32 @@ def test_ctrl_c_is_one_line_and_exit_code_130(
     error = capsys.readouterr().err
     assert error.startswith("pea: interrupted")
     assert error.count("\n") == 1
+
+
+def test_a_program_that_heeds_sigterm_itself_keeps_its_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(number: int, frame: object) -> None: ...
+
+    seen = []
+    monkeypatch.setattr(
+        f"{PACKAGE}.cli.info.run", lambda arguments: seen.append(signal.getsignal(signal.SIGTERM)) or 0
+    )
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        assert main(["info"]) == 0
+        assert signal.getsignal(signal.SIGTERM) is own
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        assert main(["info"]) == 0
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen[0] is own
+    assert seen[1] not in (own, signal.SIG_DFL)
+
+
+def test_outside_of_the_main_thread_no_handler_is_set(capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(main, ["info"]).result() == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_reader_that_goes_away_leaves_no_traceback() -> None:

@@ -58,19 +58,20 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 
 @posix_only
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
+)
 def test_an_interrupted_batch_says_one_line_and_keeps_whole_files_only(
-    many: Path, tmp_path: Path, weights: Path
+    many: Path, tmp_path: Path, weights: Path, sent: signal.Signals, code: int, said: str
 ) -> None:
     output = tmp_path / "out"
     with started(many, output, weights) as process:
         wait_for(lambda: len(list(output.glob("*_labels.tif"))) >= 2 or process.poll() is not None)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         out, err = process.communicate(timeout=240)
-    assert process.returncode == 130
-    assert (out, err) == (
-        "",
-        "pea: interrupted; files that were finished stay, and no other file was written\n",
-    )
+    assert process.returncode == code
+    assert (out, err) == ("", f"pea: {said}; files that were finished stay, and no other file was written\n")
     left = sorted(path.name for path in output.iterdir() if path.name != RECORDS)
     assert 2 <= len(left) < MANY
     assert all(name.endswith("_labels.tif") for name in left)
