@@ -34,8 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     minutes = "time after the images are read (default: 10)"
     length.add_argument("--minutes", type=float, metavar="M", help=minutes)
     length.add_argument("--steps", type=int, metavar="N", help="training steps, in place of a time")
-    metric = "what is to be high on the held-out part: AJI, SBD, PQ, F1 or Dice; or low, as VOI (default: %(default)s)"
-    parser.add_argument("--metric", default="AJI", help=metric)
+    metric = (
+        "what is to be high on the held-out part: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND, whose negatives are "
+        "shown (default: AJI; VOI for a model of volumes)"
+    )
+    parser.add_argument("--metric", help=metric)
     seed = "seed of what is held out and of the crops (default: %(default)s)"
     parser.add_argument("--seed", type=int, metavar="N", default=0, help=seed)
     add_progress_argument(parser)
@@ -47,10 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     require_torch("Fine-tuning")
     from pixel_embedded_affinity.data.layouts import RAW, DataSettings, find_files, load
-    from pixel_embedded_affinity.training.finetune import check_trainable, finetune_examples
+    from pixel_embedded_affinity.training.finetune import finetune_examples
+    from pixel_embedded_affinity.training.stored import stored_model
+    from pixel_embedded_affinity.tune import usual_metric
 
     segmenter, selection = loading.load_segmenter(arguments), given_selection(arguments)
-    check_trainable(segmenter)
+    stored_model(segmenter)
     files = find_files(arguments.data, DataSettings(layout=arguments.layout), "all")
     config = segmenter.config
     examples = load(files, RAW, config.network.in_channels, ndim=config.ndim, selection=selection)
@@ -64,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress=bar_wanted(arguments),
     )
     found.save(arguments.output)
-    say(_report(found, arguments.metric, len(examples)))
+    say(_report(found, arguments.metric or usual_metric(config.ndim), len(examples)))
     say(str(arguments.output))
     return 0
 
@@ -81,6 +86,11 @@ def _report(found: FineTuning, metric: str, images: int) -> str:
             [f"{metric} at another scale", f"{row['score']:.4f}"]
             for row in found.table
             if row["model"] == "scale"
+        ),
+        *(
+            [f"{metric} with new batch norms", f"{row['score']:.4f}"]
+            for row in found.table
+            if row["model"] == "adapted"
         ),
         [f"{metric} after training", f"{max(float(row['score']) for row in trained):.4f}"],
         ["weights", "new" if found.has_new_weights else "as they were"],

@@ -22,16 +22,19 @@ from pixel_embedded_affinity.data.evaluate import predict
 from pixel_embedded_affinity.data.layouts import Example, median_diameter
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import integer
-from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
+from pixel_embedded_affinity.geometry.scaling import Scale, resize_image, resize_labels
 from pixel_embedded_affinity.image import as_image
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.labels import extent_of, refuse_masks, relabel
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.normalize import normalize
+from pixel_embedded_affinity.pipeline import stated_scale
 from pixel_embedded_affinity.runtime.progress import Progress, track
+from pixel_embedded_affinity.runtime.subject import about
 from pixel_embedded_affinity.scale import is_kept, searched, settled
 from pixel_embedded_affinity.segmenter import Segmenter
+from pixel_embedded_affinity.training.adapt import Adaptation, adapt_selected
 from pixel_embedded_affinity.training.recipe import (
     LossSettings,
     Recipe,
@@ -42,7 +45,7 @@ from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.loop import StepResult, Trainer
 from pixel_embedded_affinity.training.stored import Savable, stored_model, with_weights
 from pixel_embedded_affinity.truth import true_labels
-from pixel_embedded_affinity.tune import Metric, as_metric, listed
+from pixel_embedded_affinity.tune import Metric, as_metric, listed, usual_metric
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +70,8 @@ _SHORTEST = 1e-3
 """Seconds that the training gets at least; it then does one step."""
 
 _START = "start.safetensors"
-_LEARNED_PARTS = ("loss", "augmentation", "neighborhood")
+_ADAPTED, _TRAINED = "adapted", "trained"
+_LEARNED_PARTS = ("loss", "augmentation", "sections", "neighborhood")
 
 _LOOKED_AT = 4
 """Images to learn from on which scales are tried before the training."""
@@ -75,7 +79,10 @@ _LOOKED_AT = 4
 _CLEARLY = 0.02
 """By this much a fixed scale must be better than those found in the images: of few images, no other one is sure."""
 
-_CROP, _BATCH, _RATE, _AVERAGE, _WARM_UP = 128, 2, 2e-4, 0.98, 10
+_CROPS = {2: (128, 128), 3: (12, 160, 160)}
+"""Lengths of a crop of an image, and of a volume."""
+
+_BATCH, _RATE, _AVERAGE, _WARM_UP = {2: 2, 3: 1}, 2e-4, 0.98, 10
 _MAGNIFICATION, _FOCUS = (0.8, 1.25), 0.5
 
 
@@ -89,7 +96,8 @@ class FineTuning(Savable):
         The best model found; if nothing was better than the model at the start, that model.
     table : tuple of dict
         One row for each model that was scored, in order: ``model`` (``"start"``: as it was; ``"scale"``: the same
-        weights at the scale found; ``"trained"``), ``step``, ``minutes`` since the beginning, ``scale``, ``score``
+        weights at the scale found; ``"adapted"``: of volumes, with new statistics of the batch norms; ``"trained"``),
+        ``step``, ``minutes`` since the beginning, ``scale``, ``score``
         (mean over the held-out part) and ``chosen``.
     held_out : tuple of str
         Names of the images of the held-out part, or of the part of the only image.
@@ -115,8 +123,8 @@ class FineTuning(Savable):
 
     @property
     def has_new_weights(self) -> bool:
-        """Whether the chosen model has new weights; if not, no trained model scored higher."""
-        return self._chosen["model"] == "trained"
+        """Whether the chosen model has new weights or statistics; if not, no such model scored higher."""
+        return self._chosen["model"] in (_ADAPTED, _TRAINED)
 
     @property
     def _chosen(self) -> Row:
@@ -130,7 +138,7 @@ def finetune(
     *,
     minutes: float | None = None,
     steps: int | None = None,
-    metric: str | Metric = "aggregated_jaccard_index",
+    metric: str | Metric | None = None,
     seed: int = 0,
     axes: str | None = None,
     channel: int | str | None = None,
@@ -143,7 +151,8 @@ def finetune(
     """Let a model learn from a few labeled images.
 
     A quarter of the images is held out, or a quarter of a single image. The labels of the others say at which scales
-    their objects have the size that the model knows; the scale that scores best on them is taken. Then the weights
+    their objects have the size that the model knows; the scale that scores best on them is taken. A model of volumes
+    also takes the statistics of its batch norms from them, as `adapt` does, if that scores better. Then the weights
     learn from small crops at this scale, with the losses of the model's own recipe, a low learning rate, and the
     statistics of its batch norms as they are. The averaged weights are scored on the held-out part about 8 times;
     three scores in a row that are no better end the training. So does an interruption after the first score (Ctrl-C;
@@ -153,11 +162,11 @@ def finetune(
     Parameters
     ----------
     segmenter : Segmenter
-        From `Segmenter.pretrained`, `Segmenter.from_file` or an earlier fine-tuning, of images and not of volumes; it
-        stays as it is. The result has its settings, but perhaps another scale.
+        From `Segmenter.pretrained`, `Segmenter.from_file` or an earlier fine-tuning; it stays as it is. The result has
+        its settings, but perhaps another scale.
     images, labels : iterable
         Arrays or paths, as for `Segmenter.segment`, and the true labels of each: whole numbers, 0 = background, or the
-        path of a TIFF or PNG that holds them.
+        path of a TIFF or PNG that holds them. In volumes of neurons, 0 is a membrane or has no label.
     minutes : float, optional
         Time after the images are read. The model as it is, other scales, and one step are tried in any case.
         Default: 10.
@@ -165,7 +174,7 @@ def finetune(
         Number of training steps, in place of a time. The result is then the same at each call, on the same machine
         with the same number of threads.
     metric : str or callable
-        What decides, as for `pixel_embedded_affinity.tune.tune`.
+        What decides, as for `pixel_embedded_affinity.tune.tune`. Default: AJI for images, VOI for volumes.
     seed : int
         Seed of what is held out and of the crops.
     axes, channel, time, z, series, pixel_size
@@ -182,12 +191,12 @@ def finetune(
     ------
     InputError
         If an image, labels, the metric or a number cannot be used, all labels look like binary masks, there are not
-        enough objects for a part to learn from and a part to hold out, the model is for volumes, or the segmenter was
-        made from a network in memory.
+        enough objects for a part to learn from and a part to hold out, or the segmenter was made from a network in
+        memory.
     CheckpointError
         If the model's file has changed or gone since it was loaded.
     """
-    check_trainable(segmenter)
+    stored_model(segmenter)
     selection = Selection(axes, channel, time, series, pixel_size, z)
     return finetune_examples(
         segmenter,
@@ -206,28 +215,33 @@ def finetune_examples(
     *,
     minutes: float | None = None,
     steps: int | None = None,
-    metric: str | Metric = "aggregated_jaccard_index",
+    metric: str | Metric | None = None,
     seed: int = 0,
     progress: Progress = False,
 ) -> FineTuning:
     """Let a model learn from images that are read already, with `data.layouts.RAW`; all else as for `finetune`."""
     budget = Budget(minutes, steps)
     integer(0)(seed, "seed")
-    measure, start = as_metric(metric), check_trainable(segmenter)()
+    measure = as_metric(usual_metric(segmenter.config.ndim) if metric is None else metric)
+    start = stored_model(segmenter)()
     refuse_masks(example.labels for example in examples)
-    learned, held_out = divided(examples, seed)
+    learned, held_out = divided(_sizes_settled(examples, segmenter.config), seed)
     contest = _Contest(partial(_score, held_out, measure), budget)
     contest.enter("start", segmenter, start.tensors)
     scaled = _at_best_scale(segmenter, learned, measure)
     _warn_of_unlabeled(scaled, held_out[0])
     if scaled is not segmenter:
         contest.enter("scale", scaled, start.tensors)
+    if (found := _adapted(scaled, learned)) is not None:
+        before, score = contest.best_score, contest.enter(_ADAPTED, found.segmenter, found.checkpoint.tensors)
+        if score > before:
+            scaled, start = found.segmenter, found.checkpoint
+    seen = as_seen(learned, scaled.config)
     with TemporaryDirectory() as folder:
         write_checkpoint(Path(folder) / _START, start)
-        recipe = _plan(segmenter.config, budget, seed)
         trainer = Trainer(
-            recipe,
-            as_seen(learned, scaled.config),
+            _plan(scaled.config, seen, budget, seed),
+            seen,
             Path(folder),
             device=str(segmenter.device),
             warm_start=Path(folder) / _START,
@@ -341,13 +355,20 @@ class _Contest:
             raise InputError("no model was scored; expected the model at the start at least")
         row, segmenter, tensors = self._best
         table = tuple({**entry, "chosen": entry is row} for entry in self._rows)
-        if row["model"] == "trained":
+        if row["model"] == _TRAINED:
             scores = {"score": row["score"], "score_before": table[0]["score"], "held_out": list(held_out)}
             provenance = {**segmenter.config.provenance, **scores}
             segmenter = with_weights(segmenter, segmenter.config.changed(provenance=provenance), tensors)
         else:
-            text = "no trained model scored higher on the held-out part than %.4f, the score without training; the "
-            logger.warning(f"{text}weights stay as they were", row["score"])
+            text = (
+                "no trained model scored higher on the held-out part than %.4f, the score without training; "
+            )
+            kept = (
+                "only the batch norms are new"
+                if row["model"] == _ADAPTED
+                else "the weights stay as they were"
+            )
+            logger.warning(f"{text}{kept}", row["score"])
             settings = segmenter.config.postprocess
             if not row["score"] and (settings.noise_floor or settings.min_confidence):
                 logger.warning(
@@ -400,7 +421,7 @@ def _enter(trainer: Trainer, start: Segmenter, contest: _Contest) -> float:
     config = trainer.config().changed(scale=start.config.scale, diameter=start.config.diameter)
     tensors = {name: value.clone() for name, value in trainer.average.items()}
     found = with_weights(start, config, tensors)
-    return contest.enter("trained", found, tensors, trainer.step)
+    return contest.enter(_TRAINED, found, tensors, trainer.step)
 
 
 def _show(bar: object, seconds: float, score: float) -> None:
@@ -408,22 +429,6 @@ def _show(bar: object, seconds: float, score: float) -> None:
     show = getattr(bar, "set_postfix", None)
     if callable(show):
         show({"left": f"{seconds // 60:.0f}:{seconds % 60:02.0f}", "best": f"{score:.3f}"}, refresh=False)
-
-
-def check_trainable(segmenter: Segmenter) -> Callable[[], Checkpoint]:
-    """Return what gives the model as it is stored: a segmenter's own network has its batch norms folded.
-
-    Raises
-    ------
-    InputError
-        If the model is for volumes, which are trained on larger crops, for hours; or cannot learn.
-    """
-    if segmenter.config.ndim != 2:
-        raise InputError(
-            f"model {segmenter.config.name!r} is for volumes; expected a model of images; volumes are trained with a "
-            "recipe: pea train RECIPE --data DATA --output FOLDER --init NAME, or --warm-start FILE"
-        )
-    return stored_model(segmenter)
 
 
 def _examples(
@@ -446,7 +451,8 @@ def _example(config: ModelConfig, number: int, image: Any, labels: Any, selectio
         found = as_image(image, channels=config.network.in_channels, ndim=config.ndim, selection=selection)
         shape = found.to_source_order(np.empty(found.spatial_shape, np.bool_)).shape
         truth = true_labels(labels, shape, what)
-        return Example(found.name or f"image {number}", found.values, relabel(found.from_source_order(truth)))
+        ordered = relabel(found.from_source_order(truth))
+        return Example(found.name or f"image {number}", found.values, ordered, found.pixel_size)
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
 
@@ -502,7 +508,9 @@ def _cuts(example: Example) -> list[tuple[Example, Example]]:
 def _part(example: Example, axis: int, side: slice) -> Example:
     index = (slice(None),) * axis + (side,)
     image = np.ascontiguousarray(example.image[(slice(None), *index)])
-    return Example(f"part of {example.name}", image, relabel(example.labels[index]))
+    return replace(
+        example, name=f"part of {example.name}", image=image, labels=relabel(example.labels[index])
+    )
 
 
 def _at_best_scale(segmenter: Segmenter, learned: Sequence[Example], measure: Metric) -> Segmenter:
@@ -526,6 +534,32 @@ def _at_best_scale(segmenter: Segmenter, learned: Sequence[Example], measure: Me
         logger.info("scale %s: %.4f on images to learn from, before training", one.config.scale, score)
     least = scores[0] + _CLEARLY if finds else scores[0]
     return tried[scores.index(max(scores))] if max(scores) > least else segmenter
+
+
+def _sizes_settled(examples: Sequence[Example], config: ModelConfig) -> list[Example]:
+    """Say once where the voxels of a volume are not the model's, and not whenever it is segmented.
+
+    Where the scale is a number, nothing else depends on their size.
+    """
+    if config.ndim == 2 or config.scale == AUTO:
+        return list(examples)
+    for example in examples:
+        with about(example.name):
+            stated_scale(config, example.pixel_size)
+    return [replace(example, pixel_size=config.pixel_size) for example in examples]
+
+
+def _adapted(segmenter: Segmenter, learned: Sequence[Example]) -> Adaptation | None:
+    """The model of volumes with batch norms from the volumes to learn from; None if it cannot be adapted to them."""
+    if segmenter.config.ndim == 2:
+        return None
+    sizes = {example.pixel_size for example in learned}
+    try:
+        selection = Selection(axes=segmenter.config.axes, pixel_size=sizes.pop() if len(sizes) == 1 else None)
+        return adapt_selected(segmenter, [example.image for example in learned], selection)
+    except InputError as error:
+        logger.info("the batch norms stay as they are: %s", error)
+        return None
 
 
 def _of_one_size(config: ModelConfig, examples: Sequence[Example]) -> bool:
@@ -576,8 +610,11 @@ def as_seen(examples: Sequence[Example], config: ModelConfig) -> list[Example]:
     """Return examples as the network should see them: normalized, and resized by the configuration's scale.
 
     Where the configuration says no number, the labels say the scale of each image; an image without objects then gets
-    the median of the others.
+    the median of the others. The scale of a volume follows from the size of its voxels.
     """
+    if config.ndim == 3:
+        stated = [stated_scale(config, example.pixel_size) for example in examples]
+        return [_seen(example, config, found.scale) for example, found in zip(examples, stated) if found]
     if isinstance(config.scale, str) or config.diameter is not None:
         found = {index: _own_scale(config, one) for index, one in enumerate(examples) if one.labels.any()}
         median = float(np.median(list(found.values())))
@@ -587,7 +624,7 @@ def as_seen(examples: Sequence[Example], config: ModelConfig) -> list[Example]:
     return [_seen(example, config, scale) for example, scale in zip(examples, scales, strict=True)]
 
 
-def _seen(example: Example, config: ModelConfig, scale: float) -> Example:
+def _seen(example: Example, config: ModelConfig, scale: Scale) -> Example:
     image = resize_image(normalize(example.image, config.normalization, config.contrast), scale)
     return replace(example, image=image, labels=relabel(resize_labels(example.labels, image.shape[1:])))
 
@@ -604,7 +641,7 @@ def _score(held_out: Sequence[Example], measure: Metric, segmenter: Segmenter) -
 
 def _warn_of_unlabeled(segmenter: Segmenter, example: Example) -> None:
     """Say so if a model finds at least as many objects where an image has no labels as there are labels."""
-    if not segmenter.config.network.foreground_head:
+    if segmenter.config.ndim == 3 or not segmenter.config.network.foreground_head:
         return
     (found,) = predict(segmenter, [example], "model")
     areas = np.bincount(found.labels.ravel())[1:]
@@ -621,13 +658,14 @@ def _warn_of_unlabeled(segmenter: Segmenter, example: Example) -> None:
         )
 
 
-def _plan(config: ModelConfig, budget: Budget, seed: int) -> Recipe:
+def _plan(config: ModelConfig, examples: Sequence[Example], budget: Budget, seed: int) -> Recipe:
     """The recipe of the fine-tuning: the model's own losses and pairs, small crops, a low rate, fixed statistics."""
     name = derived_name(config.name, FINETUNED)
     model = config.changed(name=name, scale=1.0, diameter=None, provenance={})
     own = _own_recipe(config, model)
     steps = _MOST_STEPS if budget.steps is None else budget.steps
-    focus = max(own.augmentation.focus, _FOCUS)
+    images = config.ndim == 2
+    focus = max(own.augmentation.focus, _FOCUS if images else 0)
     return replace(
         own,
         model=model,
@@ -635,8 +673,8 @@ def _plan(config: ModelConfig, budget: Budget, seed: int) -> Recipe:
         augmentation=replace(own.augmentation, scale=_MAGNIFICATION, focus=focus),
         schedule=Schedule(
             steps=steps,
-            batch=_BATCH,
-            crop=_crop(config),
+            batch=_BATCH[config.ndim],
+            crop=_crop(config, examples),
             learning_rate=_RATE,
             decay="constant",
             warm_up=min(1.0, _WARM_UP / steps),
@@ -662,13 +700,32 @@ def _own_recipe(config: ModelConfig, model: ModelConfig) -> Recipe:
         logger.warning(
             "the recipe in the model's provenance is not usable (%s): usual losses are taken", error
         )
-    ranges = sorted({max(map(abs, offset)) for offset in model.neighborhood.offsets})
-    loss = LossSettings(foreground=1.0 if model.network.foreground_head else 0.0)
-    return Recipe(model, loss=loss, neighborhood=TrainingNeighborhood(ranges=tuple(ranges), directions=8))
+    volumes = model.ndim == 3
+    loss = LossSettings(
+        cross_correlation=not volumes,
+        foreground=1.0 if model.network.foreground_head else 0.0,
+        membrane=1 if volumes else 0,
+    )
+    return Recipe(model, loss=loss, neighborhood=_suggested_pairs(model.neighborhood.offsets))
 
 
-def _crop(config: ModelConfig) -> int:
-    """The length of a crop that the network need not pad."""
+def _suggested_pairs(offsets: Iterable[Sequence[int]]) -> TrainingNeighborhood:
+    """Pairs to learn from, of the ranges of those that the model compares."""
+    within, across = set(), set()
+    for *sections, down, right in offsets:
+        aside = max(abs(down), abs(right))
+        if any(sections):
+            across.add((abs(sections[0]), aside))
+        else:
+            within.add(aside)
+    return TrainingNeighborhood(tuple(sorted(within)), 8, tuple(sorted(across)))
+
+
+def _crop(config: ModelConfig, examples: Sequence[Example]) -> tuple[int, ...]:
+    """Lengths of a crop that the network need not pad, with no more sections than there are."""
+    wanted = list(_CROPS[config.ndim])
+    if config.ndim == 3:
+        wanted[0] = min(wanted[0], max(len(example.labels) for example in examples))
     with torch.device("meta"):
-        step = math.lcm(*build_network(config.network).grid)
-    return -(-_CROP // step) * step
+        grid = build_network(config.network).grid
+    return tuple(-(-length // step) * step for length, step in zip(wanted, grid))

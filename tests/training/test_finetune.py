@@ -7,7 +7,7 @@ import itertools
 import math
 import pickle
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,19 @@ import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny3d import tiny_config_3d, tiny_network_3d
+from tiny3d import tiny_config_3d
 
 from pixel_embedded_affinity import Segmenter, samples
 from pixel_embedded_affinity.cli import main
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.data.layouts import Example
 from pixel_embedded_affinity.errors import CheckpointError, InputError
 from pixel_embedded_affinity.labels import extent_of
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pixel_embedded_affinity.neighborhood import Neighborhood
+from pixel_embedded_affinity.network.build import build_network
 from pixel_embedded_affinity.training import finetune as module
+from pixel_embedded_affinity.training.data.synthetic import synthetic_volume
 from pixel_embedded_affinity.training.finetune import Budget, as_seen, divided, scales_to_try
 from pixel_embedded_affinity.training.recipe import Recipe
 
@@ -462,8 +465,8 @@ def test_counted_steps_tell_the_time_left_from_their_pace(monkeypatch: pytest.Mo
 # --- the recipe ------------------------------------------------------------------------------------------------------
 
 
-def recipe_of(config: ModelConfig) -> Recipe:
-    return module._plan(config, Budget(steps=5), 0)
+def recipe_of(config: ModelConfig, examples: Sequence[Example] = ()) -> Recipe:
+    return module._plan(config, examples, Budget(steps=5), 0)
 
 
 def test_losses_are_those_of_the_models_own_recipe(tiny_config: ModelConfig, tmp_path: Path) -> None:
@@ -497,6 +500,117 @@ def test_every_shipped_model_has_a_plan(name: str, tmp_path: Path, caplog: Any) 
     assert recipe.neighborhood.ranges[0] == 1
     assert recipe.schedule.frozen_statistics
     assert "usual losses" not in caplog.text
+
+
+# --- volumes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tubes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmenter:
+    """A model of volumes that knows nothing yet, and small crops to learn from."""
+    monkeypatch.setitem(module._CROPS, 3, (4, 32, 32))
+    network = NetworkConfig(
+        "sections_unet", in_channels=1, embedding_channels=4, options={"filters": [4] * 5}
+    )
+    neighborhood = Neighborhood.from_ranges([1, (1, 3, 3)], 6)
+    size = (0.03, 0.006, 0.006)
+    said = {
+        "neighborhood": {"ranges": [1, 2, 4], "directions": 8, "across": [[1, 0], [2, 0]]},
+        "loss": {"cross_correlation": False, "membrane": 1, "foreground": 3.0},
+        "sections": {"shift": 1.0},
+    }
+    config = tiny_config_3d(
+        network=network,
+        neighborhood=neighborhood,
+        clusterer="agglomeration",
+        foreground_threshold=0.0,
+        pixel_size=size,
+    )
+    torch.manual_seed(0)
+    tensors = build_network(network).state_dict()
+    path = tmp_path / "tubes.safetensors"
+    write_checkpoint(path, Checkpoint(config.changed(provenance={"recipe": said}).to_json(), tensors))
+    return Segmenter.from_file(path, device="cpu", precision="float32")
+
+
+def test_a_model_of_volumes_learns_too(
+    tubes: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(module, "_RATE", 0.01)  # weights that know nothing have far to go
+    volumes = [synthetic_volume((5, 64, 64), seed) for seed in range(2)]
+    found = tuned(tubes, volumes, steps=60)
+    assert "is not usable" not in caplog.text
+    assert [row["model"] for row in found.table][:3] == ["start", "adapted", "trained"]
+    assert found.score > found.start_score
+    assert found.score <= 0  # the variation of information, turned round
+    assert found.has_new_weights
+    found.save(tmp_path / "mine.safetensors")
+    again = Segmenter.from_file(tmp_path / "mine.safetensors", device="cpu", precision="float32")
+    labels = [one.segment(volumes[0][0]) for one in (found.segmenter, again)]
+    np.testing.assert_array_equal(*labels)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_volumes_change_the_statistics_if_that_scores_better(tubes: Segmenter, better: bool) -> None:
+    volumes = [synthetic_volume((5, 64, 64), seed) for seed in range(2)]
+    found = tuned(tubes, volumes, metric=scores_of([0.3, 0.3 + (0.2 if better else -0.2), 0.6]))
+    assert tubes.origin is not None
+    own = running_statistics(tubes.origin())
+    kept = all(torch.equal(value, found.checkpoint.tensors[name]) for name, value in own.items())
+    assert kept is not better
+    stays = tuned(tubes, volumes, metric=scores_of([0.3, 0.3 + (0.2 if better else -0.2), 0.1]))
+    assert [row["model"] for row in stays.table if row["chosen"]] == ["adapted" if better else "start"]
+    assert stays.has_new_weights is better
+
+
+def test_volumes_too_small_for_statistics_keep_those_of_the_model(tubes: Segmenter) -> None:
+    volumes = [synthetic_volume((3, 48, 48), seed) for seed in range(2)]
+    found = tuned(tubes, volumes)
+    assert "adapted" not in [row["model"] for row in found.table]
+
+
+def test_a_single_volume_is_divided_and_its_voxels_are_spoken_of_once(tubes: Segmenter, caplog: Any) -> None:
+    image, labels = synthetic_volume((4, 128, 64))
+    found = tubes.finetune([image], [labels], steps=2)
+    assert found.held_out == ("part of image 1",)
+    assert caplog.text.count("the size of the volume's voxels is not known") == 1
+
+
+def test_volumes_of_other_voxels_are_learned_at_the_scale_of_the_model(tubes: Segmenter) -> None:
+    volumes = [synthetic_volume((5, 64, 64), seed) for seed in range(2)]
+    found = tuned(tubes.with_settings(scale="auto"), volumes, pixel_size=(0.03, 0.012, 0.006))
+    assert found.segmenter.config.scale == "auto"
+    examples = [
+        Example("e", image[None].astype(np.float32), labels, (0.03, 0.012, 0.006))
+        for image, labels in volumes
+    ]
+    seen = as_seen(examples, found.segmenter.config)
+    assert [one.labels.shape for one in seen] == [(5, 128, 64)] * 2
+    with pytest.raises(InputError, match="one is not known"):
+        tuned(tubes.with_settings(scale="auto"), volumes)
+
+
+@pytest.mark.parametrize("name", ["ac3ac4", "neurons"])
+def test_volumes_are_learned_in_larger_crops_with_their_own_changes_of_sections(
+    name: str, caplog: Any
+) -> None:
+    config = Segmenter.pretrained(name, device="cpu", offline=True).config
+    volume = Example("e", np.zeros((1, 9, 200, 200), np.float32), np.ones((9, 200, 200), np.int32))
+    recipe = recipe_of(config, [volume])
+    assert recipe.crop == (9, 160, 160)
+    assert recipe.schedule.frozen_statistics
+    assert recipe.sections.shift > 0
+    assert recipe.loss.membrane == 1
+    assert "usual losses" not in caplog.text
+
+
+def test_without_a_recipe_the_pairs_of_volumes_are_those_of_the_configuration() -> None:
+    config = tiny_config_3d()
+    volume = Example("e", np.zeros((1, 8, 32, 32), np.float32), np.ones((8, 32, 32), np.int32))
+    recipe = recipe_of(config, [volume])
+    assert recipe.neighborhood.ranges == (1, 2, 4)
+    assert recipe.neighborhood.across == ((1, 0), (2, 0))
+    assert recipe.crop == (8, 160, 160)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -549,8 +663,6 @@ def test_bad_images_and_labels_are_refused(
     for some_images, some_labels, message in refused:
         with pytest.raises(InputError, match=message):
             start.finetune(some_images, some_labels, steps=1)
-    with pytest.raises(InputError, match=r"is for volumes; expected a model of images"):
-        Segmenter(tiny_network_3d(), tiny_config_3d(), device="cpu").finetune(images, labels)
 
 
 def test_a_network_in_memory_is_refused(segmenter: Segmenter, pairs: list[Pair]) -> None:
@@ -607,8 +719,6 @@ def test_the_command_refuses_before_the_work(
     (tmp_path / "folder.safetensors").mkdir()
     assert main([*command, "--output", str(tmp_path / "folder.safetensors")]) == 2
     assert "is a folder; expected the path of a file" in capsys.readouterr().err
-    assert main(["finetune", str(tmp_path / "none"), "--model", "neurons", "--output", "m.safetensors"]) == 2
-    assert "model 'neurons' is for volumes" in capsys.readouterr().err
     assert main([*command, "--output", str(tmp_path / "m.safetensors"), "--minutes", "-1"]) == 2
     assert "minutes must be a positive number" in capsys.readouterr().err
     with pytest.raises(SystemExit):
