@@ -43,6 +43,7 @@ from pixel_embedded_affinity.training.recipe import (
 )
 from pixel_embedded_affinity.training.recipe_files import list_recipes
 from pixel_embedded_affinity.training.run.loop import StepResult, Trainer
+from pixel_embedded_affinity.training.run.warm_start import origin_of
 from pixel_embedded_affinity.training.stored import Savable, stored_model, with_weights
 from pixel_embedded_affinity.truth import true_labels
 from pixel_embedded_affinity.tune import Metric, as_metric, listed, usual_metric
@@ -232,22 +233,21 @@ def finetune_examples(
     _warn_of_unlabeled(scaled, held_out[0])
     if scaled is not segmenter:
         contest.enter("scale", scaled, start.tensors)
+    first = start
     if (found := _adapted(scaled, learned)) is not None:
         before, score = contest.best_score, contest.enter(_ADAPTED, found.segmenter, found.checkpoint.tensors)
         if score > before:
-            scaled, start = found.segmenter, found.checkpoint
+            scaled, first = found.segmenter, found.checkpoint
     seen = as_seen(learned, scaled.config)
     with TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder) / _START, start)
-        trainer = Trainer(
-            _plan(scaled.config, seen, budget, seed),
-            seen,
-            Path(folder),
-            device=str(segmenter.device),
-            warm_start=Path(folder) / _START,
-        )
+        path = Path(folder) / _START
+        write_checkpoint(path, start)
+        origin = origin_of(path, None)
+        write_checkpoint(path, first)
+        recipe = _plan(scaled.config.changed(name=segmenter.config.name), seen, budget, seed)
+        trainer = Trainer(recipe, seen, Path(folder), device=str(segmenter.device), warm_start=path)
         _train(trainer, scaled, contest, progress)
-    return contest.result(tuple(example.name for example in held_out))
+    return contest.result(tuple(example.name for example in held_out), origin)
 
 
 class Budget:
@@ -349,15 +349,15 @@ class _Contest:
         logger.info("%s, step %d, minute %.1f: %.4f on the held-out part", model, step, ended / 60, score)
         return score
 
-    def result(self, held_out: tuple[str, ...]) -> FineTuning:
-        """The best model; new weights say where they came from."""
+    def result(self, held_out: tuple[str, ...], origin: dict[str, Any]) -> FineTuning:
+        """The best model; new weights say where they came from: `origin` and what was held out."""
         if self._best is None:
             raise InputError("no model was scored; expected the model at the start at least")
         row, segmenter, tensors = self._best
         table = tuple({**entry, "chosen": entry is row} for entry in self._rows)
         if row["model"] == _TRAINED:
             scores = {"score": row["score"], "score_before": table[0]["score"], "held_out": list(held_out)}
-            provenance = {**segmenter.config.provenance, **scores}
+            provenance = {**segmenter.config.provenance, **scores, **origin}
             segmenter = with_weights(segmenter, segmenter.config.changed(provenance=provenance), tensors)
         else:
             text = (
@@ -661,7 +661,8 @@ def _warn_of_unlabeled(segmenter: Segmenter, example: Example) -> None:
 def _plan(config: ModelConfig, examples: Sequence[Example], budget: Budget, seed: int) -> Recipe:
     """The recipe of the fine-tuning: the model's own losses and pairs, small crops, a low rate, fixed statistics."""
     name = derived_name(config.name, FINETUNED)
-    model = config.changed(name=name, scale=1.0, diameter=None, provenance={})
+    made = {"adapted": config.provenance["adapted"]} if "adapted" in config.provenance else {}
+    model = config.changed(name=name, scale=1.0, diameter=None, provenance=made)
     own = _own_recipe(config, model)
     steps = _MOST_STEPS if budget.steps is None else budget.steps
     images = config.ndim == 2

@@ -558,6 +558,9 @@ def test_volumes_change_the_statistics_if_that_scores_better(tubes: Segmenter, b
     own = running_statistics(tubes.origin())
     kept = all(torch.equal(value, found.checkpoint.tensors[name]) for name, value in own.items())
     assert kept is not better
+    made = found.segmenter.config
+    assert (made.name, made.provenance["start"]["name"]) == ("tiny3d-finetuned", "tiny3d")
+    assert ("adapted" in made.provenance) is better
     stays = tuned(tubes, volumes, metric=scores_of([0.3, 0.3 + (0.2 if better else -0.2), 0.1]))
     assert [row["model"] for row in stays.table if row["chosen"]] == ["adapted" if better else "start"]
     assert stays.has_new_weights is better
