@@ -195,8 +195,15 @@ def number_on(sections: Iterable[Labels]) -> list[int]:
     return added
 
 
+_MOST_CLASSES, _PIECES_OF_A_CLASS = 5, 4
+"""Labels of at most so many objects, of more than so many pieces each on average, look like classes."""
+
+_MOST, _FEW_GAPS = 0.5, 2
+"""A single object that covers at least this share of an image, with more than so many gaps, looks like background."""
+
+
 def warn_of_mask(labels: Any, what: str) -> None:
-    """Say in the log if labels look like a binary mask, with one value for several pieces, or lack a background.
+    """Say in the log if labels look like a mask of one class or several, or of the background.
 
     They are used as they are, since a single object may be hidden in part. A mask would make all scores and all
     training wrong, though.
@@ -215,12 +222,12 @@ def warn_of_mask(labels: Any, what: str) -> None:
             "by skimage.measure.label, which joins objects that touch"
         )
         logger.warning(text, what, np.max(labels), pieces)
-    if text := _background_object(labels):
+    for text in filter(None, (_classes(labels), _background_object(labels), _inverted(labels))):
         logger.warning("%s: %s", what, text)
 
 
 def refuse_masks(every: Iterable[Any]) -> None:
-    """Refuse labels to learn from if all of them look like binary masks, or one has a number for its background.
+    """Refuse labels to learn from if all of them look like masks, or one has a number for its background.
 
     Parameters
     ----------
@@ -230,13 +237,18 @@ def refuse_masks(every: Iterable[Any]) -> None:
     Raises
     ------
     InputError
-        If each of them holds a single object, and these have more than two pieces on average; or if no pixel of an
-        image is 0, and one of its objects touches all sides.
+        If each of them holds a single object, and these have more than two pieces on average; if each has a few objects
+        of many pieces, as of classes, or holds the background in place of the objects; or if no pixel of an image is 0,
+        and one of its objects touches all sides.
     """
     used = [labels for labels in every if np.any(labels)]
     for number, labels in enumerate(used, start=1):
         if text := _background_object(labels):
             raise InputError(f"label image {number} of {len(used)}: {text}")
+    for described in (_classes, _inverted):
+        texts = [described(labels) for labels in used]
+        if texts and all(texts):
+            raise InputError(f"all {len(texts)} label images look like masks; the first one: {texts[0]}")
     pieces = [_pieces_of_mask(labels) for labels in used]
     if pieces and all(pieces) and sum(pieces) > 2 * len(pieces):
         raise InputError(
@@ -265,15 +277,57 @@ def _background_object(labels: Any) -> str:
     )
 
 
+def _classes(labels: Any) -> str:
+    """Describe labels of an image that seem to be classes, such as inside and border; empty if they do not."""
+    array = np.asarray(labels)
+    highest = int(array.max(initial=0))
+    if array.ndim != len("YX") or not 1 < highest <= np.iinfo(np.uint8).max or array.min(initial=0) < 0:
+        return ""
+    values = np.flatnonzero(np.bincount(array.ravel().astype(np.uint8)))
+    objects = values[values > 0]
+    if not 1 < len(objects) <= _MOST_CLASSES:
+        return ""
+    pieces = sum(_count_pieces(array == value) for value in objects)
+    if pieces <= _PIECES_OF_A_CLASS * len(objects):
+        return ""
+    return (
+        f"its {len(objects)} objects have {pieces} pieces together; expected a number for each object; if the numbers "
+        "are classes, such as inside and border, number the objects of one class, e.g. by "
+        "skimage.measure.label(labels == 1)"
+    )
+
+
+def _inverted(labels: Any) -> str:
+    """Describe labels of an image whose only object seems to be the background; empty if they do not."""
+    array = np.asarray(labels)
+    if array.ndim != len("YX") or not array.size:
+        return ""
+    highest = array.max()
+    if highest <= 0 or not ((array == 0) | (array == highest)).all():
+        return ""
+    share = float(np.mean(array == highest))
+    around = all((side == highest).any() for side in (array[0], array[-1], array[:, 0], array[:, -1]))
+    if not around or share < _MOST or (gaps := _count_pieces(array == 0)) <= _FEW_GAPS:
+        return ""
+    return (
+        f"its only object covers {share:.0%} of the image, touches all sides and has {gaps} gaps; expected 0 for the "
+        "background; if this is a mask that was turned round, number the gaps: skimage.measure.label(labels == 0)"
+    )
+
+
 def _pieces_of_mask(labels: Any) -> int:
     """Number of pieces of the object if labels hold a single one, else 0."""
     array = np.asarray(labels)
     highest = array.max(initial=0)
     if highest == 0 or not ((array == 0) | (array == highest)).all():
         return 0
+    return _count_pieces(array != 0)
+
+
+def _count_pieces(mask: npt.NDArray[np.bool_]) -> int:
     from scipy import ndimage
 
-    return int(ndimage.label(array != 0, np.ones((3,) * array.ndim))[1])
+    return int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1])
 
 
 class Runs(NamedTuple):

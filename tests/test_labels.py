@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.labels import refuse_masks
+from pixel_embedded_affinity.labels import refuse_masks, warn_of_mask
 
 MASK = np.array([[255, 0, 255, 0, 255]])
 LABELS = np.array([[1, 0, 2, 0, 3]])
@@ -49,3 +50,46 @@ def test_a_background_with_a_number_of_its_own_is_refused_where_something_learns
 )
 def test_objects_that_fill_the_image_are_taken(labels: np.ndarray) -> None:
     refuse_masks([labels])
+
+
+DISCS = np.zeros((30, 30), int)
+for row, column in ((2, 2), (2, 12), (12, 2), (12, 12), (22, 22)):
+    DISCS[row : row + 5, column : column + 5] = 1
+RINGS = np.where(binary_dilation(DISCS > 0) & (DISCS == 0), 2, DISCS)
+TURNED = np.where(DISCS > 0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            RINGS,
+            "its 2 objects have 10 pieces together; expected a number for each object; if the numbers are classes",
+        ),
+        (TURNED, "its only object covers 86% of the image, touches all sides and has 5 gaps"),
+        (TURNED > 0, "its only object covers 86% of the image"),
+    ],
+)
+def test_classes_and_masks_turned_round_are_refused_where_something_learns(
+    labels: np.ndarray, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match=message):
+        refuse_masks([labels, EMPTY, labels])
+    refuse_masks([labels, LABELS])
+    assert not caplog.records
+    warn_of_mask(labels, "label image 'a'")
+    assert f"label image 'a': {message}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.where(DISCS > 0, np.arange(30) // 10 + 1, 0),  # three objects, the largest in three pieces
+        np.pad(np.zeros((20, 2), int), 2, constant_values=1),  # an object around one gap
+        np.stack([RINGS] * 2),  # a volume
+    ],
+)
+def test_objects_of_a_few_pieces_are_taken(labels: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    refuse_masks([labels])
+    warn_of_mask(labels, "label image 'a'")
+    assert not caplog.records

@@ -10,6 +10,9 @@ from pixel_embedded_affinity.cli.messages import aligned, path_argument, say
 from pixel_embedded_affinity.io.digest import sha256_of
 from pixel_embedded_affinity.models.registry import ModelEntry, get_entry, list_versions, newest_entries
 
+_START = {"name", "version"}
+"""What provenance says of the model that a training started from, at least."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of ``pea models``."""
@@ -71,7 +74,11 @@ def _show_file(path: Path) -> None:
     from pixel_embedded_affinity.models.checkpoint import read_arrays
 
     config = ModelConfig.from_json(read_arrays(path)[0])
-    origin = {name: value for name, value in config.provenance.items() if not isinstance(value, Mapping)}
+    origin = {
+        name: value
+        for name, value in config.provenance.items()
+        if not isinstance(value, Mapping) or value.keys() >= _START
+    }
     rows = [
         ("name", config.name),
         ("version", config.version),
@@ -88,6 +95,8 @@ def _show_file(path: Path) -> None:
 
 
 def _listed(value: object) -> str:
+    if isinstance(value, Mapping) and value.keys() >= _START:
+        return f"{value['name']} {value['version']}"
     if isinstance(value, Mapping) and "volumes" in value:
         return f"to {', '.join(value['volumes'])} ({value['windows']} windows)"
     return ", ".join(map(_listed, value)) if isinstance(value, (list, tuple)) else str(value)

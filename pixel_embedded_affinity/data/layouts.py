@@ -6,6 +6,7 @@ import fnmatch
 import logging
 import math
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -371,8 +372,8 @@ def _split_by_name(files: list[Files], settings: DataSettings, split: str) -> li
     if missing:
         raise InputError(
             f"images {missing[:5]}, which the recipe keeps apart (data.validation, data.held_out), are not among the "
-            f"{len(names)} images found; give a recipe for these images; tune and evaluate also take the layout "
-            "without a recipe (--layout folders --split all)"
+            f"{len(names)} images found, such as {sorted(names)[:_SHOWN]}; name images of yours there; tune and "
+            "evaluate also take the layout without a recipe (--layout folders --split all)"
         )
     parts = {"validation": set(settings.validation), "test": set(settings.held_out), "all": set(names)}
     parts["training"] = set(names) - parts["validation"] - parts["test"]
@@ -421,9 +422,11 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     for path in (path for path in visible if path.suffix.lower() in suffixes):
-        if path.stem in files:
-            raise InputError(f"{str(path)!r} and {files[path.stem].name!r} share a name; expected one file")
-        files[path.stem] = path
+        # Systems store an umlaut as one character or as two.
+        stem = unicodedata.normalize("NFC", path.stem)
+        if stem in files:
+            raise InputError(f"{str(path)!r} and {files[stem].name!r} share a name; expected one file")
+        files[stem] = path
     if others := [path.name for path in visible if path.suffix.lower() not in suffixes]:
         logger.warning(
             "%r: left out %d files that are not read, such as %r", str(folder), len(others), others[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,12 @@ def test_two_label_files_of_an_image_are_refused(data):
     write_labels(data / "labels" / "a_labels.tif", LABELS)
     with pytest.raises(InputError, match=r"a_labels.tif' and 'a.tif' are labels of one image, a"):
         find_files(data, DataSettings(), "all")
+
+
+def test_an_umlaut_is_the_same_letter_in_whatever_form_a_system_stores_it(data):
+    (data / "images" / "a.tif").rename(data / "images" / unicodedata.normalize("NFD", "Zellkörper.tif"))
+    (data / "labels" / "a.tif").rename(data / "labels" / unicodedata.normalize("NFC", "Zellkörper.tif"))
+    assert "Zellkörper" in [entry.name for entry in find_files(data, DataSettings(), "all")]
 
 
 def test_an_image_whose_name_has_such_an_ending_keeps_its_own_labels(data):

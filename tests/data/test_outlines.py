@@ -257,3 +257,37 @@ def test_folders_tell_images_of_one_name_apart(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read_outlines(tmp_path / "t.json", image, (1, 3)), expected)
     with pytest.raises(InputError, match=r"2 of the 3 images are named 'a\.tif'"):
         read_outlines(tmp_path / "t.json", tmp_path / "a.tif", (1, 3))
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_outlines_of_a_larger_image_are_refused_or_counted(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when an image was cropped after its objects were drawn."""
+    far = np.zeros((40, 40), np.int32)
+    far[30:35, 30:35], far[30:35, 10:15] = 1, 2
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".json":
+        entry = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0}
+        corners = [[30, 30, 35, 30, 35, 35, 30, 35]], [[10, 30, 15, 30, 15, 35, 10, 35]]
+        annotations = [{**entry, "id": number, "segmentation": one} for number, one in enumerate(corners, 1)]
+        path.write_text(
+            json.dumps(
+                {"images": [{"id": 1, "file_name": "a.tif"}], "annotations": annotations, "categories": []}
+            )
+        )
+    else:
+        WRITERS[suffix](path, far)
+    with pytest.raises(InputError, match="2 of 2 outlines lie outside of the image of 20 x 20 pixels"):
+        read_outlines(path, IMAGE, (20, 20))
+    assert not caplog.records
+    assert read_outlines(path, IMAGE, (40, 20)).max() == 1
+    assert "1 of 2 outlines lie outside of the image of 40 x 20 pixels" in caplog.text
+
+
+def test_a_zip_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("notes.txt", "no region")
+    with pytest.raises(InputError, match=r"holds no ROI \(.roi\), but 'notes.txt'"):
+        read_outlines(path, IMAGE, (4, 4))

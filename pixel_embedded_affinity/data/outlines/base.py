@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
+from pixel_embedded_affinity.export.polygons import Polygon, rasterize
 from pixel_embedded_affinity.labels import Labels, relabel
 from pixel_embedded_affinity.registry import Registry
 from pixel_embedded_affinity.runtime.subject import about
+
+logger = logging.getLogger(__name__)
 
 
 class OutlineReader(Protocol):
@@ -89,6 +94,37 @@ def read_outlines(path: Path, image: Path, shape: tuple[int, ...]) -> Labels:
             f"'{path}' cannot be read ({type(error).__name__}: {one_line(error)}); expected an intact file of "
             f"{name}; export it again"
         ) from error
+
+
+def painted(outlines: Iterable[Polygon], shape: tuple[int, int]) -> Labels:
+    """Paint the outlines of a file; the log says how many objects lie outside of the image.
+
+    Raises
+    ------
+    InputError
+        If there are objects, and all lie outside; or an outline cannot be painted.
+    """
+    every = list(outlines)
+    labels = rasterize(every, shape)
+    objects = {outline.label for outline in every}
+    outside = objects - {outline.label for outline in every if _meets(outline, shape)}
+    text = (
+        f"{len(outside)} of {len(objects)} outlines lie outside of the image of {shape[0]} x {shape[1]} pixels; "
+        "expected outlines in pixels of this image; was it cropped after they were drawn?"
+    )
+    if outside and outside == objects:
+        raise InputError(text)
+    if outside:
+        logger.warning(text)
+    return labels
+
+
+def _meets(outline: Polygon, shape: tuple[int, int]) -> bool:
+    """Whether the box around an outline and the image have pixels in common."""
+    if not len(outline.shell):
+        return False
+    low, high = outline.shell.min(axis=0), outline.shell.max(axis=0)
+    return bool((low < shape).all() and (high > 0).all())
 
 
 def _reader_of(path: Path) -> tuple[str, OutlineReader]:

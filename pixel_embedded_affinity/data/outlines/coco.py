@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pixel_embedded_affinity.data.outlines.base import painted
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.polygons import Polygon, rasterize
+from pixel_embedded_affinity.export.polygons import Polygon
 from pixel_embedded_affinity.labels import Labels
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def _painted(segmentations: list[Any], shape: tuple[int, int]) -> Labels:
         for flat in rings
     ]
     # RLE goes column by column.
-    columns = rasterize(outlines, shape).T.ravel()
+    columns = painted(outlines, shape).T.ravel()
     for number, runs in enumerate(segmentations, start=1):
         if isinstance(runs, dict):
             inside = _inside(runs, shape)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pixel_embedded_affinity.data.outlines.base import painted
 from pixel_embedded_affinity.errors import InputError
-from pixel_embedded_affinity.export.polygons import Polygon, rasterize
+from pixel_embedded_affinity.export.polygons import Polygon
 from pixel_embedded_affinity.labels import Labels
 
 
@@ -26,7 +27,7 @@ class Geojson:
         shapes = (
             polygon for number, feature in enumerate(features, 1) for polygon in _polygons(number, feature)
         )
-        return rasterize(shapes, shape)
+        return painted(shapes, shape)
 
 
 def _features(content: Any) -> list[Any]:

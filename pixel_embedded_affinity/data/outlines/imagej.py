@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pixel_embedded_affinity.data.outlines.base import painted
 from pixel_embedded_affinity.errors import InputError, optional_module
-from pixel_embedded_affinity.export.polygons import Polygon, rasterize
+from pixel_embedded_affinity.export.polygons import Polygon
 from pixel_embedded_affinity.labels import Labels
 
 _AREAS = ("POLYGON", "TRACED", "FREEHAND", "RECT", "OVAL")
@@ -27,7 +28,7 @@ class Imagej:
         regions = [module.ImagejRoi.frombytes(content) for content in _contents(path)]
         _check_one_plane(regions)
         shapes = (_polygon(number, region) for number, region in enumerate(regions, start=1))
-        return rasterize(shapes, shape)
+        return painted(shapes, shape)
 
 
 def _contents(path: Path) -> Iterator[bytes]:
@@ -36,6 +37,12 @@ def _contents(path: Path) -> Iterator[bytes]:
         yield path.read_bytes()
         return
     with zipfile.ZipFile(path) as file:
+        names = file.namelist()
+        # An image without objects has a file with nothing in it.
+        if names and not any(name.lower().endswith(".roi") for name in names):
+            raise InputError(
+                f"the file holds no ROI (.roi), but {names[0]!r}; expected those of the ROI manager; save them again"
+            )
         for entry in file.infolist():
             if entry.file_size > _LARGEST:
                 raise InputError(

@@ -270,9 +270,11 @@ class Trainer:
             text = "resumed with %d steps instead of %d: the learning rate follows the new schedule from here"
             logger.warning(text, self.recipe.schedule.steps, found["steps"])
         elif differing:
+            named = {"images": "set of images"}
+            others = ", ".join(named.get(name, name) for name in differing if name != "steps")
             raise InputError(
-                f"the run in {str(self.output)!r} was started with another {', '.join(differing)}; resume it "
-                "with the same recipe and images, or train into another folder"
+                f"the run in {str(self.output)!r} was started with another {others}; resume it with the same recipe "
+                "and images, or train into another folder"
             )
 
 

@@ -19,6 +19,9 @@ from pixel_embedded_affinity.training.run.validation import BEST_FILE, VALIDATIO
 
 logger = logging.getLogger(__name__)
 
+_SELECTING = ("axes", "channel", "time", "z", "series", "pixel-size")
+"""Arguments of other commands that say which part of a file is the image."""
+
 _FILES_OF_A_RUN = (STATE_FILE, MODEL_FILE, LOG_FILE, VALIDATION_FILE, BEST_FILE)
 
 
@@ -175,7 +178,7 @@ def _load(recipe: Recipe, data: str | Path) -> tuple[list[Example], list[Example
     try:
         training = normalized(find_files(data, recipe.data, "training"))
     except InputError as error:
-        if "(--" not in str(error):
+        if not any(f"(--{name}" in str(error) for name in _SELECTING):
             raise
         raise InputError(f"{error}; in a recipe, these choices stand in [data.image]: channel = 0") from error
     refuse_masks(example.labels for example in training)

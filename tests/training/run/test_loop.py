@@ -145,10 +145,10 @@ def test_another_recipe_is_not_resumed(recipe, examples, tmp_path, change, named
 
 def test_other_images_are_not_resumed(recipe, examples, tmp_path):
     trained(recipe, examples, tmp_path, until=1)
-    with pytest.raises(InputError, match="started with another images"):
+    with pytest.raises(InputError, match="started with another set of images"):
         Trainer(recipe, examples[:1], tmp_path, device="cpu").resume()
     corrected = [replace(examples[0], labels=np.roll(examples[0].labels, 1, axis=0)), *examples[1:]]
-    with pytest.raises(InputError, match="started with another images"):
+    with pytest.raises(InputError, match="started with another set of images"):
         Trainer(recipe, corrected, tmp_path, device="cpu").resume()
     Trainer(recipe, examples, tmp_path, device="cpu").resume()
 
