@@ -198,6 +198,10 @@ def number_on(sections: Iterable[Labels]) -> list[int]:
 _MOST_CLASSES, _PIECES_OF_A_CLASS = 5, 4
 """Labels of at most so many objects, of more than so many pieces each on average, look like classes."""
 
+_LINE, _FEWEST_WITHIN = 3, 3
+"""Lines between objects are less wide than so many pixels. An object that touches all sides, and that lines cut from at
+least so many others, looks like background."""
+
 _MOST, _FEW_GAPS = 0.5, 2
 """A single object that covers at least this share of an image, with more than so many gaps, looks like background."""
 
@@ -261,20 +265,36 @@ def refuse_masks(every: Iterable[Any]) -> None:
 def _background_object(labels: Any) -> str:
     """Describe the object of an image that seems to be its background; empty if 0 is the background, or in a volume.
 
-    Such labels come from a pixel classifier: no pixel is 0, and one of several objects touches all sides.
+    Such labels come from a pixel classifier, where no pixel is 0, or from a watershed, where only the lines between the
+    objects are 0. One of several objects touches all sides.
     """
     array = np.asarray(labels)
-    if array.ndim != len("YX") or not array.size or (array <= 0).any():
+    if array.ndim != len("YX") or not array.size or (array < 0).any():
         return ""
     sides = [set(np.unique(side).tolist()) for side in (array[0], array[-1], array[:, 0], array[:, -1])]
-    around = sorted(set.intersection(*sides))
+    around = sorted(set.intersection(*sides) - {0})
     if not around or (array == around[0]).all():
         return ""
+    lines = bool((array == 0).any())
+    if lines and (_has_block(array == 0, _LINE) or len(np.unique(array)) - len([0, around[0]]) < _FEWEST_WITHIN):
+        return ""
+    found = "0 is only on thin lines" if lines else "no pixel is 0"
+    tools = "MorphoLibJ's watershed" if lines else "ilastik"
     return (
-        f"no pixel is 0, and object {around[0]} touches all sides and covers {np.mean(array == around[0]):.0%} of the "
-        "image; expected 0 for the background; if this object is the background, which ilastik and others count as 1, "
+        f"{found}, and object {around[0]} touches all sides and covers {np.mean(array == around[0]):.0%} of the "
+        f"image; expected 0 for the background; if this object is the background, which {tools} and others count as 1, "
         "set it to 0, and number each object"
     )
+
+
+def _has_block(mask: Mask, side: int) -> bool:
+    """Whether a 2D mask holds a whole square of so many pixels a side."""
+    if min(mask.shape) < side:
+        return False
+    for _ in mask.shape:
+        windows = np.lib.stride_tricks.sliding_window_view(mask, side, axis=0)
+        mask = np.logical_and.reduce([windows[..., shift] for shift in range(side)]).T
+    return bool(mask.any())
 
 
 def _classes(labels: Any) -> str:

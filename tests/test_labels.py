@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, label
 
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.labels import refuse_masks, warn_of_mask
@@ -57,6 +57,34 @@ for row, column in ((2, 2), (2, 12), (12, 2), (12, 12), (22, 22)):
     DISCS[row : row + 5, column : column + 5] = 1
 RINGS = np.where(binary_dilation(DISCS > 0) & (DISCS == 0), 2, DISCS)
 TURNED = np.where(DISCS > 0, 0, 255)
+
+
+NUMBERED = label(DISCS)[0]
+CUT = np.where(RINGS == 2, 0, NUMBERED + 1)
+"""As a watershed with lines gives it: the background is 1, and 0 is on the lines around the objects only."""
+
+CELLS = np.where(np.minimum.outer(np.arange(30) % 10, np.arange(30) % 10) > 0, 1, 0)
+CELLS *= 1 + np.add.outer(3 * (np.arange(30) // 10), np.arange(30) // 10)
+
+
+def test_a_background_with_a_number_of_its_own_behind_lines_is_refused_where_something_learns() -> None:
+    text = "0 is only on thin lines, and object 1 touches all sides and covers 75% of the image.* set it to 0"
+    with pytest.raises(InputError, match=text):
+        refuse_masks([NUMBERED, CUT])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        NUMBERED,
+        np.where(CUT > 1, CUT, 0),
+        np.pad(CUT, 3),  # a large object that holds others, on background
+        CELLS,
+        np.pad(np.array([[1, 1, 0, 2, 2]] * 3), 1, constant_values=1),  # a small image of two objects
+    ],
+)
+def test_objects_with_lines_between_them_are_taken(labels: np.ndarray) -> None:
+    refuse_masks([labels])
 
 
 @pytest.mark.parametrize(
