@@ -276,7 +276,9 @@ def _background_object(labels: Any) -> str:
     if not around or (array == around[0]).all():
         return ""
     lines = bool((array == 0).any())
-    if lines and (_has_block(array == 0, _LINE) or len(np.unique(array)) - len([0, around[0]]) < _FEWEST_WITHIN):
+    if lines and (
+        _has_block(array == 0, _LINE) or len(np.unique(array)) - len([0, around[0]]) < _FEWEST_WITHIN
+    ):
         return ""
     found = "0 is only on thin lines" if lines else "no pixel is 0"
     tools = "MorphoLibJ's watershed" if lines else "ilastik"

@@ -17,7 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pixel_embedded_affinity.data.outlines.base import outline_suffixes, read_outlines
+from pixel_embedded_affinity.data.outlines.base import (
+    may_hold_several_images,
+    outline_suffixes,
+    read_outlines,
+)
 from pixel_embedded_affinity.errors import InputError
 from pixel_embedded_affinity.fields import Settings, choice, list_of, number, part, setting, text
 from pixel_embedded_affinity.geometry.scaling import resize_image, resize_labels
@@ -66,8 +70,8 @@ class DataSettings(Settings, section="data"):
     layout : {"folders", "bbbc039", "cvppp", "ac3ac4"}
         ``"folders"``: images in ``images/`` and labels in ``labels/``, whose names differ only in their endings, or by
         ``_labels``, ``_masks`` or what else the library or other programs add; or a list file. Labels may also be ROIs
-        of ImageJ, GeoJSON of QuPath, or COCO. The others: the data sets as published. ``"cvppp"`` is for the rosettes
-        of CVPPP and Ara2013, in any folder below.
+        of ImageJ, GeoJSON of QuPath, or COCO, where one file may hold those of all images. The others: the data sets as
+        published. ``"cvppp"`` is for the rosettes of CVPPP and Ara2013, in any folder below.
     validation : sequence of str
         Names of the images kept for validation (``"folders"`` and ``"cvppp"``; the others bring their own split).
     held_out : sequence of str
@@ -382,7 +386,8 @@ def _split_by_name(files: list[Files], settings: DataSettings, split: str) -> li
 
 def _paired_by_stem(folder: Path) -> list[Files]:
     images = _by_stem(folder / "images", image_suffixes())
-    labels = _named_as(images, _by_stem(folder / "labels", image_suffixes() + outline_suffixes()))
+    found = _by_stem(folder / "labels", image_suffixes() + outline_suffixes())
+    labels = _of_all(images, found) or _named_as(images, found)
     for have, lack, what in ((images, labels, "labels"), (labels, images, "image")):
         alone = sorted(set(have) - set(lack))
         if alone:
@@ -399,6 +404,17 @@ def label_stems(images: Collection[str]) -> dict[str, str]:
     return {
         name + end: name for name in images for end in LABEL_ENDINGS if not end or name + end not in images
     }
+
+
+def _of_all(images: Collection[str], labels: dict[str, Path]) -> dict[str, Path]:
+    """The only label file, for each image, if it may hold the objects of several; empty if each has its own."""
+    if (
+        len(labels) != 1
+        or len(images) < 2
+        or not may_hold_several_images(path := next(iter(labels.values())))
+    ):
+        return {}
+    return dict.fromkeys(images, path)
 
 
 def _named_as(images: Collection[str], labels: dict[str, Path]) -> dict[str, Path]:

@@ -62,6 +62,48 @@ def test_they_are_labels_for_training_evaluation_and_tuning(tmp_path: Path, suff
         np.testing.assert_array_equal(example.labels, LABELS)
 
 
+def test_one_coco_file_holds_the_labels_of_all_images(tmp_path: Path) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    every = {"a": LABELS, "b": np.roll(LABELS, 2), "c": LABELS * 0}
+    for name, labels in every.items():
+        tifffile.imwrite(tmp_path / "images" / f"{name}.tif", np.ones(labels.shape, np.uint8))
+    write_coco(tmp_path / "labels" / "all.json", {f"{name}.tif": labels for name, labels in every.items()})
+    for example in load(find_files(tmp_path, DataSettings(), "training"), RAW, 1):
+        np.testing.assert_array_equal(example.labels, relabel(every[example.name]))
+    tifffile.imwrite(tmp_path / "images" / "d.tif", np.ones(LABELS.shape, np.uint8))
+    with pytest.raises(InputError, match=r"0 of the 3 images are named 'd\.tif'"):
+        load(find_files(tmp_path, DataSettings(), "training"), RAW, 1)
+
+
+@pytest.mark.parametrize("suffix", sorted(set(WRITERS) - {".json"}))
+def test_one_file_of_another_format_is_for_one_image(tmp_path: Path, suffix: str) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(tmp_path / "images" / name, np.ones(LABELS.shape, np.uint8))
+    WRITERS[suffix](tmp_path / "labels" / f"all{suffix}", LABELS)
+    with pytest.raises(InputError, match="has no labels of the same name"):
+        find_files(tmp_path, DataSettings(), "training")
+
+
+@pytest.mark.parametrize(("factor", "told"), [(0.4, True), (1.0, False)])
+def test_outlines_in_a_corner_of_the_image_are_told(
+    tmp_path: Path, factor: float, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when they are in micrometers."""
+    corners = [(row, column) for row in range(0, 40, 10) for column in range(0, 40, 10)]
+    rings = [
+        [[x * factor, y * factor] for x, y in ((c, r), (c + 6, r), (c + 6, r + 6), (c, r + 6), (c, r))]
+        for r, c in corners
+    ]
+    features = [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}} for ring in rings]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert read_outlines(tmp_path / "a.geojson", IMAGE, (40, 40)).max() == 16
+    text = "all outlines lie in the upper left 14.4 x 14.4 of the image of 40 x 40 pixels"
+    assert (text in caplog.text) == told
+
+
 # --- what other programs write ----------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError, one_line
@@ -18,6 +19,10 @@ from pixel_embedded_affinity.runtime.subject import about
 logger = logging.getLogger(__name__)
 
 
+_MANY = 10
+"""So many objects or more are expected all over an image."""
+
+
 class OutlineReader(Protocol):
     """A format of outlines. The class need not inherit anything, and takes no arguments.
 
@@ -25,6 +30,8 @@ class OutlineReader(Protocol):
     ----------
     suffixes : tuple of str
         Endings of file names, in lower case, with the dot.
+    several_images : bool, optional
+        Whether a file may hold the objects of several images, and finds each image by its name; False if it is absent.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
@@ -49,6 +56,11 @@ OUTLINE_READERS: Registry[OutlineReader] = Registry(
 def outline_suffixes() -> tuple[str, ...]:
     """Return the file name endings that `read_outlines` accepts, in small or capital letters."""
     return tuple(suffix for _, reader in OUTLINE_READERS.every() for suffix in reader.suffixes)
+
+
+def may_hold_several_images(path: Path) -> bool:
+    """Whether files of this ending may hold the objects of several images, as those of COCO do."""
+    return path.suffix.lower() in outline_suffixes() and getattr(_reader_of(path)[1], "several_images", False)
 
 
 def read_outlines(path: Path, image: Path, shape: tuple[int, ...]) -> Labels:
@@ -108,6 +120,8 @@ def painted(outlines: Iterable[Polygon], shape: tuple[int, int]) -> Labels:
     labels = rasterize(every, shape)
     objects = {outline.label for outline in every}
     outside = objects - {outline.label for outline in every if _meets(outline, shape)}
+    if len(objects) >= _MANY and (near := _near_the_origin(every, shape)):
+        logger.warning(near)
     text = (
         f"{len(outside)} of {len(objects)} outlines lie outside of the image of {shape[0]} x {shape[1]} pixels; "
         "expected outlines in pixels of this image; was it cropped after they were drawn?"
@@ -117,6 +131,17 @@ def painted(outlines: Iterable[Polygon], shape: tuple[int, int]) -> Labels:
     if outside:
         logger.warning(text)
     return labels
+
+
+def _near_the_origin(outlines: Iterable[Polygon], shape: tuple[int, int]) -> str:
+    """Describe outlines of which all lie in the first quarter of the image; empty if they do not."""
+    high = np.max([outline.shell.max(axis=0) for outline in outlines if len(outline.shell)], axis=0)
+    if (high > np.array(shape) / 2).any():
+        return ""
+    return (
+        f"all outlines lie in the upper left {high[0]:.6g} x {high[1]:.6g} of the image of {shape[0]} x {shape[1]} "
+        "pixels; expected outlines in pixels of this image; if theirs are in micrometers, divide them by the pixel size"
+    )
 
 
 def _meets(outline: Polygon, shape: tuple[int, int]) -> bool:

@@ -24,6 +24,7 @@ class Coco:
     """Reader of COCO; each annotation of the image is an object, whatever its category."""
 
     suffixes = (".json",)
+    several_images = True
 
     def read(self, path: Path, image: Path, shape: tuple[int, int]) -> Labels:
         """Paint the annotations of the image; those of RLE come last."""
