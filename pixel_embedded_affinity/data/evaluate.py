@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from pixel_embedded_affinity.runtime.progress import Progress, track
 from pixel_embedded_affinity.runtime.subject import about
 from pixel_embedded_affinity.segmenter import Segmenter
 from pixel_embedded_affinity.truth import read_labels
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, "float | str"]
 
@@ -67,6 +70,22 @@ def _scored(name: str, truth: Labels, found: Labels) -> Row:
     return {"name": name, **evaluate(truth, found, ignore_background=truth.ndim == 3)}
 
 
+def _all_scored(compared: Iterable[tuple[str, Labels, Labels]]) -> list[Row]:
+    """Score each image by its name, its true labels and those found; the log says so if no image has a true object."""
+    rows, objects = [], False
+    for name, truth, found in compared:
+        rows.append(_scored(name, truth, found))
+        objects = objects or bool(truth.any())
+    if not rows:
+        raise InputError("nothing to evaluate: no image was given; expected at least one")
+    if not objects:
+        logger.warning(
+            "no true object in %d label images: the scores only say where nothing was found; check the label files",
+            len(rows),
+        )
+    return rows
+
+
 def evaluate_model(
     segmenter: Segmenter,
     files: Iterable[Source | Example],
@@ -102,10 +121,8 @@ def evaluate_model(
     InputError
         If there is no image, `foreground` is neither, or a file cannot be used.
     """
-    rows = [prediction.row() for prediction in predict(segmenter, files, foreground, progress, selection)]
-    if not rows:
-        raise InputError("nothing to evaluate: no image was given; expected at least one")
-    return rows
+    every = predict(segmenter, files, foreground, progress, selection)
+    return _all_scored((each.example.name, each.example.labels, each.labels) for each in every)
 
 
 def evaluate_labels(
@@ -136,7 +153,10 @@ def evaluate_labels(
     if not files:
         raise InputError("nothing to evaluate: no image was given; expected at least one")
     found = _label_files(Path(folder), [entry.name for entry in files])
-    return [_compared(entry, found[entry.name]) for entry in track(files, progress, desc="evaluating")]
+    return _all_scored(
+        (entry.name, *_compared(entry, found[entry.name]))
+        for entry in track(files, progress, desc="evaluating")
+    )
 
 
 def _label_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -162,14 +182,15 @@ def _label_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     return {name: path for name, (path,) in found.items()}
 
 
-def _compared(entry: Source, path: Path) -> Row:
+def _compared(entry: Source, path: Path) -> tuple[Labels, Labels]:
+    """Read the true labels of an image, and those found."""
     found = read_labels(path, ndim=None)
     truth = labels_of(entry, found.shape)
     if truth.shape != found.shape:
         raise InputError(
             f"{str(path)!r} has {found.shape} pixels, the true labels {truth.shape}; expected labels of the whole image"
         )
-    return _scored(entry.name, truth, found)
+    return truth, found
 
 
 def predict(

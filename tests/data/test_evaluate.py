@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,15 @@ def test_nothing_and_an_unknown_foreground_are_refused(segmenter, files):
         evaluate_model(segmenter, [])
     with pytest.raises(InputError, match="foreground must be one of 'model', 'truth', got 'given'"):
         evaluate_model(segmenter, files, foreground="given")
+
+
+def test_images_without_any_true_object_are_told(segmenter, files, caplog):
+    examples = load(files, RAW, 1)
+    empty = [replace(example, labels=example.labels * 0) for example in examples]
+    evaluate_model(segmenter, [*empty[1:], examples[0]])
+    assert "no true object" not in caplog.text
+    evaluate_model(segmenter, empty)
+    assert "no true object in 3 label images" in caplog.text
 
 
 def test_progress_is_told_to_a_callable(segmenter, files):
