@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from pixel_embedded_affinity import __version__
-from pixel_embedded_affinity.config.model import ModelConfig
+from pixel_embedded_affinity.config.model import ModelConfig, NetworkConfig
 from pixel_embedded_affinity.data.layouts import Example, require_objects
-from pixel_embedded_affinity.errors import InputError, PixelEmbeddedAffinityError
+from pixel_embedded_affinity.errors import CheckpointError, InputError, PixelEmbeddedAffinityError
 from pixel_embedded_affinity.io.selection import Selection
 from pixel_embedded_affinity.models.checkpoint import Checkpoint, write_checkpoint
 from pixel_embedded_affinity.network.base import Network, weights_channels_last
@@ -32,7 +32,7 @@ from pixel_embedded_affinity.training.run.compiling import compile_in_place, com
 from pixel_embedded_affinity.training.run.encoder_weights import load_encoder
 from pixel_embedded_affinity.training.run.logs import Log, open_logs
 from pixel_embedded_affinity.training.run.state import restore_state, save_state
-from pixel_embedded_affinity.training.run.warm_start import origin_of, read_start
+from pixel_embedded_affinity.training.run.warm_start import difference, origin_of, read_start
 
 logger = logging.getLogger(__name__)
 
@@ -338,11 +338,25 @@ def _started(recipe: Recipe, warm_start: Path | None, encoder_weights: Path | No
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.schedule.seed)
         if warm_start is not None:
-            return load_network(recipe.model.network, read_start(warm_start, recipe.model.network))
+            return _warm(recipe.model.network, warm_start)
         network = build_network(recipe.model.network)
     if encoder_weights is not None:
         load_encoder(encoder_weights, network)
     return network
+
+
+def _warm(network: NetworkConfig, path: Path) -> Network:
+    """A network with the weights of a model file; the refusal says in what the two networks differ."""
+    weights = read_start(path, network)
+    try:
+        return load_network(network, weights)
+    except CheckpointError as error:
+        if not (text := difference(path, network)):
+            raise
+        raise CheckpointError(
+            f"{error}: {text}; expected the same but for in_channels, and blocks of at least as many; write the file's "
+            "values into [model.network] of the recipe, or start from another model"
+        ) from error
 
 
 def _freeze_statistics(network: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,29 @@ def read_start(path: Path, network: NetworkConfig) -> Tensors:
         check_fit(_shapes_for(found, found.in_channels), shapes(checkpoint.tensors))
         weights = build_network(network).state_dict() | weights
     return weights
+
+
+def difference(path: Path, network: NetworkConfig) -> str:
+    """Describe in which values of ``[model.network]`` a model file and a run differ; empty if the file is no model.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `read_checkpoint` reads.
+    network : NetworkConfig
+        The network of the run.
+    """
+    try:
+        found = completed(ModelConfig.from_json(read_checkpoint(path).config_json).network).to_dict()
+    except InputError:
+        return ""
+    wanted = completed(network).to_dict()
+    names = [name for name in wanted | found if wanted.get(name) != found.get(name)]
+    of_file, of_run = (
+        ", ".join(f"{name} = {json.dumps(values[name])}" for name in names if name in values)
+        for values in (found, wanted)
+    )
+    return f"{path} has {of_file or 'none of these'}; the run {of_run or 'none of these'}"
 
 
 def origin_of(model: Path | None, encoder: Path | None) -> dict[str, Any]:
