@@ -61,6 +61,9 @@ _METRICS: dict[str, Metric] = {
     "variation_of_information": lambda truth, prediction: -_neurons(truth, prediction)["voi"],
     "adapted_rand_error": lambda truth, prediction: -_neurons(truth, prediction)["adapted_rand_error"],
 }
+_LOW = ("variation_of_information", "adapted_rand_error")
+"""Metrics that are to be low: their negatives are the scores."""
+
 _SHORT_NAMES = {
     "AJI": "aggregated_jaccard_index",
     "SBD": "symmetric_best_dice",
@@ -633,6 +636,11 @@ def as_metric(metric: str | Metric) -> Metric:
         return metric
     known = ", ".join([*_SHORT_NAMES, *_METRICS])
     raise InputError(f"unknown metric {metric!r}; expected one of {known}, or a function")
+
+
+def metric_value(metric: str, score: float) -> float:
+    """Return what a metric is, as all tables show it, for a score; scores of VOI and ARAND are negative."""
+    return -score if _SHORT_NAMES.get(metric, metric) in _LOW else score
 
 
 def _samples(

@@ -741,6 +741,35 @@ def test_the_command_refuses_what_cannot_work_in_one_line(
     assert not (tmp_path / "s.json").exists()
 
 
+@pytest.mark.parametrize("metric", ["VOI", "adapted_rand_error"])
+def test_the_command_shows_errors_as_they_are(
+    data: Path,
+    checkpoint_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    metric: str,
+) -> None:
+    """The scores are their negatives, since the best score is the highest."""
+    found = []
+
+    def kept(*arguments: Any, **options: Any) -> Any:
+        found.append(tune(*arguments, **options, search=SMALL))
+        return found[-1]
+
+    monkeypatch.setattr("pixel_embedded_affinity.tune.tune", kept)
+    command = ["tune", "--weights", str(checkpoint_file), "--data", str(data), "--layout", "folders"]
+    assert main([*command, "--metric", metric, "--output", str(tmp_path / "s.json"), "--device", "cpu"]) == 0
+    (tuning,) = found
+    assert tuning.score < 0
+    summary, by_image = capsys.readouterr().out.split("\n\n")
+    assert f"{metric} before" in summary
+    for score in (tuning.start_score, tuning.score, tuning.held_out_score):
+        assert f" {-score:.4f}" in summary
+    assert f" {-tuning.chosen['score_1']:.4f}" in by_image
+    assert "-0." not in by_image
+
+
 def test_a_limit_spreads_over_the_images(
     data: Path, checkpoint_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

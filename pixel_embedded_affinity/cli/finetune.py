@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--minutes", type=float, metavar="M", help=minutes)
     length.add_argument("--steps", type=int, metavar="N", help="training steps, in place of a time")
     metric = (
-        "what is to be high on the held-out part: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND, whose negatives are "
-        "shown (default: AJI; VOI for a model of volumes)"
+        "what is to be high on the held-out part: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND "
+        "(default: AJI; VOI for a model of volumes)"
     )
     parser.add_argument("--metric", help=metric)
     seed = "seed of what is held out and of the crops (default: %(default)s)"
@@ -75,24 +75,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(found: FineTuning, metric: str, images: int) -> str:
+    from pixel_embedded_affinity.tune import metric_value
+
+    def shown(score: float) -> str:
+        return f"{metric_value(metric, score):.4f}"
+
     trained = [row for row in found.table if row["model"] == "trained"]
     rows = [
         ["images", str(images)],
         ["held out", ", ".join(found.held_out)],
         ["steps", str(trained[-1]["step"])],
         ["scale", str(found.segmenter.config.scale)],
-        [f"{metric} before", f"{found.start_score:.4f}"],
+        [f"{metric} before", shown(found.start_score)],
         *(
-            [f"{metric} at another scale", f"{row['score']:.4f}"]
+            [f"{metric} at another scale", shown(row["score"])]
             for row in found.table
             if row["model"] == "scale"
         ),
         *(
-            [f"{metric} with new batch norms", f"{row['score']:.4f}"]
+            [f"{metric} with new batch norms", shown(row["score"])]
             for row in found.table
             if row["model"] == "adapted"
         ),
-        [f"{metric} after training", f"{max(float(row['score']) for row in trained):.4f}"],
+        [f"{metric} after training", shown(max(float(row["score"]) for row in trained))],
         ["weights", "new" if found.has_new_weights else "as they were"],
     ]
     return aligned(rows)

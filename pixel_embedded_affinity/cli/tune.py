@@ -30,10 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection_arguments(parser)
     limit = "tune on N images, evenly spread over those of the split"
     parser.add_argument("--limit", metavar="N", type=int, help=limit)
-    metric = (
-        "what is to be high: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND, whose negatives are shown "
-        "(default: AJI; VOI for a model of volumes)"
-    )
+    metric = "what is to be high: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND (default: AJI; VOI for a model of volumes)"
     parser.add_argument("--metric", help=metric)
     output = "the settings; a file there is replaced"
     parser.add_argument("--output", metavar="JSON", type=path_argument, required=True, help=output)
@@ -104,11 +101,11 @@ def _report(tuning: Tuning, metric: str) -> str:
     rows = [
         ["images", str(len(_scores(tuning.table[0])))],
         ["settings tried", str(len(tuning.table))],
-        [f"{metric} before", f"{tuning.start_score:.4f}"],
-        [f"{metric} after", f"{tuning.score:.4f}"],
+        [f"{metric} before", _shown(metric, tuning.start_score)],
+        [f"{metric} after", _shown(metric, tuning.score)],
     ]
     if tuning.held_out_scores:
-        rows.append([f"{metric} leave-one-out", f"{tuning.held_out_score:.4f}"])
+        rows.append([f"{metric} leave-one-out", _shown(metric, tuning.held_out_score)])
     rows += [
         [name, str(value) or "-"]
         for name, value in tuning.chosen.items()
@@ -122,8 +119,14 @@ def _by_image(tuning: Tuning, metric: str, names: Sequence[str]) -> str:
     columns = {f"{metric} before": _scores(tuning.table[0]), "after": _scores(tuning.chosen)}
     if tuning.held_out_scores:
         columns["leave-one-out"] = list(tuning.held_out_scores)
-    rows = [[f"{score:.4f}" for score in scores] for scores in zip(*columns.values(), strict=True)]
+    rows = [[_shown(metric, score) for score in scores] for scores in zip(*columns.values(), strict=True)]
     return aligned([["image", *columns], *([name, *row] for name, row in zip(names, rows, strict=True))])
+
+
+def _shown(metric: str, score: float) -> str:
+    from pixel_embedded_affinity.tune import metric_value
+
+    return f"{metric_value(metric, score):.4f}"
 
 
 def _scores(row: Row) -> list[float]:

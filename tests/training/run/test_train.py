@@ -338,7 +338,10 @@ def test_a_model_to_start_from_must_be_known_and_fit(recipe_file, data, tmp_path
     assert main([*command, "--init", "bbbc039-fast"]) == 2
     refusal = capsys.readouterr().err
     assert "the file is of another architecture" in refusal
-    assert "bbbc039-fast-1.1.0.safetensors has embedding_channels = 16, filters = [8, 16, 24, 48, 96]," in refusal
+    assert (
+        "bbbc039-fast-1.1.0.safetensors has embedding_channels = 16, filters = [8, 16, 24, 48, 96],"
+        in refusal
+    )
     assert "; the run embedding_channels = 4, filters = [4," in refusal
     with pytest.raises(SystemExit):
         main([*command, "--init", "nuclei", "--warm-start", "file.safetensors"])
