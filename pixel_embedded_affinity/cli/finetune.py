@@ -88,12 +88,12 @@ def _report(found: FineTuning, metric: str, images: int) -> str:
         ["scale", str(found.segmenter.config.scale)],
         [f"{metric} before", shown(found.start_score)],
         *(
-            [f"{metric} at another scale", shown(row["score"])]
+            [f"{metric} at another scale", shown(float(row["score"]))]
             for row in found.table
             if row["model"] == "scale"
         ),
         *(
-            [f"{metric} with new batch norms", shown(row["score"])]
+            [f"{metric} with new batch norms", shown(float(row["score"]))]
             for row in found.table
             if row["model"] == "adapted"
         ),

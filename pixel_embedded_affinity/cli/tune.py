@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection_arguments(parser)
     limit = "tune on N images, evenly spread over those of the split"
     parser.add_argument("--limit", metavar="N", type=int, help=limit)
-    metric = "what is to be high: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND (default: AJI; VOI for a model of volumes)"
+    metric = (
+        "what is to be high: AJI, SBD, PQ, F1 or Dice; or low: VOI or ARAND (default: AJI; of volumes VOI)"
+    )
     parser.add_argument("--metric", help=metric)
     output = "the settings; a file there is replaced"
     parser.add_argument("--output", metavar="JSON", type=path_argument, required=True, help=output)
